@@ -1,0 +1,45 @@
+"""refar, the reference for autoregressive convolutions: a NumPy specification, and everything checked against it.
+
+Importing refar imports NumPy, msgspec and safetensors' readers at most; PyTorch, onnx and onnxruntime come with
+`refar.torch`, `refar_export` and `refar.runtime`.
+"""
+
+from __future__ import annotations
+
+from refar import models, ops
+from refar.errors import RefarError
+from refar.graph import Builder, Graph, Node, from_json, load, save, to_json
+from refar.infer import is_strict, offsets, receptive_field
+from refar.init import init
+from refar.spec.generate import generate
+from refar.spec.run import backward, forward, log_prob, nll
+from refar.spec.stream import block, initial_state, next, next_block, start, step
+
+__version__ = "0.1.0"
+__all__ = [
+    "Builder",
+    "Graph",
+    "Node",
+    "RefarError",
+    "backward",
+    "block",
+    "forward",
+    "from_json",
+    "generate",
+    "init",
+    "initial_state",
+    "is_strict",
+    "load",
+    "log_prob",
+    "models",
+    "next",
+    "next_block",
+    "nll",
+    "offsets",
+    "ops",
+    "receptive_field",
+    "save",
+    "start",
+    "step",
+    "to_json",
+]

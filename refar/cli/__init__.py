@@ -1,0 +1,1 @@
+"""The refar command."""

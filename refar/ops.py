@@ -1,0 +1,158 @@
+"""The vocabulary: every operator a network may consist of, as frozen data.
+
+Arrays are channels-first: `x_bct` has axes batch, channel, time; a value that does not change over time is `c_bc`.
+Class indices are `x_bt`, or `c_b` when constant. An operator has no behaviour here: each *reading* (NumPy, PyTorch, ONNX,
+inference of shapes and offsets) is one `match` over `AnyOp` that ends in `assert_never`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Positive = Annotated[int, Meta(ge=1)]
+Natural = Annotated[int, Meta(ge=0)]
+Classes = Annotated[int, Meta(ge=2)]
+
+
+class Op(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"):
+    """The base of all operators."""
+
+
+class Input(Op, frozen=True, tag="input"):
+    """A value that the caller gives.
+
+    `role="sequence"` is the modelled sequence: indices x_bt in 0..classes-1, or a signal x_bct with `channels` channels.
+    `role="global"` is a condition that holds for the whole sequence: an index c_b, or a vector c_bc.
+    Exactly one of `classes` and `channels` is set.
+    """
+
+    role: Literal["sequence", "global"] = "sequence"
+    classes: Natural = 0
+    channels: Natural = 0
+
+
+class Conv1d(Op, frozen=True, tag="conv1d"):
+    """Causal dilated convolution (cross-correlation; the last weight sees the most recent sample).
+
+    y[b,o,t] = bias[o] + Σ_{i,k} weight[o,i,k] · x[b,i, t - s - (K-1-k)·D],   x = 0 before the start, s = 1 if strict else 0.
+
+    x_bit → y_bot; weight_oik, bias_o. With `strict` the present is hidden: the offsets are 1 + (K-1-k)·D.
+    On a constant value c_bi only K = 1, s = 0 has a meaning: a dense layer.
+    Source: van den Oord et al. 2016 (WaveNet), section 2.1.
+    """
+
+    channels: Positive
+    kernel: Positive = 1
+    dilation: Positive = 1
+    strict: bool = False
+    bias: bool = True
+
+
+class Shift(Op, frozen=True, tag="shift"):
+    """Delay by `steps` positions: y[b,c,t] = x[b,c,t-steps], 0 before the start. x_bct → y_bct.
+
+    Source: Fleuret, Deep learning 10.2, "shift the input by one entry to hide the present".
+    """
+
+    steps: Positive = 1
+
+
+class OneHot(Op, frozen=True, tag="one_hot"):
+    """Class to unit vector: y[b,q,t] = 1 if x[b,t] = q else 0. x_bt (classes Q) → y_bqt; c_b → c_bq."""
+
+
+class Embedding(Op, frozen=True, tag="embedding"):
+    """Class to learnt vector: y[b,c,t] = weight[x[b,t], c]. x_bt (classes Q) → y_bct; weight_qc; c_b → c_bc."""
+
+    channels: Positive
+
+
+class Standardize(Op, frozen=True, tag="standardize"):
+    """Class to number: y[b,0,t] = (x[b,t] - mean) / std. x_bt → y_bct with one channel; c_b → c_bc.
+
+    Source: Fleuret, Deep learning 10.2, "Training loop".
+    """
+
+    mean: float = 0.0
+    std: Annotated[float, Meta(gt=0)] = 1.0
+
+
+class Activation(Op, frozen=True, tag="activation"):
+    """A function of each element.
+
+    relu: max(x, 0), derivative 0 at 0. leaky_relu: x if x > 0 else slope·x, derivative `slope` at 0.
+    tanh: tanh(x). sigmoid: 1 / (1 + exp(-x)). Shape is kept.
+    """
+
+    kind: Literal["relu", "leaky_relu", "tanh", "sigmoid"]
+    slope: Annotated[float, Meta(ge=0)] = 0.01
+
+
+class Gate(Op, frozen=True, tag="gate"):
+    """Gated activation: y[b,c,t] = tanh(x[b,c,t]) · σ(x[b,C+c,t]). x has 2C channels, y has C.
+
+    Source: van den Oord et al. 2016 (WaveNet), equation 2.
+    """
+
+
+class Add(Op, frozen=True, tag="add"):
+    """Sum of two or more values with equal channels; a constant c_bc is added at every t."""
+
+
+class Multiply(Op, frozen=True, tag="multiply"):
+    """Product of two or more values with equal channels; a constant c_bc multiplies at every t."""
+
+
+class Affine(Op, frozen=True, tag="affine"):
+    """y = scale · x + shift with fixed numbers (not learnt). Shape is kept."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+
+class Concat(Op, frozen=True, tag="concat"):
+    """Channels of all inputs, one after the other; a constant c_bc is repeated at every t."""
+
+
+class Slice(Op, frozen=True, tag="slice"):
+    """Channels start..stop-1: y[b,c,t] = x[b,start+c,t]."""
+
+    start: Natural
+    stop: Positive
+
+
+class Softmax(Op, frozen=True, tag="softmax"):
+    """y[b,c,t] = exp(x[b,c,t]) / Σ_j exp(x[b,j,t]): a distribution over channels at every t."""
+
+
+AnyOp = (
+    Input
+    | Conv1d
+    | Shift
+    | OneHot
+    | Embedding
+    | Standardize
+    | Activation
+    | Gate
+    | Add
+    | Multiply
+    | Affine
+    | Concat
+    | Slice
+    | Softmax
+)
+
+
+class Categorical(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="categorical"):
+    """The output holds logits: p(x_t = q) = softmax(y[:, :, t])_q. y_bqt with Q = the classes of the sequence input."""
+
+
+class Gaussian(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="gaussian"):
+    """The output holds means: x_t ~ N(y[:, :, t], std²) with a fixed std; maximum likelihood is least squares."""
+
+    std: Annotated[float, Meta(gt=0)] = 1.0
+
+
+AnyHead = Categorical | Gaussian

@@ -1,0 +1,1 @@
+"""The oracle: forward, backward and step in plain NumPy, written to be read."""

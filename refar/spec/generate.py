@@ -1,0 +1,132 @@
+"""The two generation algorithms. Both pick sample(head, y_t, noise(seed, row, t)), so their tokens can be compared one by one.
+
+Slow: one whole pass over the last R tokens for every new one, of which only the last output is used.
+Fast: one `next` per token, over queues. Source: Paine et al. 2016, "Fast WaveNet generation algorithm".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from refar import noise
+from refar.arrays import Array, Arrays, Data, bind_conditions, check_array, check_sampling
+from refar.errors import GraphError, InputError
+from refar.graph import Graph
+from refar.infer import analyse, offsets, require_strict
+from refar.spec import stream
+from refar.spec.run import cast, forward_nodes, prepare
+
+Step = Callable[[Array], Array]
+"""Takes all tokens so far, (B, ≥ 0) or (B, C, ≥ 0), and returns the output for the next position, y_bc."""
+
+
+def generate(
+    graph: Graph,
+    params: Mapping[str, ArrayLike],
+    n: int,
+    *,
+    batch: int | None = None,
+    seed: int = 0,
+    temperature: float = 1.0,
+    prompt: ArrayLike | None = None,
+    condition: Data | None = None,
+    algorithm: Literal["fast", "slow"] = "fast",
+    dtype: DTypeLike = np.float64,
+) -> Array:
+    """`n` new tokens after the prompt: x_bt, or x_bct for a signal. The prompt itself is not repeated.
+
+    `prompt` is x_bt (or x_t for every row), of any length ≥ 0. `batch` defaults to the rows of prompt or condition, else 1.
+    `temperature` divides the logits (or scales the std); 0 takes the most probable. Row b draws stream b of the seed.
+    Raises GraphError for a graph that is not strict or has no head, InputError for options out of range.
+    """
+    return generate_with_outputs(
+        graph, params, n, batch=batch, seed=seed, temperature=temperature, prompt=prompt, condition=condition,
+        algorithm=algorithm, dtype=dtype,
+    )[0]  # fmt: skip
+
+
+def generate_with_outputs(
+    graph: Graph,
+    params: Mapping[str, ArrayLike],
+    n: int,
+    *,
+    batch: int | None = None,
+    seed: int = 0,
+    temperature: float = 1.0,
+    prompt: ArrayLike | None = None,
+    condition: Data | None = None,
+    algorithm: Literal["fast", "slow"] = "fast",
+    dtype: DTypeLike = np.float64,
+) -> tuple[Array, Array]:
+    """As `generate`, with the outputs y_bct that the tokens were drawn from."""
+    require_strict(graph, "generate")
+    if graph.head is None:
+        raise GraphError("generate needs a graph with a head, which says what the output means; this one has none")
+    check_sampling(n, temperature)
+    found = analyse(graph)
+    kind = found.types[found.sequence]
+    tokens, conditions, rows = bind_prompt(graph, prompt, condition, batch)
+    size = found.types[graph.output].size
+    draws = noise.draw(graph.head, seed, range(rows), tokens.shape[-1], n, size)
+    outputs = np.zeros((rows, size, n), dtype)
+    weights, conditions = prepare(graph, params, dtype), cast(conditions, dtype)
+    match algorithm:
+        case "fast":
+            steps = _fast(graph, weights, conditions, rows, dtype)
+        case "slow":
+            steps = _slow(graph, weights, conditions, dtype)
+        case _:
+            raise InputError(f"algorithm: expected 'fast' or 'slow', got {algorithm!r}")
+    new = np.zeros((rows, *([] if kind.indexed else [size]), n), np.int64 if kind.indexed else dtype)
+    for i in range(n):
+        outputs[:, :, i] = steps(tokens)
+        new[..., i] = noise.sample(graph.head, outputs[:, :, i], draws[i], temperature)
+        tokens = np.concatenate([tokens, new[..., i : i + 1]], axis=-1)
+    return new, outputs
+
+
+def bind_prompt(graph: Graph, prompt: ArrayLike | None, condition: Data | None, batch: int | None) -> tuple[Array, Arrays, int]:
+    """The prompt, empty if none, and the conditions, each with the same number of rows."""
+    kind = analyse(graph).types[analyse(graph).sequence]
+    if prompt is None:
+        prompt = np.zeros((1, 0) if kind.indexed else (1, kind.size, 0), np.int64 if kind.indexed else np.float64)
+    array = np.asarray(prompt)
+    array = check_array("prompt", array[None] if array.ndim == len(kind.axes) - 1 else array, kind)
+    conditions, rows = bind_conditions(graph, condition, batch if batch is not None or array.shape[0] == 1 else array.shape[0])
+    if array.shape[0] not in (1, rows):
+        raise InputError(f"prompt: expected 1 or {rows} rows, got {array.shape[0]}")
+    return np.repeat(array, rows, axis=0) if array.shape[0] != rows else array, conditions, rows
+
+
+def _slow(graph: Graph, params: Arrays, conditions: Arrays, dtype: DTypeLike) -> Step:
+    sequence, furthest = analyse(graph).sequence, max(offsets(graph), default=0)
+
+    def steps(tokens: Array) -> Array:
+        seen = tokens[..., max(tokens.shape[-1] - furthest, 0) :]
+        unknown = np.zeros((*seen.shape[:-1], 1), seen.dtype)  # the graph is strict: no output sees it
+        x = np.concatenate([seen, unknown], axis=-1)
+        return forward_nodes(graph, params, cast({sequence: x, **conditions}, dtype), dtype)[graph.output][:, :, -1]
+
+    return steps
+
+
+def _fast(graph: Graph, params: Arrays, conditions: Arrays, rows: int, dtype: DTypeLike) -> Step:
+    state: stream.State | None = None
+    consumed = 0
+
+    def steps(tokens: Array) -> Array:
+        nonlocal state, consumed
+        if state is None:
+            y, state = stream.start(graph, params, rows, conditions, dtype=dtype)
+            y = y[:, :, None]
+        if tokens.shape[-1] > consumed:
+            x = {analyse(graph).sequence: tokens[..., consumed:], **conditions}
+            y, state = stream.next_block(graph, params, state, x, dtype=dtype)
+            consumed = tokens.shape[-1]
+        return y[:, :, -1]
+
+    return steps

@@ -1,0 +1,174 @@
+"""The operators that look at one position only, forward and backward.
+
+Arguments are x_bct or, where constant over time, x_bc; the channel axis is always 1. Definitions stand in `refar.ops`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import numpy as np
+
+from refar import ops
+from refar.arrays import Array
+
+PointwiseOp = (
+    ops.OneHot
+    | ops.Embedding
+    | ops.Standardize
+    | ops.Activation
+    | ops.Gate
+    | ops.Add
+    | ops.Multiply
+    | ops.Affine
+    | ops.Concat
+    | ops.Slice
+    | ops.Softmax
+)
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), computed as (1 + tanh(x/2)) / 2, which overflows nowhere."""
+    return 0.5 + 0.5 * np.tanh(0.5 * x)
+
+
+def softmax(x: Array) -> Array:
+    """exp(x_j) / Σ_j exp(x_j) over axis 1, shifted by the largest x_j so that nothing overflows."""
+    e = np.exp(x - x.real.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def activation(op: ops.Activation, x: Array) -> Array:
+    """f(x), element by element."""
+    match op.kind:
+        case "relu":
+            return np.where(x.real > 0, x, 0)
+        case "leaky_relu":
+            return np.where(x.real > 0, x, op.slope * x)
+        case "tanh":
+            return np.tanh(x)
+        case "sigmoid":
+            return sigmoid(x)
+        case _:
+            assert_never(op.kind)
+
+
+def activation_slope(op: ops.Activation, x: Array, y: Array) -> Array:
+    """f'(x), where y = f(x)."""
+    match op.kind:
+        case "relu":
+            return np.where(x.real > 0, 1, 0).astype(x.dtype)
+        case "leaky_relu":
+            return np.where(x.real > 0, 1, op.slope).astype(x.dtype)
+        case "tanh":
+            return 1 - y * y
+        case "sigmoid":
+            return y * (1 - y)
+        case _:
+            assert_never(op.kind)
+
+
+def table(op: ops.OneHot | ops.Embedding | ops.Standardize, classes: int, weight: Array | None, dtype: np.dtype) -> Array:
+    """What class q is mapped to: table_qc."""
+    match op:
+        case ops.OneHot():
+            return np.eye(classes, dtype=dtype)
+        case ops.Embedding():
+            assert weight is not None
+            return weight
+        case ops.Standardize():
+            return ((np.arange(classes) - op.mean) / op.std).astype(dtype)[:, None]
+        case _:
+            assert_never(op)
+
+
+def forward(op: PointwiseOp, args: Sequence[Array], classes: int, weight: Array | None, dtype: np.dtype) -> Array:
+    """The value of one operator. `classes`, `weight` and `dtype` matter to the lookups only."""
+    x = args[0]
+    match op:
+        case ops.OneHot() | ops.Embedding() | ops.Standardize():
+            return np.moveaxis(table(op, classes, weight, dtype)[x], -1, 1)
+        case ops.Activation():
+            return activation(op, x)
+        case ops.Gate():
+            a, b = np.split(x, 2, axis=1)
+            return np.tanh(a) * sigmoid(b)
+        case ops.Add():
+            return _fold(np.add, args)
+        case ops.Multiply():
+            return _fold(np.multiply, args)
+        case ops.Affine():
+            return op.scale * x + op.shift
+        case ops.Concat():
+            return np.concatenate(_over_time(args), axis=1)
+        case ops.Slice():
+            return x[:, op.start : op.stop]
+        case ops.Softmax():
+            return softmax(x)
+        case _:
+            assert_never(op)
+
+
+def backward(
+    op: PointwiseOp, args: Sequence[Array], y: Array, dy: Array, weight: Array | None
+) -> tuple[list[Array | None], Array | None]:
+    """The gradients of Σ dy·y: one for each argument (None for class indices), and the weight's where there is one."""
+    x = args[0]
+    match op:
+        case ops.OneHot() | ops.Standardize():
+            return [None], None
+        case ops.Embedding():
+            assert weight is not None
+            dweight = np.zeros(weight.shape, dy.dtype)
+            np.add.at(dweight, x, np.moveaxis(dy, 1, -1))
+            return [None], dweight
+        case ops.Activation():
+            return [dy * activation_slope(op, x, y)], None
+        case ops.Gate():
+            a, b = np.split(x, 2, axis=1)
+            th, sg = np.tanh(a), sigmoid(b)
+            return [np.concatenate([dy * sg * (1 - th * th), dy * th * sg * (1 - sg)], axis=1)], None
+        case ops.Add():
+            return [_like(dy, arg) for arg in args], None
+        case ops.Multiply():
+            others = [[b for j, b in enumerate(args) if j != i] for i in range(len(args))]
+            return [_like(_fold(np.multiply, [dy, *rest]), arg) for arg, rest in zip(args, others, strict=True)], None
+        case ops.Affine():
+            return [op.scale * dy], None
+        case ops.Concat():
+            parts = np.split(dy, np.cumsum([arg.shape[1] for arg in args])[:-1], axis=1)
+            return [_like(part, arg) for part, arg in zip(parts, args, strict=True)], None
+        case ops.Slice():
+            dx = np.zeros(x.shape, dy.dtype)
+            dx[:, op.start : op.stop] = dy
+            return [dx], None
+        case ops.Softmax():
+            return [y * (dy - (dy * y).sum(axis=1, keepdims=True))], None
+        case _:
+            assert_never(op)
+
+
+def _fold(function: np.ufunc, args: Sequence[Array]) -> Array:
+    total, *rest = _with_time_axis(args)
+    for arg in rest:
+        total = function(total, arg)
+    return total
+
+
+def _with_time_axis(args: Sequence[Array]) -> list[Array]:
+    """Constants get a time axis of length 1 where any argument has one, so that they broadcast."""
+    timed = max(arg.ndim for arg in args) == 3
+    return [arg[:, :, None] if timed and arg.ndim == 2 else arg for arg in args]
+
+
+def _over_time(args: Sequence[Array]) -> list[Array]:
+    """Constants repeated at every t where any argument is over time."""
+    args = _with_time_axis(args)
+    length = max((arg.shape[2:] for arg in args), default=())
+    return [np.broadcast_to(arg, arg.shape[:2] + length) for arg in args]
+
+
+def _like(dy: Array, arg: Array) -> Array:
+    """The gradient of a broadcast argument: summed over time if the argument is constant."""
+    return dy.sum(axis=2) if dy.ndim == 3 and arg.ndim == 2 else dy
