@@ -72,9 +72,8 @@ def _name_conditions(names: tuple[str, ...], condition: Data | None) -> dict[str
     if isinstance(condition, Mapping):
         return dict(condition)
     if len(names) != 1:
-        raise InputError(
-            f"condition: expected {'a mapping with ' + _list(*names) if names else 'none, the graph has no condition'}, got an array"
-        )
+        expected = f"a mapping with {_list(*names)}" if names else "none, the graph has no condition"
+        raise InputError(f"condition: expected {expected}, got an array")
     return {names[0]: condition}
 
 

@@ -88,7 +88,8 @@ def to_json(graph: Graph) -> bytes:
 def from_json(text: bytes | str) -> Graph:
     """Decode strictly.
 
-    Raises GraphError for text that is no JSON, an unknown operator or field, a value out of range (each with its path), and whatever `Graph` refuses.
+    Raises GraphError for text that is no JSON, an unknown operator or field, a value out of range (each with its path),
+    and whatever `Graph` refuses.
     """
     try:
         return _DECODER.decode(text)

@@ -52,7 +52,10 @@ def conv1d(windows_kbit: Sequence[Array], weight_oik: Array, bias_o: Array | Non
 
 
 def conv1d_backward(windows_kbit: Sequence[Array], weight_oik: Array, dy_bot: Array) -> tuple[list[Array], Array, Array]:
-    """Gradients of Σ dy·y: for each window Σ_o weight[o,i,k]·dy[b,o,t], for the weight Σ_{b,t} dy[b,o,t]·window, for the bias Σ_{b,t} dy."""
+    """The gradients of Σ dy·y.
+
+    For window k: Σ_o weight[o,i,k]·dy[b,o,t]. For the weight: Σ_{b,t} dy[b,o,t]·windows[k][b,i,t]. For the bias: Σ_{b,t} dy.
+    """
     dweight_oik = np.empty(weight_oik.shape, dy_bot.dtype)
     dwindows = []
     for k, window in enumerate(windows_kbit):

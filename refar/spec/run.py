@@ -63,7 +63,10 @@ def log_prob(
     *,
     dtype: DTypeLike = np.float64,
 ) -> Array:
-    """log p(x) = Σ_t log p(x_t | x_<t) in nats, t = 0 included, one per sequence: shape (B,). Needs a strict graph with a head."""
+    """log p(x) = Σ_t log p(x_t | x_<t) in nats, t = 0 included: one number per sequence, shape (B,).
+
+    Raises GraphError unless the graph is strict and has a head.
+    """
     require_strict(graph, "log_prob")
     if graph.head is None:
         raise GraphError("log_prob needs a graph with a head, which says what the output means; this one has none")

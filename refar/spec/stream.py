@@ -130,9 +130,8 @@ def _one_position(graph: Graph, inputs: Arrays) -> Arrays:
 def _check_state(graph: Graph, state: State, batch: int, ahead: bool) -> None:
     types, history = analyse(graph).types, plan(graph, ahead).history
     for name in sorted(state.keys() ^ history.keys()):
-        raise InputError(
-            f"state {name!r} is {'missing' if name in history else 'not one of this graph'}; expected {', '.join(history) or 'none'}"
-        )
+        problem = "is missing" if name in history else "is not one of this graph's"
+        raise InputError(f"state {name!r} {problem}; expected {', '.join(history) or 'none'}")
     for name, kept in history.items():
         if state[name].shape != (batch, types[name].size, kept):
             raise InputError(f"state {name!r}: expected shape {(batch, types[name].size, kept)}, got {state[name].shape}")
