@@ -66,6 +66,22 @@ def bind_conditions(graph: Graph, condition: Data | None, batch: int | None) -> 
     return bound, rows
 
 
+def bind_prompt(graph: Graph, prompt: ArrayLike | None, condition: Data | None, batch: int | None) -> tuple[Array, Arrays, int]:
+    """The prompt (empty if none), the conditions, and the rows that both have; a single row is repeated.
+
+    Without `batch`, the rows are those of the prompt or the conditions. Raises InputError where they differ.
+    """
+    kind = analyse(graph).types[analyse(graph).sequence]
+    if prompt is None:
+        prompt = np.zeros((1, 0) if kind.indexed else (1, kind.size, 0), np.int64 if kind.indexed else np.float64)
+    array = np.asarray(prompt)
+    array = check_array("prompt", array[None] if array.ndim == len(kind.axes) - 1 else array, kind)
+    conditions, rows = bind_conditions(graph, condition, batch if batch is not None or array.shape[0] == 1 else array.shape[0])
+    if array.shape[0] not in (1, rows):
+        raise InputError(f"prompt: expected 1 or {rows} rows, got {array.shape[0]}")
+    return np.repeat(array, rows, axis=0) if array.shape[0] != rows else array, conditions, rows
+
+
 def _name_conditions(names: tuple[str, ...], condition: Data | None) -> dict[str, ArrayLike]:
     if condition is None:
         return {}

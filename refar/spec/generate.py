@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refar import noise
-from refar.arrays import Array, Arrays, Data, bind_conditions, check_array, check_sampling
+from refar.arrays import Array, Arrays, Data, bind_prompt, check_sampling
 from refar.errors import GraphError, InputError
 from refar.graph import Graph
 from refar.infer import analyse, offsets, require_strict
@@ -87,19 +87,6 @@ def generate_with_outputs(
         new[..., i] = noise.sample(graph.head, outputs[:, :, i], draws[i], temperature)
         tokens = np.concatenate([tokens, new[..., i : i + 1]], axis=-1)
     return new, outputs
-
-
-def bind_prompt(graph: Graph, prompt: ArrayLike | None, condition: Data | None, batch: int | None) -> tuple[Array, Arrays, int]:
-    """The prompt, empty if none, and the conditions, each with the same number of rows."""
-    kind = analyse(graph).types[analyse(graph).sequence]
-    if prompt is None:
-        prompt = np.zeros((1, 0) if kind.indexed else (1, kind.size, 0), np.int64 if kind.indexed else np.float64)
-    array = np.asarray(prompt)
-    array = check_array("prompt", array[None] if array.ndim == len(kind.axes) - 1 else array, kind)
-    conditions, rows = bind_conditions(graph, condition, batch if batch is not None or array.shape[0] == 1 else array.shape[0])
-    if array.shape[0] not in (1, rows):
-        raise InputError(f"prompt: expected 1 or {rows} rows, got {array.shape[0]}")
-    return np.repeat(array, rows, axis=0) if array.shape[0] != rows else array, conditions, rows
 
 
 def _slow(graph: Graph, params: Arrays, conditions: Arrays, dtype: DTypeLike) -> Step:

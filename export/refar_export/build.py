@@ -1,0 +1,172 @@
+"""The three ONNX graphs of a network: full, prefill and step. Ports and state are described in export/README.md."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from refar import __version__, ops
+from refar.errors import GraphError
+from refar.graph import Graph, to_json
+from refar.infer import Stream, Type, analyse, is_strict, stream, taps
+from refar.runtime.bundle import OUTPUT, PAST, PRESENT, START, state_ports
+from refar_export import lower
+from refar_export.lower import Emitter
+
+OPSET, IR = 18, 10
+"""The widest choice in which every operator used here has CPU and CUDA kernels in onnxruntime."""
+
+Kind = Literal["full", "prefill", "step"]
+
+
+def build(graph: Graph, params: dict[str, NDArray[Any]], kind: Kind) -> onnx.ModelProto:
+    """One ONNX model, checked. `params` are checked float32 arrays.
+
+    Raises GraphError for a node whose name would collide with a port.
+    """
+    for node in graph.nodes:
+        if node.name.split(".")[0] in {PAST, PRESENT, START, OUTPUT}:
+            raise GraphError(f"node {node.name!r}: names that begin with past, present, start or output are kept for ports")
+    e = Emitter(params, analyse(graph).types)
+    outputs = _step(e, graph) if kind == "step" else _sequence(e, graph, with_state=kind == "prefill")
+    ports = [_port(graph, name, kind) for name in _inputs(graph, kind)]
+    body = helper.make_graph(e.nodes, f"refar_{kind}", ports, [_port(graph, name, kind) for name in outputs], e.protos())
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+    model.producer_name, model.producer_version = "refar", __version__
+    helper.set_model_props(model, metadata(graph, kind))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def metadata(graph: Graph, kind: Kind) -> dict[str, str]:
+    """The essentials that stand in each file."""
+    text = to_json(graph)
+    return {
+        "refar.format": "refar-bundle 1",
+        "refar.kind": kind,
+        "refar.state": msgspec.json.encode(state_ports(graph)).decode(),
+        "refar.graph_sha256": hashlib.sha256(text).hexdigest(),
+        "refar.graph": text.decode(),
+    }
+
+
+def _inputs(graph: Graph, kind: Kind) -> list[str]:
+    found = analyse(graph)
+    inputs = [found.sequence, *found.conditions]
+    if kind == "step":
+        inputs += [START] if is_strict(graph) else []
+        inputs += [f"{PAST}.{port.node}" for port in state_ports(graph)]
+    return inputs
+
+
+def _port(graph: Graph, name: str, kind: Kind) -> onnx.ValueInfoProto:
+    """The declared type of an input or output, by its name."""
+    types = analyse(graph).types
+    if name == START:
+        return helper.make_tensor_value_info(name, TensorProto.BOOL, [])
+    for port in state_ports(graph):
+        if name in (f"{PAST}.{port.node}", f"{PRESENT}.{port.node}"):
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch_size", port.channels, port.length])
+    type_ = types[graph.output if name == OUTPUT else name]
+    if type_.timed and (kind == "step" or (kind == "prefill" and name == OUTPUT)):
+        type_ = Type(type_.size, type_.indexed, False)
+    sizes: dict[str, str | int | None] = {"b": "batch_size", "c": type_.size, "t": "sequence_length"}
+    element = TensorProto.INT64 if type_.indexed else TensorProto.FLOAT
+    return helper.make_tensor_value_info(name, element, [sizes[axis] for axis in type_.axes])
+
+
+def _sequence(e: Emitter, graph: Graph, *, with_state: bool) -> list[str]:
+    """Every position at once; with state, only the last output and what `step` needs to go on from there."""
+    values: dict[str, str] = {}
+    for node in graph.nodes:
+        e.own(node.name)
+        args, kinds = [values[name] for name in node.inputs], [e.types[name] for name in node.inputs]
+        match node.op:
+            case ops.Input():
+                values[node.name] = node.name
+            case ops.Conv1d() if not kinds[0].timed:
+                values[node.name] = lower.conv1d_constant(e, node.op, args[0], kinds[0])
+            case ops.Conv1d():
+                values[node.name] = lower.conv1d_sequence(e, node.op, args[0])
+            case ops.Shift():
+                values[node.name] = lower.shift_sequence(e, node.op, args[0])
+            case _:
+                values[node.name] = lower.pointwise(e, node.op, args, kinds, sequence=True)
+    e.own(OUTPUT)
+    if not with_state:
+        return [e.emit("Identity", values[graph.output], outputs=[OUTPUT])]
+    e.emit("Gather", values[graph.output], e.constant(-1), outputs=[OUTPUT], axis=2)
+    return [OUTPUT, *(_prefilled(e, graph, node, length, values) for node, length in _run(graph).history.items())]
+
+
+def _prefilled(e: Emitter, graph: Graph, node: str, length: int, values: dict[str, str]) -> str:
+    """The last `length` values of a node. A strict prompt ends in a dummy token, which only lead-1 nodes may stand at."""
+    e.own(f"{PRESENT}.{node}")
+    unseen = 1 - _run(graph).lead[node] if is_strict(graph) else 0
+    padded = lower.pad_left(e, values[node], length)
+    begin, end = e.constant([-length - unseen]), e.constant([-unseen if unseen else lower.LAST])
+    return e.emit("Slice", padded, begin, end, e.constant([2]), outputs=[f"{PRESENT}.{node}"])
+
+
+def _step(e: Emitter, graph: Graph) -> list[str]:
+    """One position: every value is (B, C); what lies in the past is read from the state."""
+    run = _run(graph)
+    values: dict[str, str] = {}
+    buffers: dict[str, str] = {}
+    for node in graph.nodes:
+        e.own(node.name)
+        kinds = [e.types[name] for name in node.inputs]
+        args = [_aligned_source(e, source, node.name, values, buffers, run) for source in node.inputs]
+        match node.op:
+            case ops.Input():
+                value = node.name
+            case ops.Conv1d() if not kinds[0].timed or taps(node.op) == {0}:
+                value = lower.conv1d_constant(e, node.op, args[0], kinds[0])
+            case ops.Conv1d() | ops.Shift():
+                source = node.inputs[0]
+                buffer = buffers[source] if source in buffers else _unsqueezed(e, values[source])
+                value = lower.past_step(e, node.op, source, buffer, run, kinds[0])
+            case _:
+                value = lower.pointwise(e, node.op, args, kinds, sequence=False)
+        if _feeds_ahead(graph, node.name, run):
+            zero = e.constant(0, np.float32)
+            value = e.emit("Where", START, zero, value)
+        values[node.name] = value
+        if node.name in run.history:
+            buffers[node.name] = e.emit("Concat", f"{PAST}.{node.name}", _unsqueezed(e, value), axis=2)
+    e.own(OUTPUT)
+    outputs = [e.emit("Identity", values[graph.output], outputs=[OUTPUT])]
+    for name in run.history:
+        e.own(f"{PRESENT}.{name}")
+        bounds = [e.constant([1]), e.constant([lower.LAST]), e.constant([2])]
+        outputs.append(e.emit("Slice", buffers[name], *bounds, outputs=[f"{PRESENT}.{name}"]))
+    return outputs
+
+
+def _aligned_source(e: Emitter, source: str, node: str, values: dict[str, str], buffers: dict[str, str], run: Stream) -> str:
+    """The source's value at this node's position, which a source that stands ahead has already put into its history."""
+    behind = run.lead.get(source, 0) - run.lead.get(node, 0)
+    if source not in run.lead or node not in run.lead or behind <= 0:
+        return values[source]
+    return e.emit("Gather", buffers[source], e.constant(run.history[source] - behind), axis=2)
+
+
+def _feeds_ahead(graph: Graph, name: str, run: Stream) -> bool:
+    """Whether this node's value must read as zero before the first token: it stands at the token, and outlives the call."""
+    if not is_strict(graph) or run.lead.get(name) != 0 or analyse(graph).types[name].indexed:
+        return False
+    return name in run.history or any(name in node.inputs and run.lead.get(node.name) == 1 for node in graph.nodes)
+
+
+def _unsqueezed(e: Emitter, value: str) -> str:
+    return e.emit("Unsqueeze", value, e.constant([2]))
+
+
+def _run(graph: Graph) -> Stream:
+    return stream(graph, ahead=is_strict(graph))

@@ -1,0 +1,83 @@
+"""Writing a bundle: all files beside each other, or nothing."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import safetensors.numpy
+from numpy.typing import ArrayLike
+
+from refar import __version__
+from refar.arrays import check_parameters
+from refar.errors import BackendError, FileError
+from refar.graph import Graph
+from refar.infer import is_strict
+from refar.runtime.bundle import MANIFEST, MODELS, VECTORS, Manifest, digest, state_ports
+
+try:
+    from refar_export.build import IR, OPSET, Kind, build
+except ModuleNotFoundError as error:
+    if error.name != "onnx":
+        raise
+    raise BackendError("refar_export needs onnx; install it with: pip install 'refar[export]'") from None
+
+
+def export(
+    graph: Graph,
+    params: Mapping[str, ArrayLike],
+    path: str | Path,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    verify: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Write full.onnx, prefill.onnx, step.onnx, check.safetensors and bundle.json into the folder `path`.
+
+    Parameters are rounded to float32. `metadata` is kept in bundle.json. With `verify` the new bundle is run in onnxruntime
+    against the oracle first (see `refar_export.verify`), and is not left behind if it disagrees. The folder appears only
+    when it is complete. Raises FileError if it exists (unless `overwrite`), ParameterError and GraphError for what cannot
+    be exported.
+    """
+    from refar_export.verify import require, vectors
+
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise FileError(f"bundle {str(target)!r} exists already; choose another place or allow overwriting it")
+    if target.exists() and not (target / MANIFEST).is_file():
+        raise FileError(f"{str(target)!r} exists and is no bundle, so it is not overwritten")
+    weights = {name: array.astype(np.float32) for name, array in check_parameters(graph, params).items()}
+    check_parameters(graph, weights)  # what float32 cannot hold is infinite now
+    kinds: dict[str, Kind] = {"full.onnx": "full", "prefill.onnx": "prefill", "step.onnx": "step"}
+    files = {name: build(graph, weights, kinds[name]).SerializeToString(deterministic=True) for name in MODELS}
+    files[VECTORS] = safetensors.numpy.save(vectors(graph, weights))
+    manifest = Manifest(
+        format="refar-bundle",
+        version=1,
+        refar=__version__,
+        strict=is_strict(graph),
+        dtype="float32",
+        opset=OPSET,
+        ir=IR,
+        state=state_ports(graph),
+        files={name: digest(data) for name, data in files.items()},
+        metadata=dict(metadata or {}),
+        graph=graph,
+    )
+    files[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+        fresh = Path(folder) / "bundle"
+        fresh.mkdir()
+        for name, data in files.items():
+            (fresh / name).write_bytes(data)
+        if verify:
+            require(fresh)
+        if target.exists():
+            shutil.move(target, Path(folder) / "replaced")
+        fresh.rename(target)
+    return target

@@ -1,0 +1,110 @@
+"""What a bundle is: its files, its manifest, its ports; read without trust. NumPy, msgspec and safetensors only."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import safetensors.numpy
+from msgspec import Meta, Struct
+
+from refar.arrays import Arrays
+from refar.errors import FileError, GraphError
+from refar.graph import Graph
+from refar.infer import analyse, is_strict, stream
+
+PAST, PRESENT, START, OUTPUT = "past", "present", "start", "output"
+"""The ports beside the graph's own inputs: past.<node> → present.<node>, the flag of a step before any token, the result."""
+
+MODELS = ("full.onnx", "prefill.onnx", "step.onnx")
+VECTORS = "check.safetensors"
+MANIFEST = "bundle.json"
+
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class StatePort(Struct, frozen=True, forbid_unknown_fields=True):
+    """One carried value: past.<node> in, present.<node> out, float32 (batch_size, channels, length), oldest first.
+
+    It is zero before the first position. `ahead` is 1 if its newest value belongs to the position after the newest token.
+    """
+
+    node: str
+    channels: int
+    length: int
+    ahead: int
+
+
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """bundle.json. `files` holds the SHA-256 of every other file; `metadata` is the exporter's to fill."""
+
+    format: Literal["refar-bundle"]
+    version: Literal[1]
+    refar: str
+    strict: bool
+    dtype: Literal["float32"]
+    opset: int
+    ir: int
+    state: tuple[StatePort, ...]
+    files: dict[str, Digest]
+    metadata: dict[str, str]
+    graph: Graph
+
+
+def state_ports(graph: Graph) -> tuple[StatePort, ...]:
+    """The state of the step graph: that of `refar.next` if the graph is strict, else that of `refar.step`."""
+    run = stream(graph, ahead=is_strict(graph))
+    types = analyse(graph).types
+    return tuple(StatePort(name, types[name].size, length, run.lead[name]) for name, length in run.history.items())
+
+
+def digest(data: bytes) -> str:
+    """SHA-256, as the manifest holds it."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """bundle.json, decoded strictly. Raises FileError naming what is wrong and where."""
+    file = Path(path) / MANIFEST
+    try:
+        manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
+    except OSError as error:
+        raise FileError(f"bundle {str(path)!r}: {MANIFEST} cannot be read: {error.strerror}") from None
+    except GraphError as error:
+        raise FileError(f"bundle {str(path)!r}: {MANIFEST}: {error}") from None
+    except msgspec.DecodeError as error:
+        raise FileError(f"bundle {str(path)!r}: {MANIFEST} is damaged: {error}") from None
+    expected = {*MODELS, VECTORS}
+    if manifest.files.keys() != expected:
+        raise FileError(
+            f"bundle {str(path)!r}: {MANIFEST}: expected digests of {', '.join(sorted(expected))}, "
+            f"got {', '.join(sorted(manifest.files)) or 'none'}"
+        )
+    if manifest.state != state_ports(manifest.graph) or manifest.strict != is_strict(manifest.graph):
+        raise FileError(f"bundle {str(path)!r}: {MANIFEST}: its state table does not belong to its graph")
+    return manifest
+
+
+def read_file(path: str | Path, name: str, manifest: Manifest) -> bytes:
+    """The bytes of one file, which must be those that were written. Raises FileError."""
+    try:
+        data = (Path(path) / name).read_bytes()
+    except OSError as error:
+        raise FileError(f"bundle {str(path)!r}: {name} cannot be read: {error.strerror}") from None
+    if digest(data) != manifest.files[name]:
+        raise FileError(
+            f"bundle {str(path)!r}: {name} is not what was exported: "
+            f"expected SHA-256 {manifest.files[name][:12]}…, got {digest(data)[:12]}… ({len(data)} bytes)"
+        )
+    return data
+
+
+def read_vectors(path: str | Path, manifest: Manifest) -> Arrays:
+    """The oracle's check vectors: "x", "condition.<name>" and "y", the outputs in float64."""
+    data = read_file(path, VECTORS, manifest)
+    try:
+        return safetensors.numpy.load(data)
+    except safetensors.SafetensorError as error:
+        raise FileError(f"bundle {str(path)!r}: {VECTORS} is damaged: {error}") from None

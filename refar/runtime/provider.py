@@ -1,0 +1,66 @@
+"""onnxruntime sessions on the device that was asked for, and no other."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from typing import Any, Literal
+
+from refar.errors import BackendError, FileError
+
+try:
+    import onnxruntime
+except ImportError:
+    raise BackendError("refar.runtime needs onnxruntime; install it with: pip install 'refar[runtime]'") from None
+
+Provider = Literal["cpu", "cuda"]
+NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def open_session(model: bytes, name: str, provider: Provider, *, fallback: bool, threads: int) -> Any:
+    """An InferenceSession that really runs on `provider`; onnxruntime itself falls back without raising.
+
+    Raises BackendError if the provider does not start (and `fallback` is not given), FileError if the model does not load.
+    """
+    if provider not in NAMES:
+        raise BackendError(f"provider: expected one of {', '.join(NAMES)}, got {provider!r}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 4  # a provider that does not start is reported below, in our own words
+    onnxruntime.set_default_logger_severity(4)
+    wanted: list[Any] = [NAMES["cpu"]]
+    reason = ""
+    if provider == "cuda":
+        wanted.insert(0, (NAMES["cuda"], {"use_tf32": "0"}))
+        reason = _preload_cuda()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            session = onnxruntime.InferenceSession(model, options, providers=wanted)
+        except Exception as error:
+            raise FileError(f"{name} does not load in onnxruntime {onnxruntime.__version__}: {error}") from None
+    if running(session) != provider and not fallback:
+        raise BackendError(
+            f"provider 'cuda' did not start (onnxruntime {onnxruntime.__version__} offers "
+            f"{', '.join(onnxruntime.get_available_providers())}). {reason}"
+            "Check the driver and the CUDA libraries, or allow the CPU with fallback=True"
+        )
+    return session
+
+
+def running(session: Any) -> str:
+    """'cuda' or 'cpu': what a session really runs on."""
+    return "cuda" if session.get_providers()[0] == NAMES["cuda"] else "cpu"
+
+
+def _preload_cuda() -> str:
+    """Find the CUDA libraries that pip installed, without which the provider does not start; returns the first complaint."""
+    complaints = io.StringIO()
+    if hasattr(onnxruntime, "preload_dlls"):
+        with contextlib.redirect_stdout(complaints):
+            onnxruntime.preload_dlls()
+    first = complaints.getvalue().partition("\n")[0]
+    return f"{first}. " if first else ""
