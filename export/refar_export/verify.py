@@ -41,7 +41,8 @@ def vectors(graph: Graph, params: Arrays) -> Arrays:
         u = noise.uniform(0, [stream], 0, 1, int(np.prod(shape))).reshape(shape)
         inputs[name] = (u * kind.size).astype(np.int64) if kind.indexed else (4 * u - 2).astype(np.float32)
     y = forward(graph, params, inputs)
-    return {"x": inputs[found.sequence], "y": y} | {f"condition.{name}": inputs[name] for name in found.conditions}
+    stored = {"x": inputs[found.sequence], "y": y} | {f"condition.{name}": inputs[name] for name in found.conditions}
+    return {name: np.ascontiguousarray(array) for name, array in stored.items()}  # safetensors writes memory, not values
 
 
 def verify(path: str | Path, provider: str = "cpu") -> list[Comparison]:

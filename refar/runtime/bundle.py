@@ -72,8 +72,6 @@ def read_manifest(path: str | Path) -> Manifest:
         manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
     except OSError as error:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST} cannot be read: {error.strerror}") from None
-    except GraphError as error:
-        raise FileError(f"bundle {str(path)!r}: {MANIFEST}: {error}") from None
     except msgspec.DecodeError as error:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST} is damaged: {error}") from None
     expected = {*MODELS, VECTORS}
@@ -82,7 +80,11 @@ def read_manifest(path: str | Path) -> Manifest:
             f"bundle {str(path)!r}: {MANIFEST}: expected digests of {', '.join(sorted(expected))}, "
             f"got {', '.join(sorted(manifest.files)) or 'none'}"
         )
-    if manifest.state != state_ports(manifest.graph) or manifest.strict != is_strict(manifest.graph):
+    try:
+        belongs = manifest.state == state_ports(manifest.graph) and manifest.strict == is_strict(manifest.graph)
+    except GraphError as error:
+        raise FileError(f"bundle {str(path)!r}: {MANIFEST}: {error}") from None
+    if not belongs:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST}: its state table does not belong to its graph")
     return manifest
 

@@ -11,9 +11,17 @@ from refar.errors import BackendError, FileError
 
 try:
     import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
 except ImportError:
     raise BackendError("refar.runtime needs onnxruntime; install it with: pip install 'refar[runtime]'") from None
 
+_LOAD_ERRORS = (
+    RuntimeError,
+    *(
+        getattr(state, name)
+        for name in ("Fail", "RuntimeException", "InvalidGraph", "InvalidProtobuf", "InvalidArgument", "NotImplemented")
+    ),
+)
 Provider = Literal["cpu", "cuda"]
 NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -29,18 +37,18 @@ def open_session(model: bytes, name: str, provider: Provider, *, fallback: bool,
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 4  # a provider that does not start is reported below, in our own words
-    onnxruntime.set_default_logger_severity(4)
+    options.log_severity_level = 4  # what goes wrong is reported below, in our own words
     wanted: list[Any] = [NAMES["cpu"]]
     reason = ""
     if provider == "cuda":
         wanted.insert(0, (NAMES["cuda"], {"use_tf32": "0"}))
+        onnxruntime.set_default_logger_severity(4)
         reason = _preload_cuda()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             session = onnxruntime.InferenceSession(model, options, providers=wanted)
-        except Exception as error:
+        except _LOAD_ERRORS as error:
             raise FileError(f"{name} does not load in onnxruntime {onnxruntime.__version__}: {error}") from None
     if running(session) != provider and not fallback:
         raise BackendError(

@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 from refar import noise, ops
 from refar.arrays import Array, Arrays, Data, bind_inputs, bind_prompt, check_sampling
 from refar.errors import BackendError, FileError, GraphError, InputError
+from refar.graph import to_json
 from refar.infer import analyse, require_strict
 from refar.runtime import provider as providers
-from refar.runtime.bundle import MODELS, OUTPUT, PAST, PRESENT, START, read_file, read_manifest, read_vectors
+from refar.runtime.bundle import MODELS, OUTPUT, PAST, PRESENT, START, digest, read_file, read_manifest, read_vectors
 from refar.runtime.stepper import Stepper
 
 _VALUES_PER_CALL = 2**24  # logits held at once by `score`: 64 MiB
@@ -39,15 +40,18 @@ class Session:
             data = read_file(path, name, self.manifest)
             count = 1 if name == "step.onnx" else threads
             self._sessions[name] = providers.open_session(data, name, provider, fallback=fallback, threads=count)
-            self._check_ports(name)
+            self._check_model(name)
         self.provider = providers.running(self._sessions["step.onnx"])
         self._stepper: Stepper | None = None
 
     def __repr__(self) -> str:
         return f"Session({str(self.path)!r}, provider={self.provider!r})"
 
-    def _check_ports(self, name: str) -> None:
+    def _check_model(self, name: str) -> None:
+        """The model belongs to the graph, and has the ports that the graph says."""
         session, states = self._sessions[name], [port.node for port in self.manifest.state]
+        if session.get_modelmeta().custom_metadata_map.get("refar.graph_sha256") != digest(to_json(self.graph)):
+            raise FileError(f"bundle {str(self.path)!r}: {name} was exported from another graph than the one in bundle.json")
         inputs = {self._found.sequence, *self._found.conditions}
         outputs = {OUTPUT}
         if name == "step.onnx":

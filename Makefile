@@ -1,0 +1,35 @@
+# `make demo` and `make test` need nothing but Python ≥ 3.11: they set up .venv by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: all test lint demo bench figures clean
+all: lint test demo
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "refar needs Python 3.11 or newer, %s is %s" % (sys.executable, sys.version.split()[0]))'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+test: .venv/installed
+	$(BIN)/pytest -n auto --dist worksteal
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+demo: .venv/installed
+	$(BIN)/refar demo --out demo
+
+bench: .venv/installed
+	$(BIN)/python tests/bench/speed.py
+
+figures: .venv/installed demo/results.json
+	$(BIN)/python tests/bench/figures.py README.md
+
+demo/results.json:
+	$(MAKE) demo
+
+clean:
+	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

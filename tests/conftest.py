@@ -1,0 +1,39 @@
+"""Fixtures that several parts share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import refar
+from refar import Graph, models
+
+
+def small_wavenet(condition: str | None = "class:3") -> Graph:
+    return models.wavenet(5, [1, 2, 4], residual=6, gate=4, skip=7, condition=condition)
+
+
+MODELS = {
+    "linear_ar": models.linear_ar(4),
+    "nettoy1d": models.nettoy1d(7, hidden=8, mean=3.0, std=2.0),
+    "nettoy1d_dilated": models.nettoy1d_dilated(7, hidden=8, mean=3.0, std=2.0),
+    "wavenet": small_wavenet(None),
+    "wavenet_class": small_wavenet("class:3"),
+    "wavenet_vector": small_wavenet("vector:3"),
+}
+
+
+@pytest.fixture(params=MODELS, scope="session")
+def model(request: pytest.FixtureRequest) -> Graph:
+    """Every built-in model, small."""
+    return MODELS[request.param]
+
+
+@pytest.fixture(scope="session")
+def wavenet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small class-conditional WaveNet, exported once."""
+    from refar_export import export
+
+    graph = MODELS["wavenet_class"]
+    return export(graph, refar.init(graph, seed=1), tmp_path_factory.mktemp("bundles") / "wavenet")

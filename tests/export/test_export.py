@@ -1,0 +1,136 @@
+"""What `export` writes: the files, their ports, their bytes, and nothing when it fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import refar
+from refar import Builder, Graph, models, ops
+from refar.errors import BackendError, FileError, GraphError, ParameterError
+from refar.infer import analyse, is_strict, stream
+from refar_export import export
+from refar_export.build import build
+from refar_export.verify import verify
+
+
+def test_a_bundle_agrees_with_the_oracle(model: Graph, tmp_path: Path) -> None:
+    path = export(model, refar.init(model, seed=2), tmp_path / "bundle", verify=True)
+    comparisons = verify(path)
+    assert [c.what for c in comparisons] == ["full", "prefill", "step"]
+    for comparison in comparisons:
+        assert comparison.difference <= comparison.allowed, str(comparison)
+
+
+def test_exporting_twice_gives_the_same_bytes(model: Graph, tmp_path: Path) -> None:
+    params = refar.init(model)
+    first, second = export(model, params, tmp_path / "a"), export(model, params, tmp_path / "b")
+    for file in sorted(first.iterdir()):
+        assert file.read_bytes() == (second / file.name).read_bytes(), file.name
+
+
+@pytest.mark.parametrize("kind", ["full", "prefill", "step"])
+def test_models_keep_the_contract(model: Graph, kind: str) -> None:
+    proto = build(model, refar.init(model), kind)  # type: ignore[arg-type]
+    assert proto.ir_version == 10
+    assert [(entry.domain, entry.version) for entry in proto.opset_import] == [("", 18)]
+    assert {node.domain for node in proto.graph.node} == {""}
+    assert not any(node.op_type in {"Loop", "Scan", "If"} or "Random" in node.op_type for node in proto.graph.node)
+    assert not any(tensor.external_data for tensor in proto.graph.initializer)
+    for node in proto.graph.node:
+        for attribute in node.attribute:
+            assert attribute.name != "auto_pad"
+            if attribute.name == "pads":
+                assert min(attribute.ints) >= 0
+    names = {value.name for value in proto.graph.input}
+    assert not names & {value.name for value in proto.graph.output}
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    assert refar.from_json(metadata["refar.graph"]) == model
+    run = stream(model, ahead=is_strict(model))
+    state = {entry["node"]: entry["length"] for entry in json.loads(metadata["refar.state"])}
+    assert state == run.history
+    if kind == "step":
+        assert names == {analyse(model).sequence, *analyse(model).conditions, "start", *(f"past.{n}" for n in state)}
+
+
+def test_every_parameter_is_in_every_model_under_its_name(model: Graph) -> None:
+    params = refar.init(model)
+    for kind in ("full", "prefill", "step"):
+        stored = {t.name: onnx.numpy_helper.to_array(t) for t in build(model, params, kind).graph.initializer}  # type: ignore[arg-type]
+        for name, value in params.items():
+            if name.endswith(".bias") or value.ndim == 3:
+                assert np.array_equal(np.sort(stored[name].ravel()), np.sort(value.ravel())), (kind, name)
+
+
+def test_an_unshifted_graph_is_exported_too(tmp_path: Path) -> None:
+    g = Builder()
+    graph = g.build(g.conv1d(g.input(channels=2), 3, kernel=3, dilation=2))
+    assert all(c.difference <= c.allowed for c in verify(export(graph, refar.init(graph), tmp_path / "b")))
+
+
+def test_a_bundle_is_not_overwritten_unasked(wavenet_bundle: Path) -> None:
+    graph = models.linear_ar(2)
+    before = {file.name: file.read_bytes() for file in wavenet_bundle.iterdir()}
+    with pytest.raises(FileError, match="exists already"):
+        export(graph, refar.init(graph), wavenet_bundle)
+    assert before == {file.name: file.read_bytes() for file in wavenet_bundle.iterdir()}
+
+
+def test_overwriting_replaces_the_whole_bundle_and_nothing_else(tmp_path: Path) -> None:
+    graph = models.linear_ar(2)
+    path = export(graph, refar.init(graph), tmp_path / "b")
+    export(graph, refar.init(graph, seed=1), path, overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileError, match="is no bundle"):
+        export(graph, refar.init(graph), tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: p.pop("ar.bias"), "parameter 'ar.bias' of shape \\(1,\\) is missing"),
+        (lambda p: p.update(extra=np.zeros(1)), "no such parameter"),
+        (lambda p: p.update({"ar.bias": np.zeros(2)}), "expected shape \\(1,\\), got \\(2,\\)"),
+        (lambda p: p.update({"ar.bias": np.array([np.nan])}), "expected finite numbers, got nan"),
+        (lambda p: p.update({"ar.bias": np.array(["x"])}), "expected numbers, got <U1"),
+    ],
+)
+def test_parameters_that_do_not_fit_leave_nothing_behind(tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
+    graph = models.linear_ar(2)
+    params = refar.init(graph)
+    change(params)
+    with pytest.raises(ParameterError, match=message):
+        export(graph, params, tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_numbers_that_float32_cannot_hold_are_refused(tmp_path: Path) -> None:
+    graph = models.linear_ar(2)
+    params = {name: value.astype(np.float64) for name, value in refar.init(graph).items()} | {"ar.bias": np.array([1e300])}
+    with pytest.raises(ParameterError, match="'ar.bias': expected finite numbers, got inf"):
+        export(graph, params, tmp_path / "b")
+
+
+def test_a_bundle_that_disagrees_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from refar_export import lower
+
+    monkeypatch.setattr(lower, "shift_sequence", lambda e, op, x: x)
+    graph = models.nettoy1d(4, hidden=3)
+    with pytest.raises(BackendError, match=r"\[x\] full"):
+        export(graph, refar.init(graph), tmp_path / "b", verify=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_collide_with_ports_are_refused() -> None:
+    g = Builder()
+    graph = g.build(g.conv1d(g.input("past", channels=1), 1, strict=True), ops.Gaussian())
+    with pytest.raises(GraphError, match=r"'past': names that begin with past"):
+        build(graph, refar.init(graph), "full")
