@@ -1,0 +1,136 @@
+"""The figures of the README: measured here, written between its markers. `python tests/bench/figures.py README.md`.
+
+Without a file the tables are printed. What the demo found is read from demo/results.json.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import refar
+from refar import Graph, models
+from refar.arrays import Array, Arrays
+from refar.infer import analyse, receptive_field
+from refar.runtime import load
+from refar.tolerance import tolerance
+from refar.torch import Module
+from refar_export import export
+
+BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
+MODELS: dict[str, Callable[[], Graph]] = {
+    "linear_ar, R = 512": lambda: models.linear_ar(512),
+    "nettoy1d": models.nettoy1d,
+    "nettoy1d_dilated": models.nettoy1d_dilated,
+    "wavenet, 8 layers, class condition": lambda: models.wavenet(
+        17, [1, 2, 4, 8] * 2, residual=32, gate=32, skip=64, condition="class:10"
+    ),
+    "wavenet, 20 layers, R = 2 048": models.wavenet,
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The largest difference from the oracle, and the tolerance, of the array that comes nearest to it."""
+
+    difference: float = 0.0
+    allowed: float = 1.0
+
+    def worse(self, difference: float, allowed: float) -> Measured:
+        return max(self, Measured(difference, allowed), key=lambda m: m.difference / m.allowed)
+
+    def __str__(self) -> str:
+        return f"{self.difference:.0e} ({self.allowed:.0e})"
+
+
+def data(graph: Graph, batch: int, length: int) -> Arrays:
+    """Random inputs, and an upstream gradient under the name 'dy'."""
+    rng = np.random.default_rng(0)
+    found = analyse(graph)
+    arrays: Arrays = {}
+    for name in (found.sequence, *found.conditions):
+        kind = found.types[name]
+        shape = [{"b": batch, "c": kind.size, "t": length}[axis] for axis in kind.axes]
+        arrays[name] = rng.integers(0, kind.size, shape) if kind.indexed else rng.normal(size=shape).astype(np.float32)
+    return arrays
+
+
+def against_torch(graph: Graph, params: Arrays, inputs: Arrays, y: Array, dtype: torch.dtype) -> tuple[Measured, Measured]:
+    """Forward, and the gradient of every parameter."""
+    precision = np.float64 if dtype == torch.float64 else np.float32
+    dy = np.random.default_rng(1).normal(size=y.shape).astype(np.float32)
+    module = Module(graph, params).to(dtype)
+    out = module({name: torch.from_numpy(array) for name, array in inputs.items()})
+    out.backward(torch.from_numpy(dy).to(dtype))
+    forward = Measured().worse(np.abs(out.detach().numpy() - y).max(), tolerance(graph, y, precision))
+    gradients = Measured()
+    reference = refar.backward(graph, params, inputs, dy)["params"]
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None, name
+        allowed = tolerance(graph, reference[name], precision)
+        gradients = gradients.worse(np.abs(parameter.grad.numpy() - reference[name]).max(), allowed)
+    return forward, gradients
+
+
+def against_onnx(graph: Graph, params: Arrays, inputs: Arrays, y: Array) -> list[Measured]:
+    """Full, prefill at several lengths, and 60 steps after a third of the sequence."""
+    found = analyse(graph)
+    x = inputs[found.sequence]
+    condition = {name: inputs[name] for name in found.conditions}
+    allowed = tolerance(graph, y, np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        session = load(export(graph, params, Path(folder) / "bundle"), threads=2)
+        full = Measured().worse(np.abs(session.forward(x, condition) - y).max(), allowed)
+        prefill = step = Measured()
+        third = x.shape[-1] // 3
+        for length in (0, 1, third):
+            prefill = prefill.worse(np.abs(session.prefill(x[..., :length], condition) - y[:, :, length]).max(), allowed)
+        for t in range(third, min(third + 60, x.shape[-1] - 1)):
+            step = step.worse(np.abs(session.step(x[..., t]) - y[:, :, t + 1]).max(), allowed)
+    return [full, prefill, step]
+
+
+def agreement() -> str:
+    """The table of models against backends."""
+    lines = [
+        "| largest difference from the oracle (allowed) | torch float64 | its gradients | torch float32 | its gradients "
+        "| ONNX full | prefill | step |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, build in MODELS.items():
+        graph = build()
+        params = refar.init(graph, seed=0)
+        inputs = data(graph, 2, max(48, receptive_field(graph) * 5 // 4))
+        y = refar.forward(graph, params, inputs)
+        results = [
+            *against_torch(graph, params, inputs, y, torch.float64),
+            *against_torch(graph, params, inputs, y, torch.float32),
+            *against_onnx(graph, params, inputs, y),
+        ]
+        lines.append("| " + " | ".join([name, *map(str, results)]) + " |")
+        print(lines[-1], flush=True)
+        assert all(m.difference <= m.allowed for m in results), name
+    return "\n".join(lines)
+
+
+def demo(path: Path) -> str:
+    """What the demo found."""
+    if not path.is_file():
+        raise SystemExit(f"{path} is missing; run `make demo` first")
+    return json.dumps(json.loads(path.read_text()), indent=1)
+
+
+if __name__ == "__main__":
+    text = agreement()
+    if len(sys.argv) > 1:
+        readme = Path(sys.argv[1])
+        before, _, rest = readme.read_text().partition(BEGIN)
+        _, _, after = rest.partition(END)
+        readme.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
