@@ -1,0 +1,8 @@
+"""Data sets behind one small interface: `load("digits")`, or the path of an .npz file of one's own."""
+
+from __future__ import annotations
+
+from refar.data.dataset import Dataset, Split
+from refar.data.load import NAMES, load
+
+__all__ = ["NAMES", "Dataset", "Split", "load"]

@@ -1,0 +1,40 @@
+"""Which examples make up a step, as a function of (seed, step) alone."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from refar import noise
+from refar.arrays import Array
+from refar.data.dataset import Split, permutation
+
+# Streams that no parameter (refar.init) and no row of a batch reads.
+_ORDER, _AUGMENT = 2**32, 2**32 + 1
+
+_epoch = lru_cache(maxsize=2)(permutation)
+
+
+def batch(split: Split, seed: int, step: int, size: int) -> Split:
+    """The examples of one step: `size` consecutive ones of the epochs' permutations, written one after the other.
+
+    Every example comes once in an epoch; a batch may span two.
+    """
+    count = len(split)
+    places = range(step * size, (step + 1) * size)
+    return split[np.array([_epoch(seed, _ORDER, place // count, count)[place % count] for place in places])]
+
+
+def shift(x_bt: Array, shape: tuple[int, int], seed: int, step: int, probability: float) -> Array:
+    """Pictures moved by -1, 0 or 1 rows and columns, each of the nine equally likely; zeros come in at the border.
+
+    A picture stays as it is with 1 - `probability`.
+    """
+    rows, (height, width) = len(x_bt), shape
+    chance, down, right = noise.uniform(seed, [_AUGMENT], step, 1, 3 * rows).reshape(3, rows)
+    moved = chance < probability
+    top = np.where(moved, np.floor(3 * down), 1).astype(np.int64)[:, None, None] + np.arange(height)[:, None]
+    left = np.where(moved, np.floor(3 * right), 1).astype(np.int64)[:, None, None] + np.arange(width)
+    padded = np.pad(x_bt.reshape(rows, height, width), ((0, 0), (1, 1), (1, 1)))
+    return padded[np.arange(rows)[:, None, None], top, left].reshape(rows, height * width)

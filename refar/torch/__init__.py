@@ -1,0 +1,16 @@
+"""PyTorch: a graph as an ordinary module, and its training. Needs torch; a NumPy-only installation never imports this."""
+
+from __future__ import annotations
+
+from refar.errors import BackendError
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError:
+    raise BackendError("refar.torch needs PyTorch, which is not installed: pip install refar[torch]") from None
+
+from refar.torch.losses import nats
+from refar.torch.module import Module
+from refar.torch.train import DivergenceError, Result, mean_nats, train
+
+__all__ = ["DivergenceError", "Module", "Result", "mean_nats", "nats", "train"]

@@ -1,0 +1,110 @@
+"""How training shows itself: a progress bar on a terminal, a line per validation elsewhere, and a log file."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from refar.runs import write_atomically
+
+
+class Reporter:
+    """Shows the steps; silent unless `show`."""
+
+    def __init__(self, show: bool, steps: int, done: int) -> None:
+        self._steps, self._show = steps, show
+        self._bar: Any = None
+        if show and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (
+                TextColumn("train"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.description}"),
+            )
+            self._bar = Progress(*columns, console=Console(stderr=True))
+            self._task = self._bar.add_task("", total=steps, completed=done)
+
+    def __enter__(self) -> Reporter:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def step(self) -> None:
+        """One step is done."""
+        if self._bar is not None:
+            self._bar.advance(self._task)
+
+    def validated(self, line: dict[str, Any]) -> None:
+        """A validation is done; `line` is its line in the log."""
+        figures = f"train {line['train_nats']:.4f}  valid {line['valid_nats']:.4f} nats per value"
+        if self._bar is not None:
+            self._bar.update(self._task, description=figures)
+        else:
+            self.say(f"step {line['step']}/{self._steps}  {figures}  {line['seconds']:.0f} s")
+
+    def say(self, text: str) -> None:
+        """A plain line."""
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        elif self._show:
+            print(text, file=sys.stderr, flush=True)
+
+
+def append_log(path: Path, line: dict[str, Any]) -> None:
+    """Add one JSON object."""
+    with path.open("ab") as file:
+        file.write(msgspec.json.encode(line) + b"\n")
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Drop what was logged after `step`: a resumed run does those steps again."""
+    kept = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            if msgspec.json.decode(line)["step"] <= step:
+                kept.append(line + b"\n")
+        except msgspec.DecodeError:
+            break  # cut off in the middle of writing
+    write_atomically(path, b"".join(kept))
+
+
+class Interrupt:
+    """Whether Ctrl-C was pressed."""
+
+    pressed = False
+
+
+@contextmanager
+def catch_interrupt() -> Iterator[Interrupt]:
+    """Let the first Ctrl-C be a wish to stop after the present step; the second one stops at once."""
+    interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt  # Python delivers signals to the main thread only
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        interrupt.pressed = True
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, previous)
