@@ -59,6 +59,8 @@ def bind_conditions(graph: Graph, condition: Data | None, batch: int | None) -> 
         bound[name] = check_array(name, array, found.types[name])
     sizes = {a.shape[0] for a in bound.values()}
     rows = batch if batch is not None else max(sizes, default=1)
+    if rows < 0:
+        raise InputError(f"batch: expected a number of rows ≥ 0, got {rows}")
     for name, array in bound.items():
         if array.shape[0] not in (1, rows):
             raise InputError(f"condition {name!r}: expected 1 or {rows} rows, got {array.shape[0]}")

@@ -32,7 +32,7 @@ def uniform(seed: int, streams: Sequence[int], start: int, steps: int, size: int
     words = np.empty((len(streams), steps, blocks * _WORDS), np.uint64)
     for row, stream in enumerate(streams):
         generator = np.random.Philox(key=np.array([seed, stream], np.uint64), counter=start * blocks)
-        words[row] = generator.random_raw(steps * blocks * _WORDS).reshape(steps, -1)
+        words[row] = generator.random_raw(steps * blocks * _WORDS).reshape(steps, blocks * _WORDS)
     return ((words[:, :, :size] >> np.uint64(12)).astype(np.float64).transpose(1, 0, 2) + 0.5) * 2.0**-52
 
 

@@ -1,0 +1,66 @@
+"""The commands put together, and how they end."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import typer
+from rich.text import Text
+
+from refar.cli.check import check
+from refar.cli.console import err
+from refar.cli.demo import demo
+from refar.cli.export import export
+from refar.cli.generate import generate
+from refar.cli.inspect import inspect
+from refar.cli.score import classify, score
+from refar.cli.train import train
+from refar.errors import RefarError
+
+COMMANDS = (demo, inspect, train, check, export, generate, score, classify)
+EXTRAS = {"torch": "torch", "onnx": "export", "onnxruntime": "runtime", "sklearn": "data", "matplotlib": "plot"}
+
+app = typer.Typer(
+    name="refar",
+    help="The reference for autoregressive convolutions: train, check, export, generate.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for _command in COMMANDS:
+    app.command(no_args_is_help=False)(_command)
+
+
+@app.callback()
+def _options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
+    pass  # `main` reads --debug wherever it stands
+
+
+def main() -> None:
+    """The console entry point. A user's mistake is one sentence and exit code 2; Ctrl-C is 130."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        app(args=[argument for argument in sys.argv[1:] if argument != "--debug"], prog_name="refar")
+    except (RefarError, OSError, MemoryError, ModuleNotFoundError) as error:
+        if debug or (message := _sentence(error)) is None:
+            traceback.print_exc()
+            sys.exit(2 if debug else 1)
+        err.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(130)
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to tell the user, or None for an error that is not the user's."""
+    if isinstance(error, ModuleNotFoundError):
+        module = (error.name or "").split(".")[0]
+        return f"this needs {module}; install it with: pip install 'refar[{EXTRAS[module]}]'" if module in EXTRAS else None
+    if isinstance(error, OSError):
+        return f"{error.filename!r}: {error.strerror}" if error.filename is not None else str(error)
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}"
+    return " ".join(str(error).split())

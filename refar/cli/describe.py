@@ -1,0 +1,146 @@
+"""What `refar inspect` says of a graph: every figure follows from the graph alone."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from refar import ops
+from refar.graph import Graph, Node
+from refar.infer import analyse
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A row of the table: one node. `channels` has a star where the value does not change over time.
+
+    `cost` counts multiply-adds for each position, or once if the value is constant.
+    """
+
+    name: str
+    operator: str
+    inputs: str
+    channels: str
+    weights: int
+    biases: int
+    cost: int
+    timed: bool
+
+
+def layers(graph: Graph) -> list[Layer]:
+    """Every node in the order of evaluation."""
+    found = analyse(graph)
+    rows = []
+    for node in graph.nodes:
+        kind = found.types[node.name]
+        weight = found.parameters.get(f"{node.name}.weight", ())
+        bias = found.parameters.get(f"{node.name}.bias", ())
+        rows.append(
+            Layer(
+                node.name,
+                operator(node),
+                _inputs(node),
+                f"{kind.size}{'' if kind.timed else '*'}",
+                math.prod(weight) if weight else 0,
+                math.prod(bias) if bias else 0,
+                math.prod(weight) if isinstance(node.op, ops.Conv1d) else 0,
+                kind.timed,
+            )
+        )
+    return rows
+
+
+def _inputs(node: Node) -> str:
+    """The names, relative to the node's own scope ('.conv'), and the middle of a long list left out."""
+    scope = node.name.rpartition(".")[0] + "."
+    names = ["." + name.removeprefix(scope) if scope != "." and name.startswith(scope) else name for name in node.inputs]
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]}, …, {names[-1]} ({len(names)})"
+
+
+def operator(node: Node) -> str:
+    """The operator with what sets it apart: 'conv1d K=2 D=4 strict'."""
+    name = str(node.op.__struct_config__.tag)
+    match node.op:
+        case ops.Conv1d() as op:
+            dilation = f" D={op.dilation}" if op.kernel > 1 and op.dilation > 1 else ""
+            return f"{name} K={op.kernel}{dilation}{' strict' if op.strict else ''}"
+        case ops.Shift() as op:
+            return f"{name} by {op.steps}"
+        case ops.Activation() as op:
+            return op.kind
+        case ops.Input() as op:
+            return f"{name} {op.classes} classes" if op.classes else name
+        case ops.Slice() as op:
+            return f"{name} {op.start}..{op.stop - 1}"
+        case _:
+            return name
+
+
+def offsets_text(offsets: Iterable[int]) -> str:
+    """The exact set, short: '1, 3, 5, …, 31 (16 offsets, odd)', '0–3, 8–11 (8 offsets, 4 holes)'."""
+    numbers = sorted(offsets)
+    if not numbers:
+        return "none"
+    if len(numbers) == 1:
+        return f"{numbers[0]} (1 offset)"
+    step = numbers[1] - numbers[0]
+    count = f"{len(numbers)} offsets"
+    if numbers == list(range(numbers[0], numbers[-1] + 1, step)):
+        what = {1: "no holes", 2: "odd" if numbers[0] % 2 else "even"}.get(step, f"every {step}")
+        return f"{_progression(numbers)} ({count}, {what})"
+    holes = numbers[-1] - numbers[0] + 1 - len(numbers)
+    return f"{_listing(_pieces(numbers))} ({count}, {holes} hole{'s' if holes > 1 else ''})"
+
+
+def _progression(numbers: Sequence[int]) -> str:
+    if len(numbers) <= 4:
+        return ", ".join(map(str, numbers))
+    return f"{', '.join(map(str, numbers[:3]))}, …, {numbers[-1]}"
+
+
+def _pieces(numbers: list[int]) -> list[list[int]]:
+    """Cut from the left into runs without holes, progressions of at least three, and single numbers."""
+    pieces = []
+    while numbers:
+        length = 1
+        if len(numbers) > 1:
+            step = numbers[1] - numbers[0]
+            while length < len(numbers) and numbers[length] - numbers[length - 1] == step:
+                length += 1
+            if length == 2 and step > 1:
+                length = 1
+        pieces.append(numbers[:length])
+        numbers = numbers[length:]
+    return pieces
+
+
+def _listing(pieces: list[list[int]]) -> str:
+    def text(piece: list[int]) -> str:
+        if len(piece) > 1 and piece[1] - piece[0] == 1:
+            return f"{piece[0]}–{piece[-1]}"
+        return _progression(piece)
+
+    shapes = {tuple(number - piece[0] for number in piece) for piece in pieces}
+    gaps = {b[0] - a[0] for a, b in itertools.pairwise(pieces)}
+    if len(pieces) > 4 and len(shapes) == 1 and len(gaps) == 1:
+        return f"{', '.join(map(text, pieces[:2]))}, …, {text(pieces[-1])}"
+    return ", ".join(map(text, pieces))
+
+
+def dependency_picture(offsets: Iterable[int], width: int) -> list[str]:
+    """The past as a row of marks, the present at the right: used ■, not used ·. Long pasts share a mark, partly used ▪."""
+    seen = set(offsets)
+    span = max(seen, default=0) + 1
+    each = -(-span // max(width, 8))
+    marks = -(-span // each)
+    row = []
+    for i in range(marks):
+        cell = range(i * each, min((i + 1) * each, span))
+        used = sum(offset in seen for offset in cell)
+        row.append("■" if used == len(cell) else "▪" if used else "·")
+    left, right = f"t-{span - 1}" if span > 1 else "", "t"
+    ruler = left + " " * max(1, marks - len(left) - 1) + right if marks > len(left) + 1 else right.rjust(marks)
+    legend = "■ used  · not used" if each == 1 else f"one mark is {each} positions: ■ all used, ▪ some, · none"
+    return ["".join(reversed(row)), ruler, legend]

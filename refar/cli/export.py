@@ -1,0 +1,30 @@
+"""refar export: a trained run as a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from refar.cli import examples
+from refar.cli.console import line
+from refar.cli.sources import open_source, run_path
+from refar.errors import FileError
+
+
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A folder that 'refar train' wrote.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="BUNDLE", help="The folder to write.")],
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Run the bundle against the oracle first.")] = True,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Write the ONNX graphs of a run, with their state, and check them against the oracle."""
+    opened = open_source(str(run_path(run)))
+    if out.exists() and not force:
+        raise FileError(f"{str(out)!r} is there already; give another name, or --force to replace a bundle")
+    import refar_export
+
+    assert opened.params is not None
+    refar_export.export(opened.graph, opened.params, out, metadata=examples.metadata(opened), verify=check, overwrite=force)
+    line(f"wrote {out}" + (": full, prefill and step agree with the oracle" if check else " (not checked)"))

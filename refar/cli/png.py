@@ -1,0 +1,38 @@
+"""Grey pictures as PNG, so that a machine that generates needs no picture library."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+
+from refar.arrays import Array
+
+
+def encode(grey_hw: Array) -> bytes:
+    """An 8-bit grey PNG. Source: PNG specification, 3rd edition, sections 5.2, 7.2 and 11.2."""
+    height, width = grey_hw.shape
+    scanlines = np.zeros((height, width + 1), np.uint8)  # the first byte of each line is filter type 0
+    scanlines[:, 1:] = grey_hw
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(scanlines.tobytes(), 9)), (b"IEND", b"")]
+    body = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def tiles(grey_bhw: Array, columns: int | None = None, *, scale: int = 6, gap: int = 1, background: int = 255) -> Array:
+    """Pictures side by side, each pixel `scale` wide, `gap` pixels of background around each. Grey in, grey out."""
+    count, height, width = grey_bhw.shape
+    columns = columns or max(1, min(count, int(np.ceil(np.sqrt(count)))))
+    rows = max(1, -(-count // columns))
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap), background, np.uint8)
+    for i, picture in enumerate(grey_bhw):
+        top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
+        sheet[top : top + height, left : left + width] = picture
+    return sheet.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def grey(classes_b: Array, classes: int) -> Array:
+    """Class 0 black, the last class white."""
+    return np.asarray(np.rint(classes_b * (255 / (classes - 1))), np.uint8)

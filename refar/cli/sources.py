@@ -1,0 +1,133 @@
+"""GRAPH, RUN and BUNDLE on the command line: what a text means, and a helpful error if it means nothing."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import refar
+from refar import models
+from refar.arrays import Arrays
+from refar.errors import FileError, GraphError
+from refar.graph import Graph
+
+KINDS = "a graph.json, a built-in model, a run (written by 'refar train') or a bundle (written by 'refar export')"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network from somewhere. `params` are those of a run; a bundle's stand in its ONNX files."""
+
+    kind: Literal["graph", "run", "bundle"]
+    graph: Graph
+    title: str
+    path: Path | None = None
+    params: Arrays | None = None
+
+
+def open_source(text: str) -> Source:
+    """Raises FileError or GraphError naming what was tried."""
+    path = Path(text)
+    if is_bundle(path):
+        from refar.runtime.bundle import read_manifest
+
+        return Source("bundle", read_manifest(path).graph, f"bundle {text}", path)
+    if is_run(path):
+        from refar.runs import load_run
+
+        graph, params, _ = load_run(path)
+        return Source("run", graph, f"run {text}", path, params)
+    if path.is_dir():
+        raise FileError(f"{text!r} is a folder without bundle.json or config.toml; expected {KINDS}")
+    if path.is_file():
+        return Source("graph", _load_graph(path), f"graph {text}", path)
+    name, _, options = text.partition(":")
+    if name in models.NAMES:
+        return Source("graph", models.by_name(name, parse_options(name, options)), f"model {text}")
+    if "/" in text or path.suffix:
+        raise FileError(f"{text!r}: there is no such file or folder{near_file(path)}; expected {KINDS}")
+    raise GraphError(
+        f"{text!r} is neither a file or folder nor a built-in model{near(name, models.NAMES) or near_file(path)}; "
+        f"the models are {', '.join(models.NAMES)}"
+    )
+
+
+def _load_graph(path: Path) -> Graph:
+    try:
+        return refar.load(path)
+    except GraphError as error:
+        raise GraphError(f"{str(path)!r}: {error}") from None
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a path is a folder that `export` wrote."""
+    return (path / "bundle.json").is_file()
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path is a folder that `train` wrote."""
+    return (path / "config.toml").is_file()
+
+
+def bundle_path(text: str) -> Path:
+    """A path that must be a bundle. Raises FileError saying what it is instead, and what to do."""
+    path = Path(text)
+    if is_bundle(path):
+        return path
+    if is_run(path):
+        raise FileError(f"{text!r} is a run, not a bundle; write one with: refar export {text} -o BUNDLE")
+    if path.is_dir():
+        raise FileError(f"{text!r} is a folder without bundle.json; expected a bundle (written by 'refar export')")
+    if path.is_file():
+        raise FileError(f"{text!r} is a file; expected the folder of a bundle (written by 'refar export')")
+    if text.partition(":")[0] in models.NAMES:
+        raise FileError(f"{text!r} is a built-in model, which is not trained; expected a bundle (written by 'refar export')")
+    raise FileError(f"{text!r}: there is no such bundle{near_file(path, folders=True)}")
+
+
+def run_path(text: str) -> Path:
+    """A path that must be a run. Raises FileError saying what it is instead."""
+    path = Path(text)
+    if is_run(path):
+        return path
+    if is_bundle(path):
+        raise FileError(f"{text!r} is a bundle already; expected a run (written by 'refar train')")
+    if path.is_dir():
+        raise FileError(f"{text!r} is a folder without config.toml; expected a run (written by 'refar train')")
+    raise FileError(f"{text!r}: there is no such run{near_file(path, folders=True)}")
+
+
+def parse_options(model: str, text: str) -> dict[str, str]:
+    """'classes=8,dilations=1,2,4' → {"classes": "8", "dilations": "1,2,4"}: a piece without '=' goes on with the last value."""
+    options: dict[str, str] = {}
+    last = ""
+    for piece in text.split(",") if text else []:
+        key, equals, value = piece.partition("=")
+        if equals and key in options:
+            raise GraphError(f"model {model!r}: the option {key!r} is given twice")
+        if equals:
+            last = key
+            options[last] = value
+        elif last:
+            options[last] += f",{piece}"
+        else:
+            raise GraphError(f"model {model!r}: expected options as in '{model}:name=value,…', got {piece!r}")
+    return options
+
+
+def near(name: str, known: tuple[str, ...]) -> str:
+    """', did you mean …?' or nothing."""
+    found = difflib.get_close_matches(name, known, 1)
+    return f", did you mean {found[0]!r}?" if found else ""
+
+
+def near_file(path: Path, folders: bool = False) -> str:
+    """The same for a name in the path's folder, of folders only if asked for."""
+    try:
+        names = tuple(p.name for p in path.parent.iterdir() if not p.name.startswith(".") and (p.is_dir() or not folders))
+    except OSError:
+        return f" (nor a folder {str(path.parent)!r})"
+    found = difflib.get_close_matches(path.name, names, 1)
+    return f", did you mean {str(path.with_name(found[0]))!r}?" if found else ""

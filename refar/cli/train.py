@@ -1,0 +1,29 @@
+"""refar train: a config to a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from refar.cli.console import line
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The tables [model], [data] and [train].")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="RUN", help="Where to write; runs/CONFIG if left out.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run from its last checkpoint.")] = False,
+) -> None:
+    """Train in PyTorch; Ctrl-C stops after a checkpoint."""
+    from refar.config import load_config
+
+    run = out or Path("runs", config.stem)
+    settings = load_config(config)
+    from refar.torch.train import train as train_run
+
+    result = train_run(settings, run, resume=resume)
+    if not result.finished:
+        line(f"go on with: refar train {config} --out {run} --resume")
+        raise typer.Exit(130)
+    line(f"wrote {run}; next: refar check {run}, or refar export {run} -o BUNDLE")

@@ -1,0 +1,85 @@
+"""What options and files mean for a graph: conditions, prompts, sizes of pictures. Core functions check ranges and shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from refar.arrays import Array
+from refar.cli import files, png
+from refar.errors import InputError
+from refar.graph import Graph
+from refar.infer import Type, analyse
+
+Shape = tuple[int, int]
+
+
+def conditions(graph: Graph, texts: Sequence[str]) -> dict[str, Array] | None:
+    """'3', '0,1,2', 'rows.npy', each with 'name=' before it if the graph has several conditions."""
+    found = analyse(graph)
+    values: dict[str, Array] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            if not found.conditions:
+                raise InputError(f"--condition {text}: the graph has no condition")
+            if len(found.conditions) > 1:
+                raise InputError(f"--condition {text}: say which, as in NAME={text}; the names are {', '.join(found.conditions)}")
+            name, value = found.conditions[0], text
+        if name in values:
+            raise InputError(f"--condition: {name!r} is given twice")
+        if name not in found.conditions:
+            raise InputError(f"--condition {text}: the graph has no such condition, only {', '.join(found.conditions) or 'none'}")
+        values[name] = _condition(value, found.types[name])
+    for name in found.conditions:
+        if name not in values:
+            what = "a class, as in --condition 3" if found.types[name].indexed else "numbers, as in --condition 0.5,1"
+            raise InputError(f"condition {name!r} ({found.types[name]}) is missing; give {what}, or a .npy file")
+    return values or None
+
+
+def _condition(text: str, kind: Type) -> Array:
+    if text.endswith((".npy", ".csv")):
+        array = files.read_array(Path(text), "condition")
+        return array.reshape(-1) if kind.indexed and text.endswith(".csv") else array
+    try:
+        return np.array([int(piece) if kind.indexed else float(piece) for piece in text.split(",")])
+    except (ValueError, OverflowError):
+        expected = "classes such as 3 or 0,1,2" if kind.indexed else f"{kind.size} numbers separated by commas"
+        raise InputError(f"--condition {text}: expected {expected}, or a .npy or .csv file") from None
+
+
+def sequence(graph: Graph, array: Array) -> Array:
+    """A table of numbers as the sequence of a graph: a signal of one channel gets its axis."""
+    kind = analyse(graph).types[analyse(graph).sequence]
+    return array[:, None] if not kind.indexed and kind.size == 1 and array.ndim == 2 else array
+
+
+def shape(text: str | None) -> Shape | None:
+    """'8x8' → (8, 8)."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if match is None:
+        raise InputError(f"--shape {text}: expected HEIGHTxWIDTH, as in 8x8")
+    return int(match[1]), int(match[2])
+
+
+def check_picture(graph: Graph, size: Shape | None, length: int) -> Shape:
+    """The size of pictures made of `length` tokens. Raises InputError if there is none."""
+    if not analyse(graph).types[analyse(graph).sequence].indexed:
+        raise InputError("a picture needs a graph over classes; this one models a signal")
+    if size is None:
+        raise InputError("the size of a picture is not known; give it, as in --shape 8x8")
+    if size[0] * size[1] != length:
+        raise InputError(f"pictures of {size[0]}x{size[1]} need {size[0] * size[1]} tokens each, got {length}")
+    return size
+
+
+def picture(graph: Graph, tokens_bt: Array, size: Shape) -> bytes:
+    """A PNG with a tile for every row: class 0 black, the last class white."""
+    classes = analyse(graph).types[analyse(graph).sequence].size
+    return png.encode(png.tiles(png.grey(tokens_bt.reshape(-1, *size), classes)))

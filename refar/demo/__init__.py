@@ -1,0 +1,4 @@
+"""The main job end to end on real data: train, check, export, generate without PyTorch, and a page that shows it.
+
+`stages.run` is the whole of it; `deploy` is the half that runs in a process without PyTorch.
+"""
