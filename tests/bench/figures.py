@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import speed
 import torch
 
 import refar
-from refar import Graph, models
+from refar import Builder, Graph, models
 from refar.arrays import Array, Arrays
 from refar.infer import analyse, receptive_field
 from refar.runtime import load
+from refar.testing import check_contract
 from refar.tolerance import tolerance
 from refar.torch import Module
 from refar_export import export
@@ -120,17 +122,92 @@ def agreement() -> str:
     return "\n".join(lines)
 
 
+def stack() -> str:
+    """Row 002-4 of what the documents claim: few weights, all inputs used."""
+    g = Builder()
+    h = g.input(channels=1)
+    for i in range(9):
+        h = g.conv1d(h, 1, kernel=2, dilation=2**i, bias=False)
+    graph = g.build(h)
+    weights = sum(int(np.prod(shape)) for shape in analyse(graph).parameters.values())
+    seen = ", ".join(map(str, sorted(refar.offsets(models.nettoy1d_dilated()))))
+    return (
+        f"`nettoy1d_dilated` sees the offsets {seen} and no other. "
+        f"Nine layers with K = 2 and dilations 1 to 256 have {weights} weights and use {len(refar.offsets(graph))} inputs, "
+        f"R = {receptive_field(graph)}."
+    )
+
+
+def integers() -> str:
+    """What the law of exactness saw: small integers, compared by ==."""
+    seen = []
+    for name in ("nettoy1d", "nettoy1d_dilated"):
+        lines = {line.law: line for line in check_contract(MODELS[name]()).lines}
+        seen.append(f"{name}: {lines['exact'].figure}")
+    return f"Small integers, by `==`, in NumPy, PyTorch (gradients too) and onnxruntime (full, prefill, step): {'. '.join(seen)}."
+
+
+def tokens() -> str:
+    """The slow and the fast algorithm in NumPy and prefill with steps in onnxruntime, from the same seed."""
+    graph = MODELS["wavenet, 8 layers, class condition"]()
+    params = {name: 3 * value for name, value in refar.init(graph, seed=0).items()}
+    r, rng, equal, total = receptive_field(graph), np.random.default_rng(0), 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        session = load(export(graph, params, Path(folder) / "bundle"))
+        for batch in (1, 5):
+            for length in (0, 1, r - 1, r, r + 1):
+                prompt = rng.integers(0, 17, (batch, length))
+                fast = refar.generate(graph, params, 30, batch=batch, prompt=prompt, condition=3)
+                slow = refar.generate(graph, params, 30, batch=batch, prompt=prompt, condition=3, algorithm="slow")
+                exported = session.generate(30, batch=batch, prompt=prompt, condition=3)
+                equal += int(((fast == slow) & (fast == exported)).sum())
+                total += fast.size
+    return (
+        f"Tokens of NumPy's slow algorithm, its fast one, and prefill and step in onnxruntime, for the same seed, batches "
+        f"of 1 and 5 and prompts of 0, 1, R−1, R and R+1 tokens: {equal} of {total} equal in all three."
+    )
+
+
 def demo(path: Path) -> str:
     """What the demo found."""
     if not path.is_file():
         raise SystemExit(f"{path} is missing; run `make demo` first")
-    return json.dumps(json.loads(path.read_text()), indent=1)
+    found = json.loads(path.read_text())
+    nats, deployed = found["baselines"]["nats_per_pixel"], found["deployed"]
+    lines = [
+        f"`make demo`: {found['training']['parameters']:,} parameters trained in {found['seconds']['train']:.0f} s, run in "
+        f"onnxruntime on the {found['data']['test']} held-out digits.".replace(",", " ", 1),
+        "",
+        "| held-out digits | nats per pixel | accuracy |",
+        "|---|---|---|",
+        f"| unigram | {nats['unigram']:.3f} | |",
+        f"| previous pixel | {nats['previous']:.3f} | |",
+        f"| pixel and class, naive Bayes | {nats['marginals']:.3f} | {found['baselines']['accuracy']:.1%} |",
+        f"| WaveNet, Bayes' rule | {deployed['nats_per_pixel']:.3f} | {deployed['accuracy']:.1%} |",
+        "",
+        "| generation by the step graph | µs per step | recomputing the full graph takes |",
+        "|---|---|---|",
+    ]
+    for row in deployed["generation"]:
+        steps = row["tokens"] // row["batch"]
+        lines.append(
+            f"| the demo's network, R = 72, 64 pixels, batch {row['batch']} | {1e6 * row['step_seconds'] / steps:.0f} "
+            f"| {row['ratio']:.1f} times as long |"
+        )
+    lines += [
+        f"| WaveNet, {row['network']}, R = {row['R']}, batch {row['batch']} | {row['step_us']:.0f} "
+        f"| {row['ratio']:.0f} times as long |"
+        for row in speed.measure()
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    text = agreement()
+    text = "\n\n".join([stack(), agreement(), integers(), tokens(), demo(Path("demo/results.json"))])
     if len(sys.argv) > 1:
         readme = Path(sys.argv[1])
         before, _, rest = readme.read_text().partition(BEGIN)
         _, _, after = rest.partition(END)
         readme.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+    else:
+        print(text)

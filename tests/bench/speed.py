@@ -59,9 +59,13 @@ def measure() -> list[dict[str, object]]:
             for batch in (1, 8):
                 step = seconds_per_step(session, batch, 300)
                 full = seconds_per_recomputation(session, batch, receptive_field(graph))
-                rows.append({"network": name, "R": receptive_field(graph), "batch": batch, "step_us": 1e6 * step, "ratio": full / step})
-                print(f"{name}, R = {receptive_field(graph)}, batch {batch}: {1e6 * step:.0f} µs per step, "
-                      f"recomputing takes {full / step:.0f} times as long", flush=True)  # fmt: skip
+                row = {"network": name, "R": receptive_field(graph), "batch": batch, "step_us": 1e6 * step, "ratio": full / step}
+                print(
+                    f"{name}, R = {row['R']}, batch {batch}: {row['step_us']:.0f} µs per step, "
+                    f"recomputing takes {row['ratio']:.0f} times as long",
+                    flush=True,
+                )
+                rows.append(row)
     return rows
 
 

@@ -115,7 +115,7 @@ def test_parameters_that_do_not_fit_leave_nothing_behind(tmp_path: Path, change,
 def test_numbers_that_float32_cannot_hold_are_refused(tmp_path: Path) -> None:
     graph = models.linear_ar(2)
     params = {name: value.astype(np.float64) for name, value in refar.init(graph).items()} | {"ar.bias": np.array([1e300])}
-    with pytest.raises(ParameterError, match="'ar.bias': expected finite numbers, got inf"):
+    with pytest.raises(ParameterError, match=r"'ar.bias': expected finite numbers, got inf"):
         export(graph, params, tmp_path / "b")
 
 
