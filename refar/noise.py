@@ -22,7 +22,7 @@ _WORDS = 4  # a Philox block holds four 64-bit words
 def uniform(seed: int, streams: Sequence[int], start: int, steps: int, size: int) -> NDArray[np.float64]:
     """u_tbn in the open interval (0, 1): `steps` steps from `start`, one row per stream, `size` numbers each.
 
-    Philox4x64-10 with key (seed, stream); step t takes ⌈size/4⌉ blocks from counter t·⌈size/4⌉ on. u = (⌊word/2¹²⌋ + ½)·2⁻⁵²,
+    Philox4x64-10 with key (seed, stream); step t takes ⌈size/4⌉ blocks from counter t·⌈size/4⌉ + 1 on. u = (⌊word/2¹²⌋ + ½)·2⁻⁵²,
     so neither 0 nor 1 occurs. Raises InputError for a seed outside 0..2⁶⁴-1.
     Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
     """

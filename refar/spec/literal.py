@@ -25,11 +25,15 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from refar import ops
 
 Array = NDArray[Any]
+Exact = Any  # an int or a Fraction; NumPy's types do not say what an object array holds
 Index = tuple[int, ...]
 Factor = tuple[str, Index]
 """A number in an array: "0", "1", … are the arguments, "weight" and "bias" the parameters."""
 Term = tuple[Index, Fraction | int, tuple[Factor, ...]]
 """Where in y it is added, its coefficient, its factors."""
+
+Rounded = ops.Activation | ops.Gate | ops.Softmax
+"""The operators that may have an exponential."""
 
 _DIGITS = 60
 
@@ -48,8 +52,8 @@ def evaluate(
     such as a slope enter as the exact value that they have in `dtype`.
     """
     arrays = _exact_arrays(op, args, params)
-    if not is_exact(op):
-        return _rounded(_transcendental(op, arrays["0"]))
+    if isinstance(op, Rounded) and not is_exact(op):
+        return _transcendental(op, arrays["0"]).astype(np.float64)
     y = _zeros(_shape(op, arrays, classes))
     for index, coefficient, factors in _terms(op, arrays, y.shape, dtype):
         y[index] += coefficient * prod(arrays[name][at] for name, at in factors)
@@ -70,8 +74,8 @@ def gradient(
     """
     arrays = _exact_arrays(op, args, params)
     upstream = exact(dy)
-    if not is_exact(op):
-        return {"0": _rounded(_transcendental_gradient(op, arrays["0"], upstream))}
+    if isinstance(op, Rounded) and not is_exact(op):
+        return {"0": _transcendental_gradient(op, arrays["0"], upstream).astype(np.float64)}
     gradients = {name: _zeros(array.shape) for name, array in arrays.items()}
     for index, coefficient, factors in _terms(op, arrays, upstream.shape, dtype):
         for n, (name, at) in enumerate(factors):
@@ -87,8 +91,12 @@ def is_exact(op: ops.AnyOp) -> bool:
             return False
         case ops.Activation():
             return op.kind in ("relu", "leaky_relu")
-        case _:
+        case ops.Input() | ops.Conv1d() | ops.Shift() | ops.OneHot() | ops.Embedding() | ops.Standardize():
             return True
+        case ops.Add() | ops.Multiply() | ops.Affine() | ops.Concat() | ops.Slice():
+            return True
+        case _:
+            assert_never(op)
 
 
 def exact(array: ArrayLike) -> Array:
@@ -96,7 +104,8 @@ def exact(array: ArrayLike) -> Array:
     source = np.asarray(array)
     result = np.empty(source.shape, object)
     for index in np.ndindex(source.shape):
-        fraction = Fraction(source[index] if isinstance(source[index], Fraction) else source[index].item())
+        value: Exact = source[index]
+        fraction = Fraction(value if isinstance(value, int | Fraction) else value.item())
         result[index] = fraction.numerator if fraction.denominator == 1 else fraction
     return result
 
@@ -129,7 +138,7 @@ def cross_entropy(y_bqt: ArrayLike, x_bt: ArrayLike) -> Array:
     for b, t in np.ndindex(x.shape):
         with localcontext(prec=_digits(y[b, :, t])):
             logits = [_decimal(value) for value in y[b, :, t]]
-            result[b, t] = float(sum((v - logits[x[b, t]]).exp() for v in logits).ln())
+            result[b, t] = float(sum(((v - logits[x[b, t]]).exp() for v in logits), Decimal(0)).ln())
     return result
 
 
@@ -207,8 +216,8 @@ def _terms(op: ops.AnyOp, arrays: dict[str, Array], shape: Index, dtype: DTypeLi
             case ops.Standardize():
                 yield index, (int(x[b, *rest]) - _number(op.mean, dtype)) / _number(op.std, dtype), ()
             case ops.Activation():
-                below = _number(op.slope, dtype) if op.kind == "leaky_relu" else 0
-                yield index, 1 if x[index] > 0 else below, (("0", index),)
+                slope = _number(op.slope, dtype) if op.kind == "leaky_relu" else 0
+                yield index, 1 if x[index] > 0 else slope, (("0", index),)
             case ops.Affine():
                 yield index, _number(op.scale, dtype), (("0", index),)
                 yield index, _number(op.shift, dtype), ()
@@ -218,11 +227,11 @@ def _terms(op: ops.AnyOp, arrays: dict[str, Array], shape: Index, dtype: DTypeLi
             case ops.Multiply():
                 yield index, 1, tuple((name, index[: arrays[name].ndim]) for name in args)
             case ops.Concat():
-                below = 0
+                first = 0
                 for name in args:
-                    if below <= c < below + arrays[name].shape[1]:
-                        yield index, 1, ((name, (b, c - below, *rest)[: arrays[name].ndim]),)
-                    below += arrays[name].shape[1]
+                    if first <= c < first + arrays[name].shape[1]:
+                        yield index, 1, ((name, (b, c - first, *rest)[: arrays[name].ndim]),)
+                    first += arrays[name].shape[1]
             case ops.Slice():
                 yield index, 1, (("0", (b, op.start + c, *rest)),)
             case ops.Input() | ops.Gate() | ops.Softmax():
@@ -231,7 +240,7 @@ def _terms(op: ops.AnyOp, arrays: dict[str, Array], shape: Index, dtype: DTypeLi
                 assert_never(op)
 
 
-def _transcendental(op: ops.AnyOp, x: Array) -> Array:
+def _transcendental(op: Rounded, x: Array) -> Array:
     y = np.empty(_shape(op, {"0": x}, 0), object)
     for index in np.ndindex(y.shape):
         b, c, *rest = index
@@ -245,11 +254,11 @@ def _transcendental(op: ops.AnyOp, x: Array) -> Array:
                     column = [_decimal(x[b, j, *rest]).exp() for j in range(x.shape[1])]
                     y[index] = column[c] / sum(column)
                 case _:
-                    raise TypeError(f"{type(op).__name__} has no exponential")
+                    assert_never(op)
     return y
 
 
-def _transcendental_gradient(op: ops.AnyOp, x: Array, dy: Array) -> Array:
+def _transcendental_gradient(op: Rounded, x: Array, dy: Array) -> Array:
     """tanh' = 1 / cosh², σ'(x) = σ(x)·σ(-x), ∂softmax_j/∂x_c = y_j·([j = c] - y_c)."""
     dx = np.full(x.shape, Decimal(0), object)
     for index in np.ndindex(dy.shape):
@@ -268,24 +277,24 @@ def _transcendental_gradient(op: ops.AnyOp, x: Array, dy: Array) -> Array:
                     for j in range(x.shape[1]):
                         dx[b, j, *rest] += d * e[c] / sum(e) * ((j == c) - e[j] / sum(e))
                 case _:
-                    raise TypeError(f"{type(op).__name__} has no exponential")
+                    assert_never(op)
     return dx
 
 
-def _tanh(x: Fraction) -> Decimal:
+def _tanh(x: Exact) -> Decimal:
     up, down = _decimal(x).exp(), _decimal(-x).exp()
     return (up - down) / (up + down)
 
 
-def _tanh_slope(x: Fraction) -> Decimal:
+def _tanh_slope(x: Exact) -> Decimal:
     return 4 / (_decimal(x).exp() + _decimal(-x).exp()) ** 2
 
 
-def _sigmoid(x: Fraction) -> Decimal:
+def _sigmoid(x: Exact) -> Decimal:
     return 1 / (1 + _decimal(-x).exp())
 
 
-def _sigmoid_slope(x: Fraction) -> Decimal:
+def _sigmoid_slope(x: Exact) -> Decimal:
     return _sigmoid(x) * _sigmoid(-x)
 
 
@@ -297,14 +306,10 @@ def _digits(x: Array) -> int:
     return _DIGITS + max(0, -2 * smallest) + int(2 * largest)
 
 
-def _decimal(x: Fraction | int) -> Decimal:
+def _decimal(x: Exact) -> Decimal:
     """The number in decimals, exactly if it is a float of any size that `_digits` allows for."""
     return Decimal(x.numerator) / Decimal(x.denominator)
 
 
 def _number(attribute: float, dtype: DTypeLike) -> Fraction:
-    return Fraction(float(np.dtype(dtype).type(attribute)))
-
-
-def _rounded(y: Array) -> Array:
-    return y.astype(np.float64)
+    return Fraction(np.asarray(attribute, dtype).item())

@@ -164,9 +164,8 @@ def _with_time_axis(args: Sequence[Array]) -> list[Array]:
 
 def _over_time(args: Sequence[Array]) -> list[Array]:
     """Constants repeated at every t where any argument is over time."""
-    args = _with_time_axis(args)
     length = max((arg.shape[2:] for arg in args), default=())
-    return [np.broadcast_to(arg, arg.shape[:2] + length) for arg in args]
+    return [np.broadcast_to(arg, arg.shape[:2] + length) for arg in _with_time_axis(args)]
 
 
 def _like(dy: Array, arg: Array) -> Array:

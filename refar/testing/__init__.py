@@ -1,0 +1,24 @@
+"""What a user's own tests import: every law of the contract in one call.
+
+    from refar.testing import check_contract
+    def test_my_network():
+        check_contract(my_graph, my_params)
+
+Needs the backends that are asked for; `refar.testing.strategies` needs hypothesis.
+"""
+
+from __future__ import annotations
+
+from refar.testing.laws import LAWS, check_bundle, check_contract, run_bundle_laws, run_laws
+from refar.testing.report import ContractError, Line, Report
+
+__all__ = [
+    "LAWS",
+    "ContractError",
+    "Line",
+    "Report",
+    "check_bundle",
+    "check_contract",
+    "run_bundle_laws",
+    "run_laws",
+]

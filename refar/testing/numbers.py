@@ -1,0 +1,191 @@
+"""Laws 6, 8, 9 and 10: adjoint, exact, rounding, text."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from refar import ops
+from refar.arrays import Arrays
+from refar.graph import Graph, from_json, to_json
+from refar.infer import analyse
+from refar.spec import run
+from refar.testing import operators
+from refar.testing.readings import UNITS, export_bundle
+from refar.testing.report import Measure
+from refar.testing.streaming import exact_streams
+from refar.testing.subject import Subject
+
+_IMAGINARY = 2.0**-100
+"""f(x + ihv) = f(x) + ih·Jv + O(h²): with so small an h nothing but rounding is lost."""
+_DIFFERENCES = (1e-6, 1e-7)
+
+
+def adjoint(subject: Subject, measure: Measure) -> None:
+    """⟨ȳ, J v⟩ = ⟨Jᵀȳ, v⟩ for each parameter and input with random ȳ and v: J v by a complex step, Jᵀȳ by backward.
+
+    And J v by central differences in float64. Each array alone on a short sequence, all together on a long one.
+    """
+    assert subject.params is not None
+    lengths = {subject.sizes.long} if subject.small else {subject.sizes.short, subject.sizes.long}
+    for length in sorted(lengths):
+        inputs, rng = run.cast(subject.inputs(length), np.float64), subject.rng(6, length)
+        values = run.forward_nodes(subject.graph, subject.params, inputs, np.float64)
+        dy = rng.normal(size=values[subject.graph.output].shape)
+        dvalues, dparams = run.backward_nodes(subject.graph, subject.params, values, dy)
+        gradients = _wanted(subject.graph, dvalues, dparams)
+        direction = {name: rng.normal(size=array.shape) for name, array in gradients.items()}
+        groups = [[name] for name in gradients] if length == min(lengths) else []
+        for names in [*groups, list(gradients)]:
+            chosen = {name: direction[name] for name in names}
+            what = f"⟨ȳ, J v⟩ and ⟨Jᵀȳ, v⟩ for {repr(names[0]) if len(names) == 1 else 'all inputs and parameters'}"
+            moved = dy * _complex_step(subject, inputs, chosen)
+            products = [gradients[name] * v for name, v in chosen.items()]
+            scale = sum(float(np.abs(product).sum()) for product in [moved, *products])
+            error = abs(float(moved.sum()) - sum(float(product.sum()) for product in products))
+            tolerance = subject.tolerance("float64") * scale
+            measure.require(error <= tolerance, what, f"a difference of at most {tolerance:.3g}", f"{error:.3g}")
+            measure.worst = max(measure.worst, error / tolerance if tolerance else 0.0)
+        if length == min(lengths):
+            measure.notes.append(f"{len(groups)} arrays, the worst at {measure.worst:.2g} of the tolerance")
+            measure.notes.append(_central_difference(subject, inputs, direction, measure))
+
+
+def _complex_step(subject: Subject, inputs: Arrays, direction: Arrays) -> np.ndarray:
+    def moved(arrays: Arrays) -> Arrays:
+        return {n: a + 1j * _IMAGINARY * direction[n] if n in direction else a for n, a in arrays.items()}
+
+    assert subject.params is not None
+    y = run.forward(subject.graph, moved(subject.params), moved(inputs), dtype=np.complex128)
+    return y.imag / _IMAGINARY
+
+
+def _central_difference(subject: Subject, inputs: Arrays, direction: Arrays, measure: Measure) -> str:
+    """(f(x + hv) - f(x - hv)) / 2h, where no relu changes its side between the two: a kink has no derivative.
+
+    The error is of order h² from the third derivative and u/h from rounding, some 1e-9 of the scale; 1e-6 is allowed.
+    """
+    assert subject.params is not None
+    for h in _DIFFERENCES:
+
+        def moved(arrays: Arrays, by: float) -> Arrays:
+            return {n: a + by * direction[n] if n in direction else a for n, a in arrays.items()}
+
+        ends = [
+            run.forward_nodes(subject.graph, moved(subject.params, by), moved(inputs, by), np.float64) for by in (h, -h)
+        ]  # fmt: skip
+        kinks = [n.inputs[0] for n in subject.graph.nodes if isinstance(n.op, ops.Activation) and n.op.kind.endswith("relu")]
+        if any(((ends[0][name] > 0) != (ends[1][name] > 0)).any() for name in kinks):
+            continue
+        slope = (ends[0][subject.graph.output] - ends[1][subject.graph.output]) / (2 * h)
+        expected = _complex_step(subject, inputs, direction)
+        measure.close("J v by central differences, [b, c, t]", slope, expected, 1e-6)
+        return "central differences agree"
+    return "no central difference, since a relu changes its side"
+
+
+def exact(subject: Subject, measure: Measure) -> None:
+    """Each distinct operator without exponentials, on small integers, equals `spec.literal` by == in every backend.
+
+    Gradients too. If the whole graph consists of such operators, it is run on integers as well, whole and streaming.
+    """
+    cases = operators.exact_cases(subject.graph, subject.rng(8))
+    for case in cases:
+        y, gradients = case.expected()
+        for reading in subject.open(case.graph, case.params):
+            what = f"{reading.name}: node {case.node!r} alone"
+            measure.equal(f"{what}, [b, c, t]", reading.forward(case.inputs), y)
+            if (gradient := reading.gradient(case.inputs, case.dy)) is not None:
+                measure.gradients(what, gradient, gradients)
+            exact_streams(reading, case.graph, case.params, case.inputs, y, measure)
+    measure.notes.append(f"{len(cases)} distinct operators")
+    twin = operators.integral_graph(subject.graph)
+    length = subject.sizes.long
+    case_of_all = operators.integer_case(twin, subject.rng(8, 1), subject.sizes.batch, length) if twin else None
+    if case_of_all is None:
+        measure.notes.append("the whole graph has operators that round" if twin is None else "the whole graph has too large sums")
+        return
+    values = run.forward_nodes(case_of_all.graph, case_of_all.params, case_of_all.inputs, np.float64)
+    dvalues, dparams = run.backward_nodes(case_of_all.graph, case_of_all.params, values, case_of_all.dy)
+    y = values[subject.graph.output]
+    for reading in subject.open(case_of_all.graph, case_of_all.params):
+        what = f"{reading.name}: the whole graph on integers"
+        measure.equal(f"{what}, [b, c, t]", reading.forward(case_of_all.inputs), y)
+        gradient = reading.gradient(case_of_all.inputs, case_of_all.dy)
+        if gradient is not None:
+            measure.gradients(what, gradient, _wanted(case_of_all.graph, dvalues, dparams))
+        if subject.small:
+            exact_streams(reading, case_of_all.graph, case_of_all.params, case_of_all.inputs, y, measure)
+    measure.notes.append("the whole graph too")
+
+
+def rounding(subject: Subject, measure: Measure) -> None:
+    """Operators that round stay within rounding of the value to 50 digits, whole networks within rounding of the oracle."""
+    for case in operators.rounded_cases(subject.graph, subject.rng(9)):
+        y, gradients = case.expected()
+        for reading in subject.open(case.graph, case.params):
+            what, relative = f"{reading.name}: node {case.node!r} alone", 64 * UNITS[reading.dtype] * len(case.graph.nodes)
+            measure.close(f"{what}, [b, c, t]", reading.forward(case.inputs), y, relative)
+            if (gradient := reading.gradient(case.inputs, case.dy)) is not None:
+                measure.gradients(what, gradient, gradients, relative)
+    assert subject.params is not None
+    for length in (1, subject.sizes.short, subject.sizes.long):
+        inputs, rng = subject.inputs(length), subject.rng(9, length)
+        values = subject.values(inputs)
+        y = values[subject.graph.output]
+        dy = rng.normal(size=y.shape)
+        dvalues, dparams = run.backward_nodes(subject.graph, subject.params, values, dy)
+        for reading in subject.readings:
+            relative = subject.tolerance(reading.dtype)
+            measure.close(f"{reading.name}: output, [b, c, t]", subject.forward(reading, length), y, relative)
+            # In float32 a relu may fall on the other side of zero, where the derivative jumps; law 8 compares those by ==.
+            gradient = reading.gradient(inputs, dy) if reading.dtype == "float64" else None
+            if gradient is not None:
+                measure.gradients(reading.name, gradient, _wanted(subject.graph, dvalues, dparams), relative)
+
+
+def _wanted(graph: Graph, dvalues: Arrays, dparams: Arrays) -> Arrays:
+    """The gradients that every backend gives: of the parameters and of the inputs that are no indices."""
+    found = analyse(graph)
+    return dparams | {n: dvalues[n] for n in (found.sequence, *found.conditions) if not found.types[n].indexed}
+
+
+def text(subject: Subject, measure: Measure) -> None:
+    """JSON → graph → JSON is the identity, and exporting twice gives the same bytes."""
+    first = to_json(subject.graph)
+    again = from_json(first)
+    measure.require(again == subject.graph, "the graph read from its own JSON", "the same graph", "another")
+    measure.require(to_json(again) == first, "JSON of the graph read from JSON", "the same bytes", "others")
+    measure.notes.append(f"{len(first)} bytes of JSON")
+    if "onnx" in subject.backends and subject.params is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            one, two = (dict(_files(export_bundle(subject.graph, subject.params, Path(folder) / n))) for n in ("a", "b"))
+        measure.require(one.keys() == two.keys(), "files of a bundle exported twice", sorted(one), sorted(two))
+        for name, data in one.items():
+            measure.require(data == two[name], f"{name}, exported twice", "the same bytes", "others")
+        measure.notes.append(f"{len(one)} files exported twice")
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            yield str(file.relative_to(path)), file.read_bytes()
+
+
+def check_vectors(subject: Subject, measure: Measure) -> None:
+    """The oracle's outputs that lie in the bundle."""
+    from refar.testing.readings import OnnxReading
+
+    for reading in subject.readings:
+        assert isinstance(reading, OnnxReading)
+        vectors = reading.session.check_vectors()
+        found = analyse(subject.graph)
+        inputs = {found.sequence: vectors["x"]} | {name: vectors[f"condition.{name}"] for name in found.conditions}
+        y, relative = vectors["y"], subject.tolerance(reading.dtype)
+        measure.close(f"{reading.name}: output of the check vectors, [b, c, t]", reading.forward(inputs), y, relative)
+        for streamed in reading.stream(inputs, [1] * (y.shape[2] - 1)):
+            expected = y[:, :, streamed.first : y.shape[2] - 1 + streamed.ahead]
+            measure.close(f"{reading.name}: {streamed.way}, check vectors, [b, c, t]", streamed.y_bct, expected, relative)

@@ -1,0 +1,240 @@
+"""The readings of a graph behind one protocol, so that a law is written once: NumPy, PyTorch, onnxruntime."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from refar.arrays import Array, Arrays
+from refar.errors import InputError
+from refar.graph import Graph
+from refar.infer import analyse, is_strict
+from refar.spec import run, stream
+
+if TYPE_CHECKING:
+    from refar.runtime.session import Session
+
+BACKENDS = ("numpy", "torch", "onnx")
+UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}
+"""u, the unit roundoff of each dtype."""
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What a stream gave: the outputs from position `first` on, and the state after the last token.
+
+    `ahead`: the outputs are those for the next position, and the state is that of `refar.next`; else of `refar.step`.
+    """
+
+    way: str
+    ahead: bool
+    first: int
+    y_bct: Array
+    state: Arrays
+
+
+class Reading(Protocol):
+    """One backend's execution of one graph with its parameters, in one dtype. Inputs are {node: array}, sequence first."""
+
+    @property
+    def name(self) -> str:
+        """Backend and dtype."""
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the computation."""
+
+    def forward(self, inputs: Arrays) -> Array:
+        """y_bct."""
+
+    def gradient(self, inputs: Arrays, dy: Array) -> Arrays | None:
+        """The gradient of Σ dy·y for each parameter and each real input; None if the backend has no backward."""
+
+    def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
+        """Each way to run the first Σ lengths tokens in pieces of these lengths; [] if the backend has none."""
+
+
+def open_readings(graph: Graph, params: Arrays, backends: Sequence[str]) -> list[Reading]:
+    """The readings of each backend. Raises InputError for an unknown name, BackendError for one that is not installed."""
+    readings: list[Reading] = []
+    for backend in backends:
+        match backend:
+            case "numpy":
+                readings += [NumpyReading(graph, params, "float64"), NumpyReading(graph, params, "float32")]
+            case "torch":
+                readings += [TorchReading(graph, params, "float64"), TorchReading(graph, params, "float32")]
+            case "onnx":
+                readings.append(OnnxReading(graph, export_and_load(graph, params)))
+            case _:
+                raise InputError(f"backends: expected some of {', '.join(BACKENDS)}, got {backend!r}")
+    return readings
+
+
+@dataclass(frozen=True)
+class NumpyReading:
+    """The oracle itself."""
+
+    graph: Graph
+    params: Arrays
+    dtype: str
+
+    @property
+    def name(self) -> str:
+        """Backend and dtype."""
+        return f"numpy {self.dtype}"
+
+    def forward(self, inputs: Arrays) -> Array:
+        """`refar.forward`."""
+        return run.forward(self.graph, self.params, inputs, dtype=self.dtype)
+
+    def gradient(self, inputs: Arrays, dy: Array) -> Arrays | None:
+        """`refar.backward`."""
+        gradients = run.backward(self.graph, self.params, inputs, dy, dtype=self.dtype)
+        return {**gradients["params"], **gradients["inputs"]}
+
+    def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
+        """`step` where a piece has one token, else `block`; for a strict graph also `next` and `next_block`."""
+        sequence = analyse(self.graph).sequence
+        conditions = {name: array for name, array in inputs.items() if name != sequence}
+        rows = inputs[sequence].shape[0]
+        results = []
+        for ahead in (False, True) if is_strict(self.graph) else (False,):
+            outputs: list[Array] = []
+            if ahead:
+                y, state = stream.start(self.graph, self.params, rows, conditions or None, dtype=self.dtype)
+                outputs.append(y[:, :, None])
+            else:
+                state = stream.initial_state(self.graph, self.params, rows, conditions or None, dtype=self.dtype)
+            one, many = (stream.next, stream.next_block) if ahead else (stream.step, stream.block)
+            for piece in pieces(inputs[sequence], lengths):
+                if piece.shape[-1] == 1:
+                    x = {sequence: piece[..., 0], **conditions}
+                    y, state = one(self.graph, self.params, state, x, dtype=self.dtype)
+                    y = y[:, :, None]
+                else:
+                    x = {sequence: piece, **conditions}
+                    y, state = many(self.graph, self.params, state, x, dtype=self.dtype)
+                outputs.append(y)
+            if outputs:
+                way = "start and next" if ahead else "step"
+                results.append(Streamed(way, ahead, 0, np.concatenate(outputs, axis=2), state))
+        return results
+
+
+class TorchReading:
+    """`refar.torch.Module`, forward and by autograd backward."""
+
+    def __init__(self, graph: Graph, params: Arrays, dtype: str) -> None:
+        from refar.torch import Module  # isort: skip; says what to install if there is no PyTorch
+        import torch
+
+        self.graph, self.dtype, self.name = graph, dtype, f"torch {dtype}"
+        self._torch = torch
+        self._module = Module(graph, params).to(getattr(torch, dtype))
+
+    @contextmanager
+    def _one_thread(self) -> Iterator[None]:
+        """The laws run many small tensors, on which threads only fight with those of NumPy."""
+        threads = self._torch.get_num_threads()
+        self._torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            self._torch.set_num_threads(threads)
+
+    def _tensors(self, inputs: Arrays) -> dict[str, Any]:
+        cast = run.cast(inputs, self.dtype)
+        return {name: self._torch.from_numpy(np.ascontiguousarray(array)) for name, array in cast.items()}
+
+    def forward(self, inputs: Arrays) -> Array:
+        """The module, without autograd."""
+        with self._one_thread(), self._torch.no_grad():
+            y: Array = self._module(self._tensors(inputs)).numpy()
+        return y
+
+    def gradient(self, inputs: Arrays, dy: Array) -> Arrays | None:
+        """By autograd; zeros where it finds no path."""
+        tensors = self._tensors(inputs)
+        wanted = dict(self._module.named_parameters())
+        wanted |= {name: tensor.requires_grad_() for name, tensor in tensors.items() if tensor.is_floating_point()}
+        upstream = self._torch.from_numpy(dy.astype(self.dtype))
+        with self._one_thread():
+            y = self._module(tensors)
+            if not wanted or not y.requires_grad:
+                return {name: np.zeros(tuple(tensor.shape), self.dtype) for name, tensor in wanted.items()}
+            found = self._torch.autograd.grad(y, list(wanted.values()), upstream, allow_unused=True, materialize_grads=True)
+        return {name: gradient.numpy() for name, gradient in zip(wanted, found, strict=True)}
+
+    def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
+        """PyTorch trains on whole sequences."""
+        return []
+
+
+@dataclass(frozen=True)
+class OnnxReading:
+    """An exported bundle in onnxruntime: the full graph, and prefill and step. Always float32."""
+
+    graph: Graph
+    session: Session
+    dtype: str = "float32"
+
+    @property
+    def name(self) -> str:
+        """Backend and dtype."""
+        return f"onnxruntime {self.dtype}"
+
+    def forward(self, inputs: Arrays) -> Array:
+        """full.onnx."""
+        return self.session.forward(run.cast(inputs, self.dtype))
+
+    def gradient(self, inputs: Arrays, dy: Array) -> Arrays | None:
+        """None: inference only."""
+        return None
+
+    def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
+        """The first piece as a prompt, then one token after the other."""
+        sequence, strict = analyse(self.graph).sequence, is_strict(self.graph)
+        inputs = run.cast(inputs, self.dtype)
+        conditions = {name: array for name, array in inputs.items() if name != sequence}
+        total = sum(lengths)
+        if total == 0 and not strict:
+            return []
+        prompt = lengths[0] if strict else max(1, lengths[0])
+        x = inputs[sequence]
+        outputs = [self.session.prefill(x[..., :prompt], conditions or None, x.shape[0])]
+        outputs += [self.session.step(x[..., t]) for t in range(prompt, total)]
+        first = prompt if strict else prompt - 1
+        return [Streamed(f"prefill of {prompt} and step", strict, first, np.stack(outputs, axis=2), self.session.state)]
+
+
+def export_and_load(graph: Graph, params: Arrays) -> Session:
+    """A bundle of the graph, opened; the files are not kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        return load_bundle(export_bundle(graph, params, Path(folder) / "bundle"))
+
+
+def export_bundle(graph: Graph, params: Arrays, path: Path) -> Path:
+    """`refar_export.export`. Raises BackendError if onnx is not installed."""
+    from refar_export import export
+
+    return export(graph, params, path)
+
+
+def load_bundle(path: str | Path, provider: Literal["cpu", "cuda"] = "cpu") -> Session:
+    """`refar.runtime.load`. Raises BackendError if onnxruntime is not installed."""
+    from refar.runtime import load
+
+    return load(path, provider)
+
+
+def pieces(x: Array, lengths: Sequence[int]) -> list[Array]:
+    """The first Σ lengths positions, cut into pieces of these lengths."""
+    ends = accumulate(lengths, initial=0)
+    return [x[..., begin:end] for begin, end in pairwise(ends)]

@@ -1,0 +1,115 @@
+"""What was compared, how well it agreed, and the message when it did not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class ContractError(AssertionError):
+    """A law of the contract does not hold. The message names law, backend, node, position, both values and the tolerance."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One law: what it says, whether it holds, its figure, and what broke it."""
+
+    law: str
+    statement: str
+    passed: bool
+    figure: str
+    message: str = ""
+
+    def __str__(self) -> str:
+        return f"{'holds ' if self.passed else 'BROKEN'}  {self.law:<10} {self.figure if self.passed else self.message}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A line for each law, in the order of the laws."""
+
+    lines: tuple[Line, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every law holds."""
+        return all(line.passed for line in self.lines)
+
+    def require(self) -> Report:
+        """The report itself. Raises ContractError naming every broken law."""
+        if not self.passed:
+            raise ContractError("\n".join(f"law {line.law!r}: {line.message}" for line in self.lines if not line.passed))
+        return self
+
+    def __str__(self) -> str:
+        return "\n".join(str(line) for line in self.lines)
+
+
+@dataclass
+class Measure:
+    """Collects the comparisons of one law. Raises ContractError at the first that fails."""
+
+    equal_numbers: int = 0
+    close_numbers: int = 0
+    worst: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def require(self, holds: bool, what: str, expected: object, came: object) -> None:
+        """A plain statement."""
+        if not holds:
+            raise ContractError(f"{what}: expected {expected}, got {came}")
+
+    def equal(self, what: str, actual: Array, expected: Array) -> None:
+        """The same shape and, by ==, the same numbers."""
+        self._same_shape(what, actual, expected)
+        self.equal_numbers += expected.size
+        wrong = ~(actual == expected)
+        if wrong.any():
+            raise ContractError(f"{what} at {_place(wrong, actual, expected)}")
+
+    def close(self, what: str, actual: Array, expected: Array, relative: float) -> None:
+        """The same shape, and numbers that differ by at most `relative` times the largest magnitude in `expected`."""
+        self._same_shape(what, actual, expected)
+        self.close_numbers += expected.size
+        if not expected.size:
+            return
+        tolerance = relative * float(np.abs(expected).max())
+        error = np.abs(actual.astype(np.float64) - expected)
+        wrong = ~(error <= tolerance)
+        if wrong.any():
+            place = _place(wrong, actual, expected)
+            raise ContractError(f"{what} at {place}; tolerance {tolerance:.3g}, largest error {np.nanmax(error):.3g}")
+        self.worst = max(self.worst, float(error.max() / tolerance) if tolerance else 0.0)
+
+    def gradients(
+        self, what: str, actual: Mapping[str, Array], expected: Mapping[str, Array], relative: float | None = None
+    ) -> None:
+        """`equal`, or `close` if a tolerance is given, for every array of `expected`, and no other in `actual`."""
+        self.require(actual.keys() == expected.keys(), f"{what}: gradients", sorted(expected), sorted(actual))
+        for name, gradient in expected.items():
+            if relative is None:
+                self.equal(f"{what}: gradient of {name!r}", actual[name], gradient)
+            else:
+                self.close(f"{what}: gradient of {name!r}", actual[name], gradient, relative)
+
+    @property
+    def figure(self) -> str:
+        """What was seen, in one line."""
+        parts = [f"{self.equal_numbers} numbers equal"] if self.equal_numbers else []
+        if self.close_numbers:
+            parts.append(f"{self.close_numbers} numbers within the tolerance, the worst at {self.worst:.2g} of it")
+        return "; ".join([*parts, *self.notes])
+
+    def _same_shape(self, what: str, actual: Array, expected: Array) -> None:
+        self.require(actual.shape == expected.shape, f"{what}: shape", expected.shape, actual.shape)
+
+
+def _place(wrong: Array, actual: Array, expected: Array) -> str:
+    index = tuple(int(i) for i in np.argwhere(wrong)[0])
+    return f"{list(index)}: expected {expected[index]!s}, got {actual[index]!s} ({int(wrong.sum())} of {wrong.size} differ)"

@@ -1,0 +1,92 @@
+"""What the laws are run on: a graph, its parameters, its readings, and data that is drawn once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from refar import infer
+from refar.arrays import Array, Arrays
+from refar.graph import Graph
+from refar.spec import run
+from refar.testing import cases
+from refar.testing.readings import UNITS, Reading, Streamed, open_readings
+
+
+@dataclass
+class Subject:
+    """`params` is None for a bundle, of which only the session is there: then a reading is its own reference."""
+
+    graph: Graph
+    params: Arrays | None
+    readings: list[Reading]
+    backends: tuple[str, ...]
+    seed: int
+    sizes: cases.Sizes = field(init=False)
+    _inputs: dict[int, Arrays] = field(default_factory=dict)
+    _outputs: dict[tuple[str, int], Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.sizes = cases.sizes(self.graph)
+
+    @property
+    def small(self) -> bool:
+        """Whether whole sequences are cheap."""
+        return self.sizes.equal <= cases.SMALL
+
+    @property
+    def strict(self) -> bool:
+        """Whether y_t is computed without x_t."""
+        return infer.is_strict(self.graph)
+
+    @property
+    def sequence(self) -> str:
+        """The name of the sequence input."""
+        return infer.analyse(self.graph).sequence
+
+    def rng(self, *key: int) -> np.random.Generator:
+        """Random numbers that depend on the seed and the key only."""
+        return np.random.default_rng([self.seed, *key])
+
+    def inputs(self, length: int) -> Arrays:
+        """One batch of generic data for each length; one row where a whole sequence is expensive."""
+        if length not in self._inputs:
+            rows = self.sizes.batch if length <= cases.SMALL else 1
+            self._inputs[length] = cases.generic_inputs(self.graph, self.rng(length), rows, length)
+        return self._inputs[length]
+
+    def forward(self, reading: Reading, length: int) -> Array:
+        """The reading's output on `inputs(length)`, computed once."""
+        key = (reading.name, length)
+        if key not in self._outputs:
+            self._outputs[key] = reading.forward(self.inputs(length))
+        return self._outputs[key]
+
+    def values(self, inputs: Arrays) -> Arrays:
+        """The oracle's value of every node in float64."""
+        assert self.params is not None
+        return run.forward_nodes(self.graph, self.params, run.cast(inputs, np.float64), np.float64)
+
+    def tolerance(self, dtype: str) -> float:
+        """u · nodes · max(64, 2·√m), relative to the largest magnitude of the reference; m = the most products in a sum.
+
+        Not a bound, but a scale: a node adds an error of about √m·u to the values that it sums up, and passes on what it got
+        about unchanged, if the network keeps the scale of its values. A mistake in the arithmetic shows at the scale of the
+        values themselves. What has to be exact is compared by == elsewhere.
+        """
+        shapes = infer.analyse(self.graph).parameters.values()
+        products = max([self.sizes.batch * self.sizes.long, *(math.prod(shape[1:]) for shape in shapes)])
+        return UNITS[dtype] * len(self.graph.nodes) * max(64, 2 * math.sqrt(products))
+
+    def open(self, graph: Graph, params: Arrays) -> list[Reading]:
+        """The same backends on another graph."""
+        return open_readings(graph, params, self.backends)
+
+    def streams(self, length: int, split: list[int]) -> Iterator[tuple[Reading, Streamed]]:
+        """Every way of every reading to stream over `inputs(length)` in such pieces."""
+        for reading in self.readings:
+            for streamed in reading.stream(self.inputs(length), split):
+                yield reading, streamed

@@ -1,0 +1,307 @@
+"""Tests of the tests: the oracle with one mistake put in. The contract must break on each, by the laws that stand beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from mutants import mistakes
+from mutants.mistakes import Patch, backward_conv, backward_of, forward_of, offsets_become, queues, state_becomes, wrap
+
+from refar import Builder, Graph, infer, models, ops
+from refar.spec import causal1d, pointwise, run, stream
+from refar.testing import numbers, run_laws
+
+
+def signal() -> Graph:
+    """A biased layer before the strict one, kernels and dilations that are not symmetric."""
+    g = Builder()
+    h = g.relu(g.conv1d(g.input(channels=2), 3, kernel=3, dilation=2, name="below"))
+    h = g.leaky_relu(g.conv1d(h, 4, kernel=2, dilation=3, strict=True, name="strict"), 0.3)
+    return g.build(g.conv1d(h, 2, name="above"))
+
+
+def tokens() -> Graph:
+    """Every lookup, constants, products, slices."""
+    g = Builder()
+    x, c = g.input(classes=5), g.condition(channels=3)
+    h = g.concat(g.embedding(x, 2), g.standardize(x, 2.0, 1.5), g.one_hot(x), c)
+    h = g.multiply(g.conv1d(g.delay(h, 2), 4, kernel=2), g.conv1d(c, 4, name="dense"))
+    return g.build(g.softmax(g.conv1d(g.concat(g.slice(h, 1, 4), g.affine(h, 0.7, 0.2)), 5, name="out")))
+
+
+def wavenet() -> Graph:
+    return models.wavenet(5, [1, 2, 4], residual=3, gate=4, skip=6, condition="class:3")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    mistake: str
+    graph: Callable[[], Graph]
+    patch: Patch
+    killed_by: tuple[str, ...]
+
+
+MUTANTS = [
+    Mutant("kernel flipped", signal, offsets_become(lambda o, op: o[::-1]), ("exact",)),
+    Mutant(
+        "dilation ignored",
+        signal,
+        offsets_become(lambda o, op: [int(op.strict) + k for k in range(op.kernel)][::-1]),
+        ("reach", "exact"),
+    ),
+    Mutant(
+        "left pad D·K instead of D·(K-1)",
+        signal,
+        offsets_become(lambda o, op: [d + op.dilation for d in o]),
+        ("step", "reach", "exact"),
+    ),
+    Mutant("shifted by one too many", signal, offsets_become(lambda o, op: [d + op.strict for d in o]), ("reach", "exact")),
+    Mutant("shifted by two too many", wavenet, offsets_become(lambda o, op: [d + 2 * op.strict for d in o]), ("reach", "exact")),
+    Mutant(
+        "target shift missing",
+        signal,
+        offsets_become(lambda o, op: [d - op.strict for d in o]),
+        ("step", "causality", "reach", "exact"),
+    ),
+    Mutant("one future sample visible", wavenet, mistakes.shifted_window(1), ("step", "block", "causality", "reach", "exact")),
+    Mutant("two future samples visible", signal, mistakes.shifted_window(2), ("causality", "reach", "exact")),
+    Mutant(
+        "past wraps around",
+        signal,
+        wrap(causal1d, "past_window", lambda _, x, o: np.roll(x, o, axis=2)),
+        ("causality", "adjoint", "exact"),
+    ),
+    Mutant(
+        "x[..., :-0] at offset 0",
+        wavenet,
+        wrap(causal1d, "past_window", lambda f, x, o: f(x, o) if o else 0 * x),
+        ("step", "adjoint", "exact"),
+    ),
+    Mutant(
+        "input gradient ignores dilation",
+        signal,
+        wrap(causal1d, "unwindow", lambda f, d, o: f(d, min(o, 1))),
+        ("reach", "adjoint", "exact"),
+    ),
+    Mutant(
+        "input gradient forgets the remainder",
+        signal,
+        wrap(causal1d, "unwindow", lambda f, d, o: f(d, o) * (np.arange(d.shape[2]) != 3)),
+        ("adjoint", "exact"),
+    ),
+    Mutant("bias dropped", signal, wrap(causal1d, "conv1d", lambda f, x, w, b: f(x, w, None)), ("adjoint", "exact")),
+    Mutant(
+        "bias added twice in a stream",
+        signal,
+        lambda patch: patch.setattr(
+            stream,
+            "causal1d",
+            SimpleNamespace(
+                conv_offsets=causal1d.conv_offsets,
+                conv1d=lambda x, w, b: causal1d.conv1d(x, w, b) + (0 if b is None else b[:, None]),
+            ),
+        ),
+        ("step", "block"),
+    ),
+    Mutant(
+        "one bias of a gate dropped",
+        wavenet,
+        wrap(causal1d, "conv1d", lambda f, x, w, b: f(x, w, b if b is None or len(b) != 8 else b * (np.arange(8) < 4))),
+        ("adjoint",),
+    ),
+    Mutant(
+        "upstream gradient assumed to be ones",
+        signal,
+        backward_conv(lambda dx, dw, db, dy: (dx, dw, 0 * db + dy[:, 0].size)),
+        ("adjoint", "exact"),
+    ),
+    Mutant(
+        "weight gradient in the order of time",
+        signal,
+        backward_conv(lambda dx, dw, db, dy: (dx, dw[..., ::-1], db)),
+        ("adjoint", "exact"),
+    ),
+    Mutant(
+        "weight gradient averaged over the batch",
+        signal,
+        backward_conv(lambda dx, dw, db, dy: (dx, dw / len(dy), db)),
+        ("adjoint", "exact"),
+    ),
+    Mutant(
+        "normalised over time",
+        signal,
+        wrap(causal1d, "conv1d", lambda f, x, w, b: (y := f(x, w, b)) - (y.mean(axis=2, keepdims=True) if y.shape[2] else 0)),
+        ("step", "causality"),
+    ),
+    Mutant("gate halves swapped, forward and backward", wavenet, mistakes.gate_swapped, ("rounding",)),
+    Mutant(
+        "gate halves swapped in forward",
+        wavenet,
+        forward_of(ops.Gate, lambda op, args, y: pointwise.sigmoid(args[0][:, : y.shape[1]]) * np.tanh(args[0][:, y.shape[1] :])),
+        ("adjoint", "rounding"),
+    ),
+    Mutant(
+        "one convolution feeds both gates",
+        wavenet,
+        forward_of(ops.Gate, lambda op, args, y: np.tanh(a := args[0][:, : y.shape[1]]) * pointwise.sigmoid(a)),
+        ("adjoint", "rounding"),
+    ),
+    Mutant(
+        "gate gradient without the slope of tanh",
+        wavenet,
+        backward_of(
+            ops.Gate,
+            lambda op, args, dy, dargs: [
+                np.concatenate([dy * pointwise.sigmoid(args[0][:, dy.shape[1] :]), dargs[0][:, dy.shape[1] :]], axis=1)
+            ],
+        ),
+        ("adjoint", "rounding"),
+    ),
+    Mutant(
+        "relu passes the gradient where it is off",
+        signal,
+        wrap(pointwise, "activation_slope", lambda f, op, x, y: f(op, x, y) if op.kind != "relu" else np.ones_like(x)),
+        ("adjoint", "exact"),
+    ),
+    Mutant(
+        "relu has slope 1 at 0",
+        signal,
+        wrap(
+            pointwise, "activation_slope", lambda f, op, x, y: f(op, x, y) if op.kind != "relu" else (x.real >= 0).astype(x.dtype)
+        ),
+        ("exact",),
+    ),
+    Mutant(
+        "leaky slope on the wrong side",
+        signal,
+        wrap(pointwise, "activation", lambda f, op, x: f(op, x) if op.kind == "relu" else -f(op, -x)),
+        ("adjoint", "exact", "rounding"),
+    ),
+    Mutant(
+        "embedding gradient overwrites", tokens, wrap(pointwise, "backward", mistakes.embedding_overwrites), ("adjoint", "exact")
+    ),
+    Mutant(
+        "classes counted from one", tokens, wrap(pointwise, "table", lambda f, *args: np.roll(f(*args), 1, axis=0)), ("exact",)
+    ),
+    Mutant(
+        "standardized by the variance",
+        tokens,
+        wrap(pointwise, "table", lambda f, op, *args: f(op, *args) / (op.std if isinstance(op, ops.Standardize) else 1)),
+        ("exact", "rounding"),
+    ),
+    Mutant(
+        "softmax over time",
+        tokens,
+        wrap(pointwise, "softmax", lambda _, x: (e := np.exp(x)) / e.sum(axis=-1, keepdims=True)),
+        ("step", "causality", "adjoint", "rounding"),
+    ),
+    Mutant(
+        "softmax gradient without its sum",
+        tokens,
+        backward_of(ops.Softmax, lambda op, args, dy, dargs: [dy * pointwise.softmax(args[0])]),
+        ("adjoint", "rounding"),
+    ),
+    Mutant(
+        "channels centred over the batch", tokens, forward_of(ops.Affine, mistakes.unequal_rows), ("batch", "exact", "rounding")
+    ),
+    Mutant(
+        "concatenated in reverse",
+        tokens,
+        forward_of(ops.Concat, lambda op, args, y: np.concatenate(pointwise._over_time(args)[::-1], axis=1)),
+        ("adjoint", "exact"),
+    ),
+    Mutant(
+        "slice off by one",
+        tokens,
+        forward_of(ops.Slice, lambda op, args, y: args[0][:, op.start - 1 : op.stop - 1]),
+        ("adjoint", "exact"),
+    ),
+    Mutant(
+        "condition added at the first step only",
+        wavenet,
+        forward_of(
+            ops.Add,
+            lambda op, args, y: (
+                y if args[-1].ndim == args[0].ndim or y.ndim < 3 else args[0] + args[1][:, :, None] * (np.arange(y.shape[2]) == 0)
+            ),
+        ),
+        ("step", "adjoint", "exact"),
+    ),
+    Mutant(
+        "condition's gradient not summed over time",
+        wavenet,
+        wrap(pointwise, "_like", lambda f, dy, arg: dy[:, :, -1] if dy.ndim == 3 and arg.ndim == 2 else dy),
+        ("adjoint", "exact"),
+    ),
+    Mutant(
+        "product's gradient with its own factor",
+        tokens,
+        backward_of(ops.Multiply, lambda op, args, dy, dargs: [dargs[0] * args[0], *dargs[1:]]),
+        ("adjoint", "exact"),
+    ),
+    Mutant("one place too few in the queues", signal, queues(lambda kept: kept - 1), ("types", "step", "block")),
+    Mutant("one place too many in the queues", wavenet, queues(lambda kept: kept + 1), ("types",)),
+    Mutant("queue read after the push", wavenet, mistakes.stream_offsets(-1), ("step", "block", "exact")),
+    Mutant("queue read before the push", signal, mistakes.stream_offsets(1), ("step", "block", "exact")),
+    Mutant("state never fed back", signal, state_becomes(lambda new, old: old), ("step", "block", "exact")),
+    Mutant("state stored after an activation", signal, state_becomes(lambda new, old: np.tanh(new)), ("step", "block", "exact")),
+    Mutant(
+        "state in reverse order of time", wavenet, state_becomes(lambda new, old: new[:, :, ::-1]), ("step", "block", "exact")
+    ),
+    Mutant(
+        "zero token fed where a biased layer stands first",
+        signal,
+        wrap(stream, "_advance", mistakes.zero_token_at_start),
+        ("step", "block"),
+    ),
+    Mutant(
+        "float32 computed in float64",
+        signal,
+        wrap(run, "prepare", lambda f, graph, params, dtype: f(graph, params, "float64")),
+        ("types",),
+    ),
+    Mutant(
+        "inferred offsets ignore dilation",
+        signal,
+        mistakes.wrong_taps(lambda taps, op: frozenset(int(op.strict) + k for k in range(op.kernel))),
+        ("reach",),
+    ),
+    Mutant(
+        "holes presented as used",
+        signal,
+        mistakes.wrong_taps(lambda taps, op: frozenset(range(min(taps), max(taps) + 1)) if op.dilation > 1 else taps),
+        ("reach",),
+    ),
+    Mutant("receptive field off by one", signal, mistakes.wrong_taps(lambda taps, op: taps | {max(taps) + 1}), ("reach",)),
+    Mutant(
+        "JSON forgets strictness", signal, lambda patch: patch.setattr(numbers, "from_json", lambda text: tokens()), ("text",)
+    ),
+]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_inference() -> Iterator[None]:
+    """Inference is cached by graph; mistakes put into it must not outlive their test."""
+    infer.analyse.cache_clear(), infer.stream.cache_clear()
+    yield
+    infer.analyse.cache_clear(), infer.stream.cache_clear()
+
+
+@pytest.mark.parametrize("graph", [signal, tokens, wavenet])
+def test_without_a_mistake_every_law_holds(graph: Callable[[], Graph]) -> None:
+    run_laws(graph(), backends=("numpy",)).require()
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.mistake)
+def test_every_mistake_breaks_the_contract(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = mutant.graph()
+    mutant.patch(monkeypatch)
+    with np.errstate(all="ignore"):
+        report = run_laws(graph, backends=("numpy",))
+    broken = [line.law for line in report.lines if not line.passed]
+    assert set(mutant.killed_by) <= set(broken), f"{mutant.mistake}: expected {mutant.killed_by}, broken are {broken}\n{report}"
+    assert broken, f"{mutant.mistake} survived\n{report}"

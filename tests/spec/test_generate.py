@@ -1,0 +1,155 @@
+"""The slow and the fast algorithm: the same tokens, wherever rounding cannot decide between two."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import refuses, tiny
+
+import refar
+from refar import Builder, Graph, models, noise, ops
+from refar.errors import InputError
+from refar.infer import analyse
+from refar.spec.generate import generate_with_outputs
+from refar.testing.cases import generic_parameters
+
+N = 12
+
+
+def wavenet() -> Graph:
+    return models.wavenet(5, [1, 2], residual=4, gate=3, skip=6, condition="class:3")
+
+
+def options(graph: Graph, rows: int, prompt: int) -> dict[str, object]:
+    rng = np.random.default_rng([rows, prompt])
+    condition = rng.integers(0, 3, rows) if analyse(graph).conditions else None
+    return {"prompt": rng.integers(0, 5, (rows, prompt)), "condition": condition, "batch": rows, "seed": 7}
+
+
+def gaps(graph: Graph, y: np.ndarray, start: int, temperature: float) -> np.ndarray:
+    """Between the best and the second best score, at every step: [t, b]."""
+    draws = noise.draw(graph.head, 7, range(y.shape[0]), start, y.shape[2], y.shape[1])
+    scores = y.transpose(2, 0, 1) / (temperature or 1) + (draws if temperature else 0)
+    top = np.sort(scores, axis=2)
+    return top[:, :, -1] - top[:, :, -2]
+
+
+@pytest.mark.parametrize("prompt", ["0", "1", "R-1", "R", "R+1"])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_slow_and_fast_agree(rows: int, temperature: float, prompt: str) -> None:
+    graph = wavenet()
+    params = generic_parameters(graph, np.random.default_rng(5))
+    length = eval(prompt, {"R": refar.receptive_field(graph)})
+    given = options(graph, rows, length)
+    fast, y = generate_with_outputs(graph, params, N, temperature=temperature, **given)
+    slow, y_slow = generate_with_outputs(graph, params, N, temperature=temperature, algorithm="slow", **given)
+    difference = np.abs(y - y_slow).max()
+    assert difference <= 1e-13
+    assert gaps(graph, y, length, temperature).min() > 2 * difference / (temperature or 1), "rounding could decide a token"
+    np.testing.assert_array_equal(fast, slow)
+    assert fast.shape == (rows, N)
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_signals_too(rows: int) -> None:
+    graph = models.linear_ar(3, std=0.5)
+    params = {"ar.weight": np.array([[[0.2, -0.4, 0.5]]]), "ar.bias": np.array([0.1])}
+    fast = refar.generate(graph, params, N, batch=rows, seed=1)
+    slow = refar.generate(graph, params, N, batch=rows, seed=1, algorithm="slow")
+    assert fast.shape == (rows, 1, N)
+    np.testing.assert_allclose(fast, slow, rtol=1e-13, atol=1e-13)
+    np.testing.assert_array_equal(refar.generate(graph, params, N, batch=rows, seed=1)[0], fast[0])
+
+
+def test_the_tokens_are_those_of_their_own_teacher_forced_scores() -> None:
+    graph = wavenet()
+    params = generic_parameters(graph, np.random.default_rng(6))
+    given = options(graph, 5, 4)
+    tokens, y = generate_with_outputs(graph, params, N, **given)
+    whole = refar.forward(graph, params, np.concatenate([given["prompt"], tokens], axis=1), given["condition"])
+    np.testing.assert_allclose(y, whole[:, :, 4:], rtol=0, atol=1e-13)
+    draws = noise.draw(graph.head, 7, range(5), 4, N, 5)
+    assert gaps(graph, y, 4, 1.0).min() > 1e-12
+    np.testing.assert_array_equal(tokens, (whole[:, :, 4:] + draws.transpose(1, 2, 0)).argmax(axis=1))
+
+
+def test_a_row_draws_the_same_alone_and_in_a_batch() -> None:
+    graph = tiny()
+    params = generic_parameters(graph, np.random.default_rng(7))
+    together, y = generate_with_outputs(graph, params, N, batch=4, seed=3)
+    alone, y_alone = generate_with_outputs(graph, params, N, batch=1, seed=3)
+    np.testing.assert_array_equal(alone[0], together[0])
+    np.testing.assert_allclose(y_alone[0], y[0], rtol=0, atol=1e-14)
+    assert len({tuple(row) for row in together}) == 4, "every row has a stream of its own"
+    np.testing.assert_array_equal(refar.generate(graph, params, N, batch=2, seed=3), together[:2])
+
+
+@pytest.mark.parametrize("row", [0, 1, 3])
+def test_each_row_follows_its_own_stream(row: int) -> None:
+    """Row b alone, teacher-forced, with the noise of stream b alone."""
+    graph = tiny()
+    params = generic_parameters(graph, np.random.default_rng(7))
+    together, y = generate_with_outputs(graph, params, N, batch=4, seed=3)
+    alone = refar.forward(graph, params, together[row : row + 1])[0]
+    np.testing.assert_allclose(alone, y[row], rtol=0, atol=1e-14)
+    draws = noise.draw(graph.head, 3, [row], 0, N, 3)[:, 0]
+    np.testing.assert_array_equal((alone.T + draws).argmax(axis=1), together[row])
+
+
+def test_tokens_continue_where_a_prompt_ends() -> None:
+    """Generating in two goes is generating in one: the noise of a position does not depend on where generation began."""
+    graph = tiny()
+    params = generic_parameters(graph, np.random.default_rng(8))
+    once = refar.generate(graph, params, N, batch=3, seed=9)
+    rest = refar.generate(graph, params, N - 5, prompt=once[:, :5], seed=9)
+    np.testing.assert_array_equal(rest, once[:, 5:])
+
+
+@pytest.mark.parametrize("algorithm", ["fast", "slow"])
+def test_sampling_follows_the_distribution(algorithm: str) -> None:
+    """Frequencies of all sequences of two tokens against their probabilities; chi-square with 8 degrees of freedom."""
+    graph = tiny(classes=3)
+    params = generic_parameters(graph, np.random.default_rng(10))
+    rows = 4000
+    tokens = refar.generate(graph, params, 2, batch=rows, seed=11, algorithm=algorithm)
+    pairs = np.array([[a, b] for a in range(3) for b in range(3)])
+    expected = rows * np.exp(refar.log_prob(graph, params, pairs))
+    observed = np.bincount(tokens[:, 0] * 3 + tokens[:, 1], minlength=9)
+    assert ((observed - expected) ** 2 / expected).sum() < 26.1, "the 0.1 % quantile"
+
+
+def test_a_prompt_and_a_condition_for_one_row_serve_all() -> None:
+    graph = wavenet()
+    params = generic_parameters(graph, np.random.default_rng(12))
+    shared = refar.generate(graph, params, N, batch=3, prompt=np.array([1, 2, 3]), condition=np.array(2))
+    each = refar.generate(graph, params, N, prompt=np.tile([1, 2, 3], (3, 1)), condition=np.array([2, 2, 2]))
+    np.testing.assert_array_equal(shared, each)
+
+
+def test_no_tokens_is_an_empty_array() -> None:
+    graph = tiny()
+    params = refar.init(graph)
+    assert refar.generate(graph, params, 0, batch=3).shape == (3, 0)
+    assert refar.generate(models.linear_ar(2), refar.init(models.linear_ar(2)), 0, batch=3).shape == (3, 1, 0)
+
+
+def test_an_unknown_algorithm_is_refused() -> None:
+    with refuses(InputError, "algorithm", "'fast' or 'slow'", "'quick'"):
+        refar.generate(tiny(), refar.init(tiny()), 3, algorithm="quick")
+
+
+def test_a_biased_layer_before_the_strict_one_sees_nothing_before_the_first_token() -> None:
+    """A zero token fed in its place would pass that layer's bias on."""
+    g = Builder()
+    h = g.conv1d(g.one_hot(g.input(classes=3)), 4, name="biased")
+    graph = g.build(g.conv1d(h, 3, kernel=2, strict=True), ops.Categorical())
+    params = generic_parameters(graph, np.random.default_rng(13))
+    y_0, state = refar.start(graph, params, 2)
+    np.testing.assert_array_equal(y_0, np.tile(params["conv1d.bias"], (2, 1)))
+    x = np.array([[0, 1, 2, 2], [2, 1, 0, 1]])
+    y = refar.forward(graph, params, x)
+    np.testing.assert_array_equal(y[:, :, 0], y_0)
+    for t in range(3):
+        y_t, state = refar.next(graph, params, state, x[:, t])
+        np.testing.assert_allclose(y_t, y[:, :, t + 1], rtol=1e-14)

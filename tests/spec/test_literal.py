@@ -1,0 +1,151 @@
+"""The fast NumPy against the definitions: by == on integers, within a few units in the last place of 50 digits elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import single
+from hypothesis import given
+from hypothesis import strategies as st
+
+import refar
+from refar import Builder, Graph, ops
+from refar.infer import analyse
+from refar.spec import literal, losses
+from refar.testing import strategies
+
+ULP = 2.0**-52
+
+
+def compare_exactly(graph: Graph, rng: np.random.Generator, x: np.ndarray) -> None:
+    """Value and gradients of a graph of one operator on integers, by ==."""
+    node = graph[graph.output]
+    params = {name: rng.integers(-8, 9, shape).astype(float) for name, shape in analyse(graph).parameters.items()}
+    own = {name.removeprefix("op."): array for name, array in params.items()}
+    classes = analyse(graph).types["x"].size
+    expected = literal.evaluate(node.op, [x], own, classes=classes)
+    y = refar.forward(graph, params, x)
+    np.testing.assert_array_equal(y, expected.astype(float))
+    assert all(literal.exact(y).reshape(-1) == expected.reshape(-1))
+    dy = rng.integers(-8, 9, y.shape).astype(float)
+    gradients = refar.backward(graph, params, x, dy)
+    wanted = literal.gradient(node.op, [x], dy, own)
+    for name in own:
+        np.testing.assert_array_equal(gradients["params"][f"op.{name}"], wanted[name].astype(float))
+    if "x" in gradients["inputs"]:
+        np.testing.assert_array_equal(gradients["inputs"]["x"], wanted["0"].astype(float))
+
+
+@given(strategies.convolutions(), st.integers(1, 3), st.integers(1, 3), st.integers(0, 17), st.integers(0, 99))
+def test_convolution_is_its_definition(op: ops.Conv1d, batch: int, channels: int, length: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    compare_exactly(single(op, channels=channels), rng, rng.integers(-8, 9, (batch, channels, length)).astype(float))
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        ops.Shift(1),
+        ops.Shift(4),
+        ops.Activation("relu"),
+        ops.Activation("leaky_relu", 0.25),
+        ops.Affine(1.5, -0.75),
+        ops.Slice(1, 3),
+    ],
+)
+@pytest.mark.parametrize("length", [1, 3, 4, 9])
+def test_operator_on_a_signal_is_its_definition(op: ops.AnyOp, length: int) -> None:
+    rng = np.random.default_rng(length)
+    compare_exactly(single(op, channels=4), rng, rng.integers(-2, 3, (3, 4, length)).astype(float))
+
+
+@pytest.mark.parametrize("op", [ops.OneHot(), ops.Embedding(4), ops.Standardize(3.0, 0.5)])
+def test_lookup_is_its_definition(op: ops.AnyOp) -> None:
+    rng = np.random.default_rng(1)
+    compare_exactly(single(op, classes=6), rng, rng.integers(0, 6, (3, 11)))
+
+
+def build_with_constant(kind: type[ops.Op], first: str) -> Graph:
+    g = Builder()
+    x, c = g.input(channels=3), g.condition("c", channels=3)
+    return g.build(g.add_op(kind(), *((x, c, x) if first == "x" else (c, x, x)), name="op"))
+
+
+@pytest.mark.parametrize("first", ["x", "c"])
+@pytest.mark.parametrize("kind", [ops.Add, ops.Multiply, ops.Concat])
+def test_a_constant_is_repeated_over_time_and_its_gradient_summed(kind: type[ops.Op], first: str) -> None:
+    graph, rng = build_with_constant(kind, first), np.random.default_rng(2)
+    x, c = rng.integers(-8, 9, (2, 3, 5)).astype(float), rng.integers(-8, 9, (2, 3)).astype(float)
+    args = [x, c, x] if first == "x" else [c, x, x]
+    y = refar.forward(graph, {}, x, c)
+    dy = rng.integers(-8, 9, y.shape).astype(float)
+    np.testing.assert_array_equal(y, literal.evaluate(kind(), args).astype(float))
+    found, wanted = refar.backward(graph, {}, x, dy, c)["inputs"], literal.gradient(kind(), args, dy)
+    at_c, at_x = ("1", ("0", "2")) if first == "x" else ("0", ("1", "2"))
+    np.testing.assert_array_equal(found["c"], wanted[at_c].astype(float))
+    np.testing.assert_array_equal(found["x"], (wanted[at_x[0]] + wanted[at_x[1]]).astype(float))
+
+
+@pytest.mark.parametrize("op", [ops.Activation("tanh"), ops.Activation("sigmoid"), ops.Gate(), ops.Softmax()])
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 30.0])
+def test_exponentials_to_the_last_places(op: ops.AnyOp, scale: float) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(2, 4, 6)) * scale
+    graph = single(op, channels=4)
+    y, wanted = refar.forward(graph, {}, x), literal.evaluate(op, [x])
+    assert np.abs(y - wanted).max() <= 4 * ULP
+    dy = rng.normal(size=y.shape)
+    found, wanted = refar.backward(graph, {}, x, dy)["inputs"]["x"], literal.gradient(op, [x], dy)["0"]
+    assert np.abs(found - wanted).max() <= 16 * ULP
+
+
+def test_the_decimals_lose_nothing_where_numbers_are_tiny_or_large() -> None:
+    tanh = literal.evaluate(ops.Activation("tanh"), [np.array([[1e-300, -1e-8, 60.0, 0.0]])])
+    assert tanh.tolist() == [[1e-300, -1e-8, 1.0, 0.0]]
+    sigmoid = literal.evaluate(ops.Activation("sigmoid"), [np.array([[-700.0, 0.0]])])
+    assert sigmoid[0, 0] == pytest.approx(np.exp(-700.0), rel=1e-15)
+    assert sigmoid[0, 1] == 0.5
+
+
+def test_attributes_enter_in_the_dtype_of_the_backend() -> None:
+    x = np.array([[[-1.0]]])
+    in_double = literal.evaluate(ops.Activation("leaky_relu", 0.1), [x])
+    in_single = literal.evaluate(ops.Activation("leaky_relu", 0.1), [x], dtype=np.float32)
+    assert float(in_double[0, 0, 0]) == -0.1
+    assert float(in_single[0, 0, 0]) == -float(np.float32(0.1))
+
+
+def test_by_hand() -> None:
+    weight, bias = np.array([[[1, 10]]]), np.array([100])
+    x = np.array([[[1, 2, 3, 4]]])
+    assert literal.evaluate(ops.Conv1d(1, 2, 2), [x], {"weight": weight, "bias": bias}).tolist() == [[[110, 120, 131, 142]]]
+    strict = ops.Conv1d(1, 2, 2, strict=True, bias=False)
+    assert literal.evaluate(strict, [x], {"weight": weight}).tolist() == [[[0, 10, 20, 31]]]
+    gradient = literal.gradient(strict, [x], np.array([[[1, 1, 1, 1]]]), {"weight": weight})
+    assert gradient["0"].tolist() == [[[11, 10, 10, 0]]]
+    assert gradient["weight"].tolist() == [[[1, 6]]]
+    assert literal.evaluate(ops.Shift(1), [np.array([[[1, 6, 3, 9, 1]]])]).tolist() == [[[0, 1, 6, 3, 9]]]
+
+
+def test_losses_are_their_definitions() -> None:
+    rng = np.random.default_rng(4)
+    y, x, d = rng.normal(size=(2, 5, 3)) * 5, rng.integers(0, 5, (2, 3)), rng.normal(size=(2, 3))
+    assert np.abs(losses.cross_entropy(y, x) - literal.cross_entropy(y, x)).max() <= 32 * ULP
+    wanted = literal.cross_entropy_gradient(y, x, d)
+    assert np.abs(losses.cross_entropy_backward(y, x, d) - wanted).max() <= 8 * ULP
+    y, x, d = (rng.integers(-8, 9, shape).astype(float) for shape in ((2, 5, 3), (2, 5, 3), (2, 3)))
+    np.testing.assert_array_equal(losses.squared_error(y, x), literal.squared_error(y, x).astype(float))
+    wanted = literal.squared_error_gradient(y, x, d).astype(float)
+    np.testing.assert_array_equal(losses.squared_error_backward(y, x, d), wanted)
+
+
+def test_cross_entropy_of_certain_and_of_impossible_classes() -> None:
+    y = np.array([[[1000.0], [0.0]]])
+    assert losses.cross_entropy(y, np.array([[0]])).item() == 0
+    assert losses.cross_entropy(y, np.array([[1]])).item() == 1000
+    assert literal.cross_entropy(np.array([[[50.0], [0.0]]]), np.array([[0]])).item() == pytest.approx(np.exp(-50), rel=1e-15)
+
+
+def test_operators_without_a_definition_here_are_refused() -> None:
+    with pytest.raises(TypeError, match="Input is no sum of products"):
+        literal.evaluate(ops.Input(), [np.ones((1, 1, 1))])

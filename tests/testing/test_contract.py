@@ -1,0 +1,198 @@
+"""Every operator and every model through every law on every backend."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import refuses, single
+from hypothesis import given, settings
+
+import refar
+from refar import Builder, Graph, models, ops
+from refar.errors import GraphError, InputError, ParameterError
+from refar.testing import LAWS, ContractError, check_contract, readings, run_laws, strategies
+
+
+def with_condition(kind: type[ops.Op]) -> Graph:
+    g = Builder()
+    x, c = g.input(channels=3), g.condition(channels=3)
+    return g.build(g.add_op(kind(), x, c, name="op"))
+
+
+OPERATORS = {
+    "conv1d": single(ops.Conv1d(4, 3, 2), channels=2),
+    "conv1d pointwise": single(ops.Conv1d(4), channels=2),
+    "conv1d even kernel": single(ops.Conv1d(1, 4, 3, bias=False), channels=3),
+    "conv1d strict": single(ops.Conv1d(3, 2, 5, strict=True), channels=2),
+    "shift": single(ops.Shift(1), channels=2),
+    "shift by four": single(ops.Shift(4), channels=3),
+    "one_hot": single(ops.OneHot(), classes=6),
+    "embedding": single(ops.Embedding(4), classes=6),
+    "standardize": single(ops.Standardize(2.3, 1.7), classes=6),
+    "relu": single(ops.Activation("relu"), channels=2),
+    "leaky_relu": single(ops.Activation("leaky_relu", 0.1), channels=2),
+    "tanh": single(ops.Activation("tanh"), channels=2),
+    "sigmoid": single(ops.Activation("sigmoid"), channels=2),
+    "gate": single(ops.Gate(), channels=6),
+    "add": with_condition(ops.Add),
+    "multiply": with_condition(ops.Multiply),
+    "affine": single(ops.Affine(0.7, -1.3), channels=2),
+    "concat": with_condition(ops.Concat),
+    "slice": single(ops.Slice(1, 4), channels=6),
+    "softmax": single(ops.Softmax(), channels=5),
+}
+
+
+def test_every_operator_is_here() -> None:
+    covered = {type(graph[graph.output].op) for graph in OPERATORS.values()}
+    assert covered == set(ops.AnyOp.__args__) - {ops.Input}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators(name: str) -> None:
+    report = check_contract(OPERATORS[name])
+    assert [line.law for line in report.lines] == list(LAWS)
+    assert all(line.figure and line.statement for line in report.lines)
+
+
+def test_models(model: Graph) -> None:
+    check_contract(model)
+    check_contract(model, refar.init(model, seed=2), seed=5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(strategies.graphs())
+def test_random_graphs(graph: Graph) -> None:
+    check_contract(graph, backends=("numpy",))
+
+
+@settings(max_examples=15, deadline=None)
+@given(strategies.graphs())
+def test_random_graphs_on_every_backend(graph: Graph) -> None:
+    check_contract(graph)
+
+
+@settings(max_examples=15, deadline=None)
+@given(strategies.graphs(strict=True, exact=True))
+def test_random_graphs_of_exact_operators(graph: Graph) -> None:
+    report = check_contract(graph, backends=("numpy",))
+    exact = next(line for line in report.lines if line.law == "exact")
+    assert "the whole graph" in exact.figure
+    assert "round" not in exact.figure
+
+
+def test_a_large_receptive_field_is_affordable() -> None:
+    graph = models.wavenet(7, [2**i for i in range(9)], residual=4, gate=3, skip=5)
+    assert max(refar.offsets(graph)) == 513
+    check_contract(graph)
+
+
+def test_the_report_has_a_line_for_each_law() -> None:
+    report = run_laws(models.linear_ar(3), backends=("numpy",))
+    assert report.passed
+    assert report.require() is report
+    assert [line.split()[:2] for line in str(report).splitlines()] == [["holds", law] for law in LAWS]
+
+
+def test_progress_names_each_law() -> None:
+    seen: list[str] = []
+    run_laws(models.linear_ar(3), backends=("numpy",), progress=seen.append)
+    assert seen == list(LAWS)
+
+
+def broken(right: Callable[..., Any], change: Callable[[Any], Any]) -> Callable[..., Any]:
+    return lambda *args, **kwargs: change(right(*args, **kwargs))
+
+
+def test_a_broken_law_names_backend_node_position_and_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = models.linear_ar(3)
+
+    def change(y: np.ndarray) -> np.ndarray:
+        y = y.copy()
+        y[-1, 0, -1] += 0.125
+        return y
+
+    monkeypatch.setattr(readings.TorchReading, "forward", broken(readings.TorchReading.forward, change))
+    report = run_laws(graph, backends=("torch",))
+    assert {line.law for line in report.lines if not line.passed} >= {"exact", "rounding"}
+    with pytest.raises(ContractError) as caught:
+        report.require()
+    message = str(caught.value)
+    assert isinstance(caught.value, AssertionError)
+    for fragment in ("law 'exact': torch float64: node 'ar' alone, [b, c, t] at [1, 0, ", "expected", ", got", "(1 of"):
+        assert fragment in message
+    for fragment in ("law 'rounding': torch float64: output", "tolerance", "largest error 0.125"):
+        assert fragment in message
+    with pytest.raises(ContractError):
+        check_contract(graph, backends=("torch",))
+
+
+@pytest.mark.parametrize(
+    ("reading", "method", "change", "laws"),
+    [
+        ("TorchReading", "gradient", lambda g: {n: 1.001 * a for n, a in g.items()}, {"exact", "rounding"}),
+        ("TorchReading", "gradient", lambda g: {n: a for n, a in g.items() if n != "ar.bias"}, {"types", "exact", "rounding"}),
+        ("OnnxReading", "forward", lambda y: y[:, :, ::-1], {"causality", "exact", "rounding"}),
+        ("OnnxReading", "forward", lambda y: y - y.mean(axis=0), {"batch", "exact"}),
+        ("OnnxReading", "forward", lambda y: y.astype(np.float64), {"types"}),
+        ("OnnxReading", "stream", lambda s: [_late(one) for one in s], {"step", "block"}),
+        ("OnnxReading", "stream", lambda s: [_other_state(one) for one in s], {"step", "block", "exact"}),
+    ],
+)
+def test_a_mistake_of_one_backend_is_seen(
+    reading: str, method: str, change: Callable[[Any], Any], laws: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = getattr(readings, reading)
+    monkeypatch.setattr(owner, method, broken(getattr(owner, method), change))
+    report = run_laws(models.linear_ar(3), backends=("torch" if owner is readings.TorchReading else "onnx",))
+    assert laws <= {line.law for line in report.lines if not line.passed}
+
+
+def _late(streamed: readings.Streamed) -> readings.Streamed:
+    y = np.concatenate([streamed.y_bct[:, :, :1], streamed.y_bct[:, :, :-1]], axis=2)
+    return readings.Streamed(streamed.way, streamed.ahead, streamed.first, y, streamed.state)
+
+
+def _other_state(streamed: readings.Streamed) -> readings.Streamed:
+    state = {name: array[:, :, ::-1] for name, array in streamed.state.items()}
+    return readings.Streamed(streamed.way, streamed.ahead, streamed.first, streamed.y_bct, state)
+
+
+def test_an_exception_breaks_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readings.TorchReading, "forward", lambda self, inputs: [][0])
+    report = run_laws(models.linear_ar(3), backends=("torch",))
+    assert "IndexError instead of a value" in next(line.message for line in report.lines if line.law == "causality")
+
+
+@pytest.mark.parametrize(
+    ("backend", "module", "fragment"),
+    [("torch", "torch", "PyTorch"), ("onnx", "onnx", "onnx"), ("onnx", "onnxruntime", "onnxruntime")],
+)
+def test_a_missing_backend_is_an_error(backend: str, module: str, fragment: str) -> None:
+    code = (
+        f"import sys; sys.modules[{module!r}] = None\n"
+        "from refar import models, errors\n"
+        "from refar.testing import check_contract\n"
+        "try:\n"
+        f"    check_contract(models.linear_ar(3), backends=({backend!r},))\n"
+        "except errors.BackendError as error:\n"
+        "    print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert fragment in said
+    assert "pip install" in said
+
+
+def test_what_the_user_gets_wrong_is_no_broken_law() -> None:
+    graph = models.linear_ar(3)
+    with refuses(InputError, "backends", "numpy, torch, onnx", "'jax'"):
+        run_laws(graph, backends=("jax",))
+    with refuses(ParameterError, "'ar.bias'", "missing"):
+        run_laws(graph, {"ar.weight": np.ones((1, 1, 3))})
+    with refuses(GraphError, "even number of channels"):
+        run_laws(single(ops.Gate(), channels=3))
