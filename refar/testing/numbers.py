@@ -14,10 +14,11 @@ from refar.graph import Graph, from_json, to_json
 from refar.infer import analyse
 from refar.spec import run
 from refar.testing import operators
-from refar.testing.readings import UNITS, export_bundle
+from refar.testing.readings import export_bundle
 from refar.testing.report import Measure
 from refar.testing.streaming import exact_streams
 from refar.testing.subject import Subject
+from refar.tolerance import relative_tolerance
 
 _IMAGINARY = 2.0**-100
 """f(x + ihv) = f(x) + ih·Jv + O(h²): with so small an h nothing but rounding is lost."""
@@ -127,7 +128,7 @@ def rounding(subject: Subject, measure: Measure) -> None:
     for case in operators.rounded_cases(subject.graph, subject.rng(9)):
         y, gradients = case.expected()
         for reading in subject.open(case.graph, case.params):
-            what, relative = f"{reading.name}: node {case.node!r} alone", 64 * UNITS[reading.dtype] * len(case.graph.nodes)
+            what, relative = f"{reading.name}: node {case.node!r} alone", relative_tolerance(case.graph, reading.dtype)
             measure.close(f"{what}, [b, c, t]", reading.forward(case.inputs), y, relative)
             if (gradient := reading.gradient(case.inputs, case.dy)) is not None:
                 measure.gradients(what, gradient, gradients, relative)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from refar.runtime.session import Session
 
 BACKENDS = ("numpy", "torch", "onnx")
-UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}
-"""u, the unit roundoff of each dtype."""
 
 
 @dataclass(frozen=True)

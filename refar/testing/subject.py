@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -13,7 +12,8 @@ from refar.arrays import Array, Arrays
 from refar.graph import Graph
 from refar.spec import run
 from refar.testing import cases
-from refar.testing.readings import UNITS, Reading, Streamed, open_readings
+from refar.testing.readings import Reading, Streamed, open_readings
+from refar.tolerance import relative_tolerance
 
 
 @dataclass
@@ -71,15 +71,8 @@ class Subject:
         return run.forward_nodes(self.graph, self.params, run.cast(inputs, np.float64), np.float64)
 
     def tolerance(self, dtype: str) -> float:
-        """u · nodes · max(64, 2·√m), relative to the largest magnitude of the reference; m = the most products in a sum.
-
-        Not a bound, but a scale: a node adds an error of about √m·u to the values that it sums up, and passes on what it got
-        about unchanged, if the network keeps the scale of its values. A mistake in the arithmetic shows at the scale of the
-        values themselves. What has to be exact is compared by == elsewhere.
-        """
-        shapes = infer.analyse(self.graph).parameters.values()
-        products = max([self.sizes.batch * self.sizes.long, *(math.prod(shape[1:]) for shape in shapes)])
-        return UNITS[dtype] * len(self.graph.nodes) * max(64, 2 * math.sqrt(products))
+        """How far a reading in this dtype may be off, relative to the largest magnitude of the reference."""
+        return relative_tolerance(self.graph, dtype, self.sizes.batch * self.sizes.long)
 
     def open(self, graph: Graph, params: Arrays) -> list[Reading]:
         """The same backends on another graph."""
