@@ -6,11 +6,17 @@ Importing refar imports NumPy, msgspec and safetensors' readers at most; PyTorch
 
 from __future__ import annotations
 
-from refar import models, ops
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from refar import models, ops, quantize
 from refar.errors import RefarError
 from refar.graph import Builder, Graph, Node, from_json, load, save, to_json
 from refar.infer import is_strict, offsets, receptive_field
 from refar.init import init
+from refar.rewrite import strictify
+from refar.spec.density import log_marginal, posterior
 from refar.spec.generate import generate
 from refar.spec.run import backward, forward, log_prob, nll
 from refar.spec.stream import block, initial_state, next, next_block, start, step
@@ -30,6 +36,7 @@ __all__ = [
     "initial_state",
     "is_strict",
     "load",
+    "log_marginal",
     "log_prob",
     "models",
     "next",
@@ -37,9 +44,20 @@ __all__ = [
     "nll",
     "offsets",
     "ops",
+    "posterior",
+    "quantize",
     "receptive_field",
     "save",
     "start",
     "step",
+    "strictify",
     "to_json",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take every misspelt name for a module
+
+    def __getattr__(name: str) -> ModuleType:
+        """The submodules that are imported on first use, since they may need more than NumPy."""
+        if name in ("conceptual", "data", "noise", "plots", "runtime", "testing", "torch"):
+            return importlib.import_module(f"refar.{name}")
+        raise AttributeError(f"module 'refar' has no attribute {name!r}")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from refar import noise
-from refar.errors import InputError, ParameterError
+from refar.errors import GraphError, InputError, ParameterError, RefarError, check_integer, near
 from refar.graph import Graph
 from refar.infer import Type, analyse
 
@@ -17,68 +17,98 @@ Array = NDArray[Any]
 Arrays = dict[str, Array]
 Data = ArrayLike | Mapping[str, ArrayLike]
 
+MOST = 2**31 - 1
+"""The largest number of rows or tokens that can be asked for."""
+
 
 def bind_inputs(graph: Graph, x: Data, condition: Data | None = None, *, stepwise: bool = False) -> Arrays:
     """Name the inputs of a graph and check them: {node: array}, sequence first.
 
     `x` is the sequence, or a mapping that holds every input; `condition` is the condition, or a mapping if there are
-    several. With `stepwise` the sequence has no time axis. Raises InputError for what is missing, surplus or misfits.
+    several; a condition of a single row, with or without its axis, is repeated for the whole batch. With `stepwise` nothing
+    has a time axis. Raises InputError for what is missing, surplus or misfits.
     """
     found = analyse(graph)
     given: dict[str, ArrayLike] = dict(x) if isinstance(x, Mapping) else {found.sequence: x}
     given |= _name_conditions(found.conditions, condition)
-    if surplus := sorted(given.keys() - {found.sequence, *found.conditions}):
-        raise InputError(f"input {surplus[0]!r}: the graph has no such input, only {_list(found.sequence, *found.conditions)}")
-    bound: Arrays = {}
-    for name in (found.sequence, *found.conditions):
-        if name not in given:
-            raise InputError(f"{'input' if name == found.sequence else 'condition'} {name!r} ({found.types[name]}) is missing")
-        kind = found.types[name]
-        if stepwise and kind.timed:
-            kind = Type(kind.size, kind.indexed, False)
-        bound[name] = check_array(name, given[name], kind)
-    batches = {name: array.shape[0] for name, array in bound.items()}
-    if len(set(batches.values())) > 1:
-        raise InputError(f"the inputs differ in batch size: {', '.join(f'{n!r} has {b}' for n, b in batches.items())}")
+    names = (found.sequence, *found.conditions)
+    if surplus := [name for name in given if name not in names]:
+        raise InputError(f"input {surplus[0]!r}: the graph has no such input, only {_list(*names)}")
+    kind = found.types[found.sequence]
+    if found.sequence not in given:
+        raise InputError(f"input {found.sequence!r} ({kind}) is missing")
+    sequence = check_array(found.sequence, given[found.sequence], at_once(kind) if stepwise else kind)
+    bound = {found.sequence: sequence} | repeat_rows(_check_conditions(graph, given, stepwise), len(sequence))
+    lengths = {name: array.shape[-1] for name, array in bound.items() if found.types[name].timed and not stepwise}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"the inputs differ in length: {', '.join(f'{n!r} has {t} positions' for n, t in lengths.items())}")
     return bound
 
 
-def bind_conditions(graph: Graph, condition: Data | None, batch: int | None) -> tuple[Arrays, int]:
-    """The conditions alone, and the batch size they have or get: a single row is repeated for the whole batch."""
+def positions(graph: Graph, inputs: Arrays, begin: int, end: int) -> Arrays:
+    """The inputs from position `begin` to `end` - 1; what is constant stays whole."""
+    types = analyse(graph).types
+    return {name: array[..., begin:end] if types[name].timed else array for name, array in inputs.items()}
+
+
+def bind_conditions(graph: Graph, condition: Data | None, batch: int | None, length: int | None = None) -> tuple[Arrays, int]:
+    """The conditions alone, and the batch size they have or get; a single row is repeated as in `bind_inputs`.
+
+    Local conditions must have at least `length` positions, of which the first are taken; without it, they are those of one
+    position and have no time axis.
+    """
     found = analyse(graph)
     given = _name_conditions(found.conditions, condition)
-    if surplus := sorted(given.keys() - set(found.conditions)):
+    if surplus := [name for name in given if name not in found.conditions]:
         raise InputError(f"condition {surplus[0]!r}: the graph has no such condition, only {_list(*found.conditions)}")
+    bound = _check_conditions(graph, given, length is None)
+    for name, array in bound.items():
+        if found.types[name].timed and length is not None:
+            if array.shape[-1] < length:
+                raise InputError(f"condition {name!r}: expected at least {length} positions, got {array.shape[-1]}")
+            bound[name] = array[..., :length]
+    rows = max((len(array) for array in bound.values()), default=1) if batch is None else check_integer("batch", batch, 0, MOST)
+    return repeat_rows(bound, rows), rows
+
+
+def _check_conditions(graph: Graph, given: Mapping[str, ArrayLike], stepwise: bool) -> Arrays:
+    """All conditions of the graph, out of what is given, a lone row with its axis."""
+    found = analyse(graph)
     bound: Arrays = {}
     for name in found.conditions:
         if name not in given:
             raise InputError(f"condition {name!r} ({found.types[name]}) is missing")
-        array = np.asarray(given[name])
-        if array.ndim == len(found.types[name].axes) - 1:
-            array = array[None]
-        bound[name] = check_array(name, array, found.types[name])
-    sizes = {a.shape[0] for a in bound.values()}
-    rows = batch if batch is not None else max(sizes, default=1)
-    if rows < 0:
-        raise InputError(f"batch: expected a number of rows ≥ 0, got {rows}")
-    for name, array in bound.items():
-        if array.shape[0] not in (1, rows):
-            raise InputError(f"condition {name!r}: expected 1 or {rows} rows, got {array.shape[0]}")
-        bound[name] = np.repeat(array, rows, axis=0) if array.shape[0] == 1 else array
-    return bound, rows
+        bound[name] = check_rows(name, given[name], at_once(found.types[name]) if stepwise else found.types[name])
+    return bound
 
 
-def bind_prompt(graph: Graph, prompt: ArrayLike | None, condition: Data | None, batch: int | None) -> tuple[Array, Arrays, int]:
+def at_once(kind: Type) -> Type:
+    """The type of a value at one position."""
+    return Type(kind.size, kind.indexed, False)
+
+
+def repeat_rows(conditions: Arrays, rows: int) -> Arrays:
+    """Conditions of a single row repeated. Raises InputError for any other number of rows than `rows`."""
+    for name, array in conditions.items():
+        if len(array) not in (1, rows):
+            raise InputError(f"condition {name!r}: expected {'1 row' if rows == 1 else f'1 or {rows} rows'}, got {len(array)}")
+    return {name: np.repeat(a, rows, axis=0) if len(a) == 1 else a for name, a in conditions.items()}
+
+
+def bind_prompt(
+    graph: Graph, prompt: ArrayLike | None, condition: Data | None, batch: int | None, more: int = 0
+) -> tuple[Array, Arrays, int]:
     """The prompt (empty if none), the conditions, and the rows that both have; a single row is repeated.
 
-    Without `batch`, the rows are those of the prompt or the conditions. Raises InputError where they differ.
+    Without `batch`, the rows are those of the prompt or the conditions. Local conditions are those of the prompt's positions
+    and `more` after it. Raises InputError where they differ.
     """
     kind = analyse(graph).types[analyse(graph).sequence]
     if prompt is None:
         prompt = np.zeros((1, 0) if kind.indexed else (1, kind.size, 0), np.int64 if kind.indexed else np.float64)
-    array = np.asarray(prompt)
-    array = check_array("prompt", array[None] if array.ndim == len(kind.axes) - 1 else array, kind)
-    conditions, rows = bind_conditions(graph, condition, batch if batch is not None or array.shape[0] == 1 else array.shape[0])
+    array = check_rows("prompt", prompt, kind)
+    rows_wanted = batch if batch is not None or array.shape[0] == 1 else array.shape[0]
+    conditions, rows = bind_conditions(graph, condition, rows_wanted, array.shape[-1] + more)
     if array.shape[0] not in (1, rows):
         raise InputError(f"prompt: expected 1 or {rows} rows, got {array.shape[0]}")
     return np.repeat(array, rows, axis=0) if array.shape[0] != rows else array, conditions, rows
@@ -95,64 +125,118 @@ def _name_conditions(names: tuple[str, ...], condition: Data | None) -> dict[str
     return {names[0]: condition}
 
 
+def check_rows(name: str, value: ArrayLike, kind: Type) -> Array:
+    """As `check_array`; a lone row may come without its axis."""
+    array = as_array(f"input {name!r}", value, f"an array with axes {kind.axes}")
+    return check_array(name, array[None] if array.ndim == len(kind.axes) - 1 else array, kind)
+
+
 def check_array(name: str, value: ArrayLike, kind: Type) -> Array:
     """Shape, dtype and range of one input. Raises InputError."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise InputError(f"input {name!r}: expected an array with axes {kind.axes}, got rows of unequal length") from None
+    array = as_array(f"input {name!r}", value, f"an array with axes {kind.axes}")
+    if not kind.indexed:
+        _check_real(f"input {name!r}", array, InputError)
+    elif array.size and array.dtype.kind not in "iu":
+        raise InputError(f"input {name!r}: expected integers, the class indices, got {array.dtype}")
     if array.ndim != len(kind.axes) or (not kind.indexed and array.shape[1] != kind.size):
         shape = f"{kind.axes} with {kind.size} channels" if not kind.indexed else kind.axes
         raise InputError(f"input {name!r}: expected axes {shape}, got an array of shape {array.shape}")
     if kind.indexed:
-        if array.size and array.dtype.kind not in "iu":
-            raise InputError(f"input {name!r}: expected integers, the class indices, got {array.dtype}")
         wrong = (array < 0) | (array >= kind.size)
         if wrong.any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise InputError(f"input {name!r}: expected classes 0..{kind.size - 1}, got {array[place]} at index {place}")
         return array.astype(np.int64)
-    if array.dtype.kind not in "iufc":
-        raise InputError(f"input {name!r}: expected numbers, got {array.dtype}")
-    if not np.isfinite(array).all():
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise InputError(f"input {name!r}: expected finite numbers, got {array[place]} at index {place}")
-    return array
+    return array if array.dtype.kind == "f" else array.astype(np.float64)  # int64 is for class indices alone
 
 
 def check_parameters(graph: Graph, params: Mapping[str, ArrayLike]) -> Arrays:
     """Every parameter of the graph, in its order, and no other. Raises ParameterError naming the first that misfits."""
     shapes = analyse(graph).parameters
-    if surplus := sorted(params.keys() - shapes.keys()):
-        raise ParameterError(f"parameter {surplus[0]!r}: the graph has no such parameter{_near(surplus[0], shapes)}")
+    if not isinstance(params, Mapping):
+        raise ParameterError(f"params: expected a mapping {{name: array}}, as refar.init gives, got {type(params).__name__}")
+    if surplus := [name for name in params if name not in shapes]:
+        raise ParameterError(f"parameter {surplus[0]!r}: the graph has no such parameter{near(surplus[0], shapes)}")
     checked: Arrays = {}
     for name, shape in shapes.items():
         if name not in params:
             raise ParameterError(f"parameter {name!r} of shape {shape} is missing")
-        array = np.asarray(params[name])
-        if array.shape != shape:
-            raise ParameterError(f"parameter {name!r}: expected shape {shape}, got {array.shape}")
-        if array.dtype.kind not in "iufc":
-            raise ParameterError(f"parameter {name!r}: expected numbers, got {array.dtype}")
-        if not np.isfinite(array).all():
-            place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            raise ParameterError(f"parameter {name!r}: expected finite numbers, got {array[place]} at index {place}")
-        checked[name] = array
+        checked[name] = check_real(f"parameter {name!r}", params[name], shape, ParameterError)
     return checked
 
 
-def check_sampling(n: int, temperature: float) -> None:
-    """Raise InputError unless n ≥ 0 and the temperature is a finite number ≥ 0."""
-    if n < 0:
-        raise InputError(f"n: expected a number of tokens ≥ 0, got {n}")
+def check_real(what: str, value: ArrayLike, shape: tuple[int, ...], error: type[RefarError] = InputError) -> Array:
+    """An array of exactly this shape that holds finite real numbers. Raises `error` naming `what`."""
+    array = as_array(what, value, f"an array of shape {shape}", error)
+    if array.shape != shape:
+        raise error(f"{what}: expected shape {shape}, got {array.shape}")
+    _check_real(what, array, error)
+    return array
+
+
+def _check_real(what: str, array: Array, error: type[RefarError]) -> None:
+    if array.dtype.kind not in "iuf":
+        raise error(f"{what}: expected real numbers, got {array.dtype}")
+    if not np.isfinite(array).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise error(f"{what}: expected finite numbers, got {array[place]} at index {place}")
+
+
+def as_array(what: str, value: ArrayLike, expected: str, error: type[RefarError] = InputError) -> Array:
+    """Whatever can be an array. Raises `error` for rows of unequal length, and for a tensor that NumPy cannot see."""
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as problem:
+        came = "rows of unequal length" if isinstance(problem, ValueError) else f"{type(value).__name__}: {problem}"
+        raise error(f"{what}: expected {expected}, got {came}") from None
+
+
+def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """The dtype that all arithmetic is done in. Raises InputError unless it is float32 or float64."""
+    try:
+        found = np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError):  # what NumPy raises for text depends on the text
+        found = np.dtype(object)
+    if dtype is None or found not in (np.float32, np.float64):
+        raise InputError(f"dtype: expected float32 or float64, got {dtype!r}")
+    return found
+
+
+def check_sampling(n: int, temperature: float, seed: int = 0) -> int:
+    """The number of tokens. Raises InputError unless it and the seed are whole numbers and the temperature is one ≥ 0."""
     noise.check_temperature(temperature)
+    noise.check_seed(seed)
+    return check_integer("n", n, 0, MOST)
 
 
-def _near(name: str, shapes: Mapping[str, object]) -> str:
-    import difflib
+def class_condition(graph: Graph, purpose: str) -> int:
+    """The classes of the graph's only condition. Raises GraphError if it has none, several, or another kind."""
+    found = analyse(graph)
+    kinds = [found.types[name] for name in found.conditions]
+    if len(kinds) != 1 or not kinds[0].indexed or kinds[0].timed:
+        came = ", ".join(f"{name!r} ({kind})" for name, kind in zip(found.conditions, kinds, strict=True)) or "none"
+        raise GraphError(f"{purpose} needs a graph whose only condition is a class; this one has {came}")
+    return kinds[0].size
 
-    near = difflib.get_close_matches(name, list(shapes), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+
+def check_prior(prior: ArrayLike | None, classes: int) -> Array:
+    """One probability per class, equal ones if none are given. Raises InputError unless they are `classes` and sum to 1."""
+    if prior is None:
+        return np.full(classes, 1 / classes)
+    expected = f"{classes} probabilities that sum to 1"
+    p = as_array("prior", prior, expected)
+    if p.shape != (classes,) or p.dtype.kind not in "iuf" or not (p >= 0).all() or abs(p.sum() - 1) > 1e-6:
+        raise InputError(f"prior: expected {expected}, got {p.tolist()!r}")
+    return p.astype(np.float64)
+
+
+def check_observed(observed: ArrayLike | None, length: int) -> Array:
+    """How many positions are seen, any shape: all of them if None. Raises InputError for numbers outside 0..length."""
+    expected = f"integers from 0 to the length {length}"
+    h = as_array("observed", length if observed is None else observed, expected)
+    if h.size and (h.dtype.kind not in "iu" or (h < 0).any() or (h > length).any()):
+        raise InputError(f"observed: expected {expected}, got {h.tolist()}")
+    return h.astype(np.int64)
 
 
 def _list(*names: str) -> str:

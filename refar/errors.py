@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import operator
+from collections.abc import Iterable
+
 
 class RefarError(ValueError):
     """The base of every error that a user can cause and mend."""
@@ -25,3 +29,21 @@ class FileError(RefarError):
 
 class BackendError(RefarError):
     """A backend or device that was asked for and is not there."""
+
+
+def near(name: object, known: Iterable[str]) -> str:
+    """', did you mean …?' if some known name is close, else nothing."""
+    found = difflib.get_close_matches(str(name), list(known), 1)
+    return f", did you mean {found[0]!r}?" if found else ""
+
+
+def check_integer(name: str, value: object, least: int, most: int | None = None) -> int:
+    """`value` as an int, NumPy's too. Raises InputError unless it is a whole number from `least` to `most`; True is none."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # that is the question
+    except TypeError:
+        number = None
+    if number is None or number < least or (most is not None and number > most):
+        expected = f"≥ {least}" if most is None else f"from {least} to {most}"
+        raise InputError(f"{name}: expected an integer {expected}, got {value!r}")
+    return number

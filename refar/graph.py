@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import re
-from collections.abc import Iterator
+import reprlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 
 from refar import ops
 from refar.errors import FileError, GraphError
+from refar.files import as_path, write_bytes
 from refar.ops import AnyHead, AnyOp
+
+if TYPE_CHECKING:
+    from refar.infer import Analysis
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
@@ -28,7 +38,11 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, cache_hash=True):
     """A whole network: `nodes` in the order of evaluation, the node whose value is the `output`, and what it means (`head`).
 
-    Raises GraphError when names repeat or are malformed, or a node uses one that does not come before it.
+    `padding` says what stands before the start: "layer", every node's value is zero there; "input", only the network's
+    input is, and every node is what it computes from that. The two agree once the start is out of sight.
+
+    Raises GraphError when names repeat or are malformed, a node uses one that does not come before it, or what it is given
+    has no meaning for its operator: a graph that exists can be run.
     """
 
     format: Literal["refar-graph"]
@@ -36,6 +50,7 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     nodes: tuple[Node, ...]
     output: str
     head: AnyHead | None = None
+    padding: Literal["layer", "input"] = "layer"
 
     def __post_init__(self) -> None:
         names = [node.name for node in self.nodes]
@@ -53,6 +68,16 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
             known.add(node.name)
         if self.output not in known:
             raise GraphError(f"output {self.output!r} is not a node; the nodes are {', '.join(names) or 'none'}")
+        self._analyse()
+
+    def __repr__(self) -> str:
+        parameters = sum(map(math.prod, self._analyse().parameters.values()))
+        return f"Graph({len(self.nodes)} nodes, {parameters} parameters, output {self.output!r})"
+
+    def _analyse(self) -> Analysis:
+        from refar.infer import analyse  # it reads graphs, so it imports this module first
+
+        return analyse(self)
 
     def _unknown_source(self, node: Node, source: str, names: list[str]) -> str:
         if source not in names:
@@ -76,13 +101,17 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         raise GraphError(f"{name!r} is not a node; the nodes are {', '.join(n.name for n in self.nodes)}")
 
 
-_ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(Graph)
+def check_graph(graph: object) -> Graph:
+    """The graph itself. Raises GraphError if it is none."""
+    if not isinstance(graph, Graph):
+        came = type(graph).__name__
+        raise GraphError(f"expected a refar.Graph, got {came}; refar.load reads one from a file, Builder.build makes one")
+    return graph
 
 
 def to_json(graph: Graph) -> bytes:
     """Canonical JSON: fields in declared order, defaults left out, two spaces of indent, one final newline."""
-    return msgspec.json.format(_ENCODER.encode(graph), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(check_graph(graph)), indent=2) + b"\n"
 
 
 def from_json(text: bytes | str) -> Graph:
@@ -91,39 +120,118 @@ def from_json(text: bytes | str) -> Graph:
     Raises GraphError for text that is no JSON, an unknown operator or field, a value out of range (each with its path),
     and whatever `Graph` refuses.
     """
+    if not isinstance(text, bytes | str):
+        raise GraphError(f"graph JSON: expected text or bytes, got {type(text).__name__}")
     try:
-        return _DECODER.decode(text)
-    except msgspec.ValidationError as error:
-        if isinstance(error.__cause__, GraphError):
-            raise error.__cause__ from None
-        raise GraphError(f"graph JSON: {error}{_known_operators(str(error))}") from None
-    except msgspec.DecodeError as error:
+        raw = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise GraphError(f"graph JSON: not JSON: {error}") from None
-
-
-def _known_operators(message: str) -> str:
-    if not message.endswith(".op.type`"):
-        return ""
-    return f"; the operators are {', '.join(operator_names())}"
+    return _convert(raw, Graph, "graph JSON")
 
 
 def operator_names() -> list[str]:
     """The names of all operators, as they stand in JSON."""
-    return [str(op.__struct_config__.tag) for op in AnyOp.__args__]
+    return list(_tagged(AnyOp))
+
+
+def plain(value: Any) -> Any:
+    """For msgspec: numbers and arrays of NumPy and PyTorch as Python's. What is none becomes text, to be refused as such."""
+    return value.tolist() if hasattr(value, "tolist") else repr(value)
+
+
+def _convert(raw: Any, kind: type[T], what: str) -> T:
+    """Decode what JSON can hold. Raises GraphError naming the node, the path, what was expected and what came."""
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, GraphError):
+            raise error.__cause__ from None
+        problem, _, path = str(error).partition(" - at `$")
+        path = path.removesuffix("`")
+        keys = re.findall(r"\w+", path)
+        name = _at(raw, [*keys[:2], "name"]) if keys[:1] == ["nodes"] and len(keys) > 1 else None
+        node = f", node {name!r}" if isinstance(name, str) else ""
+        place = (f" at ${path}" if kind is Graph else f", {path[1:]}") if path else ""
+        raise GraphError(f"{what}{node}{place}: {problem}{_instead(problem, raw, keys, kind)}") from None
+
+
+def _instead(problem: str, raw: Any, keys: Sequence[str], kind: type[msgspec.Struct]) -> str:
+    """What msgspec does not say: the value that came, or what there is."""
+    value = _at(raw, keys)
+    if problem.startswith("Invalid enum value"):
+        if keys == ["version"]:
+            return "; this refar reads version 1"
+        choices = get_args(get_type_hints(_struct_at(raw, keys[:-1], kind))[keys[-1]])
+        return f"; expected {' or '.join(map(repr, choices))}"
+    if problem.startswith("Invalid value"):
+        what, kinds = ("heads", AnyHead) if keys[0] == "head" else ("operators", AnyOp)
+        return f"; the {what} are {', '.join(_tagged(kinds))}"
+    if "unknown field" in problem:
+        return f"; the fields are {', '.join(_struct_at(raw, keys, kind).__struct_encode_fields__)}"
+    if problem.startswith("Expected") and isinstance(value, int | float | str):
+        return f" {reprlib.repr(value)}" if ", got" in problem else f", got {reprlib.repr(value)}"
+    return ""
+
+
+def _at(raw: Any, keys: Sequence[str]) -> Any:
+    """What stands at a path; None where there is nothing."""
+    for key in keys:
+        raw = raw[int(key)] if isinstance(raw, list | tuple) else raw.get(key) if isinstance(raw, dict) else None
+    return raw
+
+
+def _struct_at(raw: Any, keys: Sequence[str], kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    if not keys:
+        return kind
+    if keys[-1] in ("op", "head"):
+        return (_tagged(AnyOp) | _tagged(AnyHead))[_at(raw, [*keys, "type"])]
+    return Node
+
+
+def _tagged(kinds: UnionType) -> dict[str, type[msgspec.Struct]]:
+    return {str(kind.__struct_config__.tag): kind for kind in kinds.__args__}
+
+
+def digest(graph: Graph) -> str:
+    """SHA-256 of the canonical JSON."""
+    return hashlib.sha256(to_json(graph)).hexdigest()
+
+
+def require_head(graph: Graph, purpose: str) -> ops.AnyHead:
+    """The head. Raises GraphError if there is none."""
+    if graph.head is None:
+        raise GraphError(f"{purpose} needs a graph with a head, which says what the output means; this one has none")
+    return graph.head
 
 
 def save(graph: Graph, path: str | Path) -> None:
-    """Write canonical JSON to a file."""
-    Path(path).write_bytes(to_json(graph))
+    """Write canonical JSON to a file, whole or not at all. Raises FileError where no file can be."""
+    text = to_json(graph)
+    write_bytes(as_path(path), text)
 
 
 def load(path: str | Path) -> Graph:
     """Read a graph from a file of JSON. Raises FileError if it cannot be read, GraphError if it is no graph."""
     try:
-        text = Path(path).read_bytes()
+        text = as_path(path).read_bytes()
     except OSError as error:
         raise FileError(f"graph {str(path)!r} cannot be read: {error.strerror}") from None
-    return from_json(text)
+    try:
+        return from_json(text)
+    except GraphError as error:
+        raise GraphError(f"{str(path)!r}: {error}") from None
+
+
+def _checked(place: str, value: T, kinds: UnionType) -> T:
+    """An operator or head as if it had been read from JSON, so that numbers of NumPy become Python's."""
+    if not isinstance(value, kinds):
+        raise GraphError(f"{place}: expected one of {', '.join(_tagged(kinds))}, got {value!r}")
+    place = f"{place} ({value.__struct_config__.tag})"
+    raw = msgspec.to_builtins(value, enc_hook=plain)
+    for name, number in raw.items():
+        if isinstance(number, float) and not math.isfinite(number):
+            raise GraphError(f"{place}: {name}: expected a finite number, got {number}")
+    return _convert(raw, type(value), place)
 
 
 class Builder:
@@ -152,28 +260,30 @@ class Builder:
             self._scopes.pop()
 
     def add_op(self, op: AnyOp, *inputs: str, name: str | None = None) -> str:
-        """Add any operator."""
-        stem = ".".join([*self._scopes, name or str(op.__struct_config__.tag)])
+        """Add any operator. Raises GraphError for attributes that it cannot have."""
+        tag = str(op.__struct_config__.tag) if isinstance(op, AnyOp) else "node"
+        stem = ".".join([*map(str, self._scopes), tag if name is None else str(name)])
         taken = {node.name for node in self._nodes}
         full, count = stem, 1
         while name is None and full in taken:
             count += 1
             full = f"{stem}_{count}"
-        self._nodes.append(Node(full, op, inputs))
+        self._nodes.append(Node(full, _checked(f"node {full!r}", op, AnyOp), inputs))
         return full
 
-    def build(self, output: str, head: AnyHead | None = None) -> Graph:
+    def build(self, output: str, head: AnyHead | None = None, *, padding: Literal["layer", "input"] = "layer") -> Graph:
         """The finished graph, checked as if it had been read from JSON."""
-        graph = Graph(format="refar-graph", version=1, nodes=tuple(self._nodes), output=output, head=head)
-        return from_json(to_json(graph))
+        head = None if head is None else _checked("head", head, AnyHead)
+        fields = {"format": "refar-graph", "version": 1, "nodes": self._nodes, "output": output, "head": head, "padding": padding}
+        return _convert(msgspec.to_builtins(fields, enc_hook=plain), Graph, "graph")
 
     def input(self, name: str = "x", *, classes: int = 0, channels: int = 0) -> str:
         """The modelled sequence: class indices, or a signal."""
         return self.add_op(ops.Input("sequence", classes, channels), name=name)
 
-    def condition(self, name: str = "condition", *, classes: int = 0, channels: int = 0) -> str:
-        """A global condition: a class, or a vector."""
-        return self.add_op(ops.Input("global", classes, channels), name=name)
+    def condition(self, name: str = "condition", *, classes: int = 0, channels: int = 0, local: bool = False) -> str:
+        """A condition for the whole sequence, a class or a vector; a `local` one has a value at every position."""
+        return self.add_op(ops.Input("local" if local else "global", classes, channels), name=name)
 
     def conv1d(
         self,
@@ -184,14 +294,33 @@ class Builder:
         dilation: int = 1,
         strict: bool = False,
         bias: bool = True,
+        groups: int = 1,
         name: str | None = None,
     ) -> str:
         """Causal dilated convolution, see `ops.Conv1d`."""
-        return self.add_op(ops.Conv1d(channels, kernel, dilation, strict, bias), x, name=name)
+        return self.add_op(ops.Conv1d(channels, kernel, dilation, strict, bias, groups), x, name=name)
+
+    def pool1d(
+        self,
+        x: str,
+        kind: Literal["avg", "max"],
+        kernel: int,
+        *,
+        pad: Literal["zero", "exclude"],
+        dilation: int = 1,
+        name: str | None = None,
+    ) -> str:
+        """Causal dilated pooling; `pad` says what lies before the start, see `ops.Pool1d`."""
+        op = ops.Pool1d(kind, kernel, pad, dilation)
+        return self.add_op(op, x, *([self.add_op(ops.Ones(), x)] if pad == "exclude" else []), name=name)
 
     def delay(self, x: str, steps: int = 1, *, name: str | None = None) -> str:
         """Shift into the future by `steps`, see `ops.Shift`."""
         return self.add_op(ops.Shift(steps), x, name=name)
+
+    def pad_channels(self, x: str, before: int = 0, after: int = 0, *, name: str | None = None) -> str:
+        """Zero channels before and after, see `ops.PadChannels`."""
+        return self.add_op(ops.PadChannels(before, after), x, name=name)
 
     def one_hot(self, x: str, *, name: str | None = None) -> str:
         """Class to unit vector."""

@@ -5,6 +5,7 @@ Everything a backend needs to know of a network's shape comes from here, so that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +13,7 @@ from typing import assert_never
 
 from refar import ops
 from refar.errors import GraphError
-from refar.graph import Graph, Node
+from refar.graph import Graph, Node, check_graph
 
 Offsets = frozenset[int]
 """How far into the past a value looks: t - offset. 0 is the present sample."""
@@ -40,13 +41,17 @@ class Type:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that follows from a graph alone. Dictionaries are keyed by node name, in the order of evaluation."""
+    """All that follows from a graph alone. Dictionaries are keyed by node name, in the order of evaluation.
+
+    `reach[n]` is how far back the longest path of taps to node n goes, through conditions too.
+    """
 
     types: dict[str, Type]
     parameters: dict[str, tuple[int, ...]]
     sequence: str
     conditions: tuple[str, ...]
     offsets: dict[str, tuple[Offsets, ...]]
+    reach: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -68,21 +73,38 @@ def taps(op: ops.AnyOp) -> Offsets:
             return frozenset(int(op.strict) + k * op.dilation for k in range(op.kernel))
         case ops.Shift():
             return frozenset({op.steps})
+        case ops.Pool1d():
+            return frozenset(k * op.dilation for k in range(op.kernel))
         case _:
             return frozenset({0})
 
 
-@lru_cache(maxsize=256)
 def analyse(graph: Graph) -> Analysis:
     """Types, parameters and offsets of every node. Raises GraphError naming the first node that has no meaning."""
+    return _analyse(check_graph(graph))
+
+
+@lru_cache(maxsize=256)
+def _analyse(graph: Graph) -> Analysis:
     types: dict[str, Type] = {}
     parameters: dict[str, tuple[int, ...]] = {}
     offsets: dict[str, tuple[Offsets, ...]] = {}
+    reach: dict[str, int] = {}
+    count = 0
     for node in graph.nodes:
         sources = [types[name] for name in node.inputs]
         types[node.name] = _type(node, sources)
+        _check_ones(graph, node)
         for suffix, shape in _parameters(node, sources).items():
             parameters[f"{node.name}.{suffix}"] = shape
+            count += math.prod(shape)
+        reach[node.name] = max((reach[name] for name in node.inputs), default=0) + max(0, *taps(node.op))
+        if types[node.name].size > ops.LARGEST:
+            raise _refuse(node, f"at most {ops.LARGEST} channels", types[node.name].size)
+        if reach[node.name] > ops.FURTHEST:
+            raise _refuse(node, f"at most {ops.FURTHEST} positions to look back from here, all layers together", reach[node.name])
+        if count > ops.MOST_PARAMETERS:
+            raise _refuse(node, f"at most {ops.MOST_PARAMETERS} parameters up to here", count)
         offsets[node.name] = _offsets(node.op, types[node.name], [offsets[name] for name in node.inputs])
     inputs = [(node.name, node.op) for node in graph.nodes if isinstance(node.op, ops.Input)]
     sequences = [name for name, op in inputs if op.role == "sequence"]
@@ -92,7 +114,12 @@ def analyse(graph: Graph) -> Analysis:
     if not types[graph.output].timed:
         raise GraphError(f"output {graph.output!r} does not depend on the sequence {sequences[0]!r}")
     _check_head(graph, types[graph.output], types[sequences[0]])
-    return Analysis(types, parameters, sequences[0], conditions, offsets)
+    left_out = [n for n in graph.nodes if isinstance(n.op, ops.Pool1d) and n.op.pad == "exclude"]
+    if graph.padding == "input" and left_out:
+        raise _refuse(left_out[0], "pad='zero', since under input padding nothing is left out before the start", "'exclude'")
+    if doubled := sorted(parameters.keys() & types.keys()):
+        raise GraphError(f"node {doubled[0]!r} has the name of a parameter of another node; expected another name")
+    return Analysis(types, parameters, sequences[0], conditions, offsets, reach)
 
 
 def _refuse(node: Node, expected: str, came: object) -> GraphError:
@@ -109,16 +136,29 @@ def _type(node: Node, sources: list[Type]) -> Type:
                 raise _refuse(node, "either classes ≥ 2 or channels ≥ 1, and the other left out", came)
             if op.classes == 1:
                 raise _refuse(node, "classes ≥ 2", op.classes)
-            return Type(op.classes or op.channels, op.classes > 0, op.role == "sequence")
+            return Type(op.classes or op.channels, op.classes > 0, op.role != "global")
         case ops.Conv1d():
             source = _real(node, sources[0])
             if not source.timed and taps(op) != {0}:
                 raise _refuse(node, "kernel 1 and no strictness on a constant value, which has no past", op)
+            if source.size % op.groups or op.channels % op.groups:
+                came = f"{source.size} input and {op.channels} output channels"
+                raise _refuse(node, f"channels that {op.groups} groups divide", came)
             return Type(op.channels, False, source.timed)
         case ops.Shift():
             source = _real(node, sources[0])
             if not source.timed:
                 raise _refuse(node, "a value over time to delay", source)
+            return source
+        case ops.PadChannels():
+            source = _real(node, sources[0])
+            return Type(op.before + source.size + op.after, False, source.timed)
+        case ops.Ones():
+            return Type(1, False, sources[0].timed)
+        case ops.Pool1d():
+            source = _real(node, sources[0])
+            if not all(s.timed for s in sources):
+                raise _refuse(node, "a value over time to pool", source)
             return source
         case ops.OneHot():
             return Type(_indexed(node, sources[0]).size, False, sources[0].timed)
@@ -135,7 +175,8 @@ def _type(node: Node, sources: list[Type]) -> Type:
             return Type(source.size // 2, False, source.timed)
         case ops.Add() | ops.Multiply():
             if len({_real(node, source).size for source in sources}) > 1:
-                raise _refuse(node, "equal channels", _sizes(node, sources))
+                sizes = [f"{name!r} with {source.size}" for name, source in zip(node.inputs, sources, strict=True)]
+                raise _refuse(node, "equal channels", ", ".join(sizes))
             return Type(sources[0].size, False, any(source.timed for source in sources))
         case ops.Concat():
             size = sum(_real(node, source).size for source in sources)
@@ -155,10 +196,19 @@ def _check_arity(node: Node, sources: list[Type]) -> None:
             fits, expected = len(sources) == 0, "no input"
         case ops.Add() | ops.Multiply() | ops.Concat():
             fits, expected = len(sources) >= 2, "at least two inputs"
+        case ops.Pool1d(pad="exclude"):
+            fits, expected = len(sources) == 2, "two inputs, a value and its `ones`, since padding is left out"
         case _:
             fits, expected = len(sources) == 1, "one input"
     if not fits:
         raise _refuse(node, expected, len(sources))
+
+
+def _check_ones(graph: Graph, node: Node) -> None:
+    if isinstance(node.op, ops.Pool1d) and node.op.pad == "exclude":
+        ones = graph[node.inputs[1]]
+        if not isinstance(ones.op, ops.Ones) or ones.inputs != node.inputs[:1]:
+            raise _refuse(node, f"as its second input the `ones` of {node.inputs[0]!r}", repr(ones.name))
 
 
 def _real(node: Node, source: Type) -> Type:
@@ -173,11 +223,8 @@ def _indexed(node: Node, source: Type) -> Type:
     return source
 
 
-def _sizes(node: Node, sources: list[Type]) -> str:
-    return ", ".join(f"{name!r} with {source.size}" for name, source in zip(node.inputs, sources, strict=True))
-
-
 def _check_head(graph: Graph, output: Type, sequence: Type) -> None:
+    size = sequence.size
     match graph.head:
         case None:
             return
@@ -187,16 +234,20 @@ def _check_head(graph: Graph, output: Type, sequence: Type) -> None:
             expected, fits = "logits for the classes of an index sequence", sequence.indexed
         case ops.Gaussian():
             expected, fits = "means for the channels of a signal", not sequence.indexed
+        case ops.MixtureLogistics(components, classes):
+            size = 3 * components
+            expected = f"{size} channels (logits, means and log-scales of {components} components) for {classes} classes"
+            fits = sequence.indexed and sequence.size == classes
         case _:
             assert_never(graph.head)
-    if not fits or output.size != sequence.size or output.indexed:
+    if not fits or output.size != size or output.indexed:
         raise GraphError(f"output {graph.output!r}: the head expects {expected} ({sequence}), got {output}")
 
 
 def _parameters(node: Node, sources: list[Type]) -> dict[str, tuple[int, ...]]:
     match node.op:
         case ops.Conv1d() as op:
-            shapes: dict[str, tuple[int, ...]] = {"weight": (op.channels, sources[0].size, op.kernel)}
+            shapes: dict[str, tuple[int, ...]] = {"weight": (op.channels, sources[0].size // op.groups, op.kernel)}
             return shapes | {"bias": (op.channels,)} if op.bias else shapes
         case ops.Embedding() as op:
             return {"weight": (sources[0].size, op.channels)}
@@ -211,12 +262,21 @@ def _offsets(op: ops.AnyOp, value: Type, sources: list[tuple[Offsets, ...]]) -> 
         case ops.Input():
             return (frozenset({0} if op.role == "sequence" else ()),) * size
         case ops.Conv1d():
-            seen = _union(sources[0])
-            return (frozenset(past + tap for past in seen for tap in taps(op)),) * size
-        case ops.Shift():
-            return tuple(frozenset(past + op.steps for past in channel) for channel in sources[0])
-        case ops.OneHot() | ops.Embedding() | ops.Standardize() | ops.Softmax():
+            fan_in, fan_out = len(sources[0]) // op.groups, size // op.groups
+            seen = [_behind(_union(sources[0][g * fan_in : (g + 1) * fan_in]), op) for g in range(op.groups)]
+            return tuple(seen[o // fan_out] for o in range(size))
+        case ops.Shift() | ops.Pool1d():
+            behind = {channel: _behind(channel, op) for channel in set(sources[0])}
+            return tuple(behind[channel] for channel in sources[0])
+        case ops.PadChannels():
+            none: Offsets = frozenset()
+            return ((none,) * op.before) + sources[0] + ((none,) * op.after)
+        case ops.Ones():
+            return (frozenset(),)
+        case ops.OneHot() | ops.Embedding() | ops.Standardize():
             return (_union(sources[0]),) * size
+        case ops.Softmax():  # over a single channel it is 1
+            return (_union(sources[0]) if size > 1 else frozenset(),) * size
         case ops.Activation() | ops.Affine():
             return sources[0]
         case ops.Gate():
@@ -229,6 +289,17 @@ def _offsets(op: ops.AnyOp, value: Type, sources: list[tuple[Offsets, ...]]) -> 
             return sources[0][op.start : op.stop]
         case _:
             assert_never(op)
+
+
+def _behind(seen: Offsets, op: ops.AnyOp) -> Offsets:
+    """All sums of an offset and a tap: sets as the bits of a number, since both may be long."""
+    if not seen:
+        return seen
+    nearest, steps = min(seen), sorted(taps(op))
+    bits, sums = sum(1 << past - nearest for past in seen), 0
+    for step in steps:
+        sums |= bits << step - steps[0]
+    return frozenset(nearest + steps[0] + i for i, bit in enumerate(reversed(f"{sums:b}")) if bit == "1")
 
 
 def _union(sets: Iterable[Offsets]) -> Offsets:
@@ -247,6 +318,36 @@ def receptive_field(graph: Graph) -> int:
     return max(seen) - min(seen) + 1 if seen else 0
 
 
+def is_source(graph: Graph, node: Node) -> bool:
+    """Whether this is where a sequence becomes numbers: an input, the lookup of one, or the ones that mark it."""
+    types = analyse(graph).types
+    indexed = any(types[name].indexed for name in node.inputs)
+    return types[node.name].timed and (isinstance(node.op, ops.Input | ops.Ones) or indexed)
+
+
+def transient(graph: Graph) -> int:
+    """How many positions the start is felt at most: from t = transient on, y_t does not depend on where the sequence began.
+
+    At least the largest offset; more where what does not come from the sequence is delayed further.
+    """
+    return analyse(graph).reach[graph.output]
+
+
+def looks_ahead(graph: Graph) -> Node | None:
+    """The first node that reads positions after its own, which no stream can do; None if there is none."""
+    return next((node for node in check_graph(graph).nodes if min(taps(node.op)) < 0), None)
+
+
+def require_causal(graph: Graph, purpose: str) -> None:
+    """Raise GraphError, naming node and position, if some node looks ahead."""
+    node = looks_ahead(graph)
+    if node is not None:
+        raise GraphError(
+            f"{purpose} needs a causal graph; node {node.name!r} ({node.op.__struct_config__.tag}) at position t reads "
+            f"position t + {-min(taps(node.op))}. Such a graph can only be evaluated as a whole"
+        )
+
+
 @lru_cache(maxsize=256)
 def stream(graph: Graph, ahead: bool) -> Stream:
     """How to run the graph position by position.
@@ -254,7 +355,9 @@ def stream(graph: Graph, ahead: bool) -> Stream:
     Not ahead: every node stands at the newest token's position; this is `step`, whose output is the one of `forward`.
     Ahead: a node whose offsets are all at least 1 *emits* the next position (lead 1) as soon as the token is there; the
     others *push* the token (lead 0); this is `next`. A node may stand one position ahead of its source only by a tap ≥ 1.
+    Raises GraphError for a graph that looks ahead.
     """
+    require_causal(graph, "a stream")
     types = analyse(graph).types
     lead: dict[str, int] = {}
     history: dict[str, int] = {}
@@ -263,8 +366,10 @@ def stream(graph: Graph, ahead: bool) -> Stream:
             continue
         sources = [name for name in node.inputs if types[name].timed]
         reach = taps(node.op)
-        furthest = min([1, *(lead[name] + min(reach) for name in sources)])
-        lead[node.name] = furthest if ahead and sources else 0
+        if node.name == analyse(graph).sequence:
+            lead[node.name] = 0
+        else:  # a local condition has no source and is known one position ahead
+            lead[node.name] = min([1, *(lead[name] + min(reach) for name in sources)]) if ahead else 0
         for name in sources:
             kept = max(reach) + lead[name] - lead[node.name]
             history[name] = max(history.get(name, 0), kept)
@@ -272,14 +377,24 @@ def stream(graph: Graph, ahead: bool) -> Stream:
 
 
 def is_strict(graph: Graph) -> bool:
-    """Whether y_t is computed without x_t, so that it can model x_t."""
-    return stream(graph, ahead=True).lead[graph.output] == 1
+    """Whether y_t is computed without x_t, so that it can model x_t.
+
+    This goes by nodes, not by channels: a node that joins channels which see the present with channels which do not
+    stands at the present with all of them.
+    """
+    return looks_ahead(graph) is None and stream(graph, ahead=True).lead[graph.output] == 1
 
 
 def require_strict(graph: Graph, purpose: str) -> None:
     """Raise GraphError, naming the path by which the present sample gets through, unless the graph is strict."""
+    require_causal(graph, purpose)
     if is_strict(graph):
         return
+    if min(offsets(graph), default=0) >= 1:
+        raise GraphError(
+            f"{purpose} needs a strict graph; here y_t does not depend on x_t, but some node joins channels that see the "
+            "present with channels that do not, so it cannot be computed before x_t is known. Slice before joining them"
+        )
     lead = stream(graph, ahead=True).lead
     path = [graph.output]
     while (node := graph[path[-1]]).inputs:

@@ -11,9 +11,18 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-Positive = Annotated[int, Meta(ge=1)]
-Natural = Annotated[int, Meta(ge=0)]
-Classes = Annotated[int, Meta(ge=2)]
+LARGEST = 2**20
+"""No attribute may be larger, and no node may have more channels or classes."""
+
+FURTHEST = 2**16
+"""No node may look back, or a shift ahead, by more positions: on the longest path through the graph."""
+
+MOST_PARAMETERS = 2**28
+"""No graph may have more parameters: 1 GiB in float32, half of what an ONNX file can hold."""
+
+Positive = Annotated[int, Meta(ge=1, le=LARGEST)]
+Natural = Annotated[int, Meta(ge=0, le=LARGEST)]
+Classes = Annotated[int, Meta(ge=2, le=LARGEST)]
 
 
 class Op(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"):
@@ -25,10 +34,11 @@ class Input(Op, frozen=True, tag="input"):
 
     `role="sequence"` is the modelled sequence: indices x_bt in 0..classes-1, or a signal x_bct with `channels` channels.
     `role="global"` is a condition that holds for the whole sequence: an index c_b, or a vector c_bc.
+    `role="local"` is a condition over time, c_bt or c_bct: y_t may use c_t, which must be known before x_t.
     Exactly one of `classes` and `channels` is set.
     """
 
-    role: Literal["sequence", "global"] = "sequence"
+    role: Literal["sequence", "global", "local"] = "sequence"
     classes: Natural = 0
     channels: Natural = 0
 
@@ -39,6 +49,7 @@ class Conv1d(Op, frozen=True, tag="conv1d"):
     y[b,o,t] = bias[o] + Σ_{i,k} weight[o,i,k] · x[b,i, t - s - (K-1-k)·D],   x = 0 before the start, s = 1 if strict else 0.
 
     x_bit → y_bot; weight_oik, bias_o. With `strict` the present is hidden: the offsets are 1 + (K-1-k)·D.
+    With G groups, output channel o sees only the input channels of its group, ⌊o·G/C_out⌋; weight has C_in/G input channels.
     On a constant value c_bi only K = 1, s = 0 has a meaning: a dense layer.
     Source: van den Oord et al. 2016 (WaveNet), section 2.1.
     """
@@ -48,15 +59,47 @@ class Conv1d(Op, frozen=True, tag="conv1d"):
     dilation: Positive = 1
     strict: bool = False
     bias: bool = True
+    groups: Positive = 1
 
 
 class Shift(Op, frozen=True, tag="shift"):
-    """Delay by `steps` positions: y[b,c,t] = x[b,c,t-steps], 0 before the start. x_bct → y_bct.
+    """Signed padding of time: y[b,c,t] = x[b,c,t-steps], 0 outside the sequence. x_bct → y_bct.
 
-    Source: Fleuret, Deep learning 10.2, "shift the input by one entry to hide the present".
+    steps > 0 delays: zeros come in on the left, and as many values are dropped on the right. steps < 0 looks ahead; such a
+    graph can be evaluated as a whole, but not step by step.
+    Source: Fleuret, Deep learning 10.2, "shift the input by one entry to hide the present", F.pad(x, (1, -1)).
     """
 
-    steps: Positive = 1
+    steps: Annotated[int, Meta(ge=-FURTHEST, le=FURTHEST)] = 1
+
+
+class PadChannels(Op, frozen=True, tag="pad_channels"):
+    """Zero channels before and after those of x: y[b,before+c,t] = x[b,c,t], all else 0.
+
+    Source: Fleuret, Deep learning 10.2, F.pad(x, (0, 0, 2, 0)).
+    """
+
+    before: Natural = 0
+    after: Natural = 0
+
+
+class Ones(Op, frozen=True, tag="ones"):
+    """y[b,0,t] = 1 at every position of x, whatever its value; 0 before the start, like all values: it marks what is there."""
+
+
+class Pool1d(Op, frozen=True, tag="pool1d"):
+    """Causal dilated pooling: the maximum or the average of x[b,c, t - k·D], k = 0..K-1.
+
+    What lies before the start: `pad="zero"` takes zeros into the maximum and into the average, which divides by K, as in the
+    source; `pad="exclude"` leaves it out (-∞ in the maximum; the average divides by the positions that exist) and takes a
+    second input, the `Ones` of the first. The gradient of a maximum goes to the most recent of equal values.
+    x_bct → y_bct. Source: Theblog 2019, "Convolutions in autoregressive neural networks", DilatedPooling1D.
+    """
+
+    kind: Literal["avg", "max"]
+    kernel: Positive
+    pad: Literal["zero", "exclude"]
+    dilation: Positive = 1
 
 
 class OneHot(Op, frozen=True, tag="one_hot"):
@@ -127,22 +170,15 @@ class Softmax(Op, frozen=True, tag="softmax"):
     """y[b,c,t] = exp(x[b,c,t]) / Σ_j exp(x[b,j,t]): a distribution over channels at every t."""
 
 
-AnyOp = (
-    Input
-    | Conv1d
-    | Shift
-    | OneHot
-    | Embedding
-    | Standardize
-    | Activation
-    | Gate
-    | Add
-    | Multiply
-    | Affine
-    | Concat
-    | Slice
-    | Softmax
+WindowedOp = Conv1d | Shift | Pool1d
+"""The operators that read other positions than their own."""
+
+PointwiseOp = (
+    PadChannels | Ones | OneHot | Embedding | Standardize | Activation | Gate | Add | Multiply | Affine | Concat | Slice | Softmax
 )
+"""The operators that look at one position only."""
+
+AnyOp = Input | WindowedOp | PointwiseOp
 
 
 class Categorical(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="categorical"):
@@ -155,4 +191,21 @@ class Gaussian(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     std: Annotated[float, Meta(gt=0)] = 1.0
 
 
-AnyHead = Categorical | Gaussian
+class MixtureLogistics(
+    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="mixture_logistics"
+):
+    """The output holds K mixture logits l, K means μ and K log-scales λ, in this order: a discretised mixture of logistics.
+
+    p(x_t = q) = Σ_k softmax(l)_k · [F((v_q + h - μ_k)/s_k) - F((v_q - h - μ_k)/s_k)],   F(z) = 1/(1 + exp(-z)), s_k = exp(λ_k).
+
+    Class q of Q has its centre at v_q = 2q/(Q-1) - 1 and half-width h = 1/(Q-1); class 0 reaches down to -∞ and class Q-1 up
+    to +∞, so that the probabilities sum to 1. Scales have no floor. y_bct with 3K channels; K = `components`,
+    Q = `classes` = the classes of the sequence input: stated here so that a head and an output are all that sampling needs.
+    Source: Salimans et al. 2017 (PixelCNN++), section 2.1, equations 1 and 2.
+    """
+
+    components: Positive
+    classes: Classes
+
+
+AnyHead = Categorical | Gaussian | MixtureLogistics

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 import refar
 from refar import Graph, models
+
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it for its workers, and a console made under it keeps that width
 
 
 def small_wavenet(condition: str | None = "class:3") -> Graph:
@@ -21,6 +24,8 @@ MODELS = {
     "wavenet": small_wavenet(None),
     "wavenet_class": small_wavenet("class:3"),
     "wavenet_vector": small_wavenet("vector:3"),
+    "wavenet_dense": models.wavenet(5, [1, 2, 4], residual=3, gate=4, skip=7, merge="concat"),
+    "tcn": models.tcn(5, [4, 4, 6], kernel=2),
 }
 
 

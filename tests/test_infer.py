@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
+
 import numpy as np
 import pytest
 from helpers import refuses, single, tiny
@@ -40,6 +43,7 @@ def stack(levels: int) -> Graph:
     return g.build(h)
 
 
+@pytest.mark.row("002-4")
 def test_nine_layers_of_two_weights_see_512_samples() -> None:
     graph = stack(9)
     assert offsets(graph) == frozenset(range(512))
@@ -48,6 +52,32 @@ def test_nine_layers_of_two_weights_see_512_samples() -> None:
     one = single(ops.Conv1d(1, 512, bias=False), channels=1)
     assert (offsets(one), sum(int(np.prod(s)) for s in analyse(one).parameters.values())) == (offsets(graph), 512)
     check_contract(graph, backends=("numpy",))
+
+
+@pytest.mark.parametrize(
+    ("build", "fragments"),
+    [
+        (lambda g, x: g.conv1d(x, 2**20 + 1), ["channels", "<= 1048576, got 1048577"]),
+        (lambda g, x: g.conv1d(x, 1, kernel=10**30), ["kernel", "<= 1048576, got 1000000000"]),
+        (lambda g, x: g.delay(x, -(10**9)), ["steps", ">= -65536, got -1000000000"]),
+        (lambda g, x: g.conv1d(x, 1, kernel=2, dilation=2**16 + 1), ["node 'conv1d'", "at most 65536 positions", "got 65537"]),
+        (lambda g, x: g.delay(g.delay(x, 2**16)), ["node 'shift_2'", "at most 65536 positions", "got 65537"]),
+        (lambda g, x: g.conv1d(x, 2**18, kernel=2**12), ["at most 268435456 parameters", "got 2147745792"]),
+        (lambda g, x: g.pad_channels(x, 2**20), ["node 'pad_channels'", "at most 1048576 channels", "got 1048578"]),
+        (lambda g, x: reduce(lambda h, _: g.concat(h, h), range(40), x), ["at most 1048576 channels", "got 2097152"]),
+    ],
+)
+def test_absurd_sizes_end_with_a_sentence(build: Callable[[Builder, str], str], fragments: list[str]) -> None:
+    g = Builder()
+    with refuses(GraphError, *fragments):
+        g.build(build(g, g.input(channels=2)))
+
+
+def test_the_largest_reach_is_counted_out() -> None:
+    """Two long sets of taps, whose sums would be a thousand million."""
+    g = Builder()
+    graph = g.build(g.conv1d(g.conv1d(g.input(channels=1), 1, kernel=2**15), 1, kernel=2**15 + 1, strict=True))
+    assert offsets(graph) == frozenset(range(1, 2**16 + 1))
 
 
 def test_offsets_are_tracked_by_channel() -> None:

@@ -46,8 +46,8 @@ def nan(array: np.ndarray) -> np.ndarray:
         (with_parameter("conv1d.weight", None), ["'conv1d.weight'", "(4, 3, 2)", "missing"]),
         ({**PARAMS, "conv1d.wieght": 0}, ["'conv1d.wieght'", "no such parameter", "did you mean 'conv1d.weight'"]),
         (with_parameter("conv1d.weight", np.transpose), ["'conv1d.weight'", "expected shape (4, 3, 2)", "got (2, 3, 4)"]),
-        (with_parameter("conv1d.bias", lambda a: a.astype(str)), ["'conv1d.bias'", "expected numbers", "got <U32"]),
-        (with_parameter("conv1d.bias", lambda a: a > 0), ["'conv1d.bias'", "expected numbers", "got bool"]),
+        (with_parameter("conv1d.bias", lambda a: a.astype(str)), ["'conv1d.bias'", "expected real numbers", "got <U32"]),
+        (with_parameter("conv1d.bias", lambda a: a > 0), ["'conv1d.bias'", "expected real numbers", "got bool"]),
         (with_parameter("conv1d.bias", nan), ["'conv1d.bias'", "finite", "got nan at index (3,)"]),
         (
             with_parameter("conv1d.weight", lambda a: np.full_like(a, np.inf)),
@@ -79,10 +79,13 @@ def test_parameters(params: dict[str, Any], fragments: list[str]) -> None:
         ({"condition": C}, None, ["input 'x'", "3 classes over time", "missing"]),
         (X, {"condition": C, "speaker": C}, ["'speaker'", "no such input", "'x', 'condition'"]),
         (X, C[:, :1], ["'condition'", "bc with 2 channels", "shape (2, 1)"]),
-        (X, C[0], ["'condition'", "bc with 2 channels", "shape (2,)"]),
-        (X, C[:1], ["batch size", "'x' has 2", "'condition' has 1"]),
+        (X, C[0, :1], ["'condition'", "bc with 2 channels", "shape (1, 1)"]),
+        (X, C[[0, 1, 0]], ["condition 'condition'", "expected 1 or 2 rows", "got 3"]),
+        (X[:1], C, ["condition 'condition'", "expected 1 row", "got 2"]),
+        (None, C, ["input 'x'", "expected integers", "got object"]),
+        ("x.npy", C, ["input 'x'", "expected integers", "got <U5"]),
         (X, C * np.nan, ["'condition'", "finite", "got nan at index (0, 0)"]),
-        (X, C.astype(str), ["'condition'", "expected numbers", "<U"]),
+        (X, C.astype(str), ["'condition'", "expected real numbers", "<U"]),
     ],
 )
 def test_inputs(x: Any, condition: Any, fragments: list[str]) -> None:
@@ -101,15 +104,102 @@ def test_a_condition_where_there_is_none() -> None:
         refar.forward(tiny(), refar.init(tiny()), X, C)
 
 
+@pytest.mark.parametrize(("condition", "same"), [("class", (1, [1], [1, 1])), ("vector", (C[0], C[:1], C[[0, 0]]))])
+def test_a_single_row_of_a_condition_is_for_every_sequence(condition: str, same: tuple[Any, ...]) -> None:
+    graph = tiny(3, condition)
+    params = refar.init(graph)
+    state, (_, ahead) = refar.initial_state(graph, params, 2), refar.start(graph, params, 2, same[0])
+    for call in (
+        lambda c: refar.forward(graph, params, X, c),
+        lambda c: refar.forward(graph, params, {"x": X, "condition": c}),
+        lambda c: refar.log_prob(graph, params, X, c),
+        lambda c: np.array(refar.nll(graph, params, X, c)),
+        lambda c: refar.backward(graph, params, X, np.ones((2, 3, 4)), c)["params"]["conv1d.weight"],
+        lambda c: refar.step(graph, params, state, X[:, 0], c)[0],
+        lambda c: refar.block(graph, params, state, X, c)[0],
+        lambda c: refar.start(graph, params, 2, c)[0],
+        lambda c: refar.next(graph, params, ahead, X[:, 0], c)[0],
+        lambda c: refar.next_block(graph, params, ahead, X, c)[0],
+        lambda c: refar.generate(graph, params, 5, batch=2, condition=c),
+    ):
+        first, *others = [call(c) for c in same]
+        for other in others:
+            np.testing.assert_array_equal(first, other)
+
+
+@pytest.mark.parametrize("dtype", [int, complex, bool, object, None, "foo", ",", "float16", ">f4", {}])
+def test_dtypes_other_than_two(dtype: Any) -> None:
+    state = refar.initial_state(GRAPH, PARAMS, 2)
+    for call in (
+        lambda: refar.forward(GRAPH, PARAMS, X, C, dtype=dtype),
+        lambda: refar.backward(GRAPH, PARAMS, X, np.ones((2, 3, 4)), C, dtype=dtype),
+        lambda: refar.nll(GRAPH, PARAMS, X, C, dtype=dtype),
+        lambda: refar.generate(GRAPH, PARAMS, 3, condition=C, dtype=dtype),
+        lambda: refar.initial_state(GRAPH, PARAMS, dtype=dtype),
+        lambda: refar.start(GRAPH, PARAMS, 2, C, dtype=dtype),
+        lambda: refar.step(GRAPH, PARAMS, state, X[:, 0], C, dtype=dtype),
+    ):
+        with refuses(InputError, f"dtype: expected float32 or float64, got {dtype!r}"):
+            call()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, "float32", np.dtype("float32")])
+def test_a_dtype_by_any_name(dtype: Any) -> None:
+    assert refar.forward(GRAPH, PARAMS, X, C, dtype=dtype).dtype == np.float32
+
+
+@pytest.mark.parametrize("graph", ["graph.json", None, {}, [], refar.Builder(), PARAMS])
+def test_what_is_no_graph(graph: Any) -> None:
+    for call in (
+        lambda: refar.forward(graph, PARAMS, X, C),
+        lambda: refar.backward(graph, PARAMS, X, np.ones((2, 3, 4)), C),
+        lambda: refar.log_prob(graph, PARAMS, X, C),
+        lambda: refar.generate(graph, PARAMS, 3),
+        lambda: refar.initial_state(graph, PARAMS),
+        lambda: refar.step(graph, PARAMS, {}, X[:, 0]),
+        lambda: refar.init(graph),
+        lambda: refar.offsets(graph),
+        lambda: refar.receptive_field(graph),
+        lambda: refar.is_strict(graph),
+        lambda: refar.to_json(graph),
+        lambda: refar.posterior(graph, PARAMS, X),
+        lambda: refar.testing.check_contract(graph),
+    ):
+        with refuses(GraphError, f"expected a refar.Graph, got {type(graph).__name__}", "refar.load reads one from a file"):
+            call()
+
+
+@pytest.mark.parametrize("params", [None, [1], "weights", GRAPH])
+def test_what_are_no_parameters(params: Any) -> None:
+    with refuses(ParameterError, "params: expected a mapping {name: array}", f"got {type(params).__name__}"):
+        refar.forward(GRAPH, params, X, C)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1", None, True])
+def test_seeds_of_initial_parameters(seed: Any) -> None:
+    with refuses(InputError, "seed: expected an integer from 0", f"got {seed!r}"):
+        refar.init(GRAPH, seed)
+
+
+@pytest.mark.parametrize("dy", [np.full((2, 3, 4), np.nan), np.full((2, 3, 4), 1j), [[1], [2, 3]], "ones"])
+def test_gradients_that_are_none(dy: Any) -> None:
+    with refuses(InputError, "dy, the gradient of the output: expected"):
+        refar.backward(GRAPH, PARAMS, X, dy, C)
+
+
 def test_an_upstream_gradient_of_another_shape() -> None:
-    with refuses(InputError, "dy", "expected the shape of the output (2, 3, 4)", "got (2, 3, 5)"):
+    with refuses(InputError, "dy, the gradient of the output", "expected shape (2, 3, 4)", "got (2, 3, 5)"):
         refar.backward(GRAPH, PARAMS, X, np.ones((2, 3, 5)), C)
 
 
 @pytest.mark.parametrize(
     ("options", "fragments"),
     [
-        ({"n": -1}, ["n:", "≥ 0", "got -1"]),
+        *(({"n": n}, ["n: expected an integer from 0", f"got {n!r}"]) for n in (-1, 1.5, "3", None, True, [1], 10**12)),
+        *(({"batch": b}, ["batch: expected an integer from 0", f"got {b!r}"]) for b in (1.5, "1", True, [1], 10**12)),
+        *(({"seed": s}, ["seed: expected an integer from 0", f"got {s!r}"]) for s in (1.5, "1", None, True, 2**64)),
+        *(({"top_k": k}, ["top_k: expected an integer from 1 to 3", f"got {k!r}"]) for k in (0, 4, 1.5, "1", True, [1])),
+        *(({"temperature": t}, ["finite number ≥ 0", f"got {t!r}"]) for t in ("a", None, [1, 2], 1j, True, 10**400)),
         ({"temperature": -0.5}, ["temperature", "finite number ≥ 0", "got -0.5"]),
         ({"temperature": float("nan")}, ["temperature", "finite number ≥ 0", "got nan"]),
         ({"temperature": float("inf")}, ["temperature", "finite number ≥ 0", "got inf"]),
@@ -170,8 +260,28 @@ def test_states() -> None:
         refar.next(GRAPH, PARAMS, {n: s[:1] for n, s in state.items()}, X[:, 0], C)
     with refuses(InputError, "'x'", "expected axes b", "shape (2, 4)"):
         refar.next(GRAPH, PARAMS, state, X, C)
-    with refuses(InputError, "batch", "≥ 0", "got -1"):
-        refar.initial_state(GRAPH, PARAMS, -1)
+    for batch in (-1, 1.5, None, 10**12):
+        with refuses(InputError, "batch: expected an integer from 0", f"got {batch}"):
+            refar.initial_state(GRAPH, PARAMS, batch)
+    broken = {n: np.full_like(s, np.nan) for n, s in state.items()}
+    with refuses(InputError, f"state '{name}': expected finite numbers, got nan at index (0, 0, 0)"):
+        refar.next(GRAPH, PARAMS, broken, X[:, 0], C)
+    with refuses(InputError, f"state '{name}': expected real numbers, got complex128"):
+        refar.next(GRAPH, PARAMS, {n: s + 0j for n, s in state.items()}, X[:, 0], C)
+    for wrong, came in ((None, "NoneType"), ([1], "list"), ((y, state), "tuple; step and next return the output and the state")):
+        for call in (refar.step, refar.next, refar.block, refar.next_block):
+            with refuses(InputError, f"state: expected a mapping {{node: array}}, got {came}"):
+                call(GRAPH, PARAMS, wrong, X[:, 0] if call in (refar.step, refar.next) else X, C)
+
+
+def test_a_state_of_the_other_kind() -> None:
+    """`step` and `next` keep other positions, which shows in the lengths."""
+    _, ahead = refar.start(GRAPH, PARAMS, 2, C)
+    level = refar.initial_state(GRAPH, PARAMS, 2)
+    with refuses(InputError, "expected one that start, next and next_block return, got one of initial_state, step and block"):
+        refar.next(GRAPH, PARAMS, level, X[:, 0], C)
+    with refuses(InputError, "expected one that initial_state, step and block return, got one of start, next and next_block"):
+        refar.step(GRAPH, PARAMS, ahead, X[:, 0], C)
 
 
 def test_a_state_is_a_value() -> None:
@@ -196,13 +306,44 @@ def test_a_state_is_a_value() -> None:
         ("wavenet", {"dilations": "1,two"}, ["'wavenet'", "'dilations'", "`int`", "two"]),
         ("wavenet", {"residual": "many"}, ["'residual'", "`int`", "'many'"]),
         ("wavenet", {"dilations": []}, ["at least one dilation", "none"]),
-        ("wavenet", {"condition": "speaker"}, ["condition", "'class:N', 'vector:N' or none", "'speaker'"]),
+        ("wavenet", {"condition": "speaker"}, ["condition", "'class:N' with N ≥ 2, 'vector:N' with N ≥ 1, or none", "'speaker'"]),
         ("linear_ar", {}, ["'linear_ar'", "needs the option 'order'", "linear_ar:order="]),
+        ("wavenet", {"classes": 0}, ["model 'wavenet', option 'classes'", "`int` >= 2, got 0"]),
+        ("wavenet", {"residual": "0"}, ["model 'wavenet', option 'residual'", "`int` >= 1, got '0'"]),
+        ("wavenet", {"classes": 10**9}, ["model 'wavenet', option 'classes'", "`int` <= 1048576, got 1000000000"]),
+        ("tcn", {"channels": [8, 0]}, ["model 'tcn', option 'channels'", "`int` >= 1", "[8, 0]"]),
+        ("wavenet", None, ["'wavenet'", "expected a mapping of options, got NoneType"]),
+        (None, {}, ["model None is not known", *models.NAMES]),
     ],
 )
 def test_models_by_name(name: str, options: dict[str, Any], fragments: list[str]) -> None:
     with refuses(GraphError, *fragments):
         models.by_name(name, options)
+
+
+@pytest.mark.parametrize(
+    ("call", "fragments"),
+    [
+        (lambda: models.wavenet(5, 4), ["wavenet: dilations: expected a sequence of integers, got 4"]),
+        (lambda: models.wavenet(5, None), ["wavenet: dilations: expected a sequence of integers, got None"]),
+        (lambda: models.wavenet(5, [1.5]), ["node 'block0.conv' (conv1d), dilation", "`int`, got `float` 1.5"]),
+        (lambda: models.wavenet(5, [1], residual=0), ["node 'front' (conv1d), channels", "`int` >= 1, got 0"]),
+        (lambda: models.tcn(5, 4), ["tcn: channels: expected a sequence of integers, got 4"]),
+    ],
+)
+def test_models(call: Callable[[], Graph], fragments: list[str]) -> None:
+    with refuses(GraphError, *fragments):
+        call()
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    options = {"residual": np.int64(4), "gate": np.int32(2), "skip": np.uint8(3), "kernel": np.array(2)}
+    plain = models.wavenet(5, [1, 2], residual=4, gate=2, skip=3)
+    assert models.wavenet(np.int64(5), np.array([1, 2]), **options) == plain
+    assert models.by_name("wavenet", {"classes": np.int64(5), "dilations": np.array([1, 2]), **options}) == plain
+    assert models.linear_ar(np.int64(3), std=np.float32(0.5)) == models.linear_ar(3, std=0.5)
+    generated = refar.generate(GRAPH, PARAMS, np.uint8(4), batch=np.int64(2), seed=np.uint64(3), top_k=np.int8(2), condition=C)
+    np.testing.assert_array_equal(generated, refar.generate(GRAPH, PARAMS, 4, batch=2, seed=3, top_k=2, condition=C))
 
 
 def test_every_error_of_a_user_is_a_value_error() -> None:

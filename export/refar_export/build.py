@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -13,9 +13,9 @@ from onnx import TensorProto, helper
 
 from refar import __version__, ops
 from refar.errors import GraphError
-from refar.graph import Graph, to_json
-from refar.infer import Stream, Type, analyse, is_strict, stream, taps
-from refar.runtime.bundle import OUTPUT, PAST, PRESENT, START, state_ports
+from refar.graph import Graph, Node, digest, to_json
+from refar.infer import Stream, Type, analyse, is_source, is_strict, stream, taps
+from refar.runtime.bundle import OUTPUT, PAST, PRESENT, START, has_start, state_ports
 from refar_export import lower
 from refar_export.lower import Emitter
 
@@ -51,7 +51,7 @@ def metadata(graph: Graph, kind: Kind) -> dict[str, str]:
         "refar.format": "refar-bundle 1",
         "refar.kind": kind,
         "refar.state": msgspec.json.encode(state_ports(graph)).decode(),
-        "refar.graph_sha256": hashlib.sha256(text).hexdigest(),
+        "refar.graph_sha256": digest(graph),
         "refar.graph": text.decode(),
     }
 
@@ -60,7 +60,7 @@ def _inputs(graph: Graph, kind: Kind) -> list[str]:
     found = analyse(graph)
     inputs = [found.sequence, *found.conditions]
     if kind == "step":
-        inputs += [START] if is_strict(graph) else []
+        inputs += [START] if has_start(graph) else []
         inputs += [f"{PAST}.{port.node}" for port in state_ports(graph)]
     return inputs
 
@@ -84,34 +84,53 @@ def _port(graph: Graph, name: str, kind: Kind) -> onnx.ValueInfoProto:
 def _sequence(e: Emitter, graph: Graph, *, with_state: bool) -> list[str]:
     """Every position at once; with state, only the last output and what `step` needs to go on from there."""
     values: dict[str, str] = {}
+    before: dict[str, str] = {}
     for node in graph.nodes:
         e.own(node.name)
-        args, kinds = [values[name] for name in node.inputs], [e.types[name] for name in node.inputs]
-        match node.op:
-            case ops.Input():
-                values[node.name] = node.name
-            case ops.Conv1d() if not kinds[0].timed:
-                values[node.name] = lower.conv1d_constant(e, node.op, args[0], kinds[0])
-            case ops.Conv1d():
-                values[node.name] = lower.conv1d_sequence(e, node.op, args[0])
-            case ops.Shift():
-                values[node.name] = lower.shift_sequence(e, node.op, args[0])
-            case _:
-                values[node.name] = lower.pointwise(e, node.op, args, kinds, sequence=True)
+        args = [values[name] for name in node.inputs]
+        values[node.name] = _whole(e, node, args, [before.get(name) for name in node.inputs])
+        if graph.padding == "layer" or not e.types[node.name].timed:
+            continue
+        if is_source(graph, node):
+            before[node.name] = lower.zeros_before(e, analyse(graph).sequence, e.types[node.name].size)
+        else:  # where nothing changes: one position, before which stands the same
+            earlier = [before.get(name, values[name]) for name in node.inputs]
+            before[node.name] = _whole(e, node, earlier, earlier)
     e.own(OUTPUT)
     if not with_state:
         return [e.emit("Identity", values[graph.output], outputs=[OUTPUT])]
     e.emit("Gather", values[graph.output], e.constant(-1), outputs=[OUTPUT], axis=2)
-    return [OUTPUT, *(_prefilled(e, graph, node, length, values) for node, length in _run(graph).history.items())]
+    history = _run(graph).history
+    return [OUTPUT, *(_prefilled(e, graph, name, values[name], before.get(name), history[name]) for name in history)]
 
 
-def _prefilled(e: Emitter, graph: Graph, node: str, length: int, values: dict[str, str]) -> str:
+def _whole(e: Emitter, node: Node, args: list[str], before: Sequence[str | None]) -> str:
+    """One node at every position."""
+    kinds = [e.types[name] for name in node.inputs]
+    match node.op:
+        case ops.Input():
+            return node.name
+        case ops.Conv1d() if not kinds[0].timed:
+            return lower.dense(e, node.op, args[0], kinds[0].size)
+        case ops.Conv1d():
+            return lower.conv1d_sequence(e, node.op, args[0], before[0])
+        case ops.Shift():
+            return lower.window_sequence(e, args[0], node.op.steps, before[0])
+        case ops.Pool1d():
+            offsets = sorted(taps(node.op), reverse=True)
+            windows = [[lower.window_sequence(e, x, o, b) for o in offsets] for x, b in zip(args, before, strict=True)]
+            return lower.pool1d(e, node.op, windows[0], windows[1] if len(windows) > 1 else None)
+        case _:
+            return lower.pointwise(e, node.op, args, kinds, sequence=True)
+
+
+def _prefilled(e: Emitter, graph: Graph, name: str, value: str, before: str | None, length: int) -> str:
     """The last `length` values of a node. A strict prompt ends in a dummy token, which only lead-1 nodes may stand at."""
-    e.own(f"{PRESENT}.{node}")
-    unseen = 1 - _run(graph).lead[node] if is_strict(graph) else 0
-    padded = lower.pad_left(e, values[node], length)
+    e.own(f"{PRESENT}.{name}")
+    unseen = 1 - _run(graph).lead[name] if is_strict(graph) else 0
+    extended = lower.extend(e, value, length, before)
     begin, end = e.constant([-length - unseen]), e.constant([-unseen if unseen else lower.LAST])
-    return e.emit("Slice", padded, begin, end, e.constant([2]), outputs=[f"{PRESENT}.{node}"])
+    return e.emit("Slice", extended, begin, end, e.constant([2]), outputs=[f"{PRESENT}.{name}"])
 
 
 def _step(e: Emitter, graph: Graph) -> list[str]:
@@ -127,11 +146,11 @@ def _step(e: Emitter, graph: Graph) -> list[str]:
             case ops.Input():
                 value = node.name
             case ops.Conv1d() if not kinds[0].timed or taps(node.op) == {0}:
-                value = lower.conv1d_constant(e, node.op, args[0], kinds[0])
-            case ops.Conv1d() | ops.Shift():
-                source = node.inputs[0]
-                buffer = buffers[source] if source in buffers else _unsqueezed(e, values[source])
-                value = lower.past_step(e, node.op, source, buffer, run, kinds[0])
+                value = lower.dense(e, node.op, args[0], kinds[0].size)
+            case ops.Conv1d() | ops.Shift() | ops.Pool1d():
+                past = [buffers[s] if s in buffers else _unsqueezed(e, values[s]) for s in node.inputs]
+                where = [lower.places(node.op, source, node.name, run) for source in node.inputs]
+                value = lower.windowed_step(e, node.op, past, where, kinds[0])
             case _:
                 value = lower.pointwise(e, node.op, args, kinds, sequence=False)
         if _feeds_ahead(graph, node.name, run):
@@ -159,7 +178,7 @@ def _aligned_source(e: Emitter, source: str, node: str, values: dict[str, str], 
 
 def _feeds_ahead(graph: Graph, name: str, run: Stream) -> bool:
     """Whether this node's value must read as zero before the first token: it stands at the token, and outlives the call."""
-    if not is_strict(graph) or run.lead.get(name) != 0 or analyse(graph).types[name].indexed:
+    if not has_start(graph) or run.lead.get(name) != 0 or analyse(graph).types[name].indexed:
         return False
     return name in run.history or any(name in node.inputs and run.lead.get(node.name) == 1 for node in graph.nodes)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from refar.arrays import check_parameters
 from refar.errors import BackendError, FileError
 from refar.graph import Graph
 from refar.infer import is_strict
-from refar.runtime.bundle import MANIFEST, MODELS, VECTORS, Manifest, digest, state_ports
+from refar.runtime.bundle import MANIFEST, VECTORS, Manifest, digest, model_files, state_ports
 
 try:
     from refar_export.build import IR, OPSET, Kind, build
@@ -53,7 +52,7 @@ def export(
     weights = {name: array.astype(np.float32) for name, array in check_parameters(graph, params).items()}
     check_parameters(graph, weights)  # what float32 cannot hold is infinite now
     kinds: dict[str, Kind] = {"full.onnx": "full", "prefill.onnx": "prefill", "step.onnx": "step"}
-    files = {name: build(graph, weights, kinds[name]).SerializeToString(deterministic=True) for name in MODELS}
+    files = {name: build(graph, weights, kinds[name]).SerializeToString(deterministic=True) for name in model_files(graph)}
     files[VECTORS] = safetensors.numpy.save(vectors(graph, weights))
     manifest = Manifest(
         format="refar-bundle",
@@ -77,7 +76,13 @@ def export(
             (fresh / name).write_bytes(data)
         if verify:
             require(fresh)
+        replaced = Path(folder) / "replaced"
         if target.exists():
-            shutil.move(target, Path(folder) / "replaced")
-        fresh.rename(target)
+            target.rename(replaced)
+        try:
+            fresh.rename(target)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(target)
+            raise
     return target

@@ -17,19 +17,6 @@ from onnx import helper, numpy_helper
 from refar import ops
 from refar.infer import Stream, Type, taps
 
-PointwiseOp = (
-    ops.OneHot
-    | ops.Embedding
-    | ops.Standardize
-    | ops.Activation
-    | ops.Gate
-    | ops.Add
-    | ops.Multiply
-    | ops.Affine
-    | ops.Concat
-    | ops.Slice
-    | ops.Softmax
-)
 LAST = np.iinfo(np.int64).max
 
 
@@ -78,7 +65,7 @@ class Emitter:
         return [numpy_helper.from_array(value, name) for name, value in self.initializers.items()]
 
 
-def pointwise(e: Emitter, op: PointwiseOp, args: Sequence[str], kinds: Sequence[Type], *, sequence: bool) -> str:
+def pointwise(e: Emitter, op: ops.PointwiseOp, args: Sequence[str], kinds: Sequence[Type], *, sequence: bool) -> str:
     """An operator that looks at one position only. `kinds` are the types of its arguments; `sequence` tells the layout."""
     x, kind = args[0], kinds[0]
     match op:
@@ -112,6 +99,12 @@ def pointwise(e: Emitter, op: PointwiseOp, args: Sequence[str], kinds: Sequence[
             return e.emit("Slice", x, e.constant([op.start]), e.constant([op.stop]), e.constant([1]))
         case ops.Softmax():
             return e.emit("Softmax", x, axis=1)
+        case ops.PadChannels():
+            return e.emit("Pad", x, e.constant([op.before, op.after]), "", e.constant([1]))
+        case ops.Ones():
+            first = x if kind.indexed else e.emit("Slice", x, e.constant([0]), e.constant([1]), e.constant([1]))
+            ones = e.emit("Cast", e.emit("Equal", first, first), to=onnx.TensorProto.FLOAT)
+            return e.emit("Unsqueeze", ones, e.constant([1])) if kind.indexed else ones
         case _:
             assert_never(op)
 
@@ -153,28 +146,62 @@ def _repeated(e: Emitter, args: Sequence[str], kinds: Sequence[Type], sequence: 
     return [x if k.timed else e.emit("Expand", x, target) for x, k in zip(aligned, kinds, strict=True)]
 
 
-def conv1d_constant(e: Emitter, op: ops.Conv1d, x: str, kind: Type) -> str:
-    """A dense layer on a value that is constant over time."""
+def dense(e: Emitter, op: ops.Conv1d, flat: str, fan_in: int) -> str:
+    """The weights of a convolution on its taps side by side: (B, C_in·K), the taps of a channel together, to (B, C_out)."""
     bias = [e.weight(f"{e.owner}.bias")] if op.bias else []
-    return e.emit("Gemm", x, e.weight(f"{e.owner}.weight", (op.channels, kind.size)), *bias, transB=1)
+    if op.groups == 1:
+        return e.emit("Gemm", flat, e.weight(f"{e.owner}.weight", (op.channels, fan_in)), *bias, transB=1)
+    rows = e.emit("Reshape", flat, e.constant([-1, op.groups, 1, fan_in // op.groups]))
+    weight = e.params[f"{e.owner}.weight"].reshape(op.groups, op.channels // op.groups, -1).swapaxes(1, 2)
+    products = e.emit("MatMul", rows, e.initializer(f"{e.owner}.weight", np.ascontiguousarray(weight)))
+    y = e.emit("Reshape", products, e.constant([-1, op.channels]))
+    return e.emit("Add", y, *bias) if bias else y
 
 
-def conv1d_sequence(e: Emitter, op: ops.Conv1d, x: str) -> str:
-    """Zeros on the left, explicitly; a strict convolution has one more and drops the output past the end."""
-    pads = [max(taps(op)), 0]
+def conv1d_sequence(e: Emitter, op: ops.Conv1d, x: str, before: str | None) -> str:
+    """What stands before the start on the left, explicitly; a strict convolution drops the output past the end."""
     weights = [e.weight(f"{e.owner}.weight"), *([e.weight(f"{e.owner}.bias")] if op.bias else [])]
-    y = e.emit("Conv", x, *weights, dilations=[op.dilation], kernel_shape=[op.kernel], pads=pads, strides=[1])
+    past = max(taps(op))
+    extended, pads = (x, [past, 0]) if before is None else (extend(e, x, past, before), [0, 0])
+    y = e.emit(
+        "Conv", extended, *weights, dilations=[op.dilation], group=op.groups, kernel_shape=[op.kernel], pads=pads, strides=[1]
+    )
     return without_last(e, y, 1) if op.strict else y
 
 
-def shift_sequence(e: Emitter, op: ops.Shift, x: str) -> str:
-    """Zeros on the left, then as many positions as before."""
-    return without_last(e, pad_left(e, x, op.steps), op.steps)
+def window_sequence(e: Emitter, x: str, offset: int, before: str | None) -> str:
+    """x[b,c,t-offset] for every t: what stands before the start on the left, or zeros on the right."""
+    if offset > 0:
+        return without_last(e, extend(e, x, offset, before), offset)
+    if offset == 0:
+        return x
+    padded = e.emit("Pad", x, e.constant([0, 0, 0, 0, 0, -offset]))
+    return e.emit("Slice", padded, e.constant([-offset]), e.constant([LAST]), e.constant([2]))
 
 
-def pad_left(e: Emitter, x: str, count: int) -> str:
-    """`count` zeros before the first position."""
-    return e.emit("Pad", x, e.constant([0, 0, count, 0, 0, 0]))
+def extend(e: Emitter, x: str, count: int, before: str | None) -> str:
+    """`count` more positions on the left, which hold `before` (B, C, 1), or zero."""
+    if before is None:
+        return e.emit("Pad", x, e.constant([0, 0, count, 0, 0, 0]))
+    return e.emit("Concat", e.emit("Expand", before, e.constant([1, 1, count])), x, axis=2) if count else x
+
+
+def zeros_before(e: Emitter, x: str, channels: int) -> str:
+    """(B, C, 1) of zeros, with the batch of x."""
+    shape = e.emit("Concat", e.emit("Shape", x, start=0, end=1), e.constant([1, 1]), axis=0)
+    return e.emit("Expand", e.constant(np.zeros((1, channels, 1)), np.float32), shape)
+
+
+def pool1d(e: Emitter, op: ops.Pool1d, windows: Sequence[str], there: Sequence[str] | None) -> str:
+    """Maximum or average of windows of any layout; with `there`, of those where it is 1."""
+    if op.kind == "avg":
+        count = e.constant(op.kernel, np.float32) if there is None else e.emit("Sum", *there)
+        return e.emit("Div", e.emit("Sum", *windows), count)
+    if there is not None:
+        lowest = e.constant(-np.inf, np.float32)
+        known = [e.emit("Cast", mark, to=onnx.TensorProto.BOOL) for mark in there]
+        windows = [e.emit("Where", mark, window, lowest) for mark, window in zip(known, windows, strict=True)]
+    return e.emit("Max", *windows)
 
 
 def without_last(e: Emitter, x: str, count: int) -> str:
@@ -182,21 +209,26 @@ def without_last(e: Emitter, x: str, count: int) -> str:
     return e.emit("Slice", x, e.constant([0]), e.constant([-count]), e.constant([2]))
 
 
-def past_step(e: Emitter, op: ops.Conv1d | ops.Shift, source: str, buffer: str, run: Stream, kind: Type) -> str:
-    """Convolution or shift at one position, reading its taps from the source's history and newest value.
+def places(op: ops.WindowedOp, source: str, owner: str, run: Stream) -> list[int]:
+    """Where the taps lie, oldest first, in the source's history with its newest value behind it."""
+    newest = run.history.get(source, 0) + run.lead[owner] - run.lead[source]
+    return [newest - offset for offset in sorted(taps(op), reverse=True)]
 
-    `buffer` is (B, C, history + 1), oldest first; the source and this node may stand at different positions (`run.lead`).
-    """
-    newest = run.history.get(source, 0)
-    offsets = sorted(taps(op), reverse=True)
-    places = [newest + run.lead[e.owner] - run.lead[source] - offset for offset in offsets]
+
+def windowed_step(e: Emitter, op: ops.WindowedOp, buffers: Sequence[str], where: Sequence[list[int]], kind: Type) -> str:
+    """An operator over the past, at one position: `buffers` are (B, C, history + 1), oldest first, `where` its taps in each."""
     match op:
         case ops.Shift():
-            return e.emit("Gather", buffer, e.constant(places[0]), axis=2)
+            return e.emit("Gather", buffers[0], e.constant(where[0][0]), axis=2)
         case ops.Conv1d():
-            window = e.emit("Gather", buffer, e.constant(places), axis=2)
-            flat = e.emit("Reshape", window, e.constant([-1, kind.size * op.kernel]))
-            weight = e.weight(f"{e.owner}.weight", (op.channels, kind.size * op.kernel))
-            return e.emit("Gemm", flat, weight, *([e.weight(f"{e.owner}.bias")] if op.bias else []), transB=1)
+            window = e.emit("Gather", buffers[0], e.constant(where[0]), axis=2)
+            fan_in = kind.size * op.kernel
+            return dense(e, op, e.emit("Reshape", window, e.constant([-1, fan_in])), fan_in)
+        case ops.Pool1d():
+            windows = [
+                [e.emit("Gather", buffer, e.constant(place), axis=2) for place in each]
+                for buffer, each in zip(buffers, where, strict=True)
+            ]
+            return pool1d(e, op, windows[0], windows[1] if op.pad == "exclude" else None)
         case _:
             assert_never(op)

@@ -15,7 +15,7 @@ def load(path: str | Path, provider: Literal["cpu", "cuda"] = "cpu", *, fallback
     """Open a bundle, see `refar.runtime.session.Session`.
 
     `provider="cuda"` raises BackendError where CUDA does not start, unless `fallback` allows the CPU. `threads` is the
-    number of threads for one operator of the sequence graphs. Raises FileError for a bundle that is damaged or altered.
+    number of threads, 1..1024, for one operator of the sequence graphs. Raises FileError for a bundle that is damaged or altered.
     """
     from refar.runtime.session import Session  # onnxruntime is imported on use only
 

@@ -12,13 +12,13 @@ from msgspec import Meta, Struct
 
 from refar.arrays import Arrays
 from refar.errors import FileError, GraphError
+from refar.files import as_path
 from refar.graph import Graph
-from refar.infer import analyse, is_strict, stream
+from refar.infer import analyse, is_strict, looks_ahead, stream
 
 PAST, PRESENT, START, OUTPUT = "past", "present", "start", "output"
 """The ports beside the graph's own inputs: past.<node> → present.<node>, the flag of a step before any token, the result."""
 
-MODELS = ("full.onnx", "prefill.onnx", "step.onnx")
 VECTORS = "check.safetensors"
 MANIFEST = "bundle.json"
 
@@ -28,7 +28,8 @@ Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 class StatePort(Struct, frozen=True, forbid_unknown_fields=True):
     """One carried value: past.<node> in, present.<node> out, float32 (batch_size, channels, length), oldest first.
 
-    It is zero before the first position. `ahead` is 1 if its newest value belongs to the position after the newest token.
+    Under layer padding it is zero before the first position. `ahead` is 1 if its newest value belongs to the position after
+    the newest token.
     """
 
     node: str
@@ -53,8 +54,20 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     graph: Graph
 
 
+def model_files(graph: Graph) -> tuple[str, ...]:
+    """The ONNX files of a bundle: a graph that looks ahead has no prefill and no step."""
+    return ("full.onnx",) if looks_ahead(graph) else ("full.onnx", "prefill.onnx", "step.onnx")
+
+
+def has_start(graph: Graph) -> bool:
+    """Whether step.onnx can begin by itself, from a state of zeros and a flag; under input padding prefill must begin."""
+    return is_strict(graph) and graph.padding == "layer"
+
+
 def state_ports(graph: Graph) -> tuple[StatePort, ...]:
     """The state of the step graph: that of `refar.next` if the graph is strict, else that of `refar.step`."""
+    if looks_ahead(graph):
+        return ()
     run = stream(graph, ahead=is_strict(graph))
     types = analyse(graph).types
     return tuple(StatePort(name, types[name].size, length, run.lead[name]) for name, length in run.history.items())
@@ -67,25 +80,25 @@ def digest(data: bytes) -> str:
 
 def read_manifest(path: str | Path) -> Manifest:
     """bundle.json, decoded strictly. Raises FileError naming what is wrong and where."""
-    file = Path(path) / MANIFEST
+    file = as_path(path) / MANIFEST
     try:
         manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
     except OSError as error:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST} cannot be read: {error.strerror}") from None
     except msgspec.DecodeError as error:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST} is damaged: {error}") from None
-    expected = {*MODELS, VECTORS}
-    if manifest.files.keys() != expected:
-        raise FileError(
-            f"bundle {str(path)!r}: {MANIFEST}: expected digests of {', '.join(sorted(expected))}, "
-            f"got {', '.join(sorted(manifest.files)) or 'none'}"
-        )
     try:
         belongs = manifest.state == state_ports(manifest.graph) and manifest.strict == is_strict(manifest.graph)
     except GraphError as error:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST}: {error}") from None
     if not belongs:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST}: its state table does not belong to its graph")
+    expected = {*model_files(manifest.graph), VECTORS}
+    if manifest.files.keys() != expected:
+        raise FileError(
+            f"bundle {str(path)!r}: {MANIFEST}: expected digests of {', '.join(sorted(expected))}, "
+            f"got {', '.join(sorted(manifest.files)) or 'none'}"
+        )
     return manifest
 
 

@@ -31,7 +31,7 @@ def open_session(model: bytes, name: str, provider: Provider, *, fallback: bool,
 
     Raises BackendError if the provider does not start (and `fallback` is not given), FileError if the model does not load.
     """
-    if provider not in NAMES:
+    if not isinstance(provider, str) or provider not in NAMES:
         raise BackendError(f"provider: expected one of {', '.join(NAMES)}, got {provider!r}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -54,7 +54,7 @@ def open_session(model: bytes, name: str, provider: Provider, *, fallback: bool,
         raise BackendError(
             f"provider 'cuda' did not start (onnxruntime {onnxruntime.__version__} offers "
             f"{', '.join(onnxruntime.get_available_providers())}). {reason}"
-            "Check the driver and the CUDA libraries, or allow the CPU with fallback=True"
+            "Check the driver and the CUDA libraries, or run on the CPU: --provider cpu, in Python fallback=True"
         )
     return session
 

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refar import noise, ops
-from refar.arrays import Array, Arrays, Data, bind_inputs, bind_prompt, check_sampling
-from refar.errors import BackendError, FileError, GraphError, InputError
-from refar.graph import to_json
-from refar.infer import analyse, require_strict
+from refar import graph as graphs
+from refar import noise
+from refar.arrays import (
+    Array,
+    Arrays,
+    Data,
+    at_once,
+    bind_inputs,
+    bind_prompt,
+    check_array,
+    check_observed,
+    check_prior,
+    check_rows,
+    check_sampling,
+    class_condition,
+    repeat_rows,
+)
+from refar.errors import BackendError, FileError, InputError, check_integer
+from refar.files import as_path
+from refar.graph import require_head
+from refar.infer import analyse, require_causal, require_strict
+from refar.runtime import density
 from refar.runtime import provider as providers
-from refar.runtime.bundle import MODELS, OUTPUT, PAST, PRESENT, START, digest, read_file, read_manifest, read_vectors
+from refar.runtime.bundle import OUTPUT, PAST, PRESENT, START, has_start, model_files, read_file, read_manifest, read_vectors
 from refar.runtime.stepper import Stepper
 
 _VALUES_PER_CALL = 2**24  # logits held at once by `score`: 64 MiB
 _NOISE_STEPS = 256
+_MOST_THREADS = 1024  # onnxruntime starts as many as it is told to
 
 
 class Session:
@@ -31,17 +48,19 @@ class Session:
     """
 
     def __init__(self, path: str | Path, provider: providers.Provider, *, fallback: bool, threads: int) -> None:
-        self.path = Path(path)
+        self.path = as_path(path)
+        threads = check_integer("threads", threads, 1, _MOST_THREADS)
         self.manifest = read_manifest(path)
         self.graph = self.manifest.graph
         self._found = analyse(self.graph)
         self._sessions: dict[str, Any] = {}
-        for name in MODELS:
+        for name in model_files(self.graph):
             data = read_file(path, name, self.manifest)
             count = 1 if name == "step.onnx" else threads
             self._sessions[name] = providers.open_session(data, name, provider, fallback=fallback, threads=count)
             self._check_model(name)
-        self.provider = providers.running(self._sessions["step.onnx"])
+        self.provider = providers.running(self._sessions["full.onnx"])
+        self._local = [name for name in self._found.conditions if self._found.types[name].timed]
         self._stepper: Stepper | None = None
 
     def __repr__(self) -> str:
@@ -50,12 +69,12 @@ class Session:
     def _check_model(self, name: str) -> None:
         """The model belongs to the graph, and has the ports that the graph says."""
         session, states = self._sessions[name], [port.node for port in self.manifest.state]
-        if session.get_modelmeta().custom_metadata_map.get("refar.graph_sha256") != digest(to_json(self.graph)):
+        if session.get_modelmeta().custom_metadata_map.get("refar.graph_sha256") != graphs.digest(self.graph):
             raise FileError(f"bundle {str(self.path)!r}: {name} was exported from another graph than the one in bundle.json")
         inputs = {self._found.sequence, *self._found.conditions}
         outputs = {OUTPUT}
         if name == "step.onnx":
-            inputs |= {f"{PAST}.{node}" for node in states} | ({START} if self.manifest.strict else set())
+            inputs |= {f"{PAST}.{node}" for node in states} | ({START} if has_start(self.graph) else set())
         if name != "full.onnx":
             outputs |= {f"{PRESENT}.{node}" for node in states}
         for role, expected, values in (("inputs", inputs, session.get_inputs()), ("outputs", outputs, session.get_outputs())):
@@ -85,7 +104,13 @@ class Session:
 
         For a graph that is not strict P ≥ 1, and the output is the one at the prompt's last token.
         """
-        tokens, conditions, _ = bind_prompt(self.graph, prompt, condition, batch)
+        require_causal(self.graph, "prefill")
+        tokens, conditions, _ = bind_prompt(self.graph, prompt, condition, batch, more=int(self.manifest.strict))
+        y, self._stepper = self._begin(tokens, conditions)
+        return y
+
+    def _begin(self, tokens: Array, conditions: Arrays) -> tuple[Array, Stepper]:
+        """The output after a prompt, and a stream of its own that goes on from there."""
         if self.manifest.strict:  # the graph sees all but the last token it is fed, and cannot be fed none
             unseen = np.zeros((*tokens.shape[:-1], 1), tokens.dtype)
             tokens = np.concatenate([tokens, unseen], axis=-1)
@@ -94,19 +119,33 @@ class Session:
         names = [OUTPUT, *(f"{PRESENT}.{port.node}" for port in self.manifest.state)]
         feeds = self._feeds({self._found.sequence: tokens, **conditions})
         y, *state = self._sessions["prefill.onnx"].run(names, feeds)
-        constants = {name: feeds[name] for name in self._found.conditions}
-        if self.manifest.strict:
-            constants[START] = np.array(False)
-        one = feeds[self._found.sequence][..., 0]
+        one = {name: a[..., 0] if self._found.types[name].timed else a for name, a in feeds.items()}
+        if has_start(self.graph):
+            one[START] = np.array(False)
         past = {port.node: value for port, value in zip(self.manifest.state, state, strict=True)}
-        self._stepper = Stepper(self._sessions["step.onnx"], self.provider, (self._found.sequence, one), constants, past, y)
-        return _finite(y, "prefill.onnx")
+        return _finite(y, "prefill.onnx"), Stepper(self._sessions["step.onnx"], self.provider, one, past, y)
 
-    def step(self, x_t: ArrayLike) -> Array:
-        """Take one token per row: the output for the next position, y_bc (of this position, if the graph is not strict)."""
+    def step(self, x_t: ArrayLike, condition: Data | None = None) -> Array:
+        """Take one token per row: the output for the next position, y_bc (of this position, if the graph is not strict).
+
+        Global conditions are those of `prefill`; `condition` holds the local ones, if any, of the position of the output.
+        """
         stepper = self._running()
-        x = bind_inputs(self.graph, {self._found.sequence: x_t, **stepper.conditions(self._found.conditions)}, stepwise=True)
-        return _finite(stepper.step(self._feeds(x)[self._found.sequence]), "step.onnx")
+        given = dict(condition) if isinstance(condition, Mapping) else {}
+        if condition is not None and not isinstance(condition, Mapping):
+            given = dict.fromkeys(self._local[:1], condition)
+        given[self._found.sequence] = x_t
+        if given.keys() != {self._found.sequence, *self._local}:
+            raise InputError(f"step: expected the token and {self._local or 'no condition'}, got {sorted(map(str, given))}")
+        rows = {name: len(array) for name, array in stepper.inputs.items() if name in given}
+        checked: Arrays = {}
+        for name, value in given.items():
+            checked[name] = check_rows(name, value, at_once(self._found.types[name]))
+            if name in self._local:
+                checked |= repeat_rows({name: checked[name]}, rows[name])
+            if len(checked[name]) != rows[name]:
+                raise InputError(f"{name!r}: expected {rows[name]} rows, as in the prefill, got {len(checked[name])}")
+        return _finite(stepper.step(self._feeds(checked)), "step.onnx")
 
     def generate(
         self,
@@ -115,6 +154,7 @@ class Session:
         batch: int | None = None,
         seed: int = 0,
         temperature: float = 1.0,
+        top_k: int | None = None,
         prompt: ArrayLike | None = None,
         condition: Data | None = None,
         progress: Callable[[int], None] | None = None,
@@ -124,66 +164,78 @@ class Session:
         `progress` is called with the number of tokens that are done. See `refar.generate` for the options.
         """
         require_strict(self.graph, "generate")
-        head = self._head("generate")
-        check_sampling(n, temperature)
-        tokens, _, rows = bind_prompt(self.graph, prompt, condition, batch)
+        head = require_head(self.graph, "generate")
+        n = check_sampling(n, temperature, seed)
+        noise.check_top_k(head, top_k, self._found.types[self._found.sequence].size)
+        tokens, conditions, rows = bind_prompt(self.graph, prompt, condition, batch, more=n)
         kind, size = self._found.types[self._found.sequence], self._found.types[self.graph.output].size
         start = tokens.shape[-1]
         new = np.zeros((rows, n) if kind.indexed else (rows, size, n), np.int64 if kind.indexed else np.float32)
         if rows * n == 0:
             return new
-        y = self.prefill(prompt, condition, rows)
+        local = self._feeds({name: conditions[name] for name in self._local})
+        first = {name: array[..., : start + 1] if name in local else array for name, array in conditions.items()}
+        y, stepper = self._begin(tokens, first)  # a stream of its own: the one of prefill and step is left as it is
         for i in range(n):
             if i % _NOISE_STEPS == 0:
                 draws = noise.draw(head, seed, range(rows), start + i, min(_NOISE_STEPS, n - i), size)
-            token = noise.sample(head, y, draws[i % _NOISE_STEPS], temperature)
+            token = noise.sample(head, y, draws[i % _NOISE_STEPS], temperature, top_k)
             new[..., i] = token
             if progress is not None:
                 progress(i + 1)
             if i + 1 < n:
-                y = _finite(self._running().step(new[..., i]), "step.onnx")
+                now = {name: array[..., start + i + 1] for name, array in local.items()}
+                y = _finite(stepper.step({self._found.sequence: new[..., i], **now}), "step.onnx")
         return new
 
     def score(self, x: Data, condition: Data | None = None) -> Array:
         """log p(x) in nats, one per sequence: shape (B,)."""
-        require_strict(self.graph, "score")
-        head = self._head("score")
+        return self._log_probs("score", x, condition).sum(axis=1)
+
+    def log_marginal(self, x: ArrayLike, prior: ArrayLike | None = None) -> Array:
+        """log p(x) = log Σ_c p(x | c)·p(c) in nats over the graph's class condition: shape (B,). See `classify`."""
+        return density.logsumexp(self._log_joint("log_marginal", x, prior)[:, -1], axis=-1)
+
+    def classify(self, x: ArrayLike, prior: ArrayLike | None = None, *, observed: ArrayLike | None = None) -> Array:
+        """p(class | x) by Bayes' rule over the graph's class condition: shape (B, classes), rows sum to 1.
+
+        `prior` holds one probability per class, uniform if left out. `observed` = H asks for p(class | the first H positions)
+        instead; several H give (B, len(observed), classes). Raises GraphError without exactly one condition that is a class,
+        InputError for a prior that is none or an H outside 0..T.
+        """
+        joint = self._log_joint("classify", x, prior)
+        seen = joint[:, check_observed(observed, joint.shape[1] - 1)]
+        return np.exp(seen - density.logsumexp(seen, axis=-1)[..., None])
+
+    def _log_joint(self, purpose: str, x: ArrayLike, prior: ArrayLike | None) -> Array:
+        """log p(first h positions, class) for h = 0..T: (B, T+1, classes)."""
+        p = check_prior(prior, class_condition(self.graph, purpose))
+        tokens = check_array(self._found.sequence, x, self._found.types[self._found.sequence])
+        joint = np.zeros((len(tokens), tokens.shape[-1] + 1, len(p)))
+        for c in range(len(p)):
+            joint[:, 1:, c] = self._log_probs(purpose, tokens, np.full(len(tokens), c)).cumsum(axis=1)
+        with np.errstate(divide="ignore"):
+            return joint + np.log(p)
+
+    def _log_probs(self, purpose: str, x: Data, condition: Data | None) -> Array:
+        """log p(x_t | x_<t) at every position: (B, T)."""
+        require_strict(self.graph, purpose)
+        head = require_head(self.graph, purpose)
         inputs = bind_inputs(self.graph, x, condition)
         target = inputs[self._found.sequence]
         rows, length = _size(target)
         per_call = max(1, _VALUES_PER_CALL // max(1, length * self._found.types[self.graph.output].size))
-        parts = [np.zeros(0)]
+        result = np.zeros((rows, length))
         for first in range(0, rows, per_call):
             chunk = {name: array[first : first + per_call] for name, array in inputs.items()}
-            parts.append(_log_prob(head, self.forward(chunk), chunk[self._found.sequence]))
-        return np.concatenate(parts)
-
-    def classify(self, x: ArrayLike, prior: ArrayLike | None = None) -> Array:
-        """p(class | x) by Bayes' rule over the graph's class condition: shape (B, classes), rows sum to 1.
-
-        `prior` holds one probability per class, uniform if left out. Raises GraphError without exactly one condition
-        that is a class.
-        """
-        names = self._found.conditions
-        if len(names) != 1 or not self._found.types[names[0]].indexed:
-            raise GraphError(f"classify needs a graph whose only condition is a class; this one has {', '.join(names) or 'none'}")
-        classes = self._found.types[names[0]].size
-        log_prior = _log_prior(prior, classes)
-        rows = np.asarray(x).shape[0] if np.ndim(x) else 0
-        joint = [self.score(x, np.full(rows, c)) + log_prior[c] for c in range(classes)]
-        stacked = np.stack(joint, axis=1)
-        weights = np.exp(stacked - stacked.max(axis=1, keepdims=True))
-        return weights / weights.sum(axis=1, keepdims=True)
+            result[first : first + per_call] = density.log_prob(head, self.forward(chunk), chunk[self._found.sequence])
+        return result
 
     def _running(self) -> Stepper:
         if self._stepper is None:
+            require_causal(self.graph, "step")
             raise InputError("step: expected a state to go on from; call prefill first, with an empty prompt if there is none")
         return self._stepper
-
-    def _head(self, purpose: str) -> ops.AnyHead:
-        if self.graph.head is None:
-            raise GraphError(f"{purpose} needs a graph with a head, which says what the output means; this one has none")
-        return self.graph.head
 
     def _feeds(self, inputs: Arrays) -> Arrays:
         return {name: np.ascontiguousarray(a, np.int64 if a.dtype == np.int64 else np.float32) for name, a in inputs.items()}
@@ -198,26 +250,3 @@ def _finite(y: Array, name: str) -> Array:
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(y))[0])
         raise BackendError(f"{name}: expected finite outputs, got {y[place]} at index {place}")
     return y
-
-
-def _log_prob(head: ops.AnyHead, y: Array, x: Array) -> Array:
-    """Σ_t log p(x_t | x_<t), in float64."""
-    y = y.astype(np.float64)
-    match head:
-        case ops.Categorical():
-            top = y.max(axis=1, keepdims=True)
-            normalizer = top[:, 0] + np.log(np.exp(y - top).sum(axis=1))
-            return (np.take_along_axis(y, x[:, None], axis=1)[:, 0] - normalizer).sum(axis=1)
-        case ops.Gaussian():
-            deviations = (x - y) / head.std
-            return (-0.5 * deviations**2 - math.log(head.std * math.sqrt(2 * math.pi))).sum(axis=(1, 2))
-        case _:
-            assert_never(head)
-
-
-def _log_prior(prior: ArrayLike | None, classes: int) -> Array:
-    p = np.full(classes, 1 / classes) if prior is None else np.asarray(prior, np.float64)
-    if p.shape != (classes,) or not (p >= 0).all() or not math.isclose(p.sum(), 1, abs_tol=1e-6):
-        raise InputError(f"prior: expected {classes} probabilities that sum to 1, got {p.tolist()}")
-    with np.errstate(divide="ignore"):
-        return np.log(p)

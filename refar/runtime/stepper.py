@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,11 @@ from refar.runtime.bundle import OUTPUT, PAST, PRESENT
 class Stepper:
     """One running batch. A call reads past.* from one set of buffers and writes present.* to the other: no copy, no alias."""
 
-    def __init__(self, session: Any, device: str, x: tuple[str, Array], constants: Arrays, past: Arrays, y: Array) -> None:
+    def __init__(self, session: Any, device: str, inputs: Arrays, past: Arrays, y: Array) -> None:
         self._session = session
-        self._constants = constants
-        self._x = onnxruntime.OrtValue.ortvalue_from_numpy(x[1].copy(), device)
+        self.inputs = inputs
+        self._values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(a.copy(), device) for name, a in inputs.items()}
         self._y = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros_like(y), device)
-        fixed = {name: onnxruntime.OrtValue.ortvalue_from_numpy(value, device) for name, value in constants.items()}
         self._buffers = [
             {node: onnxruntime.OrtValue.ortvalue_from_numpy(value.copy(), device) for node, value in past.items()}
             for _ in range(2)
@@ -28,7 +26,7 @@ class Stepper:
         self._bindings = []
         for read, write in (self._buffers, self._buffers[::-1]):
             binding = session.io_binding()
-            for name, value in {x[0]: self._x, **fixed}.items():
+            for name, value in self._values.items():
                 binding.bind_ortvalue_input(name, value)
             for node in past:
                 binding.bind_ortvalue_input(f"{PAST}.{node}", read[node])
@@ -37,13 +35,10 @@ class Stepper:
             self._bindings.append(binding)
         self._turn = 0
 
-    def conditions(self, names: Iterable[str]) -> Arrays:
-        """The conditions that this batch runs under."""
-        return {name: self._constants[name] for name in names}
-
-    def step(self, x: Array) -> Array:
-        """One token per row, contiguous and of the graph's dtype, checked by the caller."""
-        self._x.update_inplace(np.ascontiguousarray(x))
+    def step(self, fresh: Arrays) -> Array:
+        """One token per row, and whatever else changes from step to step, of the graph's dtypes, checked by the caller."""
+        for name, array in fresh.items():
+            self._values[name].update_inplace(np.ascontiguousarray(array))
         self._session.run_with_iobinding(self._bindings[self._turn])
         self._turn = 1 - self._turn
         return np.array(self._y.numpy())

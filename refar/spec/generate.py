@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refar import noise
-from refar.arrays import Array, Arrays, Data, bind_prompt, check_sampling
-from refar.errors import GraphError, InputError
-from refar.graph import Graph
-from refar.infer import analyse, offsets, require_strict
+from refar.arrays import Array, Arrays, Data, bind_prompt, check_sampling, positions
+from refar.errors import InputError
+from refar.graph import Graph, require_head
+from refar.infer import analyse, require_strict, transient
 from refar.spec import stream
 from refar.spec.run import cast, forward_nodes, prepare
 
@@ -32,6 +32,7 @@ def generate(
     batch: int | None = None,
     seed: int = 0,
     temperature: float = 1.0,
+    top_k: int | None = None,
     prompt: ArrayLike | None = None,
     condition: Data | None = None,
     algorithm: Literal["fast", "slow"] = "fast",
@@ -40,12 +41,13 @@ def generate(
     """`n` new tokens after the prompt: x_bt, or x_bct for a signal. The prompt itself is not repeated.
 
     `prompt` is x_bt (or x_t for every row), of any length ≥ 0. `batch` defaults to the rows of prompt or condition, else 1.
-    `temperature` divides the logits (or scales the std); 0 takes the most probable. Row b draws stream b of the seed.
+    `temperature` divides the logits (or scales the std); 0 takes the most probable; see `noise.sample`. With `top_k` only the
+    k largest logits of a categorical head can be drawn, of equals the lower classes. Row b draws stream b of the seed.
     Raises GraphError for a graph that is not strict or has no head, InputError for options out of range.
     """
     return generate_with_outputs(
-        graph, params, n, batch=batch, seed=seed, temperature=temperature, prompt=prompt, condition=condition,
-        algorithm=algorithm, dtype=dtype,
+        graph, params, n, batch=batch, seed=seed, temperature=temperature, top_k=top_k, prompt=prompt,
+        condition=condition, algorithm=algorithm, dtype=dtype,
     )[0]  # fmt: skip
 
 
@@ -57,6 +59,7 @@ def generate_with_outputs(
     batch: int | None = None,
     seed: int = 0,
     temperature: float = 1.0,
+    top_k: int | None = None,
     prompt: ArrayLike | None = None,
     condition: Data | None = None,
     algorithm: Literal["fast", "slow"] = "fast",
@@ -64,16 +67,16 @@ def generate_with_outputs(
 ) -> tuple[Array, Array]:
     """As `generate`, with the outputs y_bct that the tokens were drawn from."""
     require_strict(graph, "generate")
-    if graph.head is None:
-        raise GraphError("generate needs a graph with a head, which says what the output means; this one has none")
-    check_sampling(n, temperature)
+    head = require_head(graph, "generate")
+    n = check_sampling(n, temperature, seed)
     found = analyse(graph)
     kind = found.types[found.sequence]
-    tokens, conditions, rows = bind_prompt(graph, prompt, condition, batch)
+    noise.check_top_k(head, top_k, kind.size)
+    tokens, conditions, rows = bind_prompt(graph, prompt, condition, batch, more=n)
     size = found.types[graph.output].size
-    draws = noise.draw(graph.head, seed, range(rows), tokens.shape[-1], n, size)
-    outputs = np.zeros((rows, size, n), dtype)
     weights, conditions = prepare(graph, params, dtype), cast(conditions, dtype)
+    draws = noise.draw(head, seed, range(rows), tokens.shape[-1], n, size)
+    outputs = np.zeros((rows, size, n), dtype)
     match algorithm:
         case "fast":
             steps = _fast(graph, weights, conditions, rows, dtype)
@@ -84,35 +87,38 @@ def generate_with_outputs(
     new = np.zeros((rows, *([] if kind.indexed else [size]), n), np.int64 if kind.indexed else dtype)
     for i in range(n):
         outputs[:, :, i] = steps(tokens)
-        new[..., i] = noise.sample(graph.head, outputs[:, :, i], draws[i], temperature)
+        new[..., i] = noise.sample(head, outputs[:, :, i], draws[i], temperature, top_k)
         tokens = np.concatenate([tokens, new[..., i : i + 1]], axis=-1)
     return new, outputs
 
 
 def _slow(graph: Graph, params: Arrays, conditions: Arrays, dtype: DTypeLike) -> Step:
-    sequence, furthest = analyse(graph).sequence, max(offsets(graph), default=0)
+    sequence, furthest = analyse(graph).sequence, transient(graph)
 
     def steps(tokens: Array) -> Array:
         seen = tokens[..., max(tokens.shape[-1] - furthest, 0) :]
         unknown = np.zeros((*seen.shape[:-1], 1), seen.dtype)  # the graph is strict: no output sees it
         x = np.concatenate([seen, unknown], axis=-1)
-        return forward_nodes(graph, params, cast({sequence: x, **conditions}, dtype), dtype)[graph.output][:, :, -1]
+        now = positions(graph, conditions, tokens.shape[-1] - seen.shape[-1], tokens.shape[-1] + 1)
+        return forward_nodes(graph, params, cast({sequence: x, **now}, dtype), dtype)[graph.output][:, :, -1]
 
     return steps
 
 
 def _fast(graph: Graph, params: Arrays, conditions: Arrays, rows: int, dtype: DTypeLike) -> Step:
-    state: stream.State | None = None
-    consumed = 0
+    state = stream.empty(graph, params, conditions, rows, ahead=True, dtype=dtype)
+    consumed = -1  # before the start, of which nothing is known but the conditions
 
     def steps(tokens: Array) -> Array:
         nonlocal state, consumed
-        if state is None:
-            y, state = stream.start(graph, params, rows, conditions, dtype=dtype)
-            y = y[:, :, None]
+        if consumed < 0:
+            first = positions(graph, conditions, 0, 1)
+            y, state = stream.advance(graph, params, state, first, ahead=True, dtype=dtype, rows_before=rows)
+            consumed = 0
         if tokens.shape[-1] > consumed:
-            x = {analyse(graph).sequence: tokens[..., consumed:], **conditions}
-            y, state = stream.next_block(graph, params, state, x, dtype=dtype)
+            later = positions(graph, conditions, consumed + 1, tokens.shape[-1] + 1)
+            x = {analyse(graph).sequence: tokens[..., consumed:], **later}
+            y, state = stream.advance(graph, params, state, x, ahead=True, dtype=dtype)
             consumed = tokens.shape[-1]
         return y[:, :, -1]
 

@@ -48,8 +48,8 @@ def evaluate(
 ) -> Array:
     """The value of one operator: integers and fractions (an object array), or float64 where the definition has an exponential.
 
-    `args` as in `refar.ops`; `params` may hold "weight" and "bias"; `classes` is what a one-hot needs to know. Attributes
-    such as a slope enter as the exact value that they have in `dtype`.
+    `args` as in `refar.ops`; `params` may hold "weight" and "bias"; `classes` is that of an argument of class indices, else 0.
+    Attributes such as a slope enter as the exact value that they have in `dtype`.
     """
     arrays = _exact_arrays(op, args, params)
     if isinstance(op, Rounded) and not is_exact(op):
@@ -91,7 +91,9 @@ def is_exact(op: ops.AnyOp) -> bool:
             return False
         case ops.Activation():
             return op.kind in ("relu", "leaky_relu")
-        case ops.Input() | ops.Conv1d() | ops.Shift() | ops.OneHot() | ops.Embedding() | ops.Standardize():
+        case ops.Input() | ops.Conv1d() | ops.Shift() | ops.Pool1d() | ops.OneHot() | ops.Embedding() | ops.Standardize():
+            return True
+        case ops.PadChannels() | ops.Ones():
             return True
         case ops.Add() | ops.Multiply() | ops.Affine() | ops.Concat() | ops.Slice():
             return True
@@ -185,7 +187,11 @@ def _shape(op: ops.AnyOp, arrays: dict[str, Array], classes: int) -> Index:
             return (x[0], op.stop - op.start, *x[2:])
         case ops.Add() | ops.Multiply():
             return (x[0], x[1], *time)
-        case ops.Input() | ops.Shift() | ops.Activation() | ops.Affine() | ops.Softmax():
+        case ops.PadChannels():
+            return (x[0], op.before + x[1] + op.after, *x[2:])
+        case ops.Ones():
+            return (x[0], 1, *(x[1:] if classes else x[2:]))
+        case ops.Input() | ops.Shift() | ops.Pool1d() | ops.Activation() | ops.Affine() | ops.Softmax():
             return x
         case _:
             assert_never(op)
@@ -201,14 +207,23 @@ def _terms(op: ops.AnyOp, arrays: dict[str, Array], shape: Index, dtype: DTypeLi
             case ops.Conv1d():
                 if "bias" in arrays:
                     yield index, 1, (("bias", (c,)),)
-                for i, k in product(range(x.shape[1]), range(op.kernel)):
+                size = x.shape[1] // op.groups
+                first = c // (op.channels // op.groups) * size
+                for i, k in product(range(size), range(op.kernel)):
                     if not rest:
-                        yield index, 1, (("weight", (c, i, k)), ("0", (b, i)))
+                        yield index, 1, (("weight", (c, i, k)), ("0", (b, first + i)))
                     elif (s := rest[0] - op.strict - (op.kernel - 1 - k) * op.dilation) >= 0:
-                        yield index, 1, (("weight", (c, i, k)), ("0", (b, i, s)))
+                        yield index, 1, (("weight", (c, i, k)), ("0", (b, first + i, s)))
             case ops.Shift():
-                if rest[0] >= op.steps:
+                if 0 <= rest[0] - op.steps < x.shape[2]:
                     yield index, 1, (("0", (b, c, rest[0] - op.steps)),)
+            case ops.PadChannels():
+                if 0 <= c - op.before < x.shape[1]:
+                    yield index, 1, (("0", (b, c - op.before, *rest)),)
+            case ops.Ones():
+                yield index, 1, ()
+            case ops.Pool1d():
+                yield from _pooled(op, x, index)
             case ops.OneHot():
                 yield index, int(x[b, *rest] == c), ()
             case ops.Embedding():
@@ -238,6 +253,22 @@ def _terms(op: ops.AnyOp, arrays: dict[str, Array], shape: Index, dtype: DTypeLi
                 raise TypeError(f"{type(op).__name__} is no sum of products")
             case _:
                 assert_never(op)
+
+
+def _pooled(op: ops.Pool1d, x: Array, index: Index) -> Iterator[Term]:
+    b, c, t = index
+    places = [t - k * op.dilation for k in range(op.kernel)]
+    if op.pad == "exclude":
+        places = [s for s in places if s >= 0]
+    if op.kind == "avg":
+        for s in places:
+            if s >= 0:
+                yield index, Fraction(1, len(places)), (("0", (b, c, s)),)
+        return
+    largest = max(x[b, c, s] if s >= 0 else 0 for s in places)
+    first = next(s for s in places if (x[b, c, s] if s >= 0 else 0) == largest)
+    if first >= 0:
+        yield index, 1, (("0", (b, c, first)),)
 
 
 def _transcendental(op: Rounded, x: Array) -> Array:

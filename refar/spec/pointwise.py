@@ -13,20 +13,6 @@ import numpy as np
 from refar import ops
 from refar.arrays import Array
 
-PointwiseOp = (
-    ops.OneHot
-    | ops.Embedding
-    | ops.Standardize
-    | ops.Activation
-    | ops.Gate
-    | ops.Add
-    | ops.Multiply
-    | ops.Affine
-    | ops.Concat
-    | ops.Slice
-    | ops.Softmax
-)
-
 
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), computed as (1 + tanh(x/2)) / 2, which overflows nowhere."""
@@ -83,7 +69,7 @@ def table(op: ops.OneHot | ops.Embedding | ops.Standardize, classes: int, weight
             assert_never(op)
 
 
-def forward(op: PointwiseOp, args: Sequence[Array], classes: int, weight: Array | None, dtype: np.dtype) -> Array:
+def forward(op: ops.PointwiseOp, args: Sequence[Array], classes: int, weight: Array | None, dtype: np.dtype) -> Array:
     """The value of one operator. `classes`, `weight` and `dtype` matter to the lookups only."""
     x = args[0]
     match op:
@@ -106,12 +92,16 @@ def forward(op: PointwiseOp, args: Sequence[Array], classes: int, weight: Array 
             return x[:, op.start : op.stop]
         case ops.Softmax():
             return softmax(x)
+        case ops.PadChannels():
+            return np.pad(x, ((0, 0), (op.before, op.after), *[(0, 0)] * (x.ndim - 2)))
+        case ops.Ones():
+            return np.ones((x.shape[0], 1, *x.shape[2:]) if x.dtype != np.int64 else (x.shape[0], 1, *x.shape[1:]), dtype)
         case _:
             assert_never(op)
 
 
 def backward(
-    op: PointwiseOp, args: Sequence[Array], y: Array, dy: Array, weight: Array | None
+    op: ops.PointwiseOp, args: Sequence[Array], y: Array, dy: Array, weight: Array | None
 ) -> tuple[list[Array | None], Array | None]:
     """The gradients of Σ dy·y: one for each argument (None for class indices), and the weight's where there is one."""
     x = args[0]
@@ -143,6 +133,10 @@ def backward(
             dx = np.zeros(x.shape, dy.dtype)
             dx[:, op.start : op.stop] = dy
             return [dx], None
+        case ops.PadChannels():
+            return [dy[:, op.before : op.before + x.shape[1]]], None
+        case ops.Ones():
+            return [None], None
         case ops.Softmax():
             return [y * (dy - (dy * y).sum(axis=1, keepdims=True))], None
         case _:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refar import ops
-from refar.arrays import Array, Arrays, Data, bind_inputs, check_parameters
-from refar.errors import GraphError, InputError
-from refar.graph import Graph, Node
-from refar.infer import analyse, require_strict
+from refar.arrays import Array, Arrays, Data, bind_inputs, check_dtype, check_parameters, check_real
+from refar.errors import InputError
+from refar.graph import Graph, Node, require_head
+from refar.infer import analyse, is_source, require_strict
 from refar.spec import causal1d, losses, pointwise
+from refar.spec.padding import before_start, before_start_backward, own_parameters
 
 
 def forward(
@@ -42,14 +43,13 @@ def backward(
 ) -> dict[str, Arrays]:
     """The gradients of Σ dy·y: {"params": {name: array}, "inputs": {name: array}}.
 
-    `dy` has the shape of the output. Inputs that are class indices have no gradient and are absent.
+    `dy` has the shape of the output. Inputs that are class indices have no gradient and are absent. The gradient of a
+    condition has a row for each sequence, also where the condition was a single row for all of them.
     """
     weights = prepare(graph, params, dtype)
     values = forward_nodes(graph, weights, cast(bind_inputs(graph, x, condition), dtype), dtype)
-    upstream = np.asarray(dy, dtype)
-    if upstream.shape != values[graph.output].shape:
-        raise InputError(f"dy: expected the shape of the output {values[graph.output].shape}, got {upstream.shape}")
-    dvalues, dparams = backward_nodes(graph, weights, values, upstream)
+    upstream = check_real("dy, the gradient of the output", dy, values[graph.output].shape)
+    dvalues, dparams = backward_nodes(graph, weights, values, upstream.astype(dtype, copy=False))
     found = analyse(graph)
     real = [name for name in (found.sequence, *found.conditions) if not found.types[name].indexed]
     return {"params": dparams, "inputs": {name: dvalues[name] for name in real}}
@@ -68,11 +68,10 @@ def log_prob(
     Raises GraphError unless the graph is strict and has a head.
     """
     require_strict(graph, "log_prob")
-    if graph.head is None:
-        raise GraphError("log_prob needs a graph with a head, which says what the output means; this one has none")
+    head = require_head(graph, "log_prob")
     inputs = bind_inputs(graph, x, condition)
     y = forward(graph, params, inputs, dtype=dtype)
-    return -losses.nats(graph.head, y, inputs[analyse(graph).sequence]).sum(axis=1)
+    return -losses.nats(head, y, inputs[analyse(graph).sequence]).sum(axis=1)
 
 
 def nll(
@@ -92,8 +91,9 @@ def nll(
 
 
 def prepare(graph: Graph, params: Mapping[str, ArrayLike], dtype: DTypeLike) -> Arrays:
-    """Checked parameters in the dtype of the computation."""
-    return {name: array.astype(dtype, copy=False) for name, array in check_parameters(graph, params).items()}
+    """Checked parameters in the dtype of the computation, checked too."""
+    found = check_dtype(dtype)
+    return {name: array.astype(found, copy=False) for name, array in check_parameters(graph, params).items()}
 
 
 def cast(inputs: Arrays, dtype: DTypeLike) -> Arrays:
@@ -103,67 +103,87 @@ def cast(inputs: Arrays, dtype: DTypeLike) -> Arrays:
 
 def forward_nodes(graph: Graph, params: Arrays, inputs: Arrays, dtype: DTypeLike) -> Arrays:
     """The value of every node, for arguments that are checked and cast."""
-    types = analyse(graph).types
+    types, before = analyse(graph).types, _before(graph, params, inputs, dtype)
     values: Arrays = {}
     for node in graph.nodes:
-        args = [values[name] for name in node.inputs]
+        args, own = [values[name] for name in node.inputs], own_parameters(node, params)
         match node.op:
             case ops.Input():
                 value = inputs[node.name]
-            case ops.Conv1d():
-                weight, bias = params[f"{node.name}.weight"], params.get(f"{node.name}.bias")
-                value = _untimed(args[0], causal1d.conv1d(_windows(node.op, args[0]), weight, bias))
-            case ops.Shift():
-                value = causal1d.past_window(args[0], node.op.steps)
+            case ops.Conv1d() | ops.Shift() | ops.Pool1d() if not types[node.name].timed:
+                value = causal1d.at_rest(node.op, args, own)
+            case ops.Conv1d() | ops.Shift() | ops.Pool1d():
+                value = causal1d.forward(node.op, _windows(node, args, before), own)
             case _:
-                classes = types[node.inputs[0]].size
-                value = pointwise.forward(node.op, args, classes, params.get(f"{node.name}.weight"), np.dtype(dtype))
+                value = pointwise.forward(node.op, args, types[node.inputs[0]].size, own.get("weight"), np.dtype(dtype))
         values[node.name] = value
     return values
 
 
 def backward_nodes(graph: Graph, params: Arrays, values: Arrays, dy: Array) -> tuple[Arrays, Arrays]:
-    """The gradient of Σ dy·y with respect to every node's value and every parameter; zeros where nothing flows."""
+    """The gradient of Σ dy·y with respect to every node's value and every parameter; zeros where nothing flows.
+
+    In reverse order, for every node first its value at all positions, then what it is before the start.
+    """
+    inputs = {node.name: values[node.name] for node in graph.nodes if isinstance(node.op, ops.Input)}
+    before = _before(graph, params, inputs, dy.dtype)
     dvalues: Arrays = {graph.output: dy}
-    dparams: Arrays = {}
+    dbefore: Arrays = {}
+    dparams: Arrays = {name: np.zeros(array.shape, dy.dtype) for name, array in params.items()}
     for node in reversed(graph.nodes):
-        args = [values[name] for name in node.inputs]
-        upstream = dvalues.get(node.name)
-        if upstream is None:
-            upstream = dvalues[node.name] = np.zeros(values[node.name].shape, dy.dtype)
-        dargs, own = _node_backward(node, params, args, values[node.name], upstream)
-        dparams |= own
-        for name, darg in zip(node.inputs, dargs, strict=True):
-            if darg is not None:
-                dvalues[name] = dvalues[name] + darg if name in dvalues else darg
-    return dvalues, {name: dparams[name] for name in params}
+        if node.name not in dvalues:
+            dvalues[node.name] = np.zeros(values[node.name].shape, dy.dtype)
+        dargs, dearlier, own = _node_backward(graph, node, params, values, before, dvalues[node.name])
+        _accumulate(dvalues, node.inputs, dargs)
+        _accumulate(dbefore, node.inputs, dearlier)
+        _accumulate(dparams, [f"{node.name}.{name}" for name in own], list(own.values()))
+        if node.name in dbefore and graph.padding == "input" and not is_source(graph, node):
+            dargs, own = before_start_backward(node, params, before, dbefore[node.name])
+            timed = analyse(graph).types
+            for name, darg in zip(node.inputs, dargs, strict=True):
+                _accumulate(dbefore if timed[name].timed else dvalues, [name], [darg])
+            _accumulate(dparams, [f"{node.name}.{name}" for name in own], list(own.values()))
+    return dvalues, dparams
 
 
-def _node_backward(node: Node, params: Arrays, args: list[Array], y: Array, dy: Array) -> tuple[list[Array | None], Arrays]:
+def _accumulate(totals: Arrays, names: Sequence[str], gradients: Sequence[Array | None]) -> None:
+    for name, gradient in zip(names, gradients, strict=True):
+        if gradient is not None:
+            totals[name] = totals[name] + gradient if name in totals else gradient
+
+
+def _node_backward(
+    graph: Graph, node: Node, params: Arrays, values: Arrays, before: Arrays, dy: Array
+) -> tuple[list[Array | None], list[Array | None], Arrays]:
+    """The gradients for the arguments, for what stands before them, and for the parameters of one node."""
+    args, own = [values[name] for name in node.inputs], own_parameters(node, params)
+    nothing: list[Array | None] = [None] * len(args)
     match node.op:
         case ops.Input():
-            return [], {}
-        case ops.Conv1d():
-            weight = params[f"{node.name}.weight"]
-            dwindows, dweight, dbias = causal1d.conv1d_backward(_windows(node.op, args[0]), weight, _timed(dy))
-            offsets = causal1d.conv_offsets(node.op)
-            dx = sum(causal1d.unwindow(d, offset) for d, offset in zip(dwindows, offsets, strict=True))
-            own = {f"{node.name}.weight": dweight} | ({f"{node.name}.bias": dbias} if node.op.bias else {})
-            return [_untimed(args[0], np.asarray(dx))], own
-        case ops.Shift():
-            return [causal1d.unwindow(dy, node.op.steps)], {}
+            return [], [], {}
+        case ops.Conv1d() | ops.Shift() | ops.Pool1d() if not analyse(graph).types[node.name].timed:
+            dargs, dparams = causal1d.at_rest_backward(node.op, args, dy, own)
+            return dargs, nothing, dparams
+        case ops.Conv1d() | ops.Shift() | ops.Pool1d():
+            dwindows, dparams = causal1d.backward(node.op, _windows(node, args, before), dy, own)
+            dargs, dearlier = list(nothing), list(nothing)
+            for n, each in enumerate(dwindows):
+                parts = [causal1d.unwindow(d, o) for d, o in zip(each, causal1d.window_offsets(node.op), strict=True)]
+                dargs[n] = np.asarray(sum(dx for dx, _ in parts))
+                dearlier[n] = np.asarray(sum(d for _, d in parts))
+            return dargs, dearlier, dparams
         case _:
-            dargs, dweight_qc = pointwise.backward(node.op, args, y, dy, params.get(f"{node.name}.weight"))
-            return dargs, {} if dweight_qc is None else {f"{node.name}.weight": dweight_qc}
+            dargs, dweight = pointwise.backward(node.op, args, values[node.name], dy, own.get("weight"))
+            return dargs, nothing, {} if dweight is None else {"weight": dweight}
 
 
-def _windows(op: ops.Conv1d, x: Array) -> list[Array]:
-    return [causal1d.past_window(_timed(x), offset) for offset in causal1d.conv_offsets(op)]
+def _before(graph: Graph, params: Arrays, inputs: Arrays, dtype: DTypeLike) -> Arrays:
+    return before_start(graph, params, inputs, len(inputs[analyse(graph).sequence]), dtype)
 
 
-def _timed(x: Array) -> Array:
-    return x[:, :, None] if x.ndim == 2 else x
-
-
-def _untimed(like: Array, y: Array) -> Array:
-    return y[:, :, 0] if like.ndim == 2 else y
+def _windows(node: Node, args: list[Array], before: Arrays) -> list[list[Array]]:
+    assert isinstance(node.op, ops.WindowedOp)
+    offsets = causal1d.window_offsets(node.op)
+    return [
+        [causal1d.past_window(x, offset, before[name]) for offset in offsets] for name, x in zip(node.inputs, args, strict=True)
+    ]

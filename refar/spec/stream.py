@@ -4,7 +4,8 @@ State is a value, {node: array}, keyed by the node that produced it: its last va
 before the start. Two pairs of functions read `refar.infer.stream`, which says who keeps how much:
 
 `initial_state` and `step`/`block`: y_t exactly as in `forward`, for any causal graph.
-`start` and `next`/`next_block`: for a strict graph, one call per token: the token at t gives y_{t+1}. Nodes with all
+`start` and `next`/`next_block`: for a strict graph, one call per token: the token at t, with a local condition at t + 1,
+gives y_{t+1}. Nodes with all
 offsets ≥ 1 then stand one position ahead, so these states are not those of `step`.
 """
 
@@ -16,12 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refar import ops
-from refar.arrays import Array, Arrays, Data, bind_conditions, bind_inputs, check_parameters
-from refar.errors import InputError
+from refar.arrays import MOST, Array, Arrays, Data, as_array, bind_conditions, bind_inputs, check_real
+from refar.errors import InputError, check_integer
 from refar.graph import Graph
 from refar.infer import analyse, require_strict
 from refar.infer import stream as plan
 from refar.spec import causal1d, pointwise
+from refar.spec.padding import before_start, own_parameters
 from refar.spec.run import cast, prepare
 
 State = Arrays
@@ -35,9 +37,13 @@ def initial_state(
     *,
     dtype: DTypeLike = np.float64,
 ) -> State:
-    """The state before position 0, for `step` and `block`."""
-    check_parameters(graph, params)
-    return _empty(graph, batch, ahead=False, dtype=dtype)
+    """The state before position 0, for `step` and `block`. Only under input padding does it depend on the condition."""
+    weights = prepare(graph, params, dtype)
+    conditions: Arrays = {}
+    batch = check_integer("batch", batch, 0, MOST)
+    if graph.padding == "input" or condition is not None:
+        conditions, _ = bind_conditions(graph, condition, batch, length=0)
+    return empty(graph, weights, cast(conditions, dtype), batch, ahead=False, dtype=dtype)
 
 
 def step(
@@ -51,7 +57,7 @@ def step(
 ) -> tuple[Array, State]:
     """y_t as in `forward`, and the state after position t. x_b or x_bc in, y_bc out."""
     inputs = _one_position(graph, bind_inputs(graph, x_t, condition, stepwise=True))
-    y, state = _advance(graph, prepare(graph, params, dtype), state, inputs, ahead=False, dtype=dtype)
+    y, state = _go_on(graph, params, state, inputs, ahead=False, dtype=dtype)
     return y[:, :, 0], state
 
 
@@ -66,7 +72,7 @@ def block(
 ) -> tuple[Array, State]:
     """`step` for any number of positions in one call: x_bt in, y_bct out."""
     inputs = bind_inputs(graph, x, condition)
-    return _advance(graph, prepare(graph, params, dtype), state, inputs, ahead=False, dtype=dtype)
+    return _go_on(graph, params, state, inputs, ahead=False, dtype=dtype)
 
 
 def start(
@@ -80,8 +86,9 @@ def start(
     """y_0, which depends on no token, and the state for `next`. Raises GraphError unless the graph is strict."""
     require_strict(graph, "start")
     conditions, rows = bind_conditions(graph, condition, batch)
-    state = _empty(graph, rows, ahead=True, dtype=dtype)
-    y, state = _advance(graph, prepare(graph, params, dtype), state, conditions, ahead=True, dtype=dtype, rows_before=rows)
+    weights, inputs = prepare(graph, params, dtype), _one_position(graph, conditions)
+    state = empty(graph, weights, cast(inputs, dtype), rows, ahead=True, dtype=dtype)
+    y, state = advance(graph, weights, state, inputs, ahead=True, dtype=dtype, rows_before=rows)
     return y[:, :, 0], state
 
 
@@ -97,7 +104,7 @@ def next(
     """y_{t+1} after the token x_t, and the state after it. x_b or x_bc in, y_bc out."""
     require_strict(graph, "next")
     inputs = _one_position(graph, bind_inputs(graph, x_t, condition, stepwise=True))
-    y, state = _advance(graph, prepare(graph, params, dtype), state, inputs, ahead=True, dtype=dtype)
+    y, state = _go_on(graph, params, state, inputs, ahead=True, dtype=dtype)
     return y[:, :, 0], state
 
 
@@ -113,31 +120,48 @@ def next_block(
     """`next` for any number of tokens in one call: x_bt in, the outputs one position later y_bct out."""
     require_strict(graph, "next_block")
     inputs = bind_inputs(graph, x, condition)
-    return _advance(graph, prepare(graph, params, dtype), state, inputs, ahead=True, dtype=dtype)
+    return _go_on(graph, params, state, inputs, ahead=True, dtype=dtype)
 
 
-def _empty(graph: Graph, batch: int, *, ahead: bool, dtype: DTypeLike) -> State:
-    if batch < 0:
-        raise InputError(f"batch: expected a number of rows ≥ 0, got {batch}")
-    types = analyse(graph).types
-    return {name: np.zeros((batch, types[name].size, kept), dtype) for name, kept in plan(graph, ahead).history.items()}
+def empty(graph: Graph, params: Arrays, conditions: Arrays, batch: int, *, ahead: bool, dtype: DTypeLike) -> State:
+    """The state before the first token, for prepared parameters: what stands before the start, as often as it is kept."""
+    types, history = analyse(graph).types, plan(graph, ahead).history
+    if graph.padding == "layer":
+        return {name: np.zeros((batch, types[name].size, kept), dtype) for name, kept in history.items()}
+    before = before_start(graph, params, conditions, batch, dtype)
+    return {name: np.repeat(before[name], kept, axis=2) for name, kept in history.items()}
 
 
 def _one_position(graph: Graph, inputs: Arrays) -> Arrays:
     return {name: array[..., None] if analyse(graph).types[name].timed else array for name, array in inputs.items()}
 
 
-def _check_state(graph: Graph, state: State, batch: int, ahead: bool) -> None:
-    types, history = analyse(graph).types, plan(graph, ahead).history
-    for name in sorted(state.keys() ^ history.keys()):
-        problem = "is missing" if name in history else "is not one of this graph's"
-        raise InputError(f"state {name!r} {problem}; expected {', '.join(history) or 'none'}")
-    for name, kept in history.items():
-        if state[name].shape != (batch, types[name].size, kept):
-            raise InputError(f"state {name!r}: expected shape {(batch, types[name].size, kept)}, got {state[name].shape}")
+def _go_on(
+    graph: Graph, params: Mapping[str, ArrayLike], state: State, inputs: Arrays, *, ahead: bool, dtype: DTypeLike
+) -> tuple[Array, State]:
+    """`advance` from what the caller handed in, with bound inputs."""
+    weights, rows = prepare(graph, params, dtype), len(inputs[analyse(graph).sequence])
+    return advance(graph, weights, _check_state(graph, state, rows, ahead, dtype), inputs, ahead=ahead, dtype=dtype)
 
 
-def _advance(
+def _check_state(graph: Graph, state: State, batch: int, ahead: bool, dtype: DTypeLike) -> State:
+    if not isinstance(state, Mapping):
+        after = "; step and next return the output and the state" if isinstance(state, tuple) else ""
+        raise InputError(f"state: expected a mapping {{node: array}}, got {type(state).__name__}{after}")
+    types, history, other = analyse(graph).types, plan(graph, ahead).history, plan(graph, not ahead).history
+    lengths = {name: as_array(f"state {name!r}", array, "an array").shape[2:] for name, array in state.items()}
+    if history != other and lengths == {name: (kept,) for name, kept in other.items()}:
+        own, others = ("start, next and next_block", "initial_state, step and block")[:: 1 if ahead else -1]
+        raise InputError(f"state: expected one that {own} return, got one of {others}, which hold other positions")
+    for name in (*history, *state):
+        if (name in state) != (name in history):
+            problem = "is missing" if name in history else "is not one of this graph's"
+            raise InputError(f"state {name!r} {problem}; expected {', '.join(history) or 'none'}")
+    shapes = {name: (batch, types[name].size, kept) for name, kept in history.items()}
+    return {name: check_real(f"state {name!r}", state[name], shape).astype(dtype, copy=False) for name, shape in shapes.items()}
+
+
+def advance(
     graph: Graph,
     params: Arrays,
     state: State,
@@ -147,13 +171,16 @@ def _advance(
     dtype: DTypeLike,
     rows_before: int | None = None,
 ) -> tuple[Array, State]:
-    """All nodes over the next positions. With `rows_before` rows of which no token is known yet, nodes of lead 0 stay zero."""
+    """All nodes over the next positions, for prepared parameters and a checked state.
+
+    With `rows_before`, the position before the first token of that many rows: nodes of lead 0 are what they are there.
+    """
     found, run = analyse(graph), plan(graph, ahead)
     inputs = cast(inputs, dtype)
     before = rows_before is not None
     batch = rows_before if rows_before is not None else inputs[found.sequence].shape[0]
     length = 1 if before else inputs[found.sequence].shape[-1]
-    _check_state(graph, state, batch, ahead)
+    earlier = before_start(graph, params, inputs, batch, dtype) if before else {}
     values: Arrays = {}
     buffers: Arrays = {}
 
@@ -169,18 +196,17 @@ def _advance(
             return buffers.get(source, values[source])[..., begin : begin + length]
 
         if before and lead == 0:
-            value = np.zeros((batch, length) if kind.indexed else (batch, kind.size, length), dtype)
+            value = earlier[node.name]
         else:
             match node.op:
                 case ops.Input():
                     value = inputs[node.name]
-                case ops.Conv1d() as op:
-                    weight, bias = params[f"{node.name}.weight"], params.get(f"{node.name}.bias")
-                    windows = [window(node.inputs[0], offset) for offset in causal1d.conv_offsets(op)]
-                    value = causal1d.conv1d([w[:, :, None] if w.ndim == 2 else w for w in windows], weight, bias)
+                case ops.Conv1d() | ops.Shift() | ops.Pool1d() as op:
+                    offsets = causal1d.window_offsets(op)
+                    windows = [[window(source, offset) for offset in offsets] for source in node.inputs]
+                    timed = [[w[:, :, None] if w.ndim == 2 else w for w in each] for each in windows]
+                    value = causal1d.forward(op, timed, own_parameters(node, params))
                     value = value if kind.timed else value[:, :, 0]
-                case ops.Shift() as op:
-                    value = window(node.inputs[0], op.steps)
                 case _ as op:
                     args = [window(source) for source in node.inputs]
                     classes = found.types[node.inputs[0]].size

@@ -11,34 +11,48 @@ import numpy as np
 from refar import ops
 from refar.arrays import Array, Arrays
 from refar.graph import Graph
-from refar.infer import Type, analyse, offsets
+from refar.infer import Type, analyse, offsets, taps, transient
 
 SMALL = 128
-"""Up to this receptive field whole sequences are cheap, and every law is run on several of them."""
+"""Up to this reach whole sequences are cheap, and every law is run on several of them."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Batch and lengths, distinct from each other and from the graph's channels, kernels and dilations where possible."""
+    """Batch and lengths, distinct from each other and from the graph's channels, kernels and dilations where possible.
+
+    `equal` is the receptive field with the present. `settled` is the first length with an output that feels neither end: the
+    same, or more where a condition is shifted further than the sequence. `ahead`: how many positions the end is felt.
+    """
 
     batch: int
     short: int
     equal: int
+    settled: int
     long: int
+    ahead: int
 
     @property
     def lengths(self) -> list[int]:
-        """Shorter than the furthest offset, equal to it, longer."""
-        return sorted({self.short, self.equal, self.long})
+        """Shorter than the receptive field, equal to it, longer."""
+        return sorted({self.short, self.equal, self.settled, self.long})
 
 
 def sizes(graph: Graph) -> Sizes:
     """T < R, T = R and T > R, where R counts the present; for large R the last is only just larger, and the first small."""
-    reach = max(offsets(graph), default=0) + 1
+    seen = {0, *offsets(graph)}
+    reach = max(seen) - min(seen) + 1
+    ahead = _ahead(graph)
+    settled = max(reach, transient(graph) + 1 + ahead)
     types = analyse(graph).types.values()
     taken = {kind.size for kind in types}
-    spans = {span for node in graph.nodes if isinstance(node.op, ops.Conv1d) for span in (node.op.kernel, node.op.dilation)}
-    small = reach <= SMALL
+    spans = {
+        span
+        for node in graph.nodes
+        if isinstance(node.op, ops.Conv1d | ops.Pool1d)
+        for span in (node.op.kernel, node.op.dilation)
+    }
+    small = settled <= SMALL
 
     def length(at_least: int, avoid: Sequence[int] = ()) -> int:
         fits = (t for t in range(at_least, at_least + 50) if t not in taken | {*avoid} and all(t % d for d in spans if d > 1))
@@ -46,7 +60,16 @@ def sizes(graph: Graph) -> Sizes:
 
     batch = 3 if small else 2
     short = length(max(2, reach // 2) if small else 13, (batch,))
-    return Sizes(batch, short, max(2, reach), length(2 * reach + 5 if small else reach + 7, (batch, short)))
+    long = length(2 * settled + 5 if small else settled + 7, (batch, short))
+    return Sizes(batch, short, max(2, reach), max(2, settled), long, ahead)
+
+
+def _ahead(graph: Graph) -> int:
+    """The longest path into the future, as `infer.transient` is the longest into the past."""
+    felt: dict[str, int] = {}
+    for node in graph.nodes:
+        felt[node.name] = max((felt[name] for name in node.inputs), default=0) - min(0, *taps(node.op))
+    return felt[graph.output]
 
 
 def generic_parameters(graph: Graph, rng: np.random.Generator, *, alive: bool = False) -> Arrays:

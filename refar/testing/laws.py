@@ -48,8 +48,11 @@ def check_contract(
 ) -> Report:
     """Run every law on every backend; the one line that a user's test needs.
 
-    `params` default to freshly drawn ones. `backends` are some of "numpy", "torch" and "onnx".
-    Raises ContractError naming law, node, position and both values; BackendError for a backend that is not installed.
+    `params` default to freshly drawn ones. `backends` are checked beside NumPy, which always is: "torch" and "onnx".
+    Law `reach` takes the inferred offsets at their word: a graph whose own numbers cut a path that its operators have, like
+    relu(sigmoid(x) - 1), breaks it whatever the parameters; its offsets are too many, not its readings wrong.
+    Raises ContractError naming law, node, position and both values; InputError for an unknown backend, BackendError for one
+    that is not installed.
     """
     return run_laws(graph, params, seed=seed, backends=backends).require()
 
@@ -60,13 +63,18 @@ def run_laws(
     *,
     seed: int = 0,
     backends: Sequence[str] = BACKENDS,
+    provider: Literal["cpu", "cuda"] = "cpu",
     progress: Callable[[str], None] | None = None,
 ) -> Report:
-    """As `check_contract`, but a broken law is a line of the report. `progress` is called with the name of each law."""
+    """As `check_contract`, but a broken law is a line of the report. `progress` is called with the name of each law.
+
+    `provider` is where onnxruntime runs; "cuda" raises BackendError where it does not start.
+    """
     analyse(graph)
     drawn = cases.generic_parameters(graph, Subject(graph, None, [], (), seed).rng()) if params is None else params
     weights = prepare(graph, drawn, "float64")
-    subject = Subject(graph, weights, open_readings(graph, weights, backends), tuple(backends), seed)
+    names = tuple(dict.fromkeys(("numpy", *backends)))
+    subject = Subject(graph, weights, open_readings(graph, weights, names, provider), names, seed, provider)
     return _run(subject, LAWS, progress)
 
 
@@ -84,6 +92,7 @@ def run_bundle_laws(
 ) -> Report:
     """As `check_bundle`, but a broken law is a line of the report."""
     session = load_bundle(path, provider)
+    session.check_vectors()  # a damaged file is no broken law
     subject = Subject(session.graph, None, [OnnxReading(session.graph, session)], (), seed)
     return _run(subject, BUNDLE_LAWS, progress)
 
@@ -96,10 +105,12 @@ def _run(subject: Subject, laws: Mapping[str, Law], progress: Callable[[str], No
         measure, broken = Measure(), ""
         try:
             law(subject, measure)
+            if not measure.compared and not measure.absence:
+                broken = "nothing was compared"
         except ContractError as error:
             broken = str(error)
         except Exception as error:  # a reading that fails on data which fit its graph has broken the law
             broken = f"{type(error).__name__} instead of a value: {error}"
         statement = (law.__doc__ or "").partition("\n")[0]
-        lines.append(Line(name, statement, not broken, measure.figure, broken))
+        lines.append(Line(name, statement, not broken, measure.figure, broken, applies=not measure.absence))
     return Report(tuple(lines))

@@ -11,12 +11,13 @@ import numpy as np
 from refar import ops
 from refar.arrays import Array, Arrays
 from refar.graph import Builder, Graph, Node
-from refar.infer import Type, analyse, taps
+from refar.infer import Type, analyse, offsets, taps
 from refar.spec import literal, run
-from refar.testing.cases import SMALL, generic_inputs, generic_parameters, integer_inputs
+from refar.testing.cases import SMALL, generic_inputs, generic_parameters, integer_inputs, other_values
 
 _LARGEST_KERNEL = 33
 _FLOAT32_INTEGERS = 2**24
+_CHANGES = 16
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Case:
         types = analyse(self.graph).types
         for node in self.graph.nodes:
             args = [values[name] for name in node.inputs]
-            classes = types[node.inputs[0]].size if args else 0
+            classes = types[node.inputs[0]].size if args and types[node.inputs[0]].indexed else 0
             is_input = isinstance(node.op, ops.Input)
             values[node.name] = (
                 self.inputs[node.name] if is_input else literal.evaluate(node.op, args, own[node.name], classes=classes)
@@ -93,6 +94,8 @@ def _reduce(op: ops.AnyOp, kinds: list[Type]) -> tuple[ops.AnyOp, list[Type]]:
     match op:
         case ops.Conv1d():
             kernel = min(op.kernel, _LARGEST_KERNEL)
+            if op.groups > 1:
+                return msgspec.structs.replace(op, channels=4, kernel=kernel, groups=2), [Type(6, False, kinds[0].timed)]
             return msgspec.structs.replace(op, channels=min(op.channels, 4), kernel=kernel), sized(3)
         case ops.Embedding():
             return msgspec.structs.replace(op, channels=min(op.channels, 4)), sized(5)
@@ -108,7 +111,9 @@ def _reduce(op: ops.AnyOp, kinds: list[Type]) -> tuple[ops.AnyOp, list[Type]]:
             return op, sized(*[3] * len(kinds))
         case ops.OneHot() | ops.Standardize():
             return op, sized(5)
-        case ops.Activation() | ops.Affine() | ops.Softmax() | ops.Shift() | ops.Input():
+        case ops.Pool1d():
+            return msgspec.structs.replace(op, kernel=min(op.kernel, _LARGEST_KERNEL)), sized(*(3, 1)[: len(kinds)])
+        case ops.Activation() | ops.Affine() | ops.Softmax() | ops.Shift() | ops.PadChannels() | ops.Ones() | ops.Input():
             return op, sized(*[3] * len(kinds))
         case _:
             assert_never(op)
@@ -130,12 +135,14 @@ def _case(node: str, op: ops.AnyOp, kinds: list[Type], places: tuple[int, ...], 
     for n in sorted({*places} - {*timed}):
         kind = kinds[n]
         sources[n] = g.condition(f"c{n}", classes=kind.size if kind.indexed else 0, channels=0 if kind.indexed else kind.size)
+    if isinstance(op, ops.Pool1d) and op.pad == "exclude":
+        sources[places[1]] = g.add_op(ops.Ones(), sources[places[0]])
     y = g.add_op(op, *(sources[n] for n in places), name="op")
     if not timed:
         size = _constant_size(op, kinds)
         y = g.add(g.input(channels=size), y)
     graph = g.build(y)
-    furthest, dilation = max(taps(op)), op.dilation if isinstance(op, ops.Conv1d) else 1
+    furthest, dilation = max(0, *taps(op)), op.dilation if isinstance(op, ops.Conv1d | ops.Pool1d) else 1
     batch, length = 2 if furthest < SMALL else 1, furthest + (6 if furthest < SMALL else 3)
     length += dilation > 1 and length % dilation == 0
     found = analyse(graph)
@@ -167,9 +174,11 @@ def integral(op: ops.AnyOp) -> ops.AnyOp:
             return op if op.kind != "leaky_relu" or op.slope in (0, 1, 2) else ops.Activation("leaky_relu", 2.0)
         case ops.Affine():
             return op if _small(op.scale) and _small(op.shift) else ops.Affine(3.0, -2.0)
+        case ops.Pool1d():
+            return msgspec.structs.replace(op, kernel=2) if op.kind == "avg" and op.kernel not in (1, 2) else op
         case ops.Input() | ops.Conv1d() | ops.Shift() | ops.OneHot() | ops.Embedding() | ops.Gate():
             return op
-        case ops.Add() | ops.Multiply() | ops.Concat() | ops.Slice() | ops.Softmax():
+        case ops.Add() | ops.Multiply() | ops.Concat() | ops.Slice() | ops.Softmax() | ops.PadChannels() | ops.Ones():
             return op
         case _:
             assert_never(op)
@@ -184,35 +193,113 @@ def integral_graph(graph: Graph) -> Graph | None:
     if not all(literal.is_exact(node.op) for node in graph.nodes):
         return None
     nodes = tuple(Node(node.name, integral(node.op), node.inputs) for node in graph.nodes)
-    return Graph(format="refar-graph", version=1, nodes=nodes, output=graph.output)
+    return msgspec.structs.replace(graph, nodes=nodes, head=None)
 
 
 def integer_case(graph: Graph, rng: np.random.Generator, batch: int, length: int) -> Case | None:
-    """Integers for a whole integral graph such that no partial sum, forward or backward, reaches 2^24; None if that fails.
-
-    The sums are bounded by the same graph on magnitudes: |weights|, |inputs|, |attributes|.
-    """
+    """Integers for a whole integral graph on which nothing rounds in float32 and nothing is dead; None if no draw is such."""
     found = analyse(graph)
-    magnitudes = Graph(
-        format="refar-graph",
-        version=1,
-        nodes=tuple(Node(node.name, _magnitude(node.op), node.inputs) for node in graph.nodes),
-        output=graph.output,
-    )
-    for largest, density in ((8, 1.0), (3, 1.0), (3, 0.3), (2, 0.1), (1, 0.1), (1, 0.03), (1, 0.01)):
-        inputs = integer_inputs(graph, rng, batch, length, largest)
-        params = {
-            name: rng.integers(-largest, largest + 1, shape) * (rng.random(shape) < density) * 1.0
-            for name, shape in found.parameters.items()
-        }
-        dy = rng.integers(-largest, largest + 1, (batch, found.types[graph.output].size, length)).astype(np.float64)
-        absolute = {name: np.abs(array) for name, array in params.items()}
-        values = run.forward_nodes(magnitudes, absolute, {name: np.abs(array) for name, array in inputs.items()}, np.float64)
-        dvalues, dparams = run.backward_nodes(magnitudes, absolute, values, np.abs(dy))
-        sums = [*values.values(), *dvalues.values(), *dparams.values()]
-        if max(float(array.max(initial=0)) for array in sums) < _FLOAT32_INTEGERS:
-            return Case("the whole graph", graph, params, inputs, dy)
+    shape = (batch, found.types[graph.output].size, length)
+    for draw in _DRAWS:
+        inputs = integer_inputs(graph, rng, batch, length, draw.largest)
+        params = {name: draw.parameter(sizes, rng) for name, sizes in found.parameters.items()}
+        dy = rng.integers(-draw.largest, draw.largest + 1, shape).astype(np.float64)
+        case = Case("the whole graph", graph, params, inputs, dy)
+        if _is_exact(case) and _is_alive(case, rng):
+            return case
     return None
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """How integers are drawn: up to `largest`, and, unless dense, into thin convolutions.
+
+    A thin weight_oik has ±1 at as few places as let each output and each input have its part at each tap, so that sums stay
+    small through depth. Still fewer: of an output's taps all but one are left out unless kept with probability `kept`.
+    Signs are `negative` with that probability only, and most biases positive, so that most relus let something through.
+    """
+
+    largest: int
+    kept: float = 1.0
+    negative: float | None = None
+
+    def parameter(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """A weight or a bias."""
+        if self.negative is None or len(shape) == 2:
+            return rng.choice((-1.0, 1.0), shape) * rng.integers(1, self.largest + 1, shape)
+        if len(shape) == 1:
+            return rng.integers(-1, 3, shape).astype(np.float64)
+        weight = np.zeros(shape)
+        links = np.arange(max(shape[:2]))
+        always = rng.integers(0, shape[2], len(links))
+        for k in range(shape[2]):
+            kept = (always == k) | (rng.random(len(links)) < self.kept)
+            signs = np.where(rng.random(len(links)) < self.negative, -1, 1)
+            weight[links % shape[0], rng.permutation(links) % shape[1], k] = kept * signs
+        return weight
+
+
+_THIN = [_Draw(n, kept, negative) for negative in (0.25, 0.05) for kept in (1.0, 0.7, 0.4, 0.1) for n in (8, 3, 1, 1)]
+_DRAWS = [_Draw(8), _Draw(3), *_THIN]
+
+
+def _sweep(graph: Graph, params: Arrays, inputs: Arrays, dy: Array) -> tuple[Arrays, Arrays]:
+    """The oracle's value of every node, and the gradient of every node and parameter."""
+    values = run.forward_nodes(graph, params, run.cast(inputs, np.float64), np.float64)
+    dvalues, dparams = run.backward_nodes(graph, params, values, dy)
+    return values, dvalues | dparams
+
+
+def _is_exact(case: Case) -> bool:
+    """No sum of products, forward or backward, leaves what float32 holds: the same graph on magnitudes bounds them all.
+
+    Averages of two give fractions; the products of numbers with f binary places have 2f.
+    """
+    params, inputs = ({name: np.abs(array) for name, array in arrays.items()} for arrays in (case.params, case.inputs))
+    bounds = _sweep(_magnitudes(case.graph), params, inputs, np.abs(case.dy))
+    largest = max(float(array.max(initial=0)) for arrays in bounds for array in arrays.values())
+    if largest >= _FLOAT32_INTEGERS:
+        return False
+    numbers = [a for arrays in _sweep(case.graph, case.params, case.inputs, case.dy) for a in arrays.values()]
+    places = next((f for f in range(13) if not any((array * 2.0**f % 1).any() for array in numbers)), 13)
+    return largest * 4**places < _FLOAT32_INTEGERS
+
+
+def _is_alive(case: Case, rng: np.random.Generator) -> bool:
+    """Every gradient to which a path leads is not zero throughout, and y changes at every inferred offset of a change of x."""
+    graph, found = case.graph, analyse(case.graph)
+    values, gradients = _sweep(graph, case.params, case.inputs, case.dy)
+    params, inputs = ({name: np.ones_like(array) for name, array in arrays.items()} for arrays in (case.params, case.inputs))
+    _, paths = _sweep(_magnitudes(graph), params, inputs, np.ones_like(case.dy))
+    leaves = [*case.params, *(name for name in case.inputs if not found.types[name].indexed)]
+    if any(paths[name].any() and not gradients[name].any() for name in leaves):
+        return False
+    x, inferred, felt = case.inputs[found.sequence], offsets(graph), set[int]()
+    batch, length = case.dy.shape[0], case.dy.shape[2]
+    for _ in range(_CHANGES):
+        places = rng.integers(-min({0, *inferred}), length - max({0, *inferred}), batch)
+        changed = x.copy()
+        for b, p in enumerate(places):
+            changed[b, ..., p] = other_values(found.types[found.sequence], x, rng)[b, ..., p]
+        inputs = run.cast({**case.inputs, found.sequence: changed}, np.float64)
+        after = run.forward_nodes(graph, case.params, inputs, np.float64)[graph.output]
+        for b, p in enumerate(places):
+            felt |= {int(t - p) for t in np.flatnonzero((after[b] != values[graph.output][b]).any(axis=0))}
+        if inferred <= felt:
+            return True
+    return False
+
+
+def _magnitudes(graph: Graph) -> Graph:
+    """A graph of which the values and gradients on magnitudes are at least the magnitudes of this one's, sum by sum."""
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if isinstance(node.op, ops.Pool1d):  # the sum of the window: wherever the largest of it stands
+            mean = Node(f"{node.name}.mean", msgspec.structs.replace(node.op, kind="avg"), node.inputs)
+            nodes += [mean, Node(node.name, ops.Affine(float(node.op.kernel)), (mean.name,))]
+        else:
+            nodes.append(Node(node.name, _magnitude(node.op), node.inputs))
+    return msgspec.structs.replace(graph, nodes=tuple(nodes), head=None)
 
 
 def _magnitude(op: ops.AnyOp) -> ops.AnyOp:
@@ -223,9 +310,11 @@ def _magnitude(op: ops.AnyOp) -> ops.AnyOp:
             return ops.Affine(abs(op.scale), abs(op.shift))
         case ops.Activation():
             return ops.Affine(max(1.0, op.slope) if op.kind == "leaky_relu" else 1.0)
-        case ops.Input() | ops.Conv1d() | ops.Shift() | ops.OneHot() | ops.Embedding() | ops.Gate():
+        case ops.Conv1d() | ops.Shift() | ops.Pool1d() | ops.OneHot() | ops.Embedding() | ops.Gate():
             return op
-        case ops.Add() | ops.Multiply() | ops.Concat() | ops.Slice() | ops.Softmax():
+        case (
+            ops.Input() | ops.Add() | ops.Multiply() | ops.Concat() | ops.Slice() | ops.Softmax() | ops.PadChannels() | ops.Ones()
+        ):
             return op
         case _:
             assert_never(op)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from refar.arrays import Array, Arrays
+from refar.arrays import Array, Arrays, positions
 from refar.errors import InputError
 from refar.graph import Graph
-from refar.infer import analyse, is_strict
+from refar.infer import analyse, is_strict, looks_ahead
 from refar.spec import run, stream
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class Reading(Protocol):
         """Each way to run the first Σ lengths tokens in pieces of these lengths; [] if the backend has none."""
 
 
-def open_readings(graph: Graph, params: Arrays, backends: Sequence[str]) -> list[Reading]:
+def open_readings(
+    graph: Graph, params: Arrays, backends: Sequence[str], provider: Literal["cpu", "cuda"] = "cpu"
+) -> list[Reading]:
     """The readings of each backend. Raises InputError for an unknown name, BackendError for one that is not installed."""
     readings: list[Reading] = []
     for backend in backends:
@@ -69,7 +71,7 @@ def open_readings(graph: Graph, params: Arrays, backends: Sequence[str]) -> list
             case "torch":
                 readings += [TorchReading(graph, params, "float64"), TorchReading(graph, params, "float32")]
             case "onnx":
-                readings.append(OnnxReading(graph, export_and_load(graph, params)))
+                readings.append(OnnxReading(graph, export_and_load(graph, params, provider)))
             case _:
                 raise InputError(f"backends: expected some of {', '.join(BACKENDS)}, got {backend!r}")
     return readings
@@ -99,27 +101,33 @@ class NumpyReading:
 
     def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
         """`step` where a piece has one token, else `block`; for a strict graph also `next` and `next_block`."""
+        if looks_ahead(self.graph):
+            return []
         sequence = analyse(self.graph).sequence
         conditions = {name: array for name, array in inputs.items() if name != sequence}
         rows = inputs[sequence].shape[0]
         results = []
         for ahead in (False, True) if is_strict(self.graph) else (False,):
             outputs: list[Array] = []
+            done = int(ahead)
             if ahead:
-                y, state = stream.start(self.graph, self.params, rows, conditions or None, dtype=self.dtype)
+                first = one_position(self.graph, conditions, 0)
+                y, state = stream.start(self.graph, self.params, rows, first or None, dtype=self.dtype)
                 outputs.append(y[:, :, None])
             else:
                 state = stream.initial_state(self.graph, self.params, rows, conditions or None, dtype=self.dtype)
             one, many = (stream.next, stream.next_block) if ahead else (stream.step, stream.block)
             for piece in pieces(inputs[sequence], lengths):
-                if piece.shape[-1] == 1:
-                    x = {sequence: piece[..., 0], **conditions}
+                length = piece.shape[-1]
+                if length == 1:
+                    x = {sequence: piece[..., 0], **one_position(self.graph, conditions, done)}
                     y, state = one(self.graph, self.params, state, x, dtype=self.dtype)
                     y = y[:, :, None]
                 else:
-                    x = {sequence: piece, **conditions}
+                    x = {sequence: piece, **positions(self.graph, conditions, done, done + length)}
                     y, state = many(self.graph, self.params, state, x, dtype=self.dtype)
                 outputs.append(y)
+                done += length
             if outputs:
                 way = "start and next" if ahead else "step"
                 results.append(Streamed(way, ahead, 0, np.concatenate(outputs, axis=2), state))
@@ -202,20 +210,30 @@ class OnnxReading:
         inputs = run.cast(inputs, self.dtype)
         conditions = {name: array for name, array in inputs.items() if name != sequence}
         total = sum(lengths)
-        if total == 0 and not strict:
+        if looks_ahead(self.graph) or (total == 0 and not strict):
             return []
         prompt = lengths[0] if strict else max(1, lengths[0])
         x = inputs[sequence]
         outputs = [self.session.prefill(x[..., :prompt], conditions or None, x.shape[0])]
-        outputs += [self.session.step(x[..., t]) for t in range(prompt, total)]
+        outputs += [self.session.step(x[..., t], self._local(conditions, t + strict)) for t in range(prompt, total)]
         first = prompt if strict else prompt - 1
         return [Streamed(f"prefill of {prompt} and step", strict, first, np.stack(outputs, axis=2), self.session.state)]
 
+    def _local(self, conditions: Arrays, position: int) -> Arrays:
+        kinds = analyse(self.graph).types
+        return {name: array[..., position] for name, array in conditions.items() if kinds[name].timed}
 
-def export_and_load(graph: Graph, params: Arrays) -> Session:
+
+def one_position(graph: Graph, conditions: Arrays, position: int) -> Arrays:
+    """The conditions of one position, without a time axis."""
+    kinds = analyse(graph).types
+    return {name: array[..., position] if kinds[name].timed else array for name, array in conditions.items()}
+
+
+def export_and_load(graph: Graph, params: Arrays, provider: Literal["cpu", "cuda"] = "cpu") -> Session:
     """A bundle of the graph, opened; the files are not kept."""
     with tempfile.TemporaryDirectory() as folder:
-        return load_bundle(export_bundle(graph, params, Path(folder) / "bundle"))
+        return load_bundle(export_bundle(graph, params, Path(folder) / "bundle"), provider)
 
 
 def export_bundle(graph: Graph, params: Arrays, path: Path) -> Path:

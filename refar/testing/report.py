@@ -18,16 +18,21 @@ class ContractError(AssertionError):
 
 @dataclass(frozen=True)
 class Line:
-    """One law: what it says, whether it holds, its figure, and what broke it."""
+    """One law: what it says, whether it holds, its figure, and what broke it.
+
+    A law that has nothing to say of such a graph is not broken, but `applies` is False, and its figure says why.
+    """
 
     law: str
     statement: str
     passed: bool
     figure: str
     message: str = ""
+    applies: bool = True
 
     def __str__(self) -> str:
-        return f"{'holds ' if self.passed else 'BROKEN'}  {self.law:<10} {self.figure if self.passed else self.message}"
+        verdict = "BROKEN" if not self.passed else "holds" if self.applies else "-"
+        return f"{verdict:<6}  {self.law:<10} {self.figure if self.passed else self.message}"
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,25 @@ class Report:
 class Measure:
     """Collects the comparisons of one law. Raises ContractError at the first that fails."""
 
+    statements: int = 0
     equal_numbers: int = 0
     close_numbers: int = 0
     worst: float = 0.0
     notes: list[str] = field(default_factory=list)
+    absence: str = ""
+
+    def does_not_apply(self, why: str) -> None:
+        """By its structure such a graph gives this law nothing to compare."""
+        self.absence = f"does not apply: {why}"
+
+    @property
+    def compared(self) -> bool:
+        """Whether anything has been compared: a law that has looked at nothing does not hold."""
+        return self.statements + self.equal_numbers + self.close_numbers > 0
 
     def require(self, holds: bool, what: str, expected: object, came: object) -> None:
         """A plain statement."""
+        self.statements += 1
         if not holds:
             raise ContractError(f"{what}: expected {expected}, got {came}")
 
@@ -104,10 +121,11 @@ class Measure:
         parts = [f"{self.equal_numbers} numbers equal"] if self.equal_numbers else []
         if self.close_numbers:
             parts.append(f"{self.close_numbers} numbers within the tolerance, the worst at {self.worst:.2g} of it")
-        return "; ".join([*parts, *self.notes])
+        return self.absence or "; ".join([*parts, *self.notes])
 
     def _same_shape(self, what: str, actual: Array, expected: Array) -> None:
-        self.require(actual.shape == expected.shape, f"{what}: shape", expected.shape, actual.shape)
+        if actual.shape != expected.shape:
+            raise ContractError(f"{what}: shape: expected {expected.shape}, got {actual.shape}")
 
 
 def _place(wrong: Array, actual: Array, expected: Array) -> str:

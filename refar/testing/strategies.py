@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
+from msgspec.structs import replace
 
 from refar import ops
 from refar.arrays import Array
@@ -16,6 +18,12 @@ from refar.graph import Builder, Graph
 def convolutions() -> SearchStrategy[ops.Conv1d]:
     """A convolution of any small kernel and dilation, strict or not, with or without bias."""
     return st.builds(ops.Conv1d, st.integers(1, 4), st.integers(1, 4), st.integers(1, 5), st.booleans(), st.booleans())
+
+
+def pools() -> SearchStrategy[ops.Pool1d]:
+    """A pool of any kind, pad and small kernel and dilation."""
+    kinds, pads = st.sampled_from(("avg", "max")), st.sampled_from(("zero", "exclude"))
+    return st.builds(ops.Pool1d, kinds, st.integers(1, 4), pads, st.integers(1, 5))
 
 
 @st.composite
@@ -36,22 +44,26 @@ def integer_arrays(draw: DrawFn, shape: tuple[int, ...], largest: int = 8) -> Ar
 
 @dataclass
 class _Drawn:
-    """A graph under construction: real values over time, with their channels."""
+    """A graph under construction: values that depend on the sequence and conditions that do not, with their channels."""
 
     builder: Builder
+    excluding: bool
     values: list[tuple[str, int]] = field(default_factory=list)
     constants: list[tuple[str, int]] = field(default_factory=list)
+    local: list[tuple[str, int]] = field(default_factory=list)
 
 
 @st.composite
 def graphs(draw: DrawFn, *, strict: bool | None = None, exact: bool = False, largest: int = 6) -> Graph:
-    """A random graph of up to `largest` operators over one sequence and perhaps a condition, with a convolution at its end.
+    """A random graph of up to `largest` operators over one sequence and perhaps conditions, with a convolution at its end.
 
-    Strict, not strict, or either. `exact` keeps to polynomial and piecewise-linear operators with integral attributes.
-    Operators that make an inferred offset vanish (a softmax over one channel, a relu that is always off) are not drawn.
+    Strict, not strict, or either; in the last case it may look ahead. Of either padding. `exact` keeps to polynomial and
+    piecewise-linear operators with integral attributes.
+    What makes an inferred offset vanish (a product with a channel of zeros, a relu that is always off) is not drawn.
     """
     g = Builder()
-    drawn = _Drawn(g)
+    padding: Literal["layer", "input"] = draw(st.sampled_from(("layer", "layer", "input")))
+    drawn = _Drawn(g, excluding=padding == "layer")
     indexed = draw(st.booleans())
     classes = draw(st.integers(2, 5))
     if indexed:
@@ -67,26 +79,52 @@ def graphs(draw: DrawFn, *, strict: bool | None = None, exact: bool = False, lar
         drawn.values.append((g.input(channels=(channels := draw(st.integers(1, 3)))), channels))
     if draw(st.booleans()):
         drawn.constants.append((g.condition(channels=2), 2) if draw(st.booleans()) else (g.one_hot(g.condition(classes=3)), 3))
+    if draw(st.booleans()):
+        vector = draw(st.booleans())
+        signal = g.condition("local", channels=2 * vector, classes=3 * (not vector), local=True)
+        drawn.local.append((signal, 2) if vector else (g.one_hot(signal), 3))
     if strict:
         name, channels = drawn.values.pop()
         drawn.values.append((g.delay(name, draw(st.integers(1, 2))), channels))
+    kinds = ["conv1d", "grouped", "pool", "delay", "relu", "leaky_relu", "affine", "slice", "pad_channels", "ones", "concat"]
+    kinds += ["add", "multiply"] + ["condition"] * bool(drawn.constants) + ["local"] * bool(drawn.local)
+    kinds += ["look ahead"] * (strict is None and draw(st.integers(0, 3)) == 0)
+    kinds += [] if exact else ["tanh", "sigmoid", "gate", "softmax"]
     for _ in range(draw(st.integers(0, largest))):
-        _add_operator(draw, drawn, exact)
+        _add_operator(draw, drawn, draw(st.sampled_from(kinds)), exact)
     name, _ = drawn.values[-1]
     name = g.conv1d(name, 2, kernel=draw(st.integers(1, 3)), strict=strict is None and draw(st.booleans()), name="last")
-    return g.build(g.add(name, g.conv1d(drawn.values[0][0], 2, name="first")) if strict is False else name)
+    output = g.add(name, g.conv1d(drawn.values[0][0], 2, name="first")) if strict is False else name
+    return g.build(output, padding=padding)
 
 
-def _add_operator(draw: DrawFn, drawn: _Drawn, exact: bool) -> None:
+def _add_operator(draw: DrawFn, drawn: _Drawn, kind: str, exact: bool) -> None:
     g = drawn.builder
     name, channels = draw(st.sampled_from(drawn.values))
-    kinds = ["conv1d", "delay", "relu", "leaky_relu", "affine", "slice", "concat", "add", "multiply", "condition"]
-    match draw(st.sampled_from(kinds if exact else [*kinds, "tanh", "sigmoid", "gate", "softmax"])):
+    match kind:
         case "conv1d":
             op = draw(convolutions())
             drawn.values.append((g.add_op(op, name), op.channels))
+        case "grouped":
+            other, more = draw(st.sampled_from(drawn.values))
+            both = g.concat(name, other)
+            groups = draw(st.sampled_from([d for d in (1, 2, 3, 4) if (channels + more) % d == 0]))
+            op = replace(draw(convolutions()), channels=groups * draw(st.integers(1, 2)), groups=groups)
+            drawn.values.append((g.add_op(op, both), op.channels))
+        case "pool":
+            pool = draw(pools())
+            pad = pool.pad if drawn.excluding else "zero"
+            y = g.pool1d(name, pool.kind, pool.kernel, pad=pad, dilation=pool.dilation)
+            drawn.values.append((y, channels))
+        case "pad_channels":
+            before, after = draw(st.integers(0, 2)), draw(st.integers(0, 2))
+            drawn.values.append((g.pad_channels(name, before, after), before + channels + after))
+        case "ones":
+            drawn.values.append((g.concat(name, g.add_op(ops.Ones(), name)), channels + 1))
         case "delay":
-            drawn.values.append((g.delay(name, draw(st.integers(1, 3))), channels))
+            drawn.values.append((g.delay(name, draw(st.integers(0, 3))), channels))
+        case "look ahead":
+            drawn.values.append((g.delay(name, -draw(st.integers(1, 3))), channels))
         case "relu":
             drawn.values.append((g.relu(g.conv1d(name, 3)), 3))
         case "leaky_relu":
@@ -98,15 +136,19 @@ def _add_operator(draw: DrawFn, drawn: _Drawn, exact: bool) -> None:
             stop = draw(st.integers(start + 1, channels))
             drawn.values.append((g.slice(name, start, stop), stop - start))
         case "concat":
-            other, more = draw(st.sampled_from(drawn.values + drawn.constants))
+            other, more = draw(st.sampled_from(drawn.values + drawn.constants + drawn.local))
             drawn.values.append((g.concat(name, other), channels + more))
         case "add":
             other, _ = draw(st.sampled_from(drawn.values))
             drawn.values.append((g.add(name, g.conv1d(other, channels)), channels))
         case "multiply":
             other, _ = draw(st.sampled_from(drawn.values))
-            drawn.values.append((g.multiply(name, g.conv1d(other, channels)), channels))
-        case "condition" if drawn.constants:
+            drawn.values.append((g.multiply(g.conv1d(name, channels), g.conv1d(other, channels)), channels))
+        case "local":
+            local, _ = draw(st.sampled_from(drawn.local))
+            kernel, dilation = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+            drawn.values.append((g.add(name, g.conv1d(local, channels, kernel=kernel, dilation=dilation)), channels))
+        case "condition":
             constant, _ = draw(st.sampled_from(drawn.constants))
             drawn.values.append((g.add(name, g.conv1d(constant, channels, bias=False)), channels))
         case "tanh":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class Subject:
     readings: list[Reading]
     backends: tuple[str, ...]
     seed: int
+    provider: Literal["cpu", "cuda"] = "cpu"
     sizes: cases.Sizes = field(init=False)
     _inputs: dict[int, Arrays] = field(default_factory=dict)
     _outputs: dict[tuple[str, int], Array] = field(default_factory=dict)
@@ -35,7 +37,7 @@ class Subject:
     @property
     def small(self) -> bool:
         """Whether whole sequences are cheap."""
-        return self.sizes.equal <= cases.SMALL
+        return self.sizes.settled <= cases.SMALL
 
     @property
     def strict(self) -> bool:
@@ -76,7 +78,7 @@ class Subject:
 
     def open(self, graph: Graph, params: Arrays) -> list[Reading]:
         """The same backends on another graph."""
-        return open_readings(graph, params, self.backends)
+        return open_readings(graph, params, self.backends, self.provider)
 
     def streams(self, length: int, split: list[int]) -> Iterator[tuple[Reading, Streamed]]:
         """Every way of every reading to stream over `inputs(length)` in such pieces."""

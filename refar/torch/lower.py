@@ -15,9 +15,17 @@ from refar.ops import AnyOp
 
 
 def apply(
-    op: AnyOp, args: Sequence[Tensor], weight: Tensor | None, bias: Tensor | None, classes: int, dtype: torch.dtype
+    op: AnyOp,
+    args: Sequence[Tensor],
+    before: Sequence[Tensor | None],
+    weight: Tensor | None,
+    bias: Tensor | None,
+    classes: int,
+    dtype: torch.dtype,
 ) -> Tensor:
     """The value of one operator, in `dtype`. For `Input`, the one argument is what the caller gave.
+
+    `before` is what stands before the start of each argument, (B, C, 1); None is zero.
 
     `classes` is the number of classes of an indexed argument, and matters to the lookups only.
     """
@@ -27,9 +35,15 @@ def apply(
             return x.long() if op.classes else x.to(dtype)
         case ops.Conv1d():
             assert weight is not None
-            return conv1d(op, x, weight, bias)
+            return conv1d(op, x, before[0], weight, bias)
         case ops.Shift():
-            return F.pad(x, (op.steps, 0))[:, :, : x.shape[2]]
+            return _window(x, op.steps, before[0])
+        case ops.PadChannels():
+            return F.pad(x, (*[0, 0] * (x.ndim - 2), op.before, op.after))
+        case ops.Ones():
+            return torch.ones_like(x[:, :1] if x.is_floating_point() else x.unsqueeze(1), dtype=dtype)
+        case ops.Pool1d():
+            return pool1d(op, x, before[0], args[1] if op.pad == "exclude" else None)
         case ops.OneHot():
             return F.one_hot(x, classes).movedim(-1, 1).to(dtype)
         case ops.Embedding():
@@ -59,16 +73,43 @@ def apply(
             assert_never(op)
 
 
-def conv1d(op: ops.Conv1d, x: Tensor, weight_oik: Tensor, bias_o: Tensor | None) -> Tensor:
-    """x_bit → y_bot by zeros on the left only; a strict convolution gets one zero more and drops the last sample."""
+def conv1d(op: ops.Conv1d, x: Tensor, before: Tensor | None, weight_oik: Tensor, bias_o: Tensor | None) -> Tensor:
+    """x_bit → y_bot: what stands before the start on the left only; a strict convolution drops its last output."""
     if x.ndim == 2:
-        return F.linear(x, weight_oik[:, :, 0], bias_o)
+        return F.conv1d(x.unsqueeze(2), weight_oik, bias_o, groups=op.groups)[:, :, 0]
     length = x.shape[2]
-    seen = x[:, :, : length - 1] if op.strict else x
     past = (op.kernel - 1) * op.dilation + int(op.strict)
-    # An empty sequence is padded on the right too, since F.conv1d refuses to return one.
-    padded = F.pad(seen, (past, 0 if length else 1)) if past or not length else seen
-    return F.conv1d(padded, weight_oik, bias_o, dilation=op.dilation)[:, :, :length]
+    padded = _extend(x, past, before)
+    if not length:  # F.conv1d refuses to return an empty sequence
+        padded = F.pad(padded, (0, 1))
+    return F.conv1d(padded, weight_oik, bias_o, dilation=op.dilation, groups=op.groups)[:, :, :length]
+
+
+def pool1d(op: ops.Pool1d, x: Tensor, before: Tensor | None, ones: Tensor | None) -> Tensor:
+    """Maximum or average over windows of the past, the most recent first, so that it gets the gradient of equal values."""
+    offsets = [k * op.dilation for k in range(op.kernel)]
+    windows = torch.stack([_window(x, offset, before) for offset in offsets])
+    there = None if ones is None else torch.stack([_window(ones, offset, None) for offset in offsets])
+    if op.kind == "avg":
+        return windows.sum(0) / (op.kernel if there is None else there.sum(0))
+    if there is not None:
+        windows = windows.masked_fill(there == 0, -torch.inf)
+    return windows.gather(0, windows.argmax(0, keepdim=True))[0]
+
+
+def _window(x: Tensor, offset: int, before: Tensor | None) -> Tensor:
+    """x[b,c,t-offset]: what stands before the start, zero after the end."""
+    length = x.shape[2]
+    if offset < 0:
+        return F.pad(x, (0, -offset))[:, :, -offset:]
+    return _extend(x, offset, before)[:, :, :length]
+
+
+def _extend(x: Tensor, count: int, before: Tensor | None) -> Tensor:
+    """`count` more positions on the left."""
+    if before is None:
+        return F.pad(x, (count, 0)) if count else x
+    return torch.cat([before.expand(x.shape[0], -1, count), x], dim=2)
 
 
 def activation(op: ops.Activation, x: Tensor) -> Tensor:

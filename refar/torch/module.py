@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from refar.arrays import Arrays, check_parameters
-from refar.errors import GraphError, InputError, ParameterError
+from refar.errors import GraphError, InputError
 from refar.graph import Graph
-from refar.infer import Type, analyse
+from refar.infer import Type, analyse, is_source
 from refar.init import init
 from refar.torch import lower
 
@@ -38,6 +38,8 @@ class Module(nn.Module):
         self._types = found.types
         self._sequence, self._conditions = found.sequence, found.conditions
         self._nodes = [(node.name, node.op, node.inputs) for node in graph.nodes]
+        # Where the network's input is zero before the start; under layer padding every node is, and nothing is computed there.
+        self._sources = {node.name for node in graph.nodes if graph.padding == "input" and is_source(graph, node)}
         self._owners: dict[str, nn.Module] = {}
         # It follows .double() and .half() even where there is no parameter.
         self._anchor: Tensor
@@ -80,11 +82,18 @@ class Module(nn.Module):
         inputs = self._bind(x, condition)
         dtype = next(self.parameters(), self._anchor).dtype
         values: dict[str, Tensor] = {}
+        before: dict[str, Tensor] = {}
         for name, op, sources in self._nodes:
-            args = [values[source] for source in sources] or [inputs[name]]
             own = self._owners[name]._parameters if name in self._owners else {}
             classes = self._types[sources[0]].size if sources else 0
-            values[name] = lower.apply(op, args, own.get("weight"), own.get("bias"), classes, dtype)
+            rest = (own.get("weight"), own.get("bias"), classes, dtype)
+            args = [values[source] for source in sources] or [inputs[name]]
+            values[name] = lower.apply(op, args, [before.get(source) for source in sources], *rest)
+            if name in self._sources:
+                before[name] = inputs[self._sequence].new_zeros(values[name].shape[0], self._types[name].size, 1, dtype=dtype)
+            elif self.graph.padding == "input" and self._types[name].timed:
+                earlier = [before.get(source, values[source]) for source in sources]
+                before[name] = lower.apply(op, earlier, earlier, *rest)
         return values
 
     @property
@@ -119,11 +128,15 @@ class Module(nn.Module):
                 raise InputError(f"input {name!r}: the graph has no such input, only {', '.join(map(repr, names))}")
         for name in names:
             if name not in given:
-                raise InputError(f"input {name!r} ({self._types[name]}) is missing")
+                what = "input" if name == self._sequence else "condition"
+                raise InputError(f"{what} {name!r} ({self._types[name]}) is missing")
             _check_tensor(name, given[name], self._types[name])
             if given[name].shape[0] != given[names[0]].shape[0]:
                 came = f"{given[name].shape[0]} for {name!r} and {given[names[0]].shape[0]} for {names[0]!r}"
                 raise InputError(f"inputs: expected one batch size, got {came}")
+            if self._types[name].timed and given[name].shape[-1] != given[names[0]].shape[-1]:
+                came = f"{given[name].shape[-1]} for {name!r} and {given[names[0]].shape[-1]} for {names[0]!r}"
+                raise InputError(f"inputs: expected one number of positions, got {came}")
         return given
 
     def extra_repr(self) -> str:
@@ -150,11 +163,9 @@ def _check_tensor(name: str, value: Any, kind: Type) -> None:
 
 
 def _checked(graph: Graph, params: Mapping[str, Any]) -> Arrays:
-    arrays = check_parameters(graph, {name: _array(v) if isinstance(v, Tensor) else v for name, v in params.items()})
-    for name, array in arrays.items():
-        if array.dtype.kind == "c":
-            raise ParameterError(f"parameter {name!r}: expected real numbers, got {array.dtype}")
-    return arrays
+    if isinstance(params, Mapping):
+        params = {name: _array(v) if isinstance(v, Tensor) else v for name, v in params.items()}
+    return check_parameters(graph, params)
 
 
 def _array(tensor: Tensor) -> np.ndarray[Any, Any]:

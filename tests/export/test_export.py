@@ -99,7 +99,7 @@ def test_overwriting_replaces_the_whole_bundle_and_nothing_else(tmp_path: Path) 
         (lambda p: p.update(extra=np.zeros(1)), "no such parameter"),
         (lambda p: p.update({"ar.bias": np.zeros(2)}), "expected shape \\(1,\\), got \\(2,\\)"),
         (lambda p: p.update({"ar.bias": np.array([np.nan])}), "expected finite numbers, got nan"),
-        (lambda p: p.update({"ar.bias": np.array(["x"])}), "expected numbers, got <U1"),
+        (lambda p: p.update({"ar.bias": np.array(["x"])}), "expected real numbers, got <U1"),
     ],
 )
 def test_parameters_that_do_not_fit_leave_nothing_behind(tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
@@ -122,7 +122,7 @@ def test_numbers_that_float32_cannot_hold_are_refused(tmp_path: Path) -> None:
 def test_a_bundle_that_disagrees_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from refar_export import lower
 
-    monkeypatch.setattr(lower, "shift_sequence", lambda e, op, x: x)
+    monkeypatch.setattr(lower, "window_sequence", lambda e, x, offset, before: x)
     graph = models.nettoy1d(4, hidden=3)
     with pytest.raises(BackendError, match=r"\[x\] full"):
         export(graph, refar.init(graph), tmp_path / "b", verify=True)

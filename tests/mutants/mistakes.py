@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from refar import Graph, infer, ops
 from refar.spec import causal1d, pointwise, stream
+from refar.testing import run_laws
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
-def offsets_become(change: Callable[[list[int], ops.Conv1d], list[int]]) -> Patch:
-    right = causal1d.conv_offsets
-    return lambda patch: patch.setattr(causal1d, "conv_offsets", lambda op: change(right(op), op))
+def forget() -> None:
+    """Inference is cached by graph; mistakes put into it must neither come too late nor outlive their test."""
+    infer._analyse.cache_clear(), infer.stream.cache_clear()
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """The oracle with one mistake, and the laws that must break on this graph."""
+
+    mistake: str
+    graph: Callable[[], Graph]
+    patch: Patch
+    killed_by: tuple[str, ...]
+
+    def breaks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        graph = self.graph()
+        self.patch(monkeypatch)
+        forget()  # what was inferred when the graph was made
+        with np.errstate(all="ignore"):
+            report = run_laws(graph, backends=("numpy",))
+        broken = [line.law for line in report.lines if not line.passed]
+        assert set(self.killed_by) <= set(broken), f"{self.mistake}: expected {self.killed_by}, broken are {broken}\n{report}"
+
+
+def offsets_become(change: Callable[[list[int], Any], list[int]], kind: type[ops.Op] = ops.Conv1d) -> Patch:
+    right = causal1d.window_offsets
+    return wrap(causal1d, "window_offsets", lambda _, op: change(right(op), op) if isinstance(op, kind) else right(op))
 
 
 def wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> Patch:
@@ -87,8 +113,8 @@ def embedding_overwrites(right: Any, op: Any, args: Any, y: Any, dy: Any, weight
 
 
 def backward_conv(change: Callable[..., Any]) -> Patch:
-    def wrapper(right: Any, windows: Any, weight: Any, dy: Any) -> Any:
-        return change(*right(windows, weight, dy), dy)
+    def wrapper(right: Any, windows: Any, weight: Any, dy: Any, groups: int) -> Any:
+        return change(*right(windows, weight, dy, groups), dy)
 
     return wrap(causal1d, "conv1d_backward", wrapper)
 
@@ -101,9 +127,19 @@ def queues(change: Callable[[int], int]) -> Patch:
     return lambda patch: patch.setattr(stream, "plan", plan)
 
 
-def stream_offsets(by: int) -> Patch:
-    wrong = SimpleNamespace(conv1d=causal1d.conv1d, conv_offsets=lambda op: [o + by for o in causal1d.conv_offsets(op)])
+def stream_offsets(change: Callable[[list[int], Any], list[int]], kind: type[ops.Op] = ops.Conv1d) -> Patch:
+    """The offsets of a stream alone; the whole pass is right."""
+
+    def offsets(op: Any) -> list[int]:
+        right = causal1d.window_offsets(op)
+        return change(right, op) if isinstance(op, kind) else right
+
+    wrong = SimpleNamespace(forward=causal1d.forward, window_offsets=offsets)
     return lambda patch: patch.setattr(stream, "causal1d", wrong)
+
+
+def biased_twice(op: Any, windows: Any, params: Any) -> Any:
+    return causal1d.forward(op, windows, params) + (params["bias"][:, None] if "bias" in params else 0)
 
 
 def state_becomes(change: Callable[[Any, Any], Any]) -> Patch:
@@ -113,7 +149,7 @@ def state_becomes(change: Callable[[Any, Any], Any]) -> Patch:
         y, after = right(graph, params, state, inputs, **options)
         return y, {name: change(after[name], state[name]) for name in after}
 
-    return wrap(stream, "_advance", wrapper)
+    return wrap(stream, "advance", wrapper)
 
 
 def zero_token_at_start(right: Any, graph: Any, params: Any, state: Any, inputs: Any, **options: Any) -> Any:
@@ -131,3 +167,48 @@ def wrong_taps(change: Callable[[frozenset[int], ops.Conv1d], frozenset[int]]) -
 
 def unequal_rows(op: Any, args: Any, y: Any) -> Any:
     return y - y.mean(axis=0, keepdims=True)
+
+
+def centred(offsets: list[int], op: ops.Pool1d) -> list[int]:
+    return [d - (op.kernel - 1) * op.dilation // 2 for d in offsets]
+
+
+def without_zeros(right: Any, kind: str, windows: Any, there: Any) -> Any:
+    """In generic data only what lies before the start is exactly zero."""
+    return right(kind, windows, [np.any(w != 0, axis=1, keepdims=True) * 1.0 for w in windows] if there is None else there)
+
+
+def oldest_of_equals(right: Any, kind: str, windows: Any, there: Any, dy: Any) -> Any:
+    return right(kind, windows[::-1], None if there is None else there[::-1], dy)[::-1]
+
+
+def all_of_equals(right: Any, kind: str, windows: Any, there: Any, dy: Any) -> Any:
+    if kind == "avg":
+        return right(kind, windows, there, dy)
+    candidates = np.stack(windows) if there is None else np.where(np.stack(there) > 0, np.stack(windows), -np.inf)
+    return [np.where(each == candidates.max(axis=0), dy, 0) for each in candidates]
+
+
+def interleaved(right: Any, array: Any, axis: int, groups: int) -> Any:
+    """Channel c in group c mod G."""
+    if axis == 0:
+        return right(array, axis, groups)
+    return array.reshape(len(array), array.shape[1] // groups, groups, *array.shape[2:]).swapaxes(1, 2)
+
+
+def shuffled(y_bot: Any, groups: int) -> Any:
+    return y_bot.reshape(len(y_bot), groups, -1, y_bot.shape[2]).swapaxes(1, 2).reshape(y_bot.shape)
+
+
+def without_groups(right: Any, op: Any, *rest: Any) -> Any:
+    return right(replace_struct(op, groups=1) if isinstance(op, ops.Conv1d) else op, *rest)
+
+
+def local_late(right: Any, graph: Graph, params: Any, inputs: Any, dtype: Any) -> Any:
+    late = {name: a if name == "x" else np.concatenate([a[..., :1], a[..., :-1]], axis=-1) for name, a in inputs.items()}
+    return right(graph, params, late, dtype)
+
+
+def local_held(right: Any, graph: Any, params: Any, state: Any, inputs: Any, **options: Any) -> Any:
+    held = {name: a if name == "x" else np.broadcast_to(a[..., :1], a.shape) for name, a in inputs.items()}
+    return right(graph, params, state, held, **options)

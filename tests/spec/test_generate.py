@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from helpers import refuses, tiny
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 import refar
-from refar import Builder, Graph, models, noise, ops
+from refar import Builder, Graph, Node, models, noise, ops
 from refar.errors import InputError
 from refar.infer import analyse
 from refar.spec.generate import generate_with_outputs
-from refar.testing.cases import generic_parameters
+from refar.testing import strategies
+from refar.testing.cases import generic_inputs, generic_parameters
+from refar.tolerance import tolerance
 
 N = 12
 
@@ -34,6 +39,7 @@ def gaps(graph: Graph, y: np.ndarray, start: int, temperature: float) -> np.ndar
     return top[:, :, -1] - top[:, :, -2]
 
 
+@pytest.mark.row("002-8")
 @pytest.mark.parametrize("prompt", ["0", "1", "R-1", "R", "R+1"])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("rows", [1, 5])
@@ -49,6 +55,38 @@ def test_slow_and_fast_agree(rows: int, temperature: float, prompt: str) -> None
     assert gaps(graph, y, length, temperature).min() > 2 * difference / (temperature or 1), "rounding could decide a token"
     np.testing.assert_array_equal(fast, slow)
     assert fast.shape == (rows, N)
+
+
+def with_head(graph: Graph) -> Graph:
+    """The same graph with one more layer, to what the distribution of its sequence needs."""
+    kind = analyse(graph).types[analyse(graph).sequence]
+    last = Node("to_head", ops.Conv1d(kind.size), (graph.output,))
+    head = ops.Categorical() if kind.indexed else ops.Gaussian(0.5)
+    return msgspec.structs.replace(graph, nodes=(*graph.nodes, last), output=last.name, head=head)
+
+
+def late_condition() -> Graph:
+    """Offset 1 alone, but y_t tells the first positions from the others up to t = 6: the condition is delayed by five."""
+    g = Builder()
+    x, c = g.delay(g.input(channels=1)), g.condition(channels=1)
+    return g.build(g.add(x, g.delay(g.slice(g.concat(x, c), 1, 2), 5)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(graph=strategies.graphs(strict=True), prompt=st.integers(0, 30), seed=st.integers(0, 99))
+@example(graph=late_condition(), prompt=4, seed=0)
+@example(graph=late_condition(), prompt=7, seed=0)
+def test_slow_and_fast_agree_on_random_graphs(graph: Graph, prompt: int, seed: int) -> None:
+    graph, rng, n = with_head(graph), np.random.default_rng(seed), 4
+    params = generic_parameters(graph, rng)
+    inputs = generic_inputs(graph, rng, 2, prompt + n)
+    x = inputs.pop(analyse(graph).sequence)[..., :prompt]
+    given = {"prompt": x, "condition": inputs, "batch": 2, "temperature": 0.0}
+    fast, y = generate_with_outputs(graph, params, n, **given)
+    slow, y_slow = generate_with_outputs(graph, params, n, algorithm="slow", **given)
+    allowed = tolerance(graph, y, np.float64)
+    np.testing.assert_allclose(y_slow, y, rtol=0, atol=allowed)
+    np.testing.assert_allclose(slow, fast, rtol=0, atol=allowed)
 
 
 @pytest.mark.parametrize("rows", [1, 5])
@@ -97,6 +135,7 @@ def test_each_row_follows_its_own_stream(row: int) -> None:
     np.testing.assert_array_equal((alone.T + draws).argmax(axis=1), together[row])
 
 
+@pytest.mark.row("003-4")
 def test_tokens_continue_where_a_prompt_ends() -> None:
     """Generating in two goes is generating in one: the noise of a position does not depend on where generation began."""
     graph = tiny()

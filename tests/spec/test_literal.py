@@ -7,6 +7,7 @@ import pytest
 from helpers import single
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import refar
 from refar import Builder, Graph, ops
@@ -22,7 +23,8 @@ def compare_exactly(graph: Graph, rng: np.random.Generator, x: np.ndarray) -> No
     node = graph[graph.output]
     params = {name: rng.integers(-8, 9, shape).astype(float) for name, shape in analyse(graph).parameters.items()}
     own = {name.removeprefix("op."): array for name, array in params.items()}
-    classes = analyse(graph).types["x"].size
+    kind = analyse(graph).types["x"]
+    classes = kind.size if kind.indexed else 0
     expected = literal.evaluate(node.op, [x], own, classes=classes)
     y = refar.forward(graph, params, x)
     np.testing.assert_array_equal(y, expected.astype(float))
@@ -42,11 +44,41 @@ def test_convolution_is_its_definition(op: ops.Conv1d, batch: int, channels: int
     compare_exactly(single(op, channels=channels), rng, rng.integers(-8, 9, (batch, channels, length)).astype(float))
 
 
+@given(st.sampled_from((1, 2, 3)), st.integers(1, 2), st.integers(1, 3), strategies.convolutions(), st.integers(0, 9))
+def test_convolution_in_groups_is_its_definition(groups: int, fan_in: int, fan_out: int, op: ops.Conv1d, length: int) -> None:
+    rng = np.random.default_rng(length)
+    op = replace(op, channels=groups * fan_out, groups=groups)
+    x = rng.integers(-8, 9, (2, groups * fan_in, length)).astype(float)
+    compare_exactly(single(op, channels=groups * fan_in), rng, x)
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_groups_are_blocks_of_a_full_convolution(groups: int) -> None:
+    """Output channels 0..O/G-1 read inputs 0..I/G-1, and so on: a full convolution with zeros elsewhere."""
+    rng = np.random.default_rng(groups)
+    grouped, full = single(ops.Conv1d(8, 3, 2, groups=groups), channels=4), single(ops.Conv1d(8, 3, 2), channels=4)
+    params = {name: rng.normal(size=shape) for name, shape in analyse(grouped).parameters.items()}
+    wide = np.zeros((8, 4, 3))
+    for o, i in np.ndindex(8, 4 // groups):
+        wide[o, o // (8 // groups) * (4 // groups) + i] = params["op.weight"][o, i]
+    x = rng.normal(size=(2, 4, 9))
+    np.testing.assert_allclose(
+        refar.forward(grouped, params, x), refar.forward(full, {**params, "op.weight": wide}, x), rtol=0, atol=1e-14
+    )
+
+
 @pytest.mark.parametrize(
     "op",
     [
         ops.Shift(1),
         ops.Shift(4),
+        ops.Shift(0),
+        ops.Shift(-1),
+        ops.Shift(-4),
+        ops.PadChannels(2, 0),
+        ops.PadChannels(1, 3),
+        ops.PadChannels(),
+        ops.Ones(),
         ops.Activation("relu"),
         ops.Activation("leaky_relu", 0.25),
         ops.Affine(1.5, -0.75),
@@ -59,7 +91,7 @@ def test_operator_on_a_signal_is_its_definition(op: ops.AnyOp, length: int) -> N
     compare_exactly(single(op, channels=4), rng, rng.integers(-2, 3, (3, 4, length)).astype(float))
 
 
-@pytest.mark.parametrize("op", [ops.OneHot(), ops.Embedding(4), ops.Standardize(3.0, 0.5)])
+@pytest.mark.parametrize("op", [ops.OneHot(), ops.Embedding(4), ops.Standardize(3.0, 0.5), ops.Ones()])
 def test_lookup_is_its_definition(op: ops.AnyOp) -> None:
     rng = np.random.default_rng(1)
     compare_exactly(single(op, classes=6), rng, rng.integers(0, 6, (3, 11)))

@@ -50,7 +50,7 @@ def test_another_networks_vectors_are_seen(wavenet_bundle: Path, monkeypatch: py
     monkeypatch.setattr(Session, "check_vectors", lambda self: {**right(self), "y": right(self)["y"] + 1e-3})
     report = run_bundle_laws(wavenet_bundle)
     assert [line.law for line in report.lines if not line.passed] == ["vectors"]
-    with pytest.raises(ContractError, match=r"law 'vectors': onnxruntime float32: output of the check vectors, \[b, c, t\] at"):
+    with pytest.raises(ContractError, match=r"law 'vectors': onnxruntime float32: output of the check vectors at positions"):
         check_bundle(wavenet_bundle)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refar import Graph, models, ops
+import refar
+from refar import Builder, Graph, models, ops
 from refar.infer import Type, analyse
 from refar.spec import literal
-from refar.testing import operators, strategies
+from refar.testing import operators, run_laws, strategies
 from refar.testing.cases import generic_parameters, integer_inputs, other_values, sizes, splits
 from refar.testing.report import ContractError, Measure
 
@@ -65,13 +68,93 @@ def test_each_operator_has_a_case(graph: Graph) -> None:
         assert all(literal.is_exact(node.op) for node in case.graph.nodes)
 
 
-def test_integer_case_of_a_whole_network_stays_exact_in_float32() -> None:
-    graph = operators.integral_graph(models.nettoy1d(300, std=70.0, mean=128.5))
-    assert graph is not None
-    case = operators.integer_case(graph, np.random.default_rng(0), 2, 20)
+def pooled() -> Graph:
+    g = Builder()
+    h = g.pool1d(g.input(channels=2), "avg", 2, pad="exclude", dilation=3)
+    h = g.pool1d(g.relu(g.conv1d(h, 3, kernel=2)), "max", 3, pad="zero")
+    return g.build(g.conv1d(g.pool1d(h, "avg", 2, pad="zero"), 2, strict=True))
+
+
+def test_models_have_an_integer_case_exactly_if_their_operators_do(model: Graph) -> None:
+    graph = operators.integral_graph(model)
+    assert (graph is not None) == all(literal.is_exact(node.op) for node in model.nodes)
+    if graph is not None:
+        for seed in range(5):
+            assert_exact_and_alive(graph, seed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("graph", [models.nettoy1d(), models.nettoy1d(300, std=70.0, mean=128.5), pooled()])
+def test_larger_and_other_networks_have_one_too(graph: Graph, seed: int) -> None:
+    integral = operators.integral_graph(graph)
+    assert integral is not None
+    assert_exact_and_alive(integral, seed)
+
+
+def assert_exact_and_alive(graph: Graph, seed: int) -> None:
+    """In float32 the output and all gradients are those of float64; no gradient and no offset is lost on a relu."""
+    found, lengths = analyse(graph), sizes(graph)
+    case = operators.integer_case(graph, np.random.default_rng(seed), lengths.batch, lengths.long)
     assert case is not None
-    assert any((array != 0).any() for array in case.params.values())
-    assert operators.integral_graph(models.wavenet(4, [1])) is None
+    params, y = case.params, refar.forward(graph, case.params, case.inputs)
+    for function, *more in ((refar.forward,), (refar.backward, case.dy)):
+        single = function(graph, params, case.inputs, *more, dtype=np.float32)
+        assert_the_same(single, function(graph, params, case.inputs, *more))
+    gradients = refar.backward(graph, params, case.inputs, case.dy)
+    dead = [name for arrays in gradients.values() for name, array in arrays.items() if not array.any()]
+    assert not dead
+    x, kind, felt = case.inputs[found.sequence], found.types[found.sequence], set[int]()
+    for p in range(lengths.long):
+        changed = x.copy()
+        changed[..., p] = other_values(kind, x, np.random.default_rng(p))[..., p]
+        after = refar.forward(graph, params, {**case.inputs, found.sequence: changed})
+        felt |= {int(t) - p for t in np.flatnonzero((after != y).any(axis=(0, 1)))}
+    assert felt == refar.offsets(graph)
+    assert (y.std(axis=(0, 2)) > 0).mean() > 0.5, "most channels of the output vary"
+
+
+def assert_the_same(actual: Any, expected: Any) -> None:
+    if isinstance(expected, dict):
+        assert actual.keys() == expected.keys()
+        for name in expected:
+            assert_the_same(actual[name], expected[name])
+    else:
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_where_no_integers_serve_the_law_says_so() -> None:
+    """Forty layers of two taps: paths enough to leave float32, or too few to reach every offset."""
+    g = Builder()
+    h = g.input(channels=1)
+    for _ in range(40):
+        h = g.conv1d(h, 2, kernel=2)
+    report = run_laws(g.build(h), backends=())
+    exact = next(line for line in report.lines if line.law == "exact")
+    assert exact.passed
+    assert exact.figure.endswith("no integer case found for the whole graph")
+
+
+def test_lengths_reach_past_a_condition_that_is_delayed_further_than_the_sequence() -> None:
+    g = Builder()
+    x, c = g.delay(g.input(channels=1)), g.condition(channels=1)
+    late = g.delay(g.slice(g.concat(x, c), 1, 2), 5)
+    graph = g.build(g.multiply(x, late))
+    assert refar.offsets(graph) == {1}
+    found = sizes(graph)
+    assert (found.equal, found.settled) == (2, 7)
+    assert found.long > found.settled
+    assert {found.equal, found.settled, found.long} <= {*found.lengths}
+    run_laws(graph, backends=()).require()
+
+
+def test_lengths_hold_an_output_that_feels_neither_end() -> None:
+    g = Builder()
+    x, c = g.input(channels=1), g.condition(channels=1, local=True)
+    graph = g.build(g.multiply(g.delay(g.delay(x), -1), g.delay(c, -20)))
+    assert refar.offsets(graph) == {0}
+    found = sizes(graph)
+    assert (found.equal, found.settled, found.ahead) == (2, 22, 20)
+    run_laws(graph, backends=()).require()
 
 
 def test_measure_tells_nan_from_equal() -> None:

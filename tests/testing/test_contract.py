@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,13 +15,18 @@ from hypothesis import given, settings
 import refar
 from refar import Builder, Graph, models, ops
 from refar.errors import GraphError, InputError, ParameterError
-from refar.testing import LAWS, ContractError, check_contract, readings, run_laws, strategies
+from refar.testing import LAWS, ContractError, Line, check_contract, readings, run_laws, strategies
 
 
 def with_condition(kind: type[ops.Op]) -> Graph:
     g = Builder()
     x, c = g.input(channels=3), g.condition(channels=3)
     return g.build(g.add_op(kind(), x, c, name="op"))
+
+
+def pooled(kind: Literal["avg", "max"], pad: Literal["zero", "exclude"], kernel: int, dilation: int) -> Graph:
+    g = Builder()
+    return g.build(g.pool1d(g.input(channels=3), kind, kernel, pad=pad, dilation=dilation, name="op"))
 
 
 OPERATORS = {
@@ -31,6 +36,17 @@ OPERATORS = {
     "conv1d strict": single(ops.Conv1d(3, 2, 5, strict=True), channels=2),
     "shift": single(ops.Shift(1), channels=2),
     "shift by four": single(ops.Shift(4), channels=3),
+    "shift by none": single(ops.Shift(0), channels=3),
+    "shift ahead": single(ops.Shift(-1), channels=2),
+    "shift far ahead": single(ops.Shift(-5), channels=2),
+    "conv1d in groups": single(ops.Conv1d(4, 3, 2, groups=2), channels=6),
+    "conv1d in groups strict": single(ops.Conv1d(6, 2, 5, strict=True, bias=False, groups=3), channels=3),
+    "conv1d depthwise": single(ops.Conv1d(8, 2, groups=4), channels=4),
+    "conv1d pointwise in groups": single(ops.Conv1d(6, groups=2), channels=4),
+    "pad_channels": single(ops.PadChannels(2, 1), channels=3),
+    "pad_channels in front": single(ops.PadChannels(2), channels=1),
+    "ones": single(ops.Ones(), channels=3),
+    "ones of classes": single(ops.Ones(), classes=3),
     "one_hot": single(ops.OneHot(), classes=6),
     "embedding": single(ops.Embedding(4), classes=6),
     "standardize": single(ops.Standardize(2.3, 1.7), classes=6),
@@ -45,6 +61,11 @@ OPERATORS = {
     "concat": with_condition(ops.Concat),
     "slice": single(ops.Slice(1, 4), channels=6),
     "softmax": single(ops.Softmax(), channels=5),
+} | {
+    f"{kind} pool {kernel} by {dilation}, {pad}": pooled(kind, pad, kernel, dilation)
+    for kind in ("avg", "max")
+    for pad in ("zero", "exclude")
+    for kernel, dilation in ((1, 3), (2, 1), (2, 5), (3, 2), (4, 3))
 }
 
 
@@ -97,6 +118,59 @@ def test_the_report_has_a_line_for_each_law() -> None:
     assert report.passed
     assert report.require() is report
     assert [line.split()[:2] for line in str(report).splitlines()] == [["holds", law] for law in LAWS]
+
+
+def said(graph: Graph, **options: Any) -> dict[str, Line]:
+    return {line.law: line for line in run_laws(graph, **options).lines}
+
+
+@pytest.mark.parametrize("backends", [(), ("torch",), ("onnx", "numpy"), ("numpy", "numpy")])
+def test_numpy_always_takes_part(backends: tuple[str, ...]) -> None:
+    lines = said(models.linear_ar(3), backends=backends)
+    for law in ("step", "block"):
+        assert lines[law].figure.count("numpy float64") == lines[law].figure.count("numpy float32") == 1
+        assert ("onnxruntime" in lines[law].figure) == ("onnx" in backends)
+
+
+def test_a_law_that_has_compared_nothing_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readings.NumpyReading, "stream", lambda self, inputs, lengths: [])
+    lines = said(models.linear_ar(3), backends=("torch",))
+    assert [law for law, line in lines.items() if not line.passed] == ["step", "block"]
+    assert {lines[law].message for law in ("step", "block")} == {"nothing was compared"}
+
+
+@pytest.mark.parametrize(
+    ("graph", "why"),
+    [
+        (single(ops.Shift(-1), channels=2), dict.fromkeys(("step", "block"), "the graph looks ahead")),
+        (single(ops.Activation("tanh"), channels=2), {"exact": "every operator rounds"}),
+        (single(ops.OneHot(), classes=3), {"adjoint": "the graph has neither parameters nor an input that is no index"}),
+        (models.linear_ar(2), {}),
+    ],
+)
+def test_what_a_law_has_nothing_to_say_of_is_no_tick(graph: Graph, why: dict[str, str]) -> None:
+    report = run_laws(graph, backends=())
+    assert report.passed
+    assert {line.law: line.figure for line in report.lines if not line.applies} == {
+        law: f"does not apply: {reason}" for law, reason in why.items()
+    }
+    marks = [line.split()[0] for line in str(report).splitlines()]
+    assert marks == ["-" if law in why else "holds" for law in LAWS]
+
+
+def test_a_softmax_over_one_channel_sees_nothing() -> None:
+    graph = single(ops.Softmax(), channels=1)
+    assert refar.offsets(graph) == set()
+    check_contract(graph)
+
+
+def test_a_path_that_the_graphs_own_numbers_cut_is_named() -> None:
+    g = Builder()
+    x = g.input(channels=1)
+    dead = g.relu(g.affine(g.sigmoid(g.delay(x)), shift=-1.0))
+    message = said(g.build(g.add(x, dead)), backends=())["reach"].message
+    for fragment in ("expected a gradient at offset 1, got 0", "numbers in the graph itself cut the path"):
+        assert fragment in message
 
 
 def test_progress_names_each_law() -> None:

@@ -1,0 +1,81 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from refar.errors import FileError
+
+
+def as_path(path: object) -> Path:
+    """A path from text or a path. Raises FileError for anything else."""
+    if not isinstance(path, str | os.PathLike):
+        raise FileError(f"expected the path of a file or folder, got {type(path).__name__}")
+    return Path(path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` with the same suffix; moved into place if all goes well, removed otherwise.
+
+    Folders that are missing are made. Whoever reads `path`, even after a crash, finds the old content or the new. Raises
+    FileError where no file can be.
+    """
+    check_writable(path)
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+            if os.name == "posix":
+                _sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise FileError where no file can be, before any work is done for it."""
+    with _named(path):
+        if path.is_dir():
+            raise FileError(f"{str(path)!r} is a folder; expected the name of a file to write")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of the system speak of `path`, not of a temporary name."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(f"{str(path)!r} cannot be written: {error.strerror or error}") from None
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file at once."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,58 @@
+"""What stands before the start of a sequence: the value of every node at all negative positions, (B, C, 1).
+
+Layer padding: every node is zero there. Input padding: the network's input alone is zero there, and every node is what it
+computes from that, its response to zeros. Since nothing changes before the start, that is one value per node, in which
+each tap of a convolution sees the same; it depends on the conditions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from refar import ops
+from refar.arrays import Array, Arrays
+from refar.graph import Graph, Node
+from refar.infer import analyse, is_source
+from refar.spec import causal1d, pointwise
+
+
+def before_start(graph: Graph, params: Arrays, conditions: Arrays, rows: int, dtype: DTypeLike) -> Arrays:
+    """{node: (B, C, 1)} for values over time; under input padding also the constants, (B, C). Arguments are checked and cast."""
+    types = analyse(graph).types
+    if graph.padding == "layer":
+        return {name: np.zeros((rows, kind.size, 1), dtype) for name, kind in types.items() if kind.timed}
+    values: Arrays = {}
+    for node in graph.nodes:
+        if is_source(graph, node):
+            values[node.name] = np.zeros((rows, types[node.name].size, 1), dtype)
+            continue
+        args = [values[name] for name in node.inputs]
+        own = own_parameters(node, params)
+        match node.op:
+            case ops.Input():
+                values[node.name] = conditions[node.name]
+            case ops.Conv1d() | ops.Shift() | ops.Pool1d():
+                values[node.name] = causal1d.at_rest(node.op, args, own)
+            case _:
+                classes = types[node.inputs[0]].size
+                values[node.name] = pointwise.forward(node.op, args, classes, own.get("weight"), np.dtype(dtype))
+    return values
+
+
+def before_start_backward(node: Node, params: Arrays, values: Arrays, dy: Array) -> tuple[list[Array | None], Arrays]:
+    """The gradients of Σ dy·(value of one node before the start), for its arguments and its parameters."""
+    args, own = [values[name] for name in node.inputs], own_parameters(node, params)
+    match node.op:
+        case ops.Input():
+            return [], {}
+        case ops.Conv1d() | ops.Shift() | ops.Pool1d():
+            return causal1d.at_rest_backward(node.op, args, dy, own)
+        case _:
+            dargs, dweight = pointwise.backward(node.op, args, values[node.name], dy, own.get("weight"))
+            return dargs, {} if dweight is None else {"weight": dweight}
+
+
+def own_parameters(node: Node, params: Arrays) -> Arrays:
+    """The parameters of one node, by their last name."""
+    return {name: params[f"{node.name}.{name}"] for name in ("weight", "bias") if f"{node.name}.{name}" in params}

@@ -1,0 +1,135 @@
+"""Mistakes of pooling, groups, signed shifts and local conditions, put into the oracle one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import pytest
+from mutants import mistakes
+from mutants.mistakes import Mutant, forward_of, offsets_become, wrap
+
+from refar import Builder, Graph, infer, ops
+from refar.spec import causal1d, run, stream
+from refar.testing import run_laws
+
+KINDS: tuple[Literal["avg", "max"], ...] = ("avg", "max")
+
+
+def pools() -> Graph:
+    """Every kind and pad, on values of both signs, over kernels and dilations that are not symmetric."""
+    g = Builder()
+    h = g.conv1d(g.input(channels=2), 3, kernel=2, name="below")
+    zero = g.concat(*(g.pool1d(h, kind, 3, pad="zero", dilation=2, name=f"{kind}_zero") for kind in KINDS))
+    none = g.concat(*(g.pool1d(h, kind, 2, pad="exclude", dilation=3, name=f"{kind}_exclude") for kind in KINDS))
+    return g.build(g.conv1d(g.concat(zero, none), 2, strict=True))
+
+
+def groups() -> Graph:
+    """Groups of which the first sees other offsets than the second."""
+    g = Builder()
+    x = g.input(channels=3)
+    h = g.conv1d(g.concat(x, g.delay(x, 4)), 4, kernel=2, dilation=3, groups=2, name="grouped")
+    return g.build(g.conv1d(h, 6, groups=2, name="out"))
+
+
+def looking_ahead() -> Graph:
+    g = Builder()
+    return g.build(g.conv1d(g.pad_channels(g.delay(g.input(channels=2), -2), 2, 1), 3, kernel=2))
+
+
+def local() -> Graph:
+    """A local condition before the strict node, and one after it."""
+    g = Builder()
+    x, c, d = g.input(channels=2), g.condition("c", channels=2, local=True), g.condition("d", classes=4, local=True)
+    h = g.conv1d(g.concat(x, c), 3, kernel=2, strict=True)
+    return g.build(g.add(g.conv1d(h, 2, kernel=2), g.conv1d(g.embedding(d, 2), 2, kernel=2, dilation=3)))
+
+
+MUTANTS = [
+    Mutant(
+        "ring of K places instead of D·(K-1)+1",
+        pools,
+        mistakes.stream_offsets(lambda o, op: [d % op.kernel for d in o], ops.Pool1d),
+        ("step", "block"),
+    ),
+    Mutant(
+        "dilation of a pool ignored",
+        pools,
+        offsets_become(lambda o, op: list(range(op.kernel))[::-1], ops.Pool1d),
+        ("reach", "exact"),
+    ),
+    Mutant("pooling around the present", pools, offsets_become(mistakes.centred, ops.Pool1d), ("causality", "reach", "exact")),
+    Mutant("padding left out where it is zero", pools, wrap(causal1d, "pool1d", mistakes.without_zeros), ("exact",)),
+    Mutant(
+        "zeros in a maximum that leaves padding out",
+        pools,
+        wrap(causal1d, "pool1d", lambda f, kind, w, there: f(kind, w, there if kind == "avg" else None)),
+        ("exact",),
+    ),
+    Mutant(
+        "padding counted in the average",
+        pools,
+        wrap(causal1d, "pool1d", lambda f, kind, w, there: f(kind, w, there if kind == "max" else None)),
+        ("adjoint", "exact"),
+    ),
+    Mutant(
+        "padding counted in the gradient of the average",
+        pools,
+        wrap(causal1d, "pool1d_backward", lambda f, kind, w, there, dy: f(kind, w, there if kind == "max" else None, dy)),
+        ("adjoint", "exact"),
+    ),
+    Mutant(
+        "gradient of a maximum lost in the padding",
+        pools,
+        wrap(causal1d, "pool1d_backward", lambda f, kind, w, there, dy: f(kind, w, there if kind == "avg" else None, dy)),
+        ("adjoint", "exact"),
+    ),
+    Mutant("gradient of a tie to the oldest", pools, wrap(causal1d, "pool1d_backward", mistakes.oldest_of_equals), ("exact",)),
+    Mutant("gradient of a tie to all", pools, wrap(causal1d, "pool1d_backward", mistakes.all_of_equals), ("exact",)),
+    Mutant(
+        "padding counted in a stream",
+        pools,
+        wrap(stream, "empty", lambda f, *a, **k: {n: np.ones_like(s) if "ones" in n else s for n, s in f(*a, **k).items()}),
+        ("step", "block"),
+    ),
+    Mutant("inputs of the groups interleaved", groups, wrap(causal1d, "_grouped", mistakes.interleaved), ("reach", "exact")),
+    Mutant(
+        "outputs of the groups interleaved",
+        groups,
+        wrap(causal1d, "conv1d", lambda f, x, w, b, g: mistakes.shuffled(f(x, w, b, g), g)),
+        ("adjoint", "reach", "exact"),
+    ),
+    Mutant("inference forgets the groups", groups, wrap(infer, "_offsets", mistakes.without_groups), ("reach",)),
+    Mutant(
+        "shift in the wrong direction",
+        looking_ahead,
+        offsets_become(lambda o, op: [-d for d in o], ops.Shift),
+        ("reach", "exact"),
+    ),
+    Mutant(
+        "what is shifted out on the left comes in on the right",
+        looking_ahead,
+        wrap(causal1d, "past_window", lambda f, x, o: np.roll(x, o, axis=2) if o < 0 else f(x, o)),
+        ("adjoint", "exact"),
+    ),
+    Mutant(
+        "zero channels on the other side",
+        looking_ahead,
+        forward_of(ops.PadChannels, lambda op, args, y: np.roll(y, op.after - op.before, axis=1)),
+        ("adjoint", "exact"),
+    ),
+    Mutant("local conditions one position late", local, wrap(run, "forward_nodes", mistakes.local_late), ("step", "block")),
+    Mutant("local conditions held over a block", local, wrap(stream, "advance", mistakes.local_held), ("block",)),
+]
+
+
+@pytest.mark.parametrize("graph", [pools, groups, looking_ahead, local])
+def test_without_a_mistake_every_law_holds(graph: Callable[[], Graph]) -> None:
+    run_laws(graph(), backends=("numpy",)).require()
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.mistake)
+def test_every_mistake_breaks_the_contract(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant.breaks(monkeypatch)
