@@ -6,6 +6,7 @@ alone, in blocks of any length, on any backend.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, assert_never
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refar import ops
-from refar.errors import InputError
+from refar.errors import InputError, check_integer
 
 Floats = NDArray[Any]
 _WORDS = 4  # a Philox block holds four 64-bit words
@@ -26,8 +27,7 @@ def uniform(seed: int, streams: Sequence[int], start: int, steps: int, size: int
     so neither 0 nor 1 occurs. Raises InputError for a seed outside 0..2⁶⁴-1.
     Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
     """
-    if not 0 <= seed < 2**64:
-        raise InputError(f"seed: expected an integer from 0 to 2**64 - 1, got {seed}")
+    seed = check_seed(seed)
     blocks = -(-size // _WORDS)
     words = np.empty((len(streams), steps, blocks * _WORDS), np.uint64)
     for row, stream in enumerate(streams):
@@ -39,37 +39,87 @@ def uniform(seed: int, streams: Sequence[int], start: int, steps: int, size: int
 def draw(head: ops.AnyHead, seed: int, streams: Sequence[int], start: int, steps: int, size: int) -> NDArray[np.float64]:
     """The noise that `sample` takes: n_tbc, Gumbel(0, 1) for a categorical head, N(0, 1) for a Gaussian one.
 
-    Gumbel: -log(-log u). Normal: √(-2·log u₁)·cos(2π·u₂).
+    A mixture of K logistics takes K Gumbels, for the component, and one Logistic(0, 1), whatever `size` (3K) is.
+    Gumbel: -log(-log u). Normal: √(-2·log u₁)·cos(2π·u₂). Logistic: log u - log(1-u) = 2·artanh(2u-1).
     """
     match head:
         case ops.Categorical():
-            return -np.log(-np.log(uniform(seed, streams, start, steps, size)))
+            return _gumbel(uniform(seed, streams, start, steps, size))
         case ops.Gaussian():
             u = uniform(seed, streams, start, steps, 2 * size)
             return np.sqrt(-2 * np.log(u[:, :, :size])) * np.cos(2 * np.pi * u[:, :, size:])
+        case ops.MixtureLogistics():
+            u = uniform(seed, streams, start, steps, head.components + 1)
+            return np.concatenate([_gumbel(u[:, :, :-1]), 2 * np.arctanh(2 * u[:, :, -1:] - 1)], axis=2)
         case _:
             assert_never(head)
 
 
-def sample(head: ops.AnyHead, y: Floats, noise: Floats, temperature: float) -> Floats:
-    """A token for each row: y_bc and noise_bc → indices x_b (categorical) or a signal x_bc (Gaussian).
+def sample(head: ops.AnyHead, y: Floats, noise: Floats, temperature: float, top_k: int | None = None) -> Floats:
+    """A token for each row: y_bc and noise_bc → indices x_b, or a signal x_bc for a Gaussian head.
 
-    Categorical: argmax_q (y_q / temperature + noise_q), the first of equals; temperature 0 is argmax_q y_q.
+    Categorical: argmax_q (y_q / temperature + noise_q), the first of equals; temperature 0 is argmax_q y_q. With `top_k`
+    only the k largest y_q take part, of equals those of the lower classes.
     Gaussian: y + temperature · std · noise.
+    MixtureLogistics: k = argmax_k (l_k / temperature + noise_k), x = μ_k + temperature · s_k · noise_K, and the class whose
+    centre is nearest, 0 or Q-1 beyond the ends; temperature 0 is the class of the mean of the heaviest component.
     Source: the Gumbel-max identity, Gumbel 1954; Maddison et al. 2014.
     """
     y = y.astype(np.float64)
     match head:
         case ops.Categorical():
-            scores = y if temperature == 0 else y / temperature + noise
-            return np.argmax(scores, axis=1)
+            return _gumbel_max(y if top_k is None else _largest(y, top_k), noise, temperature)
         case ops.Gaussian():
             return y + temperature * head.std * noise
+        case ops.MixtureLogistics():
+            logits, means, log_scales = np.split(y, 3, axis=1)
+            k = _gumbel_max(logits, noise[:, :-1], temperature)[:, None]
+            x = np.take_along_axis(means, k, axis=1)[:, 0]
+            if temperature > 0:
+                with np.errstate(over="ignore"):  # a scale beyond all numbers reaches the first or the last class
+                    x = x + temperature * np.exp(np.take_along_axis(log_scales, k, axis=1)[:, 0]) * noise[:, -1]
+            nearest = np.floor((x + 1) / 2 * (head.classes - 1) + 0.5)
+            return np.clip(nearest, 0, head.classes - 1).astype(np.int64)
         case _:
             assert_never(head)
 
 
-def check_temperature(temperature: float) -> None:
-    """Raise InputError unless the temperature is a finite number ≥ 0."""
-    if not (np.isfinite(temperature) and temperature >= 0):
-        raise InputError(f"temperature: expected a finite number ≥ 0, got {temperature}")
+def _gumbel(u: Floats) -> Floats:
+    return -np.log(-np.log(u))
+
+
+def _gumbel_max(y_bq: Floats, noise_bq: Floats, temperature: float) -> Floats:
+    if temperature == 0:
+        return np.argmax(y_bq, axis=1)
+    with np.errstate(over="ignore"):  # relative to the largest, so that a tiny temperature leaves that one at 0
+        return np.argmax((y_bq - y_bq.max(axis=1, keepdims=True)) / temperature + noise_bq, axis=1)
+
+
+def _largest(y_bq: Floats, k: int) -> Floats:
+    """The k largest of each row, the first of equals; -∞ elsewhere."""
+    kept = np.argsort(-y_bq, axis=1, kind="stable")[:, :k]
+    result = np.full_like(y_bq, -np.inf)
+    np.put_along_axis(result, kept, np.take_along_axis(y_bq, kept, axis=1), axis=1)
+    return result
+
+
+def check_seed(seed: int) -> int:
+    """The seed as an int. Raises InputError unless it is a whole number from 0 to 2⁶⁴-1."""
+    return check_integer("seed", seed, 0, 2**64 - 1)
+
+
+def check_temperature(temperature: float, *, positive: bool = False) -> None:
+    """Raise InputError unless the temperature is a finite number ≥ 0, or > 0 where it must be `positive`."""
+    fits = isinstance(temperature, int | float | np.integer | np.floating) and not isinstance(temperature, bool)
+    fits = fits and 0 <= (temperature if isinstance(temperature, int) else float(temperature)) <= sys.float_info.max
+    if not fits or (positive and temperature == 0):
+        raise InputError(f"temperature: expected a finite number {'>' if positive else '≥'} 0, got {temperature!r}")
+
+
+def check_top_k(head: ops.AnyHead, top_k: int | None, classes: int) -> None:
+    """Raise InputError unless `top_k` is None, or a number from 1 to the classes of a categorical head."""
+    if top_k is None:
+        return
+    if not isinstance(head, ops.Categorical):
+        raise InputError(f"top_k: expected a categorical head, which has a logit for every class, got {type(head).__name__}")
+    check_integer("top_k", top_k, 1, classes)

@@ -9,6 +9,7 @@ import numpy as np
 
 from refar import ops
 from refar.arrays import Array
+from refar.spec.mixture import mixture_nats, mixture_nats_backward
 from refar.spec.pointwise import softmax
 
 
@@ -45,6 +46,7 @@ def nats(head: ops.AnyHead, y: Array, x: Array) -> Array:
     """-log p(x_t | x_<t) for every position, shape (B, T).
 
     Categorical: cross-entropy. Gaussian: squared_error / (2·std²) + C·log(std·√(2π)), a density.
+    MixtureLogistics: see `spec.mixture`.
     """
     match head:
         case ops.Categorical():
@@ -52,6 +54,8 @@ def nats(head: ops.AnyHead, y: Array, x: Array) -> Array:
         case ops.Gaussian():
             constant = x.shape[1] * math.log(head.std * math.sqrt(2 * math.pi))
             return squared_error(y, x) / (2 * head.std**2) + constant
+        case ops.MixtureLogistics():
+            return mixture_nats(head, y, x)
         case _:
             assert_never(head)
 
@@ -63,5 +67,7 @@ def nats_backward(head: ops.AnyHead, y: Array, x: Array, d_bt: Array) -> Array:
             return cross_entropy_backward(y, x, d_bt)
         case ops.Gaussian():
             return squared_error_backward(y, x, d_bt / (2 * head.std**2))
+        case ops.MixtureLogistics():
+            return mixture_nats_backward(head, y, x, d_bt)
         case _:
             assert_never(head)

@@ -9,8 +9,9 @@ try:
 except ImportError:
     raise BackendError("refar.torch needs PyTorch, which is not installed: pip install refar[torch]") from None
 
+from refar.torch.gumbel import gumbel_softmax
 from refar.torch.losses import nats
 from refar.torch.module import Module
 from refar.torch.train import DivergenceError, Result, mean_nats, train
 
-__all__ = ["DivergenceError", "Module", "Result", "mean_nats", "nats", "train"]
+__all__ = ["DivergenceError", "Module", "Result", "gumbel_softmax", "mean_nats", "nats", "train"]

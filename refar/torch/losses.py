@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import assert_never
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,6 +16,7 @@ def nats(head: ops.AnyHead, y_bct: Tensor, x: Tensor) -> Tensor:
     """-log p(x_t | x_<t) for every position, shape (B, T).
 
     Categorical: -log softmax(y[b,:,t])_{x[b,t]}, x_bt. Gaussian: Σ_c (y - x)² / (2·std²) + C·log(std·√(2π)), x_bct, a density.
+    MixtureLogistics: the equation of `ops.MixtureLogistics`, x_bt; finite in the tails, and so are its gradients.
     """
     match head:
         case ops.Categorical():
@@ -22,5 +24,24 @@ def nats(head: ops.AnyHead, y_bct: Tensor, x: Tensor) -> Tensor:
         case ops.Gaussian():
             constant = x.shape[1] * math.log(head.std * math.sqrt(2 * math.pi))
             return (y_bct - x).square().sum(dim=1) / (2 * head.std**2) + constant
+        case ops.MixtureLogistics():
+            return _mixture_nats(head.classes - 1, y_bct, x.long().unsqueeze(1))
         case _:
             assert_never(head)
+
+
+def _mixture_nats(last: int, y_bct: Tensor, x_b1t: Tensor) -> Tensor:
+    """By σ(b) - σ(a) = σ(b) · σ(-a) · (1 - exp(a - b)) for the edges a < b of the class, of which the outermost are open."""
+    logits, means, log_scales = y_bct.chunk(3, dim=1)
+    below, above = (((2 * i - 1 - last).to(y_bct.dtype) / last - means) * torch.exp(-log_scales) for i in (x_b1t, x_b1t + 1))
+    at_first, at_last = x_b1t == 0, x_b1t == last
+    log_width = math.log(2 / last) - log_scales
+    # 1 - exp(-δ) is δ or 1 to rounding outside these limits, and gradients stay finite there
+    log_inside = torch.log(-torch.expm1(-torch.exp(log_width.clamp(-40, 5))))
+    log_inside = torch.where(log_width < -40, log_width, log_inside)
+    log_p = (
+        F.logsigmoid(above).masked_fill(at_last, 0)
+        + F.logsigmoid(-below).masked_fill(at_first, 0)
+        + log_inside.masked_fill(at_first | at_last, 0)
+    )
+    return -torch.logsumexp(torch.log_softmax(logits, dim=1) + log_p, dim=1)

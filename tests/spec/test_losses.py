@@ -25,6 +25,7 @@ def test_gradient_of_the_loss_by_a_complex_step(head: ops.AnyHead) -> None:
     assert moved == pytest.approx((losses.nats_backward(head, y, x, d) * v).sum(), rel=1e-13)
 
 
+@pytest.mark.row("002-1")
 def test_all_sequences_together_have_probability_one() -> None:
     graph = tiny(classes=3)
     params = generic_parameters(graph, np.random.default_rng(1))
@@ -41,6 +42,7 @@ def test_the_first_position_counts() -> None:
     assert refar.log_prob(graph, params, np.zeros((2, 0), int)).tolist() == [0, 0]
 
 
+@pytest.mark.row("002-1")
 def test_chain_rule() -> None:
     """log p(x) is the sum of the conditionals, each from its own pass over the prefix alone."""
     graph = tiny(classes=4)
