@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from refar import ops
-from refar.arrays import Arrays
-from refar.errors import InputError
+from refar.arrays import Arrays, as_array, check_real
+from refar.errors import InputError, check_integer
 from refar.graph import Builder, Graph
+from refar.ops import FURTHEST, Positive
 
 
-def linear_ar(order: int, *, std: float = 1.0) -> Graph:
+def linear_ar(order: Positive, *, std: float = 1.0) -> Graph:
     """X_t = θ_0 + Σ_{i=1..R} θ_i·X_{t-i} + ε_t, ε ~ N(0, std²): one strict convolution with K = R.
 
     Parameters: ar.weight[0, 0, R-i] = θ_i, ar.bias[0] = θ_0. Source: Heindl 2021, "Lagged autoregressive models".
@@ -25,7 +26,9 @@ def fit_linear_ar(x: ArrayLike, order: int) -> tuple[Arrays, float]:
 
     Raises InputError if there are fewer such positions than the R + 1 unknowns.
     """
-    x_bct = np.asarray(x, np.float64)
+    order = check_integer("order", order, 1, FURTHEST)
+    array = as_array("x", x, "a series x_t or x_bct")
+    x_bct = check_real("x", array, array.shape).astype(np.float64)
     x_bct = x_bct.reshape(1, 1, -1) if x_bct.ndim == 1 else x_bct
     if x_bct.ndim != 3 or x_bct.shape[1] != 1:
         raise InputError(f"x: expected a series x_t or x_bct with one channel, got shape {x_bct.shape}")

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 from refar import ops
 from refar.graph import Builder, Graph
+from refar.ops import Classes, Positive
 
 
-def nettoy1d(classes: int = 256, *, kernel: int = 2, hidden: int = 32, mean: float = 0.0, std: float = 1.0) -> Graph:
+def nettoy1d(
+    classes: Classes = 256, *, kernel: Positive = 2, hidden: Positive = 32, mean: float = 0.0, std: float = 1.0
+) -> Graph:
     """NetToy1d: five layers without dilation; with kernel 2, y_t sees x_{t-1}..x_{t-5}.
 
     Class c enters as (c - mean) / std; the input is delayed by one after that, so what stands before x_0 is 0.
@@ -17,7 +20,9 @@ def nettoy1d(classes: int = 256, *, kernel: int = 2, hidden: int = 32, mean: flo
     return _nettoy(classes, kernel, hidden, (1, 1, 1, 1), mean, std)
 
 
-def nettoy1d_dilated(classes: int = 256, *, kernel: int = 2, hidden: int = 32, mean: float = 0.0, std: float = 1.0) -> Graph:
+def nettoy1d_dilated(
+    classes: Classes = 256, *, kernel: Positive = 2, hidden: Positive = 32, mean: float = 0.0, std: float = 1.0
+) -> Graph:
     """NetToy1dWithDilation: dilations 2, 4, 8, 16; with kernel 2, y_t sees the odd offsets 1, 3, …, 31.
 
     Source: Fleuret, Deep learning 10.2, the second "Model".

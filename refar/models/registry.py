@@ -2,56 +2,54 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
 import msgspec
 
-from refar.errors import GraphError
-from refar.graph import Graph
+from refar.errors import GraphError, near
+from refar.graph import Graph, plain
 from refar.models.linear_ar import linear_ar
 from refar.models.nettoy import nettoy1d, nettoy1d_dilated
+from refar.models.tcn import tcn
 from refar.models.wavenet import wavenet
 
-_MODELS: dict[str, Callable[..., Graph]] = {f.__name__: f for f in (linear_ar, nettoy1d, nettoy1d_dilated, wavenet)}
+_MODELS: dict[str, Callable[..., Graph]] = {f.__name__: f for f in (linear_ar, nettoy1d, nettoy1d_dilated, tcn, wavenet)}
 NAMES = tuple(_MODELS)
 
 
-def by_name(name: str, options: Mapping[str, Any]) -> Graph:
+def by_name(name: str, options: Mapping[str, Any], *, strict: bool = False) -> Graph:
     """The graph of a built-in model. Options that come as text are read: "1,2,4" as a list, "none" as None.
 
+    With `strict`, for files that have types of their own, no text is read as a number or a list.
     Raises GraphError for an unknown model or option, a value of a wrong type, or a missing required option.
     """
-    if name not in _MODELS:
-        raise GraphError(f"model {name!r} is not known{_near(name, NAMES)}; the models are {', '.join(NAMES)}")
+    if not isinstance(name, str) or name not in _MODELS:
+        raise GraphError(f"model {name!r} is not known{near(name, NAMES)}; the models are {', '.join(NAMES)}")
+    if not isinstance(options, Mapping):
+        raise GraphError(f"model {name!r}: expected a mapping of options, got {type(options).__name__}")
     function = _MODELS[name]
-    hints = get_type_hints(function)
+    hints = get_type_hints(function, include_extras=True)
     known = inspect.signature(function).parameters
     values: dict[str, Any] = {}
     for key, value in options.items():
         if key not in known:
-            raise GraphError(f"model {name!r} has no option {key!r}{_near(key, known)}; it has {', '.join(known)}")
-        values[key] = _convert(name, key, value, hints[key])
+            raise GraphError(f"model {name!r} has no option {key!r}{near(key, known)}; it has {', '.join(known)}")
+        values[key] = _convert(name, key, value, hints[key], strict)
     for key, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and key not in values:
             raise GraphError(f"model {name!r} needs the option {key!r}, as in '{name}:{key}=…'")
     return function(**values)
 
 
-def _convert(model: str, key: str, value: Any, hint: Any) -> Any:
+def _convert(model: str, key: str, value: Any, hint: Any, strict: bool) -> Any:
     if isinstance(value, str):
         if value == "none":
             value = None
-        elif "Sequence" in str(hint):
+        elif "Sequence" in str(hint) and not strict:
             value = value.split(",")
     try:
-        return msgspec.convert(value, hint, strict=False)
+        return msgspec.convert(msgspec.to_builtins(value, enc_hook=plain), hint, strict=strict)
     except msgspec.ValidationError as error:
-        raise GraphError(f"model {model!r}, option {key!r}: {error}, got {value!r}") from None
-
-
-def _near(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f", did you mean {near[0]!r}?" if near else ""
+        raise GraphError(f"model {model!r}, option {key!r}: {str(error).partition(', got')[0]}, got {value!r}") from None

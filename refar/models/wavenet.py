@@ -3,58 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from refar import ops
+from refar.arrays import as_array
 from refar.errors import GraphError
 from refar.graph import Builder, Graph
+from refar.models.conditions import add_condition
+from refar.ops import Classes, Positive
 
 
 def wavenet(
-    classes: int = 256,
-    dilations: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) * 2,
+    classes: Classes = 256,
+    dilations: Sequence[Positive] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) * 2,
     *,
-    residual: int = 64,
-    gate: int = 64,
-    skip: int = 256,
-    kernel: int = 2,
-    front: int = 2,
+    residual: Positive = 64,
+    gate: Positive = 64,
+    skip: Positive = 256,
+    kernel: Positive = 2,
+    front: Positive = 2,
     condition: str | None = None,
+    local: str | None = None,
+    merge: Literal["add", "concat"] = "add",
 ) -> Graph:
     """One-hot input, a strict front convolution, gated residual blocks, and a head over the sum of their skips.
 
-    Each block: z = conv(h) + V·c; u = tanh(z₁)·σ(z₂); skip += W_s·u; h += W_r·u. The last block has no residual output, since
-    nothing would read it. Head: relu, 1×1, relu, 1×1 to the logits.
-    `kernel` and `front` are the kernels of the blocks and of the front. `condition` is None, "class:N" or "vector:N": a
-    global condition, added in every gate without a bias. R = front + Σ (kernel-1)·dilation.
-    Source: van den Oord et al. 2016 (WaveNet), figure 4, equations 2 and 3.
+    Each block: z = conv(h) + V·c + U·l_t; u = tanh(z₁)·σ(z₂); skip += W_s·u; h += W_r·u. The last block has no residual output,
+    since nothing would read it. Head: relu, 1×1, relu, 1×1 to the logits.
+    `kernel` and `front` are the kernels of the blocks and of the front. `condition` is global, one c_b or c_bc for a sequence;
+    `local` is known at every position, l_bt or l_bct of the length of the sequence (upsampling is the caller's). Each is None,
+    "class:N" or "vector:N", and is added in every gate without a bias.
+    With `merge="concat"` u itself goes on beside h instead of being added: block i reads residual + i·gate channels.
+    R = front + Σ (kernel-1)·dilation, all of it used where kernel = 2 and the dilations are 1, 2, 4, …
+    Parameters, for Q classes, B blocks of kernel K, r = residual, g = gate, s = skip, conditions of sizes C and L, merge="add":
+    Q·r·front + r + B·(2g·(r·K + 1 + C + L) + s·(g + 1)) + (B-1)·r·(g + 1) + s·(s + 1) + Q·(s + 1).
+    Source: van den Oord et al. 2016 (WaveNet), figure 4 and section 2.5; for "concat" Huang et al. 2017 (DenseNet), equation 2.
     """
-    if not dilations:
+    if as_array("wavenet: dilations", dilations, "a sequence of integers", GraphError).ndim != 1:
+        raise GraphError(f"wavenet: dilations: expected a sequence of integers, got {dilations!r}")
+    if not len(dilations):
         raise GraphError("wavenet: expected at least one dilation, got none")
-    g = Builder()
+    if merge not in ("add", "concat"):
+        raise GraphError(f"wavenet: merge: expected 'add' or 'concat', got {merge!r}")
+    g, dense = Builder(), merge == "concat"
     h = g.conv1d(g.one_hot(g.input(classes=classes)), residual, kernel=front, strict=True, name="front")
-    c = _condition(g, condition)
+    given = {
+        "condition": add_condition(g, "wavenet", "condition", condition),
+        "local": add_condition(g, "wavenet", "local", local, local=True),
+    }
     skips = []
     for i, dilation in enumerate(dilations):
         with g.scope(f"block{i}"):
-            z = g.conv1d(h, 2 * gate, kernel=kernel, dilation=dilation, name="conv")
-            if c is not None:
-                z = g.add(z, g.conv1d(c, 2 * gate, bias=False, name="condition"), name="conditioned")
-            u = g.gate(z, name="gate")
+            z = [g.conv1d(h, 2 * gate, kernel=kernel, dilation=dilation, name="conv")]
+            z += [g.conv1d(c, 2 * gate, bias=False, name=name) for name, c in given.items() if c is not None]
+            u = g.gate(g.add(*z, name="conditioned") if len(z) > 1 else z[0], name="gate")
             skips.append(g.conv1d(u, skip, name="skip"))
-            if i < len(dilations) - 1:
-                h = g.add(h, g.conv1d(u, residual, name="residual"), name="out")
+            if i == len(dilations) - 1:
+                break
+            h = g.concat(h, u, name="out") if dense else g.add(h, g.conv1d(u, residual, name="residual"), name="out")
     with g.scope("head"):
         s = g.add(*skips, name="sum") if len(skips) > 1 else skips[0]
         hidden = g.relu(g.conv1d(g.relu(s), skip, name="hidden"))
         return g.build(g.conv1d(hidden, classes, name="logits"), ops.Categorical())
-
-
-def _condition(g: Builder, condition: str | None) -> str | None:
-    if condition is None:
-        return None
-    kind, _, size = condition.partition(":")
-    if kind not in ("class", "vector") or not size.isdecimal():
-        raise GraphError(f"wavenet: condition: expected 'class:N', 'vector:N' or none, got {condition!r}")
-    if kind == "class":
-        return g.one_hot(g.condition(classes=int(size)), name="condition_one_hot")
-    return g.condition(channels=int(size))

@@ -22,6 +22,7 @@ def test_models_are_strict_and_have_a_head(model: Graph) -> None:
     assert model.head is not None
 
 
+@pytest.mark.row("001-6")
 @pytest.mark.parametrize("classes", [2, 10, 256])
 def test_parameters_of_nettoy(classes: int) -> None:
     assert count(models.nettoy1d(classes)) == 8384 + 33 * classes
@@ -48,6 +49,7 @@ def conv(p: dict[str, np.ndarray], name: str, x: np.ndarray, dilation: int = 1, 
     return y
 
 
+@pytest.mark.row("001-8")
 def test_nettoy_written_out() -> None:
     graph = models.nettoy1d_dilated(6, hidden=5, mean=2.5, std=1.7)
     p = generic_parameters(graph, np.random.default_rng(0))
@@ -60,6 +62,7 @@ def test_nettoy_written_out() -> None:
         np.testing.assert_allclose(y, conv(p, "conv5", h), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.row("002-6")
 def test_wavenet_written_out() -> None:
     """The skips are taken from the gated values, before the residual add."""
     graph = models.wavenet(6, [1, 2, 4, 1, 2], residual=4, gate=3, skip=5, kernel=3, front=2, condition="class:4")
@@ -78,6 +81,7 @@ def test_wavenet_written_out() -> None:
         np.testing.assert_allclose(y, conv(p, "head.logits", hidden), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.row("002-3")
 @pytest.mark.parametrize(("kernel", "front", "dilations"), [(2, 2, [1, 2, 4]), (3, 2, [1, 3]), (2, 1, [5]), (4, 3, [1, 1])])
 def test_receptive_field_of_wavenet(kernel: int, front: int, dilations: list[int]) -> None:
     graph = models.wavenet(4, dilations, kernel=kernel, front=front)
@@ -101,6 +105,7 @@ def series(theta: list[float], constant: float, length: int, noise: float) -> np
     return x[50:]
 
 
+@pytest.mark.row("002-2")
 def test_least_squares_is_the_one_layer_network() -> None:
     x = series([0.5, -0.3, 0.2], 0.7, 400, 1.0)
     params, std = models.fit_linear_ar(x, 3)

@@ -1,0 +1,38 @@
+"""Temporal convolutional network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from refar import ops
+from refar.arrays import as_array
+from refar.errors import GraphError
+from refar.graph import Builder, Graph
+from refar.ops import Classes, Positive
+
+
+def tcn(classes: Classes = 256, channels: Sequence[Positive] = (64,) * 6, *, kernel: Positive = 3) -> Graph:
+    """One-hot input, delayed by one; a residual block for each entry of `channels`, the i-th with dilation 2^i; a 1×1.
+
+    Each block: f = relu(conv(relu(conv(h)))), both convolutions with the same kernel and dilation; h = relu(f + h), where h goes
+    through a 1×1 convolution first if its channels differ. Weight normalisation and dropout, which the source trains with,
+    are left out: the one is another way to write the weights, the other does nothing after training.
+    R = 1 + 2·(kernel-1)·(2^n - 1) for n blocks, offsets 1..R, without holes for kernel 2 or more.
+    A block from a to b channels has kernel·b·(a + b) + 2·b parameters, and b·(a + 1) more if a ≠ b; the head classes·(b + 1).
+    Source: Bai, Kolter and Koltun 2018, "An empirical evaluation of generic convolutional and recurrent networks for sequence
+    modeling", section 3, figure 1. There y_t sees x_t and models x_{t+1}; the delay makes y_t model x_t.
+    """
+    if as_array("tcn: channels", channels, "a sequence of integers", GraphError).ndim != 1:
+        raise GraphError(f"tcn: channels: expected a sequence of integers, got {channels!r}")
+    if not len(channels):
+        raise GraphError("tcn: expected channels for at least one block, got none")
+    g = Builder()
+    h, size = g.delay(g.one_hot(g.input(classes=classes)), name="delayed"), classes
+    for i, width in enumerate(channels):
+        with g.scope(f"block{i}"):
+            f = h
+            for name in ("conv1", "conv2"):
+                f = g.relu(g.conv1d(f, width, kernel=kernel, dilation=2**i, name=name), name=f"relu_{name}")
+            through = h if size == width else g.conv1d(h, width, name="residual")
+            h, size = g.relu(g.add(f, through, name="sum"), name="out"), width
+    return g.build(g.conv1d(h, classes, name="logits"), ops.Categorical())
