@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -14,8 +15,9 @@ from msgspec import Meta, Struct
 from refar import models
 from refar.errors import FileError, GraphError, InputError
 from refar.graph import Graph, load
-from refar.ops import Natural, Positive
 
+Natural = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
 Rate = Annotated[float, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
 
@@ -90,7 +92,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         """The network that [model] describes. Raises GraphError or FileError if there is none."""
         if "graph" in self.model:
             return load(self.model["graph"])
-        return models.by_name(self.model["name"], {key: value for key, value in self.model.items() if key != "name"})
+        options = {key: value for key, value in self.model.items() if key != "name"}
+        return models.by_name(self.model["name"], options, strict=True)
 
 
 def load_config(path: str | Path) -> Config:
@@ -108,7 +111,7 @@ def parse_config(text: str | bytes, folder: str | Path = ".", origin: str = "con
     try:
         config = msgspec.toml.decode(text, type=Config)
     except msgspec.ValidationError as error:
-        raise InputError(f"{origin}: {error}{_near(str(error))}") from None
+        raise InputError(f"{origin}: {_sentence(str(error), msgspec.toml.decode(text))}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{origin}: not TOML: {error}") from None
     model, data = config.model, config.data
@@ -135,11 +138,30 @@ def _value(key: str, value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _near(message: str) -> str:
-    _, quote, rest = message.partition("unknown field `")
-    if not quote:
-        return ""
-    name, _, place = rest.partition("`")
-    kind: type[Struct] = TrainConfig if "$.train" in place else DataConfig if "$.data" in place else Config
-    near = difflib.get_close_matches(name, kind.__struct_fields__, 1)
-    return f"; did you mean `{near[0]}`?" if near else f"; the fields are {', '.join(kind.__struct_fields__)}"
+_WORDS = {"`": "", " | null": "", ">=": "≥", "<=": "≤", "object": "a table", "array": "a list", "int": "an integer"}
+_WORDS |= {"float": "a number", "str": "text"}
+
+
+def _sentence(message: str, document: Any) -> str:
+    """What msgspec says, beginning with the field's name and ending with what came."""
+    problem, _, path = message.partition(" - at `$.")
+    place = path.removesuffix("`")
+    keys = re.findall(r"\w+", place)
+    for key in keys:
+        document = document[int(key)] if isinstance(document, list) else document[key]
+    tables: dict[str, type[Struct]] = {"train": TrainConfig, "data": DataConfig}
+    kind = tables.get(keys[0], Config) if keys else Config
+    if problem.startswith("Invalid enum value"):
+        choices = get_args(get_type_hints(kind)[keys[-1]])
+        problem = f"expected {' or '.join(map(repr, choices))}, got {document!r}"
+    elif problem.startswith("Expected"):
+        expected, _, _ = problem.removeprefix("Expected ").partition(", got")
+        for word, ours in _WORDS.items():
+            expected = expected.replace(word, ours)
+        problem = f"expected {expected}, got {document!r}"
+    elif "unknown field `" in problem:
+        name = problem.split("`")[1]
+        near = difflib.get_close_matches(name, kind.__struct_fields__, 1)
+        problem = f"unknown field `{name}`; "
+        problem += f"did you mean `{near[0]}`?" if near else f"the fields are {', '.join(kind.__struct_fields__)}"
+    return f"{place}: {problem}" if place else problem

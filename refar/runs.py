@@ -4,13 +4,12 @@ config.toml              the config with every value spelled out
 graph.json               the network
 checkpoint.safetensors   all that is needed to go on
 weights.safetensors      the best parameters so far: what is exported
-log.jsonl                one JSON object per validation
+log.jsonl                one JSON object per validation, and per change of [train] on resuming
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from refar import graph as graphs
 from refar.arrays import Arrays, check_parameters
 from refar.config import Config, load_config
 from refar.errors import FileError
+from refar.files import write_bytes
 from refar.graph import Graph
 
 CONFIG, GRAPH, LOG = "config.toml", "graph.json", "log.jsonl"
@@ -58,34 +58,10 @@ def load_run(path: str | Path) -> Run:
     return Run(graph, check_parameters(graph, params), config)
 
 
-def graph_digest(graph: Graph) -> str:
-    """SHA-256 of the canonical JSON."""
-    return hashlib.sha256(graphs.to_json(graph)).hexdigest()
-
-
 def check_graph(path: Path, info: Mapping[str, Any], graph: Graph) -> None:
     """Raise FileError unless a file of tensors was written for this graph."""
-    if info.get("graph") != graph_digest(graph):
+    if info.get("graph") != graphs.digest(graph):
         raise FileError(f"{str(path)!r} belongs to another graph than this one ({GRAPH} or [model] has changed)")
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file at once: whoever reads it, even after a crash, finds the old content or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def write_tensors(path: Path, kind: str, arrays: Arrays, info: Mapping[str, Any]) -> None:
@@ -94,7 +70,7 @@ def write_tensors(path: Path, kind: str, arrays: Arrays, info: Mapping[str, Any]
     header = {"format": f"refar-{kind}", "version": 1, "info": text, "sha256": _digest(arrays, text)}
     # One key only: safetensors writes several in random order, and equal runs should leave equal bytes.
     metadata = {"refar": msgspec.json.encode(header).decode()}
-    write_atomically(path, save({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata))
+    write_bytes(path, save({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata))
 
 
 def read_tensors(path: Path, kind: str) -> tuple[Arrays, dict[str, Any]]:

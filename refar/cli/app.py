@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 import typer
 from rich.text import Text
@@ -29,8 +33,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """Ctrl-C ends the command with a word and exit code 130."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except KeyboardInterrupt as interrupt:
+            err.print("; ".join(["interrupted", *map(str, interrupt.args)]))
+            raise typer.Exit(130) from None
+
+    return run
+
+
 for _command in COMMANDS:
-    app.command(no_args_is_help=False)(_command)
+    app.command(no_args_is_help=False)(_interruptible(_command))
 
 
 @app.callback()
@@ -41,6 +61,9 @@ def _options(debug: bool = typer.Option(False, "--debug", help="Show the traceba
 def main() -> None:
     """The console entry point. A user's mistake is one sentence and exit code 2; Ctrl-C is 130."""
     debug = "--debug" in sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="refar")
     try:
         app(args=[argument for argument in sys.argv[1:] if argument != "--debug"], prog_name="refar")
     except (RefarError, OSError, MemoryError, ModuleNotFoundError) as error:
@@ -50,7 +73,6 @@ def main() -> None:
         err.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        err.print("interrupted")
         sys.exit(130)
 
 
@@ -62,5 +84,5 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, OSError):
         return f"{error.filename!r}: {error.strerror}" if error.filename is not None else str(error)
     if isinstance(error, MemoryError):
-        return f"not enough memory: {error}"
+        return f"not enough memory: {error}" if str(error) else "not enough memory"
     return " ".join(str(error).split())

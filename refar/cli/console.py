@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import re
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,15 +16,36 @@ from rich.text import Text
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+_ASCII = {"■": "#", "▪": "+", "·": ".", "–": "-", "−": "-", "…": "...", "→": "->", "←": "<-", "≥": ">=", "≤": "<=", "×": "x"}
+_ASCII |= {"✓": "ok", "’": "'", "\u202f": " "}
+
+
+def plain(error: UnicodeError) -> tuple[str, int]:
+    """The error handler of a terminal that lacks a character: what is nearest to it in ASCII."""
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(_ASCII.get(character, "?") for character in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("refar", plain)
+
 
 def facts(rows: list[tuple[str, str]]) -> Table:
     """Names on the left, values on the right, no lines between."""
+    wide = max(len(name) for name, _ in rows)
+    room = max(24, out.width - wide - 2)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    table.add_column(style="bold", no_wrap=True, min_width=wide)
+    table.add_column(no_wrap=True, min_width=min(room, max(len(value) for _, value in rows)))
     for name, value in rows:
-        table.add_row(Text(name), Text(value))
+        tied = re.sub(r"(?<=\d) (?=\d{3})", "\u00a0", value)  # lines do not break inside a number
+        table.add_row(Text(name), Text("\n".join(textwrap.wrap(tied, room)).replace("\u00a0", " ")))
     return table
+
+
+def show(table: Table) -> None:
+    """A table to stdout, in the width of the terminal; wider where columns would be cut below their least widths."""
+    least = sum((column.min_width or 0) + table.padding[1] for column in table.columns)
+    Console(highlight=False, width=max(out.width, least)).print(table)
 
 
 def line(text: str, style: str = "") -> None:
@@ -39,10 +63,25 @@ def count(value: int, one: str, many: str | None = None) -> str:
     return f"{number(value)} {one if value == 1 else many or one + 's'}"
 
 
+def _animated() -> bool:
+    """Whether a person is looking who has not asked for plain text."""
+    return err.is_terminal and not err.is_dumb_terminal and not err.no_color
+
+
+@contextmanager
+def status(what: str) -> Iterator[Callable[[str], None]]:
+    """A turning wheel on stderr, if a person is looking; yields the function to call with what is being done."""
+    if not _animated():
+        yield lambda what: None
+        return
+    with err.status(what) as wheel:
+        yield wheel.update
+
+
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on stderr, if a person is looking; yields the function to call with how much is done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=err, disable=not _animated(), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)

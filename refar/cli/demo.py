@@ -9,7 +9,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from refar.cli.console import facts, line, out
+from refar.cli.console import facts, line, out, show
 from refar.errors import InputError
 
 
@@ -25,7 +25,10 @@ def demo(
         if steps < 1:
             raise InputError(f"--steps: expected a number ≥ 1, got {steps}")
         config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, steps=steps))
-    figures = stages.run(folder, line, config)
+    try:
+        figures = stages.run(folder, line, config)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the demo starts anew when it is run again") from None
     deployed, base = figures["deployed"], figures["baselines"]
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("held-out pictures")
@@ -36,10 +39,10 @@ def demo(
         table.add_row(name, f"{base['nats_per_pixel'][name]:.4f}", right)
     table.add_row("WaveNet", f"{deployed['nats_per_pixel']:.4f}", f"{deployed['accuracy']:.1%}", style="bold")
     out.print()
-    out.print(table)
+    show(table)
     out.print()
     races = [
-        (f"batch {race['batch']}", f"step graph {race['ratio']:.2f} times as fast as recomputing the full graph")
+        (f"batch {race['batch']}", f"step graph {race['ratio']:.1f} times as fast as recomputing the full graph")
         for race in deployed["generation"]
     ]
-    out.print(facts([*races, ("time", f"{sum(figures['seconds'].values()):.0f} seconds"), ("page", str(folder / "report.html"))]))
+    show(facts([*races, ("time", f"{sum(figures['seconds'].values()):.0f} seconds"), ("page", str(folder / "report.html"))]))

@@ -64,18 +64,27 @@ def operator(node: Node) -> str:
     name = str(node.op.__struct_config__.tag)
     match node.op:
         case ops.Conv1d() as op:
-            dilation = f" D={op.dilation}" if op.kernel > 1 and op.dilation > 1 else ""
-            return f"{name} K={op.kernel}{dilation}{' strict' if op.strict else ''}"
+            groups = f" groups={op.groups}" if op.groups > 1 else ""
+            return f"{name} {_window(op)}{' strict' if op.strict else ''}{groups}"
+        case ops.Pool1d() as op:
+            return f"{op.kind} pool {_window(op)} {op.pad}"
         case ops.Shift() as op:
-            return f"{name} by {op.steps}"
+            return f"{name} by {op.steps}" if op.steps >= 0 else f"{name} ahead by {-op.steps}"
+        case ops.PadChannels() as op:
+            return f"{name} {op.before}, {op.after}"
         case ops.Activation() as op:
             return op.kind
         case ops.Input() as op:
-            return f"{name} {op.classes} classes" if op.classes else name
+            role = "" if op.role == "sequence" else f"{op.role} "
+            return f"{role}{name} {op.classes} classes" if op.classes else f"{role}{name}"
         case ops.Slice() as op:
             return f"{name} {op.start}..{op.stop - 1}"
         case _:
             return name
+
+
+def _window(op: ops.Conv1d | ops.Pool1d) -> str:
+    return f"K={op.kernel}" + (f" D={op.dilation}" if op.kernel > 1 and op.dilation > 1 else "")
 
 
 def offsets_text(offsets: Iterable[int]) -> str:
@@ -119,7 +128,7 @@ def _pieces(numbers: list[int]) -> list[list[int]]:
 def _listing(pieces: list[list[int]]) -> str:
     def text(piece: list[int]) -> str:
         if len(piece) > 1 and piece[1] - piece[0] == 1:
-            return f"{piece[0]}–{piece[-1]}"
+            return f"{piece[0]}–{piece[-1]}" if piece[0] >= 0 else f"{piece[0]} to {piece[-1]}"
         return _progression(piece)
 
     shapes = {tuple(number - piece[0] for number in piece) for piece in pieces}
@@ -130,17 +139,21 @@ def _listing(pieces: list[list[int]]) -> str:
 
 
 def dependency_picture(offsets: Iterable[int], width: int) -> list[str]:
-    """The past as a row of marks, the present at the right: used ■, not used ·. Long pasts share a mark, partly used ▪."""
-    seen = set(offsets)
-    span = max(seen, default=0) + 1
+    """The past as a row of marks, the present or what lies furthest ahead at the right: used ■, not used ·.
+
+    Where they are many, several positions share a mark, partly used ▪.
+    """
+    seen = {0, *offsets}
+    first, last = max(seen), min(seen)
+    span, seen = first - last + 1, set(offsets)
     each = -(-span // max(width, 8))
     marks = -(-span // each)
     row = []
     for i in range(marks):
-        cell = range(i * each, min((i + 1) * each, span))
+        cell = range(last + i * each, min(last + (i + 1) * each, first + 1))
         used = sum(offset in seen for offset in cell)
         row.append("■" if used == len(cell) else "▪" if used else "·")
-    left, right = f"t-{span - 1}" if span > 1 else "", "t"
-    ruler = left + " " * max(1, marks - len(left) - 1) + right if marks > len(left) + 1 else right.rjust(marks)
+    left, right = f"t-{first}" if first else "t" if last else "", f"t+{-last}" if last else "t"
+    ruler = left + right.rjust(marks - len(left)) if marks > len(left) + len(right) else right.rjust(marks)
     legend = "■ used  · not used" if each == 1 else f"one mark is {each} positions: ■ all used, ▪ some, · none"
     return ["".join(reversed(row)), ruler, legend]

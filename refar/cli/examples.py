@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from refar.arrays import Array
 from refar.cli import files, values
-from refar.cli.sources import Source, near, near_file
-from refar.errors import FileError, InputError, RefarError
+from refar.cli.sources import Source, near_file
+from refar.errors import FileError, InputError, RefarError, near
 from refar.graph import Graph
 from refar.infer import analyse
 
@@ -20,52 +17,54 @@ HELP = "A .npz (x, condition), .npy or .csv file, or a data set, as in digits or
 
 @dataclass(frozen=True)
 class Examples:
-    """Sequences and, if the data hold them, conditions, as arrays that are not checked against a graph yet."""
+    """Sequences of a graph and what the data hold of its conditions."""
 
     title: str
     x: Array
-    condition: Array | None = None
+    conditions: dict[str, Array]
 
 
-def load(text: str, graph: Graph) -> Examples:
-    """Raises FileError or InputError naming what was tried."""
+def load(text: str, graph: Graph, *, conditions: bool = True) -> Examples:
+    """Data that fit the graph, their conditions if wanted. Raises FileError or InputError naming what was tried."""
+    found = analyse(graph)
+    title, x, given = _read(text, found.conditions)
+    x = values.fit(found.sequence, x, found.types[found.sequence])
+    if x.size == 0:
+        raise InputError(f"data {text!r}: expected at least one value, got shape {x.shape}")
+    wanted = [name for name in found.conditions if name in given] if conditions else []
+    fitting = {name: values.fit(name, given[name], found.types[name]) for name in wanted}
+    for name, array in fitting.items():
+        if len(array) != len(x):
+            raise InputError(f"data {text!r}: {name!r} has {len(array)} rows, 'x' has {len(x)}")
+    return Examples(title, x, fitting)
+
+
+def _read(text: str, conditions: tuple[str, ...]) -> tuple[str, Array, dict[str, Array]]:
+    """A title, the sequences, and the conditions under the graph's names for them."""
     from refar import data
 
     name, _, split = text.partition(":")
+    path = Path(text)
+    given: dict[str, Array | None]
     if name in data.NAMES:
         splits = data.load(name).splits
         if (split or "test") not in splits:
             raise InputError(f"data {text!r}: expected one of the splits {', '.join(splits)}, got {split!r}")
         chosen = splits[split or "test"]
-        return Examples(f"{name}, {split or 'test'} split", chosen.x, chosen.condition)
-    path = Path(text)
-    if not path.exists():
+        title, x, given = f"{name}, {split or 'test'} split", chosen.x, {"condition": chosen.condition}
+    elif not path.exists():
         hint = near(name, data.NAMES) or near_file(path)
         raise FileError(f"data {text!r} is neither a file nor a data set ({', '.join(data.NAMES)}){hint}")
-    if path.suffix.lower() == ".npz":
-        return _read_npz(path)
-    return Examples(text, values.sequence(graph, files.read_array(path, "data")))
-
-
-def _read_npz(path: Path) -> Examples:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise FileError(f"data {str(path)!r} cannot be read as .npz: {error}") from None
-    if "x" not in arrays or not arrays.keys() <= {"x", "condition"}:
-        raise FileError(f"data {str(path)!r}: expected the arrays x and, if there is one, condition; got {', '.join(arrays)}")
-    return Examples(str(path), arrays["x"], arrays.get("condition"))
-
-
-def condition(graph: Graph, examples: Examples, texts: list[str]) -> dict[str, Array] | None:
-    """The condition to score under: the options' if given, else the data's."""
-    names = analyse(graph).conditions
-    if texts or examples.condition is None or len(names) != 1:
-        given = values.conditions(graph, texts)
-        rows = len(examples.x)
-        return {n: np.repeat(c, rows, axis=0) if len(c) == 1 else c for n, c in given.items()} if given else None
-    return {names[0]: examples.condition}
+    elif path.suffix.lower() == ".npz":
+        arrays = data.read_npz(path, tuple(dict.fromkeys(("x", "condition", *conditions))))
+        title, x, given = text, arrays.pop("x"), dict(arrays)
+    else:
+        title, x, given = text, files.read_array(path, "data"), {}
+    if len(conditions) == 1 and "condition" in given:
+        if len(given) > 1:
+            raise InputError(f"data {text!r}: {conditions[0]!r} is given twice, by its name and as 'condition'")
+        given = {conditions[0]: given["condition"]}
+    return title, x, {name: array for name, array in given.items() if array is not None}
 
 
 def metadata(run: Source) -> dict[str, str]:

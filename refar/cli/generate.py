@@ -9,10 +9,13 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from refar.arrays import Array, check_sampling
+from refar.arrays import check_sampling
 from refar.cli import files, values
 from refar.cli.console import count, line, number, progress
 from refar.cli.sources import bundle_path
+from refar.errors import InputError
+from refar.files import write_bytes
+from refar.infer import analyse
 
 
 def generate(
@@ -22,6 +25,7 @@ def generate(
     batch: Annotated[int | None, typer.Option(metavar="B", help="Sequences at once; as many as conditions if left out.")] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="The same seed gives the same sequences.")] = 0,
     temperature: Annotated[float, typer.Option(metavar="T", help="0 takes the most probable token.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(metavar="K", help="Draw from the K most probable classes only.")] = None,
     condition: Annotated[
         list[str] | None, typer.Option(metavar="C", help="3, or 0,1,2 (a row each), or a .npy file; NAME=… if there are several.")
     ] = None,
@@ -32,31 +36,28 @@ def generate(
     """Generate N tokens and write them as an array, a table or pictures."""
     from refar import runtime
 
-    files.check_suffix(out, (".npy", ".csv", ".png"))
+    files.check_output(out, (".npy", ".csv", ".png"))
+    pictures = out.suffix.lower() == ".png"
+    if shape is not None and not pictures:
+        raise InputError(f"--shape {shape}: only a picture has a size, and {str(out)!r} is none")
     check_sampling(n, temperature)
     session = runtime.load(bundle_path(bundle), provider)  # type: ignore[arg-type]  # checked there
+    found = analyse(session.graph)
     given = values.conditions(session.graph, condition or [])
-    start = None if prompt is None else values.sequence(session.graph, files.read_array(prompt, "prompt"))
-    size = values.shape(shape or session.manifest.metadata.get("picture"))
-    whole = out.suffix.lower() == ".png" and start is not None and size is not None and start.shape[-1] + n == size[0] * size[1]
-    if out.suffix.lower() == ".png":
-        size = values.check_picture(session.graph, size, n + (start.shape[-1] if whole and start is not None else 0))
+    start = None if prompt is None else values.fit("prompt", files.read_array(prompt, "prompt"), found.types[found.sequence])
+    before = 0 if start is None else start.shape[-1]
+    known = values.shape(shape or session.manifest.metadata.get("picture")) if pictures else None
+    size = values.check_picture(session.graph, known, n, before) if pictures else None
     begin = time.perf_counter()
     with progress("generating", n) as advance:
         tokens = session.generate(
-            n, batch=batch, seed=seed, temperature=temperature, prompt=start, condition=given, progress=advance
+            n, batch=batch, seed=seed, temperature=temperature, top_k=top_k, prompt=start, condition=given, progress=advance
         )
     seconds = time.perf_counter() - begin
-    if size is not None and out.suffix.lower() == ".png":
-        pixels = _with_prompt(start, tokens) if whole and start is not None else tokens
-        files.write_bytes(out, values.picture(session.graph, pixels, size))
-    else:
+    if size is None:
         files.write_array(out, tokens)
+    else:  # a picture begun by the prompt is shown with it
+        begun = [] if start is None or n == size[0] * size[1] else [np.broadcast_to(start, (len(tokens), before))]
+        write_bytes(out, values.picture(session.graph, np.concatenate([*begun, tokens], axis=1), size))
     rate = f", {number(round(tokens.shape[0] * n / seconds))} tokens/s on {session.provider}" if tokens.size else ""
     line(f"wrote {out}: {count(tokens.shape[0], 'sequence')} of {count(n, 'token')}{rate}")
-
-
-def _with_prompt(prompt: Array, tokens: Array) -> Array:
-    """A picture begun by the prompt is shown with it."""
-    rows = np.atleast_2d(prompt)
-    return np.concatenate([np.broadcast_to(rows, (len(tokens), rows.shape[1])), tokens], axis=1)

@@ -21,18 +21,19 @@ def encode(grey_hw: Array) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def tiles(grey_bhw: Array, columns: int | None = None, *, scale: int = 6, gap: int = 1, background: int = 255) -> Array:
-    """Pictures side by side, each pixel `scale` wide, `gap` pixels of background around each. Grey in, grey out."""
+def tiles(grey_bhw: Array, *, gap: int = 1, background: int = 232, wide: int = 512) -> Array:
+    """Pictures side by side with `gap` pixels of background around each, enlarged until the sheet is `wide`."""
     count, height, width = grey_bhw.shape
-    columns = columns or max(1, min(count, int(np.ceil(np.sqrt(count)))))
+    columns = max(1, int(np.ceil(np.sqrt(count))))
     rows = max(1, -(-count // columns))
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap), background, np.uint8)
     for i, picture in enumerate(grey_bhw):
         top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
         sheet[top : top + height, left : left + width] = picture
+    scale = -(-wide // sheet.shape[1])
     return sheet.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def grey(classes_b: Array, classes: int) -> Array:
-    """Class 0 black, the last class white."""
-    return np.asarray(np.rint(classes_b * (255 / (classes - 1))), np.uint8)
+def ink(classes_b: Array, classes: int) -> Array:
+    """Class 0 as paper, white; the last class as ink, nearly black."""
+    return np.asarray(np.rint(255 - classes_b * (224 / (classes - 1))), np.uint8)

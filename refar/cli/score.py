@@ -9,10 +9,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from refar.arrays import Array
-from refar.cli import examples, files
-from refar.cli.console import count, facts, line, number, out, progress
+from refar.arrays import Array, class_condition
+from refar.cli import examples, files, values
+from refar.cli.console import count, facts, line, number, progress, show
 from refar.cli.sources import bundle_path
+from refar.errors import InputError
 
 Bundle = Annotated[str, typer.Argument(metavar="BUNDLE")]
 Data = Annotated[str, typer.Argument(metavar="DATA", help=examples.HELP)]
@@ -31,31 +32,33 @@ def score(
     from refar import runtime
 
     if save is not None:
-        files.check_suffix(save, (".npy", ".csv"))
+        files.check_output(save, (".npy", ".csv"))
     session = runtime.load(bundle_path(bundle), provider)  # type: ignore[arg-type]  # checked there
-    given = examples.load(data, session.graph)
-    conditions = examples.condition(session.graph, given, condition or [])
+    given = examples.load(data, session.graph, conditions=not condition)
+    conditions = values.conditions(session.graph, condition or [], given.conditions) or {}
+    for name, array in conditions.items():
+        if len(array) not in (1, len(given.x)):
+            raise InputError(f"condition {name!r}: expected 1 or {len(given.x)} rows, got {len(array)}")
     log_p = np.zeros(len(given.x))
     with progress("scoring", len(given.x)) as advance:
         for first in range(0, len(given.x), _ROWS):
             rows = slice(first, first + _ROWS)
-            chunk = {name: array[rows] for name, array in conditions.items()} if conditions else None
-            log_p[rows] = session.score(given.x[rows], chunk)
+            chunk = {name: array if len(array) == 1 else array[rows] for name, array in conditions.items()}
+            log_p[rows] = session.score(given.x[rows], chunk or None)
             advance(min(first + _ROWS, len(given.x)))
     dimensions = math.prod(given.x.shape[1:])
     line(f"{given.title}: {count(len(log_p), 'sequence')} of {count(dimensions, 'dimension')}")
-    if len(log_p) and dimensions:
-        nats = -float(log_p.mean())
-        each, total = nats / dimensions, -float(log_p.sum())
-        out.print(
-            facts(
-                [
-                    ("per dimension", f"{each:.4f} nats = {each / math.log(2):.4f} bits"),
-                    ("per sequence", f"{nats:.3f} nats = {nats / math.log(2):.3f} bits"),
-                    ("total", f"{total:.1f} nats = {total / math.log(2):.1f} bits"),
-                ]
-            )
+    nats = -float(log_p.mean())
+    each, total = nats / dimensions, -float(log_p.sum())
+    show(
+        facts(
+            [
+                ("per dimension", f"{each:.4f} nats = {each / math.log(2):.4f} bits"),
+                ("per sequence", f"{nats:.3f} nats = {nats / math.log(2):.3f} bits"),
+                ("total", f"{total:.1f} nats = {total / math.log(2):.1f} bits"),
+            ]
         )
+    )
     if save is not None:
         files.write_array(save, log_p)
         line(f"wrote {save}")
@@ -64,29 +67,39 @@ def score(
 def classify(
     bundle: Bundle,
     data: Data,
-    save: Annotated[Path | None, typer.Option("-o", "--out", metavar="OUT.{npy,csv}", help="The class of each.")] = None,
+    progressive: Annotated[
+        str | None, typer.Option(metavar="H,H,…", help="The class after the first H positions, for each H.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="OUT.{npy,csv}", help="The class of each; a column per H.")
+    ] = None,
     provider: Provider = "cpu",
 ) -> None:
     """The most probable condition by Bayes' rule with equal priors, and the accuracy if the data hold labels."""
     from refar import runtime
 
     if save is not None:
-        files.check_suffix(save, (".npy", ".csv"))
+        files.check_output(save, (".npy", ".csv"))
     session = runtime.load(bundle_path(bundle), provider)  # type: ignore[arg-type]  # checked there
+    class_condition(session.graph, "classify")
     given = examples.load(data, session.graph)
-    parts: list[Array] = [session.classify(given.x[:0]).argmax(axis=1)]
+    observed = None if progressive is None else values.integers("--progressive", progressive)
+    parts: list[Array] = []
     with progress("classifying", len(given.x)) as advance:
         for first in range(0, len(given.x), _ROWS):
-            parts.append(session.classify(given.x[first : first + _ROWS]).argmax(axis=1))
+            parts.append(session.classify(given.x[first : first + _ROWS], observed=observed).argmax(axis=-1))
             advance(min(first + _ROWS, len(given.x)))
     predicted = np.concatenate(parts)
     line(f"{given.title}: {count(len(predicted), 'sequence')}")
-    labels = given.condition
-    if labels is not None and labels.shape == predicted.shape and labels.dtype.kind in "iu" and len(labels):
-        right = int((predicted == labels).sum())
-        line(f"accuracy {right / len(labels):.1%} ({number(right)} of {number(len(labels))} right)")
-    elif save is None:
-        line(" ".join(map(str, predicted[:100])) + (" …" if len(predicted) > 100 else ""))
+    of = f"of {number(given.x.shape[-1])}: "
+    columns = {"": predicted} if observed is None else {f"after {h} {of}": predicted[:, i] for i, h in enumerate(observed)}
+    labels = next(iter(given.conditions.values()), None)
+    for after, column in columns.items():
+        if labels is not None:
+            right = int((column == labels).sum())
+            line(f"{after}accuracy {right / len(labels):.1%} ({number(right)} of {number(len(labels))} right)")
+        elif save is None:
+            line(after + " ".join(map(str, column[:100])) + (" …" if len(column) > 100 else ""))
     if save is not None:
         files.write_array(save, predicted)
         line(f"wrote {save}")

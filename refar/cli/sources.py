@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +9,7 @@ from typing import Literal
 import refar
 from refar import models
 from refar.arrays import Arrays
-from refar.errors import FileError, GraphError
+from refar.errors import FileError, GraphError, near
 from refar.graph import Graph
 
 KINDS = "a graph.json, a built-in model, a run (written by 'refar train') or a bundle (written by 'refar export')"
@@ -42,7 +41,7 @@ def open_source(text: str) -> Source:
     if path.is_dir():
         raise FileError(f"{text!r} is a folder without bundle.json or config.toml; expected {KINDS}")
     if path.is_file():
-        return Source("graph", _load_graph(path), f"graph {text}", path)
+        return Source("graph", refar.load(path), f"graph {text}", path)
     name, _, options = text.partition(":")
     if name in models.NAMES:
         return Source("graph", models.by_name(name, parse_options(name, options)), f"model {text}")
@@ -52,13 +51,6 @@ def open_source(text: str) -> Source:
         f"{text!r} is neither a file or folder nor a built-in model{near(name, models.NAMES) or near_file(path)}; "
         f"the models are {', '.join(models.NAMES)}"
     )
-
-
-def _load_graph(path: Path) -> Graph:
-    try:
-        return refar.load(path)
-    except GraphError as error:
-        raise GraphError(f"{str(path)!r}: {error}") from None
 
 
 def is_bundle(path: Path) -> bool:
@@ -117,17 +109,10 @@ def parse_options(model: str, text: str) -> dict[str, str]:
     return options
 
 
-def near(name: str, known: tuple[str, ...]) -> str:
-    """', did you mean …?' or nothing."""
-    found = difflib.get_close_matches(name, known, 1)
-    return f", did you mean {found[0]!r}?" if found else ""
-
-
 def near_file(path: Path, folders: bool = False) -> str:
     """The same for a name in the path's folder, of folders only if asked for."""
     try:
         names = tuple(p.name for p in path.parent.iterdir() if not p.name.startswith(".") and (p.is_dir() or not folders))
     except OSError:
         return f" (nor a folder {str(path.parent)!r})"
-    found = difflib.get_close_matches(path.name, names, 1)
-    return f", did you mean {str(path.with_name(found[0]))!r}?" if found else ""
+    return near(str(path), [str(path.with_name(name)) for name in names])

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from refar.cli.console import line
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The tables [model], [data] and [train].")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help=escape("The tables [model], [data] and [train]."))],
     out: Annotated[Path | None, typer.Option("--out", metavar="RUN", help="Where to write; runs/CONFIG if left out.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run from its last checkpoint.")] = False,
 ) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from refar.arrays import Array
+from refar.arrays import Array, check_array
 from refar.cli import files, png
 from refar.errors import InputError
 from refar.graph import Graph
@@ -17,8 +17,8 @@ from refar.infer import Type, analyse
 Shape = tuple[int, int]
 
 
-def conditions(graph: Graph, texts: Sequence[str]) -> dict[str, Array] | None:
-    """'3', '0,1,2', 'rows.npy', each with 'name=' before it if the graph has several conditions."""
+def conditions(graph: Graph, texts: Sequence[str], known: Mapping[str, Array] | None = None) -> dict[str, Array] | None:
+    """'3', '0,1,2', 'rows.npy', each with 'name=' before it if the graph has several conditions; the rest are `known`."""
     found = analyse(graph)
     values: dict[str, Array] = {}
     for text in texts:
@@ -33,7 +33,8 @@ def conditions(graph: Graph, texts: Sequence[str]) -> dict[str, Array] | None:
             raise InputError(f"--condition: {name!r} is given twice")
         if name not in found.conditions:
             raise InputError(f"--condition {text}: the graph has no such condition, only {', '.join(found.conditions) or 'none'}")
-        values[name] = _condition(value, found.types[name])
+        values[name] = fit(name, _condition(value, found.types[name]), found.types[name])
+    values = {**(known or {}), **values}
     for name in found.conditions:
         if name not in values:
             what = "a class, as in --condition 3" if found.types[name].indexed else "numbers, as in --condition 0.5,1"
@@ -43,19 +44,37 @@ def conditions(graph: Graph, texts: Sequence[str]) -> dict[str, Array] | None:
 
 def _condition(text: str, kind: Type) -> Array:
     if text.endswith((".npy", ".csv")):
-        array = files.read_array(Path(text), "condition")
-        return array.reshape(-1) if kind.indexed and text.endswith(".csv") else array
+        return files.read_array(Path(text), "condition")
     try:
-        return np.array([int(piece) if kind.indexed else float(piece) for piece in text.split(",")])
+        pieces = text.split(",")
+        return np.array([int(piece) for piece in pieces], np.int64) if kind.indexed else np.array([float(p) for p in pieces])
     except (ValueError, OverflowError):
         expected = "classes such as 3 or 0,1,2" if kind.indexed else f"{kind.size} numbers separated by commas"
         raise InputError(f"--condition {text}: expected {expected}, or a .npy or .csv file") from None
 
 
-def sequence(graph: Graph, array: Array) -> Array:
-    """A table of numbers as the sequence of a graph: a signal of one channel gets its axis."""
-    kind = analyse(graph).types[analyse(graph).sequence]
-    return array[:, None] if not kind.indexed and kind.size == 1 and array.ndim == 2 else array
+def fit(name: str, array: Array, kind: Type) -> Array:
+    """Numbers from a file or an option as a batch of this input, checked.
+
+    Classes may come as 3.0, a single row without its batch axis, a table as the rows of one channel, classes as a column.
+    """
+    if kind.indexed and array.dtype.kind == "f" and np.all((np.abs(array) < 2**53) & (array == np.floor(array))):
+        array = array.astype(np.int64)
+    if kind.axes == "b" and array.ndim == 2 and 1 in array.shape:
+        array = array.reshape(-1)
+    if kind.axes == "bct" and kind.size == 1 and array.ndim in (1, 2):
+        array = np.atleast_2d(array)[:, None]
+    if array.ndim == len(kind.axes) - 1:
+        array = array[None]
+    return check_array(name, array, kind)
+
+
+def integers(option: str, text: str) -> list[int]:
+    """'85,281,589' → [85, 281, 589]."""
+    try:
+        return [int(piece) for piece in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option} {text}: expected whole numbers separated by commas, as in 8,16,32") from None
 
 
 def shape(text: str | None) -> Shape | None:
@@ -68,18 +87,19 @@ def shape(text: str | None) -> Shape | None:
     return int(match[1]), int(match[2])
 
 
-def check_picture(graph: Graph, size: Shape | None, length: int) -> Shape:
-    """The size of pictures made of `length` tokens. Raises InputError if there is none."""
+def check_picture(graph: Graph, size: Shape | None, n: int, before: int) -> Shape:
+    """The size of pictures made of `n` tokens, or of these and the `before` of the prompt. Raises InputError if there is none."""
     if not analyse(graph).types[analyse(graph).sequence].indexed:
         raise InputError("a picture needs a graph over classes; this one models a signal")
     if size is None:
         raise InputError("the size of a picture is not known; give it, as in --shape 8x8")
-    if size[0] * size[1] != length:
-        raise InputError(f"pictures of {size[0]}x{size[1]} need {size[0] * size[1]} tokens each, got {length}")
+    if size[0] * size[1] not in (n, n + before):
+        came = f"{n} after {before} of the prompt" if before else str(n)
+        raise InputError(f"pictures of {size[0]}x{size[1]} need {size[0] * size[1]} tokens each, got {came}")
     return size
 
 
 def picture(graph: Graph, tokens_bt: Array, size: Shape) -> bytes:
-    """A PNG with a tile for every row: class 0 black, the last class white."""
+    """A PNG with a tile for every row, dark on light."""
     classes = analyse(graph).types[analyse(graph).sequence].size
-    return png.encode(png.tiles(png.grey(tokens_bt.reshape(-1, *size), classes)))
+    return png.encode(png.tiles(png.ink(tokens_bt.reshape(-1, *size), classes)))

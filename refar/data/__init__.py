@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from refar.data.dataset import Dataset, Split
-from refar.data.load import NAMES, load
+from refar.data.load import NAMES, load, read_npz
 
-__all__ = ["NAMES", "Dataset", "Split", "load"]
+__all__ = ["NAMES", "Dataset", "Split", "load", "read_npz"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,28 +31,34 @@ def load(name_or_path: str | Path) -> Dataset:
     path = Path(name_or_path)
     if path.suffix != ".npz":
         raise InputError(f"data {str(path)!r}: expected a built-in data set ({', '.join(NAMES)}) or the path of an .npz file")
-    return _assemble(path.name, _read(path))
-
-
-def _read(path: Path) -> dict[str, Array]:
     known = [f"{prefix}{array}" for prefix in ("", "valid_", "test_") for array in ("x", "condition")]
+    arrays = read_npz(path, known)
+    checked = {name: _check(f"data {path.name!r}: {name!r}", array, name.endswith("x")) for name, array in arrays.items()}
+    return _assemble(path.name, checked)
+
+
+def read_npz(path: Path, known: Sequence[str]) -> dict[str, Array]:
+    """The arrays of an .npz file, of which one is `x`. Raises FileError if it cannot be read, lacks x, or holds unknown ones."""
+    what = f"data {str(path)!r}"
     if not path.is_file():
-        raise FileError(f"data {str(path)!r}: there is no such file")
+        raise FileError(f"{what}: there is no such file")
     if not zipfile.is_zipfile(path):
-        raise FileError(f"data {path.name!r} cannot be read as .npz: it is no whole ZIP archive")
+        raise FileError(f"{what} cannot be read as .npz: it is no whole ZIP archive")
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file}
-    except ValueError as error:
-        ragged = "expected rows of one length, got an array of objects" if "Object arrays" in str(error) else str(error)
-        raise FileError(f"data {path.name!r}: {ragged}") from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise FileError(f"data {path.name!r} cannot be read as .npz: {error}") from None
+    except Exception as error:  # the readers of NumPy and zipfile raise whatever a damaged file makes them stumble over
+        if "Object arrays" in str(error):
+            raise FileError(f"{what}: expected rows of one length, got an array of objects") from None
+        raise FileError(f"{what} cannot be read as .npz: {error}") from None
     if "x" not in arrays:
-        raise FileError(f"data {path.name!r}: the array 'x' is missing; it holds {', '.join(arrays) or 'nothing'}")
-    if surplus := sorted(arrays.keys() - set(known)):
-        raise FileError(f"data {path.name!r}: array {surplus[0]!r} is not known; expected {', '.join(known)}")
-    return {name: _check(f"data {path.name!r}: {name!r}", array, name.endswith("x")) for name, array in arrays.items()}
+        raise FileError(f"{what}: the array 'x' is missing; it holds {', '.join(arrays) or 'nothing'}")
+    for name, array in arrays.items():
+        if name not in known:
+            raise FileError(f"{what}: array {name!r} is not known; expected {', '.join(known)}")
+        if not isinstance(array, np.ndarray):
+            raise FileError(f"{what}: {name!r} is no array")
+    return arrays
 
 
 def _check(what: str, array: Array, sequence: bool) -> Array:

@@ -19,8 +19,11 @@ from refar.runtime import load
 from refar.runtime.session import Session
 
 BLOCKED = ("torch", "onnx", "sklearn", "matplotlib")
-LAUNCH = f"import sys; sys.modules.update(dict.fromkeys({BLOCKED!r})); from refar.demo.deploy import main; main(*sys.argv[1:])"
-"""What the new Python runs: a module that is None in sys.modules cannot be imported by anyone."""
+LAUNCH = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    f"sys.modules.update(dict.fromkeys({BLOCKED!r})); from refar.demo.deploy import main; main(*sys.argv[1:])"
+)
+"""What the new Python runs: Ctrl-C ends it silently; a module that is None in sys.modules cannot be imported by anyone."""
 
 PER_CLASS, COMPLETIONS, BATCHES = 10, 6, (1, 64)
 

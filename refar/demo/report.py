@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
@@ -58,8 +59,7 @@ class Pictures:
 
     def tile(self, tokens: Array, kind: str = "") -> str:
         """One picture; of kind 'half' only the rows that are there."""
-        ink = png.grey(tokens.reshape(-1, self._shape[1]), self._classes)
-        grey = np.rint(255 - ink * (224 / 255)).astype(np.uint8).repeat(5, axis=0).repeat(5, axis=1)
+        grey = png.ink(tokens.reshape(-1, self._shape[1]), self._classes).repeat(5, axis=0).repeat(5, axis=1)
         data = base64.b64encode(png.encode(grey)).decode()
         return f'<div class="tile {kind}"><img alt="" src="data:image/png;base64,{data}"></div>'
 
@@ -78,7 +78,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "", ri
         + "</tr>\n"
         for i, row in enumerate(rows)
     )
-    return f'<table class="{kind}"><thead><tr>{top}</tr></thead><tbody>\n{body}</tbody></table>'
+    return f'<div class="wide"><table class="{kind}"><thead><tr>{top}</tr></thead><tbody>\n{body}</tbody></table></div>'
 
 
 def _lead(figures: Figures) -> str:
@@ -96,8 +96,8 @@ def _key(figures: Figures) -> str:
     worst = max(figures["export"], key=lambda line: line["difference"])
     cells = [
         (
-            f"{deployed['nats_per_pixel']:.3f}",
-            f"nats per held-out pixel; previous-pixel model {base['nats_per_pixel']['previous']:.3f}",
+            f"{deployed['nats_per_pixel']:.4f}",
+            f"nats per held-out pixel; previous-pixel model {base['nats_per_pixel']['previous']:.4f}",
         ),
         (f"{deployed['accuracy']:.1%}", "of held-out pictures classified right by Bayes’ rule"),
         (f"{race['ratio']:.1f}×", f"faster generation with the step graph, {race['batch']} pictures at once"),
@@ -129,7 +129,7 @@ def _heldout_text(figures: Figures) -> str:
     base = figures["deployed"]
     return (
         f"How well each model predicts the {figures['data']['test']} pictures that no training saw: nats per pixel (less is "
-        f"better), {base['nats_per_pixel'] / np.log(2):.3f} bits for the WaveNet; the accuracy is that of Bayes’ rule, "
+        f"better), {base['nats_per_pixel'] / np.log(2):.4f} bits for the WaveNet; the accuracy is that of Bayes’ rule, "
         "argmax p(x | class)."
     )
 
@@ -156,8 +156,8 @@ def _generation(deployed: Figures) -> str:
             str(race["batch"]),
             f"{race['tokens'] / race['recompute_seconds']:,.0f}",
             f"{race['tokens'] / race['step_seconds']:,.0f}",
-            f"{race['ratio']:.2f}×",
-            f"{race['equal_tokens']} of {race['tokens']}",
+            f"{race['ratio']:.1f}×",
+            f"{race['equal_tokens']:,} of {race['tokens']:,}",
         ]
         for race in deployed["generation"]
     ]
@@ -184,10 +184,11 @@ def _field_text(graph: Graph) -> str:
 
 
 def _laws(figures: Figures) -> str:
-    rows = [['<span class="ok">✓</span>', escape(x["law"]), escape(x["statement"]), escape(x["figure"])] for x in figures["laws"]]
+    ok = '<span class="ok">✓</span>'
+    rows = [[ok, escape(x["law"]), _code(x["statement"]), _figure(x["figure"])] for x in figures["laws"]]
     for line in figures["export"]:
-        figure = f"largest difference {line['difference']:.1e}, allowed {line['allowed']:.1e}"
-        rows.append(['<span class="ok">✓</span>', f"{line['what']}.onnx", "the exported graph gives the oracle’s logits", figure])
+        figure = f"largest difference {_scientific(line['difference'])}, allowed {_scientific(line['allowed'])}"
+        rows.append([ok, f"{line['what']}.onnx", "the exported graph gives the oracle’s logits", figure])
     return table(["", "law", "what it says", "what was seen"], rows, "laws")
 
 
@@ -201,6 +202,17 @@ def _commands(out: Path) -> str:
         (f"refar train {out}/run/config.toml --out runs/mine", "change the config and train your own"),
     ]
     return "\n".join(f'<span class="why"># {why}</span>\n{escape(command)}' for command, why in lines)
+
+
+def _code(text: str) -> str:
+    """What stands between backticks as code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))
+
+
+def _figure(text: str) -> str:
+    """Its numbers as they are written elsewhere on the page."""
+    grouped = re.sub(r"(?<![\d.])\d{4,}(?![\d.])", lambda found: f"{int(found[0]):,}", escape(text))
+    return re.sub(r"\d(\.\d+)?e[+-]\d+", lambda found: _scientific(float(found[0])), grouped)
 
 
 def _scientific(value: float) -> str:

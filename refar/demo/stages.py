@@ -22,6 +22,7 @@ from refar.arrays import Array
 from refar.config import Config, parse_config
 from refar.demo import baselines, deploy
 from refar.errors import BackendError, FileError
+from refar.files import replacing, write_bytes
 from refar.infer import analyse
 from refar.runs import LOG, Run, load_run
 
@@ -65,7 +66,8 @@ def run(out: Path, say: Say, config: Config | None = None) -> dict[str, Any]:
     with demo.stage("data") as result:
         digits = data.load(config.data.source)
         heldout = out / "heldout.npz"
-        _save_npz(heldout, x=digits.test.x, condition=digits.test.condition)
+        with replacing(heldout) as temporary:
+            np.savez(temporary, x=digits.test.x, condition=np.asarray(digits.test.condition))
         demo.figures["baselines"] = {"nats_per_pixel": baselines.nats(digits), "accuracy": baselines.accuracy(digits)}
         counts = {name: len(split) for name, split in digits.splits.items()}
         demo.figures["data"] = {"name": digits.name, "source": digits.source, "licence": digits.licence, **counts}
@@ -89,8 +91,8 @@ def run(out: Path, say: Say, config: Config | None = None) -> dict[str, Any]:
         demo.figures["versions"] = _versions()
         arrays |= {"x": digits.test.x, "label": np.asarray(digits.test.condition)}
         page = report.page(demo.figures, arrays, trained.graph, digits.shape or (1, digits.test.x.shape[1]), out)
-        _write(out / "report.html", page)
-        _write(out / "results.json", json.dumps(demo.figures, indent=2) + "\n")
+        write_bytes(out / "report.html", page.encode())
+        write_bytes(out / "results.json", json.dumps(demo.figures, indent=2).encode() + b"\n")
         result(f"{out / 'report.html'}, {len(page) // 1024} KiB")
     return demo.figures
 
@@ -155,15 +157,3 @@ def _versions() -> dict[str, str]:
 
     known = {name: version(name) for name in ("torch", "onnx", "numpy")}
     return {"refar": refar.__version__, "python": platform.python_version(), **known, "onnxruntime": onnxruntime.__version__}
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def _save_npz(path: Path, **arrays: Any) -> None:
-    temporary = path.with_name(f".{path.name}")
-    np.savez(temporary, **arrays)
-    temporary.replace(path)

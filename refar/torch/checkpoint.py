@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from refar.arrays import Arrays
+from refar.config import TrainConfig
 from refar.errors import FileError
-from refar.runs import check_graph, graph_digest, read_tensors, write_tensors
+from refar.graph import digest
+from refar.runs import check_graph, read_tensors, write_tensors
 from refar.torch.module import Module
 
 
@@ -41,8 +43,8 @@ class State:
         return self.average or self.module
 
 
-def write_checkpoint(path: Path, state: State, data: str) -> None:
-    """Write the state at once; `data` is the digest of the data set."""
+def write_checkpoint(path: Path, state: State, options: TrainConfig, data: str) -> None:
+    """Write the state at once, with the options that led to it; `data` is the digest of the data set."""
     arrays = {f"weights.{name}": array for name, array in state.module.arrays().items()}
     if state.average is not None:
         arrays |= {f"average.{name}": array for name, array in state.average.arrays().items()}
@@ -50,12 +52,15 @@ def write_checkpoint(path: Path, state: State, data: str) -> None:
         # A parameter that the loss does not reach has no moments.
         for key, value in state.optimizer.state.get(parameter, {}).items():
             arrays[f"adamw.{key}.{name}"] = value.cpu().numpy()
-    info = {"graph": graph_digest(state.module.graph), "data": data, "counters": state.counters}
+    info = {"graph": digest(state.module.graph), "data": data, "train": options, "counters": state.counters}
     write_tensors(path, "checkpoint", arrays, info)
 
 
-def read_checkpoint(path: Path, state: State, data: str) -> None:
-    """Put a checkpoint into a fresh state. Raises FileError if it is damaged or of another graph or data set, or lacks ema."""
+def read_checkpoint(path: Path, state: State, data: str) -> TrainConfig:
+    """Put a checkpoint into a fresh state; returns the options that led to it.
+
+    Raises FileError if it is damaged or of another graph or data set, or lacks ema.
+    """
     arrays, info = read_tensors(path, "checkpoint")
     check_graph(path, info, state.module.graph)
     if info["data"] != data:
@@ -71,6 +76,7 @@ def read_checkpoint(path: Path, state: State, data: str) -> None:
         if moments["step"] is not None:
             state.optimizer.state[parameter] = {key: _moment(key, array, parameter) for key, array in moments.items()}
     state.counters = msgspec.convert(info["counters"], Counters)
+    return msgspec.convert(info["train"], TrainConfig)
 
 
 def _moment(key: str, array: object, parameter: Tensor) -> Tensor:

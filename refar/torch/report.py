@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from refar.runs import write_atomically
+from refar.files import write_bytes
 
 
 class Reporter:
@@ -22,7 +23,7 @@ class Reporter:
     def __init__(self, show: bool, steps: int, done: int) -> None:
         self._steps, self._show = steps, show
         self._bar: Any = None
-        if show and sys.stderr.isatty():
+        if show and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -81,7 +82,7 @@ def cut_log(path: Path, step: int) -> None:
                 kept.append(line + b"\n")
         except msgspec.DecodeError:
             break  # cut off in the middle of writing
-    write_atomically(path, b"".join(kept))
+    write_bytes(path, b"".join(kept))
 
 
 class Interrupt:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from refar import data, runtime
+from refar import Builder, data, from_json, init, models, runtime, save, to_json
 
 
 def test_generate_npy_and_csv(refar, here):
@@ -39,17 +39,22 @@ def test_generate_pictures(refar, here):
     assert said.code == 0
     tokens = runtime.load("bundle").generate(64, batch=4, condition=3)
     with Image.open("x.png") as picture:
-        grey = np.asarray(picture)[::6, ::6]
-    assert grey.shape == (19, 19)
-    assert np.array_equal(grey[10:18, 1:9], np.rint(tokens[2].reshape(8, 8) * 255 / 16))
-    assert (grey[9] == 255).all()
+        assert picture.size == (27 * 19, 27 * 19)
+        grey = np.asarray(picture)[::27, ::27]
+    assert np.array_equal(grey[10:18, 1:9], np.rint(255 - tokens[2].reshape(8, 8) * 224 / 16))
+    assert (grey[9] == 232).all()
 
 
 def test_a_picture_holds_its_prompt(refar, here):
     np.save("half.npy", np.full(32, 16))
     assert refar("generate", "bundle", "-n", 32, "--prompt", "half.npy", "--condition", 1, "-o", "x.png").code == 0
     with Image.open("x.png") as picture:
-        assert (np.asarray(picture)[::6, ::6][1:5, 1:9] == 255).all()
+        scale = picture.size[0] // 10
+        assert 512 <= picture.size[0] < 512 + 10
+        assert (np.asarray(picture)[::scale, ::scale][1:5, 1:9] == 31).all()
+    (here / "x.png").unlink()
+    said = refar("generate", "bundle", "-n", 31, "--prompt", "half.npy", "--condition", 1, "-o", "x.png")
+    assert said.sentence == "pictures of 8x8 need 64 tokens each, got 31 after 32 of the prompt"
 
 
 def test_generate_nothing(refar, here):
@@ -70,6 +75,81 @@ def test_score(refar, here):
     assert refar("score", "bundle", "mine.npz").out.splitlines()[1:] == said.out.splitlines()[1:-1]
 
 
+def test_data_under_the_network_s_own_names(refar, here, tmp_path):
+    from refar_export import export
+
+    graph = models.wavenet(17, [1, 2], residual=4, gate=4, skip=4, condition="vector:2")
+    x, c = np.arange(24).reshape(3, 8) % 17, np.random.default_rng(0).normal(size=(3, 2)).round(3)
+    text = to_json(graph).replace(b'"condition"', b'"speaker"')
+    graph = from_json(text)
+    export(graph, init(graph, seed=1), "own")
+    session = runtime.load("own")
+    expected = session.score(x, c)
+    np.savez("own.npz", x=x, speaker=c)
+    np.savez("plain.npz", x=x.astype(float), condition=c)
+    np.savez("both.npz", x=x, speaker=c, condition=c)
+    np.savetxt("x.csv", x, fmt="%d", delimiter=",")
+    np.savetxt("c.csv", c, delimiter=",")
+    for arguments in (["own.npz"], ["plain.npz"], ["x.csv", "--condition", "c.csv"], ["x.csv", "--condition", "speaker=c.csv"]):
+        assert refar("score", "own", *arguments, "-o", "p.npy").code == 0
+        assert np.allclose(np.load("p.npy"), expected, rtol=1e-6)
+    assert "'speaker' is given twice" in refar("score", "own", "both.npz").sentence
+    assert refar("score", "own", "x.csv", "--condition", "0.5,1", "-o", "p.npy").code == 0
+    assert np.allclose(np.load("p.npy"), session.score(x, np.array([[0.5, 1.0]] * 3)), rtol=1e-6)
+    assert refar("score", "own", "own.npz", "--condition", "0.5,1", "-o", "q.npy").code == 0
+    assert np.array_equal(np.load("p.npy"), np.load("q.npy"))
+
+
+def test_whole_numbers_serve_a_signal(refar, here):
+    from refar_export import export
+
+    graph = models.linear_ar(2)
+    export(graph, init(graph, seed=1), "signal")
+    x = np.arange(12).reshape(2, 6)
+    np.savetxt("x.csv", x, fmt="%d", delimiter=",")
+    np.save("x.npy", x)
+    np.save("one.npy", x[0])
+    expected = runtime.load("signal").score(x[:, None].astype(float))
+    for name in ("x.csv", "x.npy"):
+        assert refar("score", "signal", name, "-o", "p.npy").code == 0
+        assert np.array_equal(np.load("p.npy"), expected)
+    assert refar("score", "signal", "one.npy", "-o", "p.npy").code == 0
+    assert np.allclose(np.load("p.npy"), expected[:1])
+    assert refar("generate", "signal", "-n", 3, "--prompt", "x.csv", "-o", "y.npy").code == 0
+    assert np.load("y.npy").shape == (2, 1, 3)
+
+
+def test_classes_may_come_as_floats(refar, here):
+    tokens = np.arange(6).reshape(2, 3)
+    np.save("f.npy", tokens.astype(float))
+    np.save("one.npy", tokens[0])
+    expected = runtime.load("bundle").generate(4, prompt=tokens, condition=4)
+    assert refar("generate", "bundle", "-n", 4, "--condition", 4, "--prompt", "f.npy", "-o", "y.npy").code == 0
+    assert np.array_equal(np.load("y.npy"), expected)
+    assert refar("generate", "bundle", "-n", 4, "--condition", 4, "--prompt", "one.npy", "-o", "y.npy").code == 0
+    assert np.array_equal(np.load("y.npy"), expected[:1])
+    assert refar("classify", "bundle", "f.npy").out.splitlines()[0] == "f.npy: 2 sequences"
+    assert refar("classify", "bundle", "one.npy").out.splitlines()[0] == "one.npy: 1 sequence"
+
+
+def test_folders_of_outputs_are_made(refar, here):
+    for i, arguments in enumerate(
+        [
+            ("generate", "bundle", "-n", 4, "--condition", 3, "-o", "x.npy"),
+            ("score", "bundle", "digits:valid", "-o", "x.npy"),
+            ("classify", "bundle", "digits:valid", "-o", "x.csv"),
+            ("check", "nettoy1d:classes=5,hidden=3", "--backends", "numpy", "--json", "x.json"),
+            ("inspect", "nettoy1d", "--plot", "x.png"),
+            ("export", "run", "--no-check", "-o", "x"),
+            ("train", "run/config.toml", "--out", "x"),
+        ]
+    ):
+        *rest, name = arguments
+        target = here / str(i) / "deep" / name
+        assert refar(*rest, target).code == 0, arguments
+        assert target.exists()
+
+
 def test_score_table_under_a_given_condition(refar, here):
     x = data.load("digits").test.x[:3]
     np.savetxt("x.csv", x, fmt="%d", delimiter=",")
@@ -85,6 +165,28 @@ def test_classify(refar, here):
     assert f"{(expected == digits.condition).sum()} of 137 right" in said.out
     np.save("x.npy", digits.x[:4])
     assert refar("classify", "bundle", "x.npy").out.splitlines()[1] == " ".join(map(str, expected[:4]))
+
+
+def test_classify_progressively(refar, here):
+    digits = data.load("digits").valid
+    expected = runtime.load("bundle").classify(digits.x, observed=[0, 16, 64]).argmax(axis=-1)
+    said = refar("classify", "bundle", "digits:valid", "--progressive", "0,16,64", "-o", "y.npy")
+    assert np.array_equal(np.load("y.npy"), expected)
+    lines = said.out.splitlines()[1:4]
+    for line, h, column in zip(lines, (0, 16, 64), expected.T, strict=True):
+        assert line.startswith(f"after {h} of 64: accuracy ")
+        assert line.endswith(f"({(column == digits.condition).sum()} of 137 right)")
+    np.save("x.npy", digits.x[:4])
+    assert refar("classify", "bundle", "x.npy", "--progressive", "16").out.splitlines()[1] == "after 16 of 64: " + " ".join(
+        map(str, expected[:4, 1])
+    )
+
+
+def test_generate_from_the_most_probable_only(refar, here):
+    assert refar("generate", "bundle", "-n", 9, "--condition", 3, "--top-k", 2, "-o", "x.npy").code == 0
+    assert np.array_equal(np.load("x.npy"), runtime.load("bundle").generate(9, condition=3, top_k=2))
+    assert refar("generate", "bundle", "-n", 9, "--condition", 3, "--top-k", 1, "-o", "x.npy").code == 0
+    assert np.array_equal(np.load("x.npy"), runtime.load("bundle").generate(9, condition=3, temperature=0.0))
 
 
 def test_export_knows_the_data(refar, here):
@@ -105,6 +207,23 @@ def test_check(refar, here, source):
     assert report["passed"]
     assert said.out.count("[✓]") == len(report["laws"])
     assert all(law["figure"] for law in report["laws"])
+
+
+def test_check_counts_what_does_not_apply_apart(refar, here):
+    g = Builder()
+    save(g.build(g.delay(g.input(channels=1), -1)), here / "ahead.json")
+    said = refar("check", "ahead.json", "--backends", "torch", "--json", "report.json")
+    assert said.code == 0, said
+    assert "[-] step       does not apply: the graph looks ahead" in said.out
+    assert said.out.splitlines()[-2] == "8 laws hold, 2 do not apply"
+    laws = json.loads((here / "report.json").read_text())["laws"]
+    assert [law["law"] for law in laws if not law["applies"]] == ["step", "block"]
+
+
+def test_check_takes_numpy_along(refar, here):
+    said = refar("check", "nettoy1d:classes=5,hidden=3", "--backends", "torch")
+    assert said.code == 0, said
+    assert "steps by numpy float64, numpy float32" in said.out
 
 
 def test_check_fails_with_exit_code_1(refar, here, monkeypatch):

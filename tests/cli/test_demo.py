@@ -35,6 +35,11 @@ def test_demo(refar, tmp_path, monkeypatch):
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
     assert "$" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
     assert page.count('<div class="tile') == 10 * 20 + 10 * 8
+    assert page.count("<table") == page.count('<div class="wide"><table')  # on a narrow screen a table scrolls by itself
+    assert "`" not in page
+    nats = f"{figures['deployed']['nats_per_pixel']:.4f}"
+    assert f"<b>{nats}</b>" in page
+    assert f">{nats}</td>" in page
 
     assert refar("demo").out.startswith("demo holds an earlier demo, which is replaced")
     (tmp_path / "demo/mine.txt").write_text("keep")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import io
+import os
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
-from refar.cli import app
+from refar.cli import app, console
 
 COMMANDS = [command.__name__ for command in app.COMMANDS]
 
@@ -64,10 +68,59 @@ def test_ctrl_c_is_130(refar, monkeypatch):
     def press(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("refar.cli.inspect.show", press)
-    said = refar("inspect", "nettoy1d")
-    assert said.code == 130
-    assert "Traceback" not in said.err
+    monkeypatch.setattr("refar.cli.inspect.page", press)
+    assert refar("inspect", "nettoy1d") == (130, "", "interrupted\n")
+    monkeypatch.setattr("refar.demo.stages.run", press)
+    assert refar("demo") == (130, "", "interrupted; the demo starts anew when it is run again\n")
+
+
+def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-c", "from refar.cli import main; main()", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, env={**os.environ, **environment})
+
+
+def test_a_terminal_without_unicode():
+    said = run(["inspect", "nettoy1d_dilated"], PYTHONIOENCODING="ascii", PYTHONUTF8="0", LC_ALL="C")
+    assert (said.returncode, said.stderr) == (0, b"")
+    text = said.stdout.decode("ascii")
+    assert "\n" + "#." * 16 + "\n" in text
+    assert "1, 3, 5, ..., 31" in text
+    assert "?" not in text
+
+
+def test_a_reader_that_leaves():
+    command = f"{sys.executable} -c 'from refar.cli import main; main()' inspect nettoy1d_dilated | head -n 1"
+    said = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)
+    assert (said.stdout, said.stderr) == ("model nettoy1d_dilated\n", "")
+
+
+def test_no_colour_means_no_animation(monkeypatch):
+    for colourless in (False, True):
+        terminal = Console(file=io.StringIO(), force_terminal=True, no_color=colourless)
+        monkeypatch.setattr(console, "err", terminal)
+        with console.status("opening") as update, console.progress("scoring", 3) as advance:
+            update("law")
+            advance(2)
+        assert ("\x1b" in terminal.file.getvalue()) is not colourless
+
+
+def test_no_memory_has_words(refar, monkeypatch):
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("refar.cli.inspect.page", full)
+    assert refar("inspect", "nettoy1d").sentence == "not enough memory"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_its_brackets(refar, command):
+    help_ = next(c for c in app.COMMANDS if c.__name__ == command)
+    said = " ".join(refar(command, "--help").out.replace("│", " ").split())
+    for option in inspect.signature(help_, eval_str=True).parameters.values():
+        (info,) = option.annotation.__metadata__
+        assert " ".join((info.help or "").replace("\\[", "[").split()[:4]) in said
+    if command == "train":
+        assert "The tables [model], [data] and [train]." in said
 
 
 def test_missing_package_is_named(refar, monkeypatch, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from PIL import Image
 
@@ -35,6 +37,19 @@ def test_holes_are_shown(refar):
     assert "\n" + "■·" * 16 + "\n" in said.out
     assert "16 832 parameters: 16 416 weights, 416 biases" in said.out
     assert "past.relu3  (B, 32, 16)          2 048" in said.out
+
+
+@pytest.mark.parametrize("width", [100, 60, 40, 20])
+def test_no_number_is_cut(refar, monkeypatch, width):
+    arguments = ["inspect", "wavenet:classes=17,dilations=1,2,4,condition=class:10"]
+    numbers = re.findall(r"\d+(?: \d{3})*", refar(*arguments).out)
+    monkeypatch.setenv("COLUMNS", str(width))
+    said = refar(*arguments)
+    assert "…" not in said.out.replace(", …,", "")
+    for figure in numbers:
+        assert figure in said.out
+    for line in said.out.splitlines():
+        assert width < 60 or len(line) <= width
 
 
 def test_eighteen_weights_see_512_inputs(refar, tmp_path):

@@ -47,16 +47,18 @@ def test_paths_are_relative_to_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "error", "message"),
     [
-        ("steps", "stepz", InputError, r"unknown field `stepz` - at `\$\.train`; did you mean `steps`"),
-        ("steps", "zzz", InputError, r"unknown field `zzz` - at `\$\.train`; the fields are steps, batch"),
+        ("steps", "stepz", InputError, "^config: train: unknown field `stepz`; did you mean `steps`?"),
+        ("steps", "zzz", InputError, "train: unknown field `zzz`; the fields are steps, batch"),
         ("[train]", "[tarin]", InputError, "unknown field `tarin`; did you mean `train`"),
-        ('name = "digits"', 'nam = "digits"', InputError, r"`nam` - at `\$\.data`; did you mean `name`"),
-        ("steps = 20", "steps = 0", InputError, r"Expected `int` >= 1 - at `\$\.train\.steps`"),
-        ("steps = 20", 'steps = "20"', InputError, r"Expected `int`, got `str` - at `\$\.train\.steps`"),
-        ("1e-3", "nan", InputError, r"Expected `float` > 0\.0 - at `\$\.train\.learning_rate`"),
+        ('name = "digits"', 'nam = "digits"', InputError, "data: unknown field `nam`; did you mean `name`"),
+        ("steps = 20", "steps = 0", InputError, "train.steps: expected an integer ≥ 1, got 0$"),
+        ("steps = 20", 'steps = "20"', InputError, "train.steps: expected an integer, got '20'$"),
+        ("steps = 20", 'schedule = "cos"', InputError, "train.schedule: expected 'constant' or 'cosine', got 'cos'$"),
+        ("1e-3", "nan", InputError, r"train.learning_rate: expected a number > 0\.0, got nan$"),
         ("1e-3", "inf", InputError, "learning_rate: expected a finite number, got inf"),
-        ("1e-3", "0.0", InputError, r"at `\$\.train\.learning_rate`"),
-        ("0.99]", "1.0]", InputError, r"Expected `float` < 1\.0 - at `\$\.train\.betas\[1\]`"),
+        ("1e-3", "0.0", InputError, r"train.learning_rate: expected a number > 0\.0, got 0\.0$"),
+        ("0.99]", "1.0]", InputError, r"train\.betas\[1\]: expected a number < 1\.0, got 1\.0$"),
+        ("0.99]", "0.99, 1]", InputError, r"train\.betas: expected a list of length 2, got \[0.9, 0.99, 1\]$"),
         ('[data]\nname = "digits"\n', "", InputError, "missing required field `data`"),
         ('name = "digits"', "", InputError, "expected either `name`, a built-in data set, or `path`"),
         ('name = "digits"', 'name = "digits"\npath = "a"', InputError, "expected either `name`"),
@@ -66,12 +68,22 @@ def test_paths_are_relative_to_the_file(tmp_path):
         ("[model]", "[model", InputError, "not TOML"),
         ("wavenet", "wavnet", GraphError, "did you mean 'wavenet'"),
         ("dilations", "dilation", GraphError, "no option 'dilation', did you mean 'dilations'"),
-        ("classes = 17", 'classes = "many"', GraphError, "option 'classes'"),
+        ("classes = 17", 'classes = "many"', GraphError, "option 'classes': Expected `int`, got 'many'"),
+        ("classes = 17", 'classes = "17"', GraphError, "option 'classes': Expected `int`, got '17'"),
+        ("[1, 2]", '"1,2"', GraphError, "option 'dilations': Expected .*, got '1,2'"),
     ],
 )
 def test_mistakes(old, new, error, message):
     with pytest.raises(error, match=message):
         _ = parse_config(TEXT.replace(old, new, 1)).graph
+
+
+def test_sizes_of_training_are_not_those_of_graphs():
+    assert parse_config(TEXT.replace("steps = 20", "steps = 20_000_000")).train.steps == 20_000_000
+
+
+def test_no_condition_can_be_written():
+    assert parse_config(TEXT.replace("class:10", "none")).graph == models.wavenet(17, [1, 2], condition=None)
 
 
 def test_files(tmp_path):

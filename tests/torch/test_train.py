@@ -181,7 +181,7 @@ def test_a_disk_that_is_full_at_any_moment_harms_nothing(config, tmp_path, monke
 
         with monkeypatch.context() as patch:
             patch.setattr("os.fsync", full)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(FileError):
                 quiet(config, run, resume=True)
         checkpoints.add(read_tensors(run / "checkpoint.safetensors", "checkpoint")[1]["counters"]["step"])
         assert not list(run.glob(".*"))
@@ -196,6 +196,10 @@ def test_a_run_is_not_overwritten(config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="expected a folder, got a file"):
         quiet(config, tmp_path / "file")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(FileError, match=r"holds 'file', which no training wrote; choose another folder"):
+        quiet(config, tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_resuming_where_nothing_is(config, tmp_path):
@@ -235,20 +239,54 @@ def test_resuming_something_else(config, tmp_path):
         quiet(config, run, resume=True)
 
 
-def test_a_longer_run_from_a_finished_one(config, tmp_path):
+def test_a_longer_run_from_a_finished_one(config, tmp_path, capsys):
     quiet(config, tmp_path / "run")
-    assert quiet(change(config, steps=25), tmp_path / "run", resume=True).step == 25
-    assert [line["step"] for line in log(tmp_path / "run")] == [5, 10, 15, 20, 25]
-    assert quiet(change(config, steps=25), tmp_path / "run", resume=True).finished
+    assert train(change(config, steps=25, learning_rate=0.05), tmp_path / "run", resume=True, until=22).step == 22
+    assert capsys.readouterr().err.startswith("resuming with changed [train]: steps 20 → 25, learning_rate 0.01 → 0.05\n")
+    assert train(change(config, steps=25, learning_rate=0.05), tmp_path / "run", resume=True).finished
+    assert "changed" not in capsys.readouterr().err
+    lines = log(tmp_path / "run")
+    assert [line["step"] for line in lines if "valid_nats" in line] == [5, 10, 15, 20, 25]
+    changes = [line for line in lines if "changed" in line]
+    assert changes == [{"step": 20, "changed": {"steps": [20, 25], "learning_rate": [0.01, 0.05]}}]
+    assert quiet(change(config, steps=25, learning_rate=0.05), tmp_path / "run", resume=True).finished
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 4}, "train.seed: expected 3, as the run began"),
+        ({"batch": 4}, "train.batch: expected 8, as the run began"),
+        ({"steps": 9}, "train.steps: expected at least the 10 steps that are done, got 9"),
+    ],
+)
+def test_what_a_resumed_run_keeps(config, tmp_path, options, message):
+    run = tmp_path / "run"
+    quiet(config, run, until=10)
+    before = everything(run)
+    with pytest.raises(InputError, match=message):
+        quiet(change(config, **options), run, resume=True)
+    assert everything(run) == before
+
+
+def test_a_change_is_seen_in_a_config_that_was_edited_in_the_run(config, tmp_path, capsys):
+    run = tmp_path / "run"
+    quiet(config, run, until=5)
+    (run / "config.toml").write_text((run / "config.toml").read_text().replace("warmup = 4", "warmup = 2"))
+    train(run / "config.toml", run, resume=True)
+    assert "resuming with changed [train]: warmup 4 → 2\n" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite(config, tmp_path):
     np.savez(tmp_path / "big.npz", x=np.full((20, 1, 5), 1e30))
-    config = parse_config('model={name="linear_ar", order=2}\ndata.path="big.npz"\ntrain.steps=5', tmp_path)
-    with pytest.raises(
-        DivergenceError, match=r"step 1: expected a finite loss and gradient, got loss inf.*the last checkpoint stays"
-    ):
-        quiet(config, tmp_path / "run")
+    config = parse_config('model={name="linear_ar", order=2}\ndata.path="big.npz"\ntrain={steps=5, batch=4}', tmp_path)
+    message = (
+        r"step 1: expected a finite loss and gradient, got loss inf.*run' keeps its checkpoint of step 0: "
+        "resume it with a smaller learning_rate, more warmup or gradient_clip, or remove it to begin anew"
+    )
+    for resume in (False, True):
+        with pytest.raises(DivergenceError, match=message):
+            quiet(config, tmp_path / "run", resume=resume)
     assert read_tensors(tmp_path / "run" / "checkpoint.safetensors", "checkpoint")[1]["counters"]["step"] == 0
 
 
@@ -258,8 +296,10 @@ def test_a_signal_without_condition(tmp_path):
     for t in range(1, 50):
         x[:, 0, t] = 0.8 * x[:, 0, t - 1] + rng.normal(size=30)
     np.savez(tmp_path / "ar.npz", x=x)
-    options = 'train={steps=300, learning_rate=0.03, schedule="constant", validate_every=300, checkpoint_every=300, threads=1}'
-    quiet(parse_config(f'model={{name="linear_ar", order=2}}\ndata.path="ar.npz"\n{options}', tmp_path), tmp_path / "run")
+    options = 'steps=300, batch=24, learning_rate=0.03, schedule="constant", validate_every=300, checkpoint_every=300, threads=1'
+    quiet(
+        parse_config(f'model={{name="linear_ar", order=2}}\ndata.path="ar.npz"\ntrain={{{options}}}', tmp_path), tmp_path / "run"
+    )
     params = load_run(tmp_path / "run").params
     np.testing.assert_allclose(params["ar.weight"][0, 0], [0, 0.8], atol=0.1)  # 1200 samples: a standard error of 0.03
 
@@ -273,6 +313,7 @@ def test_a_signal_without_condition(tmp_path):
         ({"threads": 'augment = "shift"\nthreads'}, InputError, "'shift' needs pictures, but data 'my.npz' has no picture shape"),
         ({'path = "my.npz"': 'path = "none.npz"'}, FileError, "there is no such file"),
         ({"threads": 'device = "cuda"\nthreads'}, BackendError, "PyTorch finds no CUDA device"),
+        ({"batch = 8": "batch = 64"}, InputError, "train.batch: expected at most the 32 training sequences of 'my.npz', got 64"),
         ({"seed = 3": "seed = 99999999999999999999"}, InputError, "seed: expected an integer from 0"),
     ],
 )
@@ -354,6 +395,15 @@ def test_progress_off_a_terminal_is_plain_lines(config, tmp_path, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("  ")[0] for line in lines[:-1]] == ["step 5/20", "step 10/20", "step 15/20", "step 20/20"]
     assert lines[-1].startswith("trained 20 steps; best validation")
+
+
+def test_no_bar_where_plain_text_is_wanted(config, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("NO_COLOR", "1")
+    train(config, tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "\x1b" not in said
+    assert said.startswith("step 5/20")
 
 
 def test_progress_on_a_terminal_is_a_bar(config, tmp_path, capsys, monkeypatch):
