@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: all test lint demo bench figures clean
+.PHONY: all test lint demo bench figures rows clean
 all: lint test demo
 
 .venv/installed: pyproject.toml constraints.txt
@@ -27,6 +27,9 @@ bench: .venv/installed
 
 figures: .venv/installed demo/results.json
 	$(BIN)/python tests/bench/figures.py README.md
+
+rows: .venv/installed
+	$(BIN)/python tests/rows.py README.md
 
 demo/results.json:
 	$(MAKE) demo
