@@ -51,17 +51,19 @@ def positions(graph: Graph, inputs: Arrays, begin: int, end: int) -> Arrays:
     return {name: array[..., begin:end] if types[name].timed else array for name, array in inputs.items()}
 
 
-def bind_conditions(graph: Graph, condition: Data | None, batch: int | None, length: int | None = None) -> tuple[Arrays, int]:
+def bind_conditions(
+    graph: Graph, condition: Data | None, batch: int | None, length: int | None = None, *, local: bool = True
+) -> tuple[Arrays, int]:
     """The conditions alone, and the batch size they have or get; a single row is repeated as in `bind_inputs`.
 
     Local conditions must have at least `length` positions, of which the first are taken; without it, they are those of one
-    position and have no time axis.
+    position and have no time axis. Unless `local`, they are left out, given or not.
     """
     found = analyse(graph)
     given = _name_conditions(found.conditions, condition)
     if surplus := [name for name in given if name not in found.conditions]:
         raise InputError(f"condition {surplus[0]!r}: the graph has no such condition, only {_list(*found.conditions)}")
-    bound = _check_conditions(graph, given, length is None)
+    bound = _check_conditions(graph, given, length is None, local)
     for name, array in bound.items():
         if found.types[name].timed and length is not None:
             if array.shape[-1] < length:
@@ -71,11 +73,13 @@ def bind_conditions(graph: Graph, condition: Data | None, batch: int | None, len
     return repeat_rows(bound, rows), rows
 
 
-def _check_conditions(graph: Graph, given: Mapping[str, ArrayLike], stepwise: bool) -> Arrays:
+def _check_conditions(graph: Graph, given: Mapping[str, ArrayLike], stepwise: bool, local: bool = True) -> Arrays:
     """All conditions of the graph, out of what is given, a lone row with its axis."""
     found = analyse(graph)
     bound: Arrays = {}
     for name in found.conditions:
+        if found.types[name].timed and not local:
+            continue
         if name not in given:
             raise InputError(f"condition {name!r} ({found.types[name]}) is missing")
         bound[name] = check_rows(name, given[name], at_once(found.types[name]) if stepwise else found.types[name])

@@ -93,6 +93,8 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True):
             raise GraphError(f"expected channels ≥ 1 and at least one layer, got {self.channels} and {len(self.layers)}")
         for name, layer, below in zip(names(self), self.layers, (None, *self.layers), strict=False):
             _check_layer(name, layer, below)
+        if isinstance(self.layers[-1], Flatten):
+            raise GraphError(f"layer {names(self)[-1]!r}: expected a dense layer after a flatten, got nothing")
         for name, layer, width in zip(names(self), self.layers, channels(self), strict=False):
             if isinstance(layer, Conv) and layer.skip == "add" and layer.channels != width:
                 raise GraphError(

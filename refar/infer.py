@@ -14,6 +14,7 @@ from typing import assert_never
 from refar import ops
 from refar.errors import GraphError
 from refar.graph import Graph, Node, check_graph
+from refar.rules import check_arity, check_head, check_padding, refuse
 
 Offsets = frozenset[int]
 """How far into the past a value looks: t - offset. 0 is the present sample."""
@@ -93,18 +94,19 @@ def _analyse(graph: Graph) -> Analysis:
     count = 0
     for node in graph.nodes:
         sources = [types[name] for name in node.inputs]
+        check_arity(node)
+        check_padding(graph, node, -min(taps(node.op)))
         types[node.name] = _type(node, sources)
-        _check_ones(graph, node)
         for suffix, shape in _parameters(node, sources).items():
             parameters[f"{node.name}.{suffix}"] = shape
             count += math.prod(shape)
         reach[node.name] = max((reach[name] for name in node.inputs), default=0) + max(0, *taps(node.op))
         if types[node.name].size > ops.LARGEST:
-            raise _refuse(node, f"at most {ops.LARGEST} channels", types[node.name].size)
+            raise refuse(node, f"at most {ops.LARGEST} channels", types[node.name].size)
         if reach[node.name] > ops.FURTHEST:
-            raise _refuse(node, f"at most {ops.FURTHEST} positions to look back from here, all layers together", reach[node.name])
+            raise refuse(node, f"at most {ops.FURTHEST} positions to look back from here, all layers together", reach[node.name])
         if count > ops.MOST_PARAMETERS:
-            raise _refuse(node, f"at most {ops.MOST_PARAMETERS} parameters up to here", count)
+            raise refuse(node, f"at most {ops.MOST_PARAMETERS} parameters up to here", count)
         offsets[node.name] = _offsets(node.op, types[node.name], [offsets[name] for name in node.inputs])
     inputs = [(node.name, node.op) for node in graph.nodes if isinstance(node.op, ops.Input)]
     sequences = [name for name, op in inputs if op.role == "sequence"]
@@ -113,42 +115,34 @@ def _analyse(graph: Graph) -> Analysis:
     conditions = tuple(name for name, op in inputs if op.role != "sequence")
     if not types[graph.output].timed:
         raise GraphError(f"output {graph.output!r} does not depend on the sequence {sequences[0]!r}")
-    _check_head(graph, types[graph.output], types[sequences[0]])
-    left_out = [n for n in graph.nodes if isinstance(n.op, ops.Pool1d) and n.op.pad == "exclude"]
-    if graph.padding == "input" and left_out:
-        raise _refuse(left_out[0], "pad='zero', since under input padding nothing is left out before the start", "'exclude'")
+    check_head(graph, types[graph.output], types[sequences[0]])
     if doubled := sorted(parameters.keys() & types.keys()):
         raise GraphError(f"node {doubled[0]!r} has the name of a parameter of another node; expected another name")
     return Analysis(types, parameters, sequences[0], conditions, offsets, reach)
 
 
-def _refuse(node: Node, expected: str, came: object) -> GraphError:
-    return GraphError(f"node {node.name!r} ({node.op.__struct_config__.tag}): expected {expected}, got {came}")
-
-
 def _type(node: Node, sources: list[Type]) -> Type:
     op = node.op
-    _check_arity(node, sources)
     match op:
         case ops.Input():
             if (op.classes > 0) == (op.channels > 0):
                 came = f"classes={op.classes}, channels={op.channels}"
-                raise _refuse(node, "either classes ≥ 2 or channels ≥ 1, and the other left out", came)
+                raise refuse(node, "either classes ≥ 2 or channels ≥ 1, and the other left out", came)
             if op.classes == 1:
-                raise _refuse(node, "classes ≥ 2", op.classes)
+                raise refuse(node, "classes ≥ 2", op.classes)
             return Type(op.classes or op.channels, op.classes > 0, op.role != "global")
         case ops.Conv1d():
             source = _real(node, sources[0])
             if not source.timed and taps(op) != {0}:
-                raise _refuse(node, "kernel 1 and no strictness on a constant value, which has no past", op)
+                raise refuse(node, "kernel 1 and no strictness on a constant value, which has no past", op)
             if source.size % op.groups or op.channels % op.groups:
                 came = f"{source.size} input and {op.channels} output channels"
-                raise _refuse(node, f"channels that {op.groups} groups divide", came)
+                raise refuse(node, f"channels that {op.groups} groups divide", came)
             return Type(op.channels, False, source.timed)
         case ops.Shift():
             source = _real(node, sources[0])
             if not source.timed:
-                raise _refuse(node, "a value over time to delay", source)
+                raise refuse(node, "a value over time to delay", source)
             return source
         case ops.PadChannels():
             source = _real(node, sources[0])
@@ -158,7 +152,7 @@ def _type(node: Node, sources: list[Type]) -> Type:
         case ops.Pool1d():
             source = _real(node, sources[0])
             if not all(s.timed for s in sources):
-                raise _refuse(node, "a value over time to pool", source)
+                raise refuse(node, "a value over time to pool", source)
             return source
         case ops.OneHot():
             return Type(_indexed(node, sources[0]).size, False, sources[0].timed)
@@ -171,12 +165,12 @@ def _type(node: Node, sources: list[Type]) -> Type:
         case ops.Gate():
             source = _real(node, sources[0])
             if source.size % 2:
-                raise _refuse(node, "an even number of channels, half for tanh and half for sigmoid", source.size)
+                raise refuse(node, "an even number of channels, half for tanh and half for sigmoid", source.size)
             return Type(source.size // 2, False, source.timed)
         case ops.Add() | ops.Multiply():
             if len({_real(node, source).size for source in sources}) > 1:
                 sizes = [f"{name!r} with {source.size}" for name, source in zip(node.inputs, sources, strict=True)]
-                raise _refuse(node, "equal channels", ", ".join(sizes))
+                raise refuse(node, "equal channels", ", ".join(sizes))
             return Type(sources[0].size, False, any(source.timed for source in sources))
         case ops.Concat():
             size = sum(_real(node, source).size for source in sources)
@@ -184,64 +178,22 @@ def _type(node: Node, sources: list[Type]) -> Type:
         case ops.Slice():
             source = _real(node, sources[0])
             if not op.start < op.stop <= source.size:
-                raise _refuse(node, f"start < stop ≤ {source.size} channels", f"start={op.start}, stop={op.stop}")
+                raise refuse(node, f"start < stop ≤ {source.size} channels", f"start={op.start}, stop={op.stop}")
             return Type(op.stop - op.start, False, source.timed)
         case _:
             assert_never(op)
 
 
-def _check_arity(node: Node, sources: list[Type]) -> None:
-    match node.op:
-        case ops.Input():
-            fits, expected = len(sources) == 0, "no input"
-        case ops.Add() | ops.Multiply() | ops.Concat():
-            fits, expected = len(sources) >= 2, "at least two inputs"
-        case ops.Pool1d(pad="exclude"):
-            fits, expected = len(sources) == 2, "two inputs, a value and its `ones`, since padding is left out"
-        case _:
-            fits, expected = len(sources) == 1, "one input"
-    if not fits:
-        raise _refuse(node, expected, len(sources))
-
-
-def _check_ones(graph: Graph, node: Node) -> None:
-    if isinstance(node.op, ops.Pool1d) and node.op.pad == "exclude":
-        ones = graph[node.inputs[1]]
-        if not isinstance(ones.op, ops.Ones) or ones.inputs != node.inputs[:1]:
-            raise _refuse(node, f"as its second input the `ones` of {node.inputs[0]!r}", repr(ones.name))
-
-
 def _real(node: Node, source: Type) -> Type:
     if source.indexed:
-        raise _refuse(node, "real values (put one_hot, embedding or standardize before it)", source)
+        raise refuse(node, "real values (put one_hot, embedding or standardize before it)", source)
     return source
 
 
 def _indexed(node: Node, source: Type) -> Type:
     if not source.indexed:
-        raise _refuse(node, "class indices", source)
+        raise refuse(node, "class indices", source)
     return source
-
-
-def _check_head(graph: Graph, output: Type, sequence: Type) -> None:
-    size = sequence.size
-    match graph.head:
-        case None:
-            return
-        case ops.Categorical():
-            if isinstance(graph[graph.output].op, ops.Softmax):
-                raise GraphError(f"output {graph.output!r}: a categorical head expects logits, got the output of a softmax")
-            expected, fits = "logits for the classes of an index sequence", sequence.indexed
-        case ops.Gaussian():
-            expected, fits = "means for the channels of a signal", not sequence.indexed
-        case ops.MixtureLogistics(components, classes):
-            size = 3 * components
-            expected = f"{size} channels (logits, means and log-scales of {components} components) for {classes} classes"
-            fits = sequence.indexed and sequence.size == classes
-        case _:
-            assert_never(graph.head)
-    if not fits or output.size != size or output.indexed:
-        raise GraphError(f"output {graph.output!r}: the head expects {expected} ({sequence}), got {output}")
 
 
 def _parameters(node: Node, sources: list[Type]) -> dict[str, tuple[int, ...]]:
@@ -321,15 +273,12 @@ def receptive_field(graph: Graph) -> int:
 def is_source(graph: Graph, node: Node) -> bool:
     """Whether this is where a sequence becomes numbers: an input, the lookup of one, or the ones that mark it."""
     types = analyse(graph).types
-    indexed = any(types[name].indexed for name in node.inputs)
-    return types[node.name].timed and (isinstance(node.op, ops.Input | ops.Ones) or indexed)
+    lookup = any(types[name].indexed for name in node.inputs)
+    return types[node.name].timed and (lookup or isinstance(node.op, ops.Input | ops.Ones))
 
 
 def transient(graph: Graph) -> int:
-    """How many positions the start is felt at most: from t = transient on, y_t does not depend on where the sequence began.
-
-    At least the largest offset; more where what does not come from the sequence is delayed further.
-    """
+    """From t = transient on, y_t does not depend on where the sequence began: the longest path of taps to the output."""
     return analyse(graph).reach[graph.output]
 
 
@@ -379,8 +328,7 @@ def stream(graph: Graph, ahead: bool) -> Stream:
 def is_strict(graph: Graph) -> bool:
     """Whether y_t is computed without x_t, so that it can model x_t.
 
-    This goes by nodes, not by channels: a node that joins channels which see the present with channels which do not
-    stands at the present with all of them.
+    This goes by nodes: one that joins channels which see the present with channels which do not stands at the present.
     """
     return looks_ahead(graph) is None and stream(graph, ahead=True).lead[graph.output] == 1
 

@@ -15,7 +15,7 @@ LARGEST = 2**20
 """No attribute may be larger, and no node may have more channels or classes."""
 
 FURTHEST = 2**16
-"""No node may look back, or a shift ahead, by more positions: on the longest path through the graph."""
+"""No node may look back by more positions, all layers on its longest path together; no shift may look ahead by more."""
 
 MOST_PARAMETERS = 2**28
 """No graph may have more parameters: 1 GiB in float32, half of what an ONNX file can hold."""

@@ -394,3 +394,8 @@ def test_the_picture_shows_what_one_window_uses(seed: int, tmp_path: Path) -> No
 def test_a_window_too_long_for_a_picture() -> None:
     with refuses(GraphError, "a window of 64 positions and 6 layers is too large", "`field`"):
         plots.conceptual(Network(1, (Conv(1, 2, stride=2),) * 6))
+
+
+def test_a_flatten_without_a_dense_layer_is_refused() -> None:
+    with pytest.raises(GraphError, match="'flatten1': expected a dense layer after a flatten, got nothing"):
+        Network(2, (Conv(3, kernel=2), Flatten(2)))

@@ -1,7 +1,7 @@
 """Operators to ONNX nodes, opset 18. One `Emitter` holds a graph under construction.
 
 In a sequence graph values over time are (B, C, T); in a step graph they are (B, C), like the constants, so the pointwise
-operators are written once for both. Only convolution and shift, which look into the past, have a rule for each.
+operators are written once for both. Only the operators that read other positions have a rule for each.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def dense(e: Emitter, op: ops.Conv1d, flat: str, fan_in: int) -> str:
         return e.emit("Gemm", flat, e.weight(f"{e.owner}.weight", (op.channels, fan_in)), *bias, transB=1)
     rows = e.emit("Reshape", flat, e.constant([-1, op.groups, 1, fan_in // op.groups]))
     weight = e.params[f"{e.owner}.weight"].reshape(op.groups, op.channels // op.groups, -1).swapaxes(1, 2)
-    products = e.emit("MatMul", rows, e.initializer(f"{e.owner}.weight", np.ascontiguousarray(weight)))
+    products = e.emit("MatMul", rows, e.constant(np.ascontiguousarray(weight), np.float32))
     y = e.emit("Reshape", products, e.constant([-1, op.channels]))
     return e.emit("Add", y, *bias) if bias else y
 

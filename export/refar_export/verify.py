@@ -67,7 +67,7 @@ def verify(path: str | Path, provider: str = "cpu") -> list[Comparison]:
     ahead, last = int(is_strict(graph)), x.shape[-1] - 1
     local = {name: value for name, value in condition.items() if analyse(graph).types[name].timed}
     prefill, step = 0.0, 0.0
-    for prompt, end in ((1 - ahead, 7), (max(last - 15, 1), last)):
+    for prompt, end in ((1 - ahead, 7), (max(last - 15 + (1 - ahead), 1), last)):
         prefill = max(prefill, _largest(session.prefill(x[..., :prompt], condition), expected[prompt - 1 + ahead]))
         for t in range(prompt, end + 1 - ahead):
             now = {name: value[..., t + ahead] for name, value in local.items()}

@@ -122,6 +122,11 @@ def conv1d_backward(windows_kbit: Windows, weight_oik: Array, dy_bot: Array, gro
     return dwindows, dweight_oik, dy_bot.sum((0, 2))
 
 
+def by_tap(weight: Array) -> Array:
+    """The same weight_oik with the weights of each tap side by side in memory, which products of one position need to be fast."""
+    return np.ascontiguousarray(weight.transpose(2, 0, 1)).transpose(1, 2, 0) if weight.ndim == 3 else weight
+
+
 def pool1d(kind: str, windows_kbct: Windows, there_kb1t: Windows | None) -> Array:
     """max_k or the average over k of windows[k][b,c,t]; with `there`, which is 1 or 0, over those k alone where it is 1."""
     if kind == "max":

@@ -18,6 +18,7 @@ from refar.errors import InputError
 from refar.graph import Graph, require_head
 from refar.infer import analyse, require_strict, transient
 from refar.spec import stream
+from refar.spec.causal1d import by_tap
 from refar.spec.run import cast, forward_nodes, prepare
 
 Step = Callable[[Array], Array]
@@ -74,7 +75,8 @@ def generate_with_outputs(
     noise.check_top_k(head, top_k, kind.size)
     tokens, conditions, rows = bind_prompt(graph, prompt, condition, batch, more=n)
     size = found.types[graph.output].size
-    weights, conditions = prepare(graph, params, dtype), cast(conditions, dtype)
+    weights = {name: by_tap(array) for name, array in prepare(graph, params, dtype).items()}
+    conditions = cast(conditions, dtype)
     draws = noise.draw(head, seed, range(rows), tokens.shape[-1], n, size)
     outputs = np.zeros((rows, size, n), dtype)
     match algorithm:

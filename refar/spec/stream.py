@@ -1,12 +1,12 @@
 """Position by position: the same values as `forward`, from a state that the caller carries.
 
-State is a value, {node: array}, keyed by the node that produced it: its last values, oldest first, (B, C, history), zero
-before the start. Two pairs of functions read `refar.infer.stream`, which says who keeps how much:
+State is a value, {node: array}, keyed by the node that produced it: its last values, oldest first, (B, C, history). Before
+the start it holds what `spec.padding` says. Two pairs of functions read `refar.infer.stream`, which says who keeps how much:
 
 `initial_state` and `step`/`block`: y_t exactly as in `forward`, for any causal graph.
 `start` and `next`/`next_block`: for a strict graph, one call per token: the token at t, with a local condition at t + 1,
-gives y_{t+1}. Nodes with all
-offsets ≥ 1 then stand one position ahead, so these states are not those of `step`.
+gives y_{t+1}. Nodes with all offsets ≥ 1 then stand one position ahead, so these states are not those of `step`. Every call
+checks all parameters; for many tokens there is `generate`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def initial_state(
     *,
     dtype: DTypeLike = np.float64,
 ) -> State:
-    """The state before position 0, for `step` and `block`. Only under input padding does it depend on the condition."""
+    """The state before position 0, for `step` and `block`. Only under input padding does it depend on the global conditions."""
     weights = prepare(graph, params, dtype)
     conditions: Arrays = {}
     batch = check_integer("batch", batch, 0, MOST)
     if graph.padding == "input" or condition is not None:
-        conditions, _ = bind_conditions(graph, condition, batch, length=0)
+        conditions, _ = bind_conditions(graph, condition, batch, local=False)
     return empty(graph, weights, cast(conditions, dtype), batch, ahead=False, dtype=dtype)
 
 

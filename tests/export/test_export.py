@@ -72,6 +72,23 @@ def test_an_unshifted_graph_is_exported_too(tmp_path: Path) -> None:
     assert all(c.difference <= c.allowed for c in verify(export(graph, refar.init(graph), tmp_path / "b")))
 
 
+@pytest.mark.parametrize("kernel", [1, 2, 8, 17, 21, 25, 60])
+@pytest.mark.parametrize("strict", [False, True])
+def test_bundles_of_any_reach_are_verified(tmp_path: Path, kernel: int, strict: bool) -> None:
+    g = Builder()
+    graph = g.build(g.conv1d(g.input(channels=1), 1, kernel=kernel, strict=strict))
+    results = verify(export(graph, refar.init(graph), tmp_path / "b"))
+    assert all(c.difference <= c.allowed for c in results), [str(c) for c in results]
+
+
+def test_a_wrong_dilation_far_back_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = models.wavenet(4, [1, 128], residual=3, gate=3, skip=3)
+    other = refar.from_json(refar.to_json(graph).replace(b'"dilation": 128', b'"dilation": 100'))
+    monkeypatch.setattr("refar_export.verify.forward", lambda _, params, x: refar.forward(other, params, x))
+    with pytest.raises(BackendError, match=r"\[x\] full"):
+        export(graph, refar.init(graph), tmp_path / "b", verify=True)
+
+
 def test_a_bundle_is_not_overwritten_unasked(wavenet_bundle: Path) -> None:
     graph = models.linear_ar(2)
     before = {file.name: file.read_bytes() for file in wavenet_bundle.iterdir()}

@@ -177,6 +177,15 @@ def test_nothing_asked_for_gives_nothing(wavenet_bundle: Path) -> None:
     assert session.forward(np.zeros((2, 0), int), np.zeros(2, int)).shape == (2, 5, 0)
 
 
+def test_no_rows_may_be_stepped(tmp_path: Path) -> None:
+    g = refar.Builder()
+    h = g.conv1d(g.conv1d(g.input(channels=2), 4, strict=True, kernel=2), 2, kernel=2, groups=2)
+    graph = g.build(h, refar.ops.Gaussian())
+    session = load(export(graph, refar.init(graph), tmp_path / "b"))
+    assert session.prefill(batch=0).shape == (0, 2)
+    assert session.step(np.zeros((0, 2))).shape == (0, 2)
+
+
 def test_progress_is_told(wavenet_bundle: Path) -> None:
     seen: list[int] = []
     load(wavenet_bundle).generate(4, condition=0, progress=seen.append)

@@ -120,3 +120,24 @@ def test_the_padding_stands_in_the_file() -> None:
     assert b'"padding": "input"' in refar.to_json(graph)
     assert b"padding" not in refar.to_json(signal("layer"))
     assert refar.from_json(refar.to_json(graph)) == graph
+
+
+def test_what_looks_ahead_has_no_one_value_before_the_start() -> None:
+    g = Builder()
+    h = g.conv1d(g.delay(g.conv1d(g.input(channels=1), 2), -1, name="early"), 1, kernel=2)
+    with pytest.raises(
+        GraphError, match=r"'early' \(shift\): expected no look ahead under input padding, got one of 1 positions"
+    ):
+        g.build(h, padding="input")
+
+
+def test_local_conditions_do_not_matter_before_the_start() -> None:
+    g = Builder()
+    local = g.condition("local", channels=2, local=True)
+    h = g.add(g.conv1d(g.input(channels=1), 3, kernel=2, strict=True), g.conv1d(local, 3))
+    graph = g.build(g.conv1d(h, 1, kernel=3), ops.Gaussian(), padding="input")
+    params = generic_parameters(graph, np.random.default_rng(0))
+    without = refar.initial_state(graph, params, 2)
+    for given in (np.ones((2, 2)), np.ones((2, 2, 9))):
+        found = refar.initial_state(graph, params, 2, {"local": given})
+        assert all(np.array_equal(found[name], state) for name, state in without.items())
