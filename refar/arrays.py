@@ -206,11 +206,17 @@ def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return found
 
 
-def check_sampling(n: int, temperature: float, seed: int = 0) -> int:
-    """The number of tokens. Raises InputError unless it and the seed are whole numbers and the temperature is one ≥ 0."""
+def check_sampling(n: int, temperature: float, seed: int = 0, batch: int | None = None) -> int:
+    """The number of tokens. Raises InputError unless it and the seed are whole numbers and the temperature is one ≥ 0.
+
+    All rows together may not have more than 2³¹-1 tokens either.
+    """
     noise.check_temperature(temperature)
     noise.check_seed(seed)
-    return check_integer("n", n, 0, MOST)
+    n = check_integer("n", n, 0, MOST)
+    if batch is not None and n * check_integer("batch", batch, 0, MOST) > MOST:
+        raise InputError(f"n: expected at most {MOST} tokens in all rows together, got {n} for each of {batch} rows")
+    return n
 
 
 def class_condition(graph: Graph, purpose: str) -> int:

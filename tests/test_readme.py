@@ -30,15 +30,15 @@ def test_the_tour_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Python and commands in the order of the text; training is cut to a few steps of a smaller network."""
     monkeypatch.chdir(tmp_path)
     (config,) = blocks("toml")
-    shorter = config.replace("steps = 500", "steps = 2").replace(
+    shorter = config.replace("steps = 500 ", "steps = 2 ").replace(
         "[1, 2, 4, 8, 16, 32]", "[1, 2]\nresidual = 4\ngate = 4\nskip = 4"
     )
     assert shorter != config
     Path("config.toml").write_text(shorter)
     assert load_config("config.toml").graph == models.wavenet(17, [1, 2], residual=4, gate=4, skip=4, condition="class:10")
-    describe, more, ask, check, run = blocks("python")
+    describe, more, ask, check, own, run = blocks("python")
     space: dict[str, object] = {}
-    exec(describe + more + ask + check, space)
+    exec(describe + more + ask + check + own, space)
     assert "(9, [1, 2, 3, 4, 5, 6, 7, 8, 9])" in describe
     assert space["refar"].receptive_field(space["graph"]) == 9  # type: ignore[attr-defined]
     train("config.toml", "run", progress=False)

@@ -40,7 +40,7 @@ def generate(
     pictures = out.suffix.lower() == ".png"
     if shape is not None and not pictures:
         raise InputError(f"--shape {shape}: only a picture has a size, and {str(out)!r} is none")
-    check_sampling(n, temperature)
+    check_sampling(n, temperature, seed, batch)
     session = runtime.load(bundle_path(bundle), provider)  # type: ignore[arg-type]  # checked there
     found = analyse(session.graph)
     given = values.conditions(session.graph, condition or [])

@@ -133,7 +133,12 @@ class Session:
         stepper = self._running()
         given = dict(condition) if isinstance(condition, Mapping) else {}
         if condition is not None and not isinstance(condition, Mapping):
-            given = dict.fromkeys(self._local[:1], condition)
+            if len(self._local) != 1:
+                expected = (
+                    f"a mapping with {', '.join(map(repr, self._local))}" if self._local else "none, as it is that of prefill"
+                )
+                raise InputError(f"step: condition: expected {expected}, got a value")
+            given = {self._local[0]: condition}
         given[self._found.sequence] = x_t
         if given.keys() != {self._found.sequence, *self._local}:
             raise InputError(f"step: expected the token and {self._local or 'no condition'}, got {sorted(map(str, given))}")
@@ -167,7 +172,7 @@ class Session:
         """
         require_strict(self.graph, "generate")
         head = require_head(self.graph, "generate")
-        n = check_sampling(n, temperature, seed)
+        n = check_sampling(n, temperature, seed, batch)
         noise.check_top_k(head, top_k, self._found.types[self._found.sequence].size)
         tokens, conditions, rows = bind_prompt(self.graph, prompt, condition, batch, more=n)
         kind, size = self._found.types[self._found.sequence], self._found.types[self.graph.output].size

@@ -69,7 +69,7 @@ def generate_with_outputs(
     """As `generate`, with the outputs y_bct that the tokens were drawn from."""
     require_strict(graph, "generate")
     head = require_head(graph, "generate")
-    n = check_sampling(n, temperature, seed)
+    n = check_sampling(n, temperature, seed, batch)
     found = analyse(graph)
     kind = found.types[found.sequence]
     noise.check_top_k(head, top_k, kind.size)

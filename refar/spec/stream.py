@@ -101,7 +101,11 @@ def next(
     *,
     dtype: DTypeLike = np.float64,
 ) -> tuple[Array, State]:
-    """y_{t+1} after the token x_t, and the state after it. x_b or x_bc in, y_bc out."""
+    """y_{t+1} after the token x_t, and the state after it. x_b or x_bc in, y_bc out.
+
+    `condition` holds the local conditions of position t + 1, and the global ones, the same in every call: the state is
+    made under them.
+    """
     require_strict(graph, "next")
     inputs = _one_position(graph, bind_inputs(graph, x_t, condition, stepwise=True))
     y, state = _go_on(graph, params, state, inputs, ahead=True, dtype=dtype)

@@ -213,6 +213,12 @@ def test_progress_is_told(wavenet_bundle: Path) -> None:
         (lambda s: s.step([0]), InputError, "call prefill first"),
         (lambda s: (s.prefill(condition=0), s.step([-1])), InputError, "'x': expected classes 0..4, got -1"),
         (lambda s: (s.prefill(condition=0), s.step([1, 2])), InputError, "'x': expected 1 rows, as in the prefill, got 2"),
+        (
+            lambda s: (s.prefill(condition=0), s.step([1], condition=2)),
+            InputError,
+            "step: condition: expected none, as it is that",
+        ),
+        (lambda s: s.generate(10**6, batch=10**6, condition=0), InputError, "at most 2147483647 tokens in all rows together"),
         (lambda s: s.score([[0, 1]], [0, 1]), InputError, "condition 'condition': expected 1 row, got 2"),
         (lambda s: s.classify([[0, 1]], prior=[1, 1, 1]), InputError, "prior: expected 3 probabilities that sum to 1"),
     ],
