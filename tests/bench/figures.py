@@ -65,19 +65,22 @@ def data(graph: Graph, batch: int, length: int) -> Arrays:
 
 
 def against_torch(graph: Graph, params: Arrays, inputs: Arrays, y: Array, dtype: torch.dtype) -> tuple[Measured, Measured]:
-    """Forward, and the gradient of every parameter."""
+    """Forward, and the gradient of every parameter and real input."""
     precision = np.float64 if dtype == torch.float64 else np.float32
     dy = np.random.default_rng(1).normal(size=y.shape).astype(np.float32)
     module = Module(graph, params).to(dtype)
-    out = module({name: torch.from_numpy(array) for name, array in inputs.items()})
+    tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+    real = {name: tensor.to(dtype).requires_grad_() for name, tensor in tensors.items() if tensor.is_floating_point()}
+    out = module({**tensors, **real})
     out.backward(torch.from_numpy(dy).to(dtype))
     forward = Measured().worse(np.abs(out.detach().numpy() - y).max(), tolerance(graph, y, precision))
     gradients = Measured()
-    reference = refar.backward(graph, params, inputs, dy)["params"]
-    for name, parameter in module.named_parameters():
-        assert parameter.grad is not None, name
+    found = refar.backward(graph, params, inputs, dy)
+    reference = {**found["params"], **found["inputs"]}
+    for name, tensor in [*module.named_parameters(), *real.items()]:
+        assert tensor.grad is not None, name
         allowed = tolerance(graph, reference[name], precision, positions=y.shape[0] * y.shape[2])
-        gradients = gradients.worse(np.abs(parameter.grad.numpy() - reference[name]).max(), allowed)
+        gradients = gradients.worse(np.abs(tensor.grad.numpy() - reference[name]).max(), allowed)
     return forward, gradients
 
 
