@@ -6,9 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import refar
 from refar import Graph, models
+
+# No test depends on how fast the machine is. In CI hypothesis draws the same examples every time.
+settings.register_profile("refar", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("refar")
 
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it for its workers, and a console made under it keeps that width
 

@@ -91,7 +91,7 @@ def test_the_published_tcn_becomes_the_model() -> None:
     np.testing.assert_array_equal(refar.forward(strict, params, x), refar.forward(model, params, x))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(strategies.graphs(strict=False))
 def test_any_graph(graph: Graph) -> None:
     strict = refar.strictify(graph)

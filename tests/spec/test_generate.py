@@ -72,7 +72,7 @@ def late_condition() -> Graph:
     return g.build(g.add(x, g.delay(g.slice(g.concat(x, c), 1, 2), 5)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(graph=strategies.graphs(strict=True), prompt=st.integers(0, 30), seed=st.integers(0, 99))
 @example(graph=late_condition(), prompt=4, seed=0)
 @example(graph=late_condition(), prompt=7, seed=0)

@@ -30,7 +30,7 @@ def test_operators(op: ops.AnyOp, tmp_path: Path) -> None:
     check_bundle(export(graph, init(graph), tmp_path / "bundle"))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(graph=strategies.graphs())
 def test_random_graphs(graph: Graph, tmp_path_factory: pytest.TempPathFactory) -> None:
     check_bundle(export(graph, init(graph), tmp_path_factory.mktemp("bundle") / "bundle"))

@@ -86,19 +86,19 @@ def test_models(model: Graph) -> None:
     check_contract(model, refar.init(model, seed=2), seed=5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(strategies.graphs())
 def test_random_graphs(graph: Graph) -> None:
     check_contract(graph, backends=("numpy",))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(strategies.graphs())
 def test_random_graphs_on_every_backend(graph: Graph) -> None:
     check_contract(graph)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(strategies.graphs(strict=True, exact=True))
 def test_random_graphs_of_exact_operators(graph: Graph) -> None:
     report = check_contract(graph, backends=("numpy",))
