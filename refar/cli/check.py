@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from refar.cli import files
+from refar.cli import files, values
 from refar.cli.console import line, out, status
 from refar.cli.sources import Source, open_source
 from refar.errors import InputError
@@ -63,8 +63,9 @@ def _run(opened: Source, provider: str, backends: str | None, progress: Callable
         if backends is not None:
             raise InputError("--backends is for graphs and runs; a bundle runs in onnxruntime")
         assert opened.path is not None
-        return laws.run_bundle_laws(opened.path, provider, progress=progress)  # type: ignore[arg-type]  # checked there
+        return laws.run_bundle_laws(opened.path, values.device(provider), progress=progress)
     names = tuple(backends.split(",")) if backends is not None else BACKENDS
     if provider != "cpu" and "onnx" not in names:
         raise InputError(f"--provider {provider}: this is where onnxruntime runs, but onnx is not among --backends {backends}")
-    return laws.run_laws(opened.graph, opened.params, backends=names, provider=provider, progress=progress)  # type: ignore[arg-type]
+    device = values.device(provider)
+    return laws.run_laws(opened.graph, opened.params, backends=names, provider=device, progress=progress)

@@ -41,7 +41,7 @@ def generate(
     if shape is not None and not pictures:
         raise InputError(f"--shape {shape}: only a picture has a size, and {str(out)!r} is none")
     check_sampling(n, temperature, seed, batch)
-    session = runtime.load(bundle_path(bundle), provider)  # type: ignore[arg-type]  # checked there
+    session = runtime.load(bundle_path(bundle), values.device(provider))
     found = analyse(session.graph)
     given = values.conditions(session.graph, condition or [])
     start = None if prompt is None else values.fit("prompt", files.read_array(prompt, "prompt"), found.types[found.sequence])

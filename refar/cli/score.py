@@ -33,7 +33,7 @@ def score(
 
     if save is not None:
         files.check_output(save, (".npy", ".csv"))
-    session = runtime.load(bundle_path(bundle), provider)  # type: ignore[arg-type]  # checked there
+    session = runtime.load(bundle_path(bundle), values.device(provider))
     given = examples.load(data, session.graph, conditions=not condition)
     conditions = values.conditions(session.graph, condition or [], given.conditions) or {}
     for name, array in conditions.items():
@@ -80,7 +80,7 @@ def classify(
 
     if save is not None:
         files.check_output(save, (".npy", ".csv"))
-    session = runtime.load(bundle_path(bundle), provider)  # type: ignore[arg-type]  # checked there
+    session = runtime.load(bundle_path(bundle), values.device(provider))
     class_condition(session.graph, "classify")
     given = examples.load(data, session.graph)
     observed = None if progressive is None else values.integers("--progressive", progressive)

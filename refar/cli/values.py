@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -103,3 +104,12 @@ def picture(graph: Graph, tokens_bt: Array, size: Shape) -> bytes:
     """A PNG with a tile for every row, dark on light."""
     classes = analyse(graph).types[analyse(graph).sequence].size
     return png.encode(png.tiles(png.ink(tokens_bt.reshape(-1, *size), classes)))
+
+
+def device(provider: str) -> Literal["cpu", "cuda"]:
+    """What --provider says. Raises InputError for another word."""
+    match provider:
+        case "cpu" | "cuda":
+            return provider
+        case _:
+            raise InputError(f"--provider: expected one of cpu, cuda, got {provider!r}")
