@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from refar import models, ops, quantize
 from refar.errors import RefarError
 from refar.graph import Builder, Graph, Node, from_json, load, save, to_json
-from refar.infer import is_strict, offsets, receptive_field
+from refar.infer import colour_offsets, offsets, receptive_field
 from refar.init import init
 from refar.rewrite import strictify
 from refar.spec.density import log_marginal, posterior
 from refar.spec.generate import generate
 from refar.spec.run import backward, forward, log_prob, nll
 from refar.spec.stream import block, initial_state, next, next_block, start, step
+from refar.streams import is_strict
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "RefarError",
     "backward",
     "block",
+    "colour_offsets",
     "forward",
     "from_json",
     "generate",

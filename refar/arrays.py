@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from refar import noise
+from refar import noise, ops
 from refar.errors import GraphError, InputError, ParameterError, RefarError, check_integer, near
 from refar.graph import Graph
-from refar.infer import Type, analyse
+from refar.infer import analyse
+from refar.plane import kernel_steps, sees
+from refar.types import Type
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -39,10 +43,50 @@ def bind_inputs(graph: Graph, x: Data, condition: Data | None = None, *, stepwis
         raise InputError(f"input {found.sequence!r} ({kind}) is missing")
     sequence = check_array(found.sequence, given[found.sequence], at_once(kind) if stepwise else kind)
     bound = {found.sequence: sequence} | repeat_rows(_check_conditions(graph, given, stepwise), len(sequence))
-    lengths = {name: array.shape[-1] for name, array in bound.items() if found.types[name].timed and not stepwise}
-    if len(set(lengths.values())) > 1:
-        raise InputError(f"the inputs differ in length: {', '.join(f'{n!r} has {t} positions' for n, t in lengths.items())}")
+    extents = {name: extent(found.types[name], array) for name, array in bound.items() if found.types[name].timed}
+    if len(set(extents.values())) > 1 and not stepwise:
+        each = (
+            f"{name!r} has {' x '.join(map(str, e))} {'pixels' if kind.plane else 'positions'}" for name, e in extents.items()
+        )
+        raise InputError(f"the inputs differ in length: {', '.join(each)}")
     return bound
+
+
+def extent(kind: Type, array: Array) -> tuple[int, ...]:
+    """The lengths of the axes that a value lies over: (T,), (H, W), or () for a constant."""
+    return array.shape[len(kind.axes.rstrip("thw")) :]
+
+
+def in_order(kind: Type, y: Array, x: Array) -> tuple[Array, Array]:
+    """Output and sequence (of this type) as over time: y_bkn and x_bn, or x_bcn for a signal over time, as they were.
+
+    The values of an image stand in the order in which they are modelled: by rows, columns, colours. Channel k·C + c of y is
+    number k of the parameters of colour c, so N = H·W·C and y_bkn has K = channels / C; a signal has x_b1n there.
+    """
+    if not kind.plane:
+        return y, x
+    batch, colours = x.shape[:2]
+    y_bkn = np.moveaxis(y.reshape(batch, -1, colours, *y.shape[2:]), 2, -1).reshape(batch, y.shape[1] // colours, -1)
+    x_bn = np.moveaxis(x, 1, -1).reshape(batch, -1)
+    return y_bkn, x_bn if kind.indexed else x_bn[:, None]
+
+
+def mask_oihw(op: ops.Conv2d, shape: tuple[int, ...]) -> Array:
+    """Which weights of a masked convolution see anything: Boolean, of the shape of its weight_oihw. See `ops.Conv2d`."""
+    return _mask_oihw(op, shape).copy()
+
+
+@lru_cache(maxsize=256)
+def _mask_oihw(op: ops.Conv2d, shape: tuple[int, ...]) -> Array:
+    fan_out, fan_in = shape[0] // op.groups, shape[1]
+    o = np.arange(shape[0])[:, None]
+    i = o // fan_out * fan_in + np.arange(fan_in)
+    mask = np.zeros(shape, bool)
+    for u, row in enumerate(kernel_steps(op)):
+        for v, step in enumerate(row):
+            by_colour = np.array([[sees(op, step, given, wanted) for given in range(op.colours)] for wanted in range(op.colours)])
+            mask[:, :, u, v] = by_colour[o % op.colours, i % op.colours]
+    return mask
 
 
 def positions(graph: Graph, inputs: Arrays, begin: int, end: int) -> Arrays:
@@ -88,7 +132,7 @@ def _check_conditions(graph: Graph, given: Mapping[str, ArrayLike], stepwise: bo
 
 def at_once(kind: Type) -> Type:
     """The type of a value at one position."""
-    return Type(kind.size, kind.indexed, False)
+    return replace(kind, timed=False)
 
 
 def repeat_rows(conditions: Arrays, rows: int) -> Arrays:
@@ -142,9 +186,11 @@ def check_array(name: str, value: ArrayLike, kind: Type) -> Array:
         _check_real(f"input {name!r}", array, InputError)
     elif array.size and array.dtype.kind not in "iu":
         raise InputError(f"input {name!r}: expected integers, the class indices, got {array.dtype}")
-    if array.ndim != len(kind.axes) or (not kind.indexed and array.shape[1] != kind.size):
-        shape = f"{kind.axes} with {kind.size} channels" if not kind.indexed else kind.axes
+    if array.ndim != len(kind.axes) or ("c" in kind.axes and array.shape[1] != kind.channels):
+        shape = f"{kind.axes} with {kind.channels} channels" if "c" in kind.axes else kind.axes
         raise InputError(f"input {name!r}: expected axes {shape}, got an array of shape {array.shape}")
+    if kind.plane and kind.timed and 0 in array.shape[2:]:
+        raise InputError(f"input {name!r}: expected an image of at least 1 x 1 pixels, got an array of shape {array.shape}")
     if kind.indexed:
         wrong = (array < 0) | (array >= kind.size)
         if wrong.any():

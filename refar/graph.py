@@ -75,7 +75,7 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         return f"Graph({len(self.nodes)} nodes, {parameters} parameters, output {self.output!r})"
 
     def _analyse(self) -> Analysis:
-        from refar.infer import analyse  # it reads graphs, so it imports this module first
+        from refar.infer import analyse
 
         return analyse(self)
 
@@ -281,9 +281,24 @@ class Builder:
         """The modelled sequence: class indices, or a signal."""
         return self.add_op(ops.Input("sequence", classes, channels), name=name)
 
-    def condition(self, name: str = "condition", *, classes: int = 0, channels: int = 0, local: bool = False) -> str:
-        """A condition for the whole sequence, a class or a vector; a `local` one has a value at every position."""
-        return self.add_op(ops.Input("local" if local else "global", classes, channels), name=name)
+    def image(self, name: str = "x", *, classes: int = 0, channels: int = 1) -> str:
+        """The modelled image x_bchw: class indices in each channel if there are `classes`, else a signal."""
+        return self.add_op(ops.Input("sequence", classes, channels, "hw"), name=name)
+
+    def condition(
+        self,
+        name: str = "condition",
+        *,
+        classes: int = 0,
+        channels: int = 0,
+        local: bool = False,
+        axes: Literal["t", "hw"] = "t",
+    ) -> str:
+        """A condition for the whole sequence, a class or a vector; a `local` one has a value at every position.
+
+        For images a local one has axes="hw": a map with `channels` values at each pixel.
+        """
+        return self.add_op(ops.Input("local" if local else "global", classes, channels, axes), name=name)
 
     def conv1d(
         self,
@@ -299,6 +314,32 @@ class Builder:
     ) -> str:
         """Causal dilated convolution, see `ops.Conv1d`."""
         return self.add_op(ops.Conv1d(channels, kernel, dilation, strict, bias, groups), x, name=name)
+
+    def conv2d(
+        self,
+        x: str,
+        channels: int,
+        *,
+        kernel: int | tuple[int, int] = 1,
+        mask: Literal["none", "A", "B"] = "none",
+        anchor: tuple[int, int] | None = None,
+        dilation: int | tuple[int, int] = 1,
+        colours: int = 1,
+        bias: bool = True,
+        groups: int = 1,
+        name: str | None = None,
+    ) -> str:
+        """Masked dilated convolution over a plane, see `ops.Conv2d`; one number stands for rows and columns alike."""
+        sides, gaps = ((n, n) if isinstance(n, int) else n for n in (kernel, dilation))
+        return self.add_op(ops.Conv2d(channels, sides, mask, anchor, gaps, colours, bias, groups), x, name=name)
+
+    def shift2d(self, x: str, *, down: int = 0, right: int = 0, name: str | None = None) -> str:
+        """Shift a plane, see `ops.Shift2d`."""
+        return self.add_op(ops.Shift2d(down, right), x, name=name)
+
+    def position(self, x: str, bits: int, *, name: str | None = None) -> str:
+        """Row and column of each pixel of x in bits, see `ops.Position`."""
+        return self.add_op(ops.Position(bits), x, name=name)
 
     def pool1d(
         self,

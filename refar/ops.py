@@ -1,8 +1,12 @@
 """The vocabulary: every operator a network may consist of, as frozen data.
 
 Arrays are channels-first: `x_bct` has axes batch, channel, time; a value that does not change over time is `c_bc`.
-Class indices are `x_bt`, or `c_b` when constant. An operator has no behaviour here: each *reading* (NumPy, PyTorch, ONNX,
-inference of shapes and offsets) is one `match` over `AnyOp` that ends in `assert_never`.
+Class indices are `x_bt`, or `c_b` when constant. Over a plane, that is for images, the axes are `x_bchw`: row h from the top,
+column w from the left; class indices too have their channel axis there, one channel for each colour. Equations that name only
+t hold at every pixel just as well, and "over time" then means over the plane.
+
+An operator has no behaviour here: each *reading* (NumPy, PyTorch, ONNX, inference of shapes and offsets) is one
+`match` over `AnyOp` that ends in `assert_never`.
 """
 
 from __future__ import annotations
@@ -36,11 +40,15 @@ class Input(Op, frozen=True, tag="input"):
     `role="global"` is a condition that holds for the whole sequence: an index c_b, or a vector c_bc.
     `role="local"` is a condition over time, c_bt or c_bct: y_t may use c_t, which must be known before x_t.
     Exactly one of `classes` and `channels` is set.
+
+    With `axes="hw"` it lies over a plane: signals x_bchw, or with `classes` too indices x_bchw of `channels` colours. The
+    sequence then runs through the pixels from left to right, top to bottom, and within a pixel through the colours.
     """
 
     role: Literal["sequence", "global", "local"] = "sequence"
     classes: Natural = 0
     channels: Natural = 0
+    axes: Literal["t", "hw"] = "t"
 
 
 class Conv1d(Op, frozen=True, tag="conv1d"):
@@ -73,6 +81,52 @@ class Shift(Op, frozen=True, tag="shift"):
     steps: Annotated[int, Meta(ge=-FURTHEST, le=FURTHEST)] = 1
 
 
+class Conv2d(Op, frozen=True, tag="conv2d"):
+    """Masked dilated convolution over a plane (cross-correlation); the tap at `anchor` sees the pixel itself.
+
+    y[b,o,r,s] = bias[o] + Σ_{i,u,v} mask[o,i,u,v] · weight[o,i,u,v] · x[b,i, r + (u-a)·D_h, s + (v-e)·D_w],   x = 0 outside,
+
+    with (a, e) = `anchor`, by default the centre of a kernel with odd sides; one with an even side has none and must say.
+    `mask="none"` lets every weight see. "A" and "B" hide what comes after the pixel in raster order: all rows below and, in
+    its own row, all columns to the right. Of the pixel itself, output channel o sees input channel i if colour(i) < colour(o)
+    ("A") or colour(i) ≤ colour(o) ("B"), where channel j, counted through all groups, belongs to colour j mod n, n = `colours`.
+    So with one colour A hides the pixel and B shows it. Masked weights have no effect, and their gradient is exactly 0.
+
+    x_bihw → y_bohw; weight_oihw with C_in/G input channels as in `Conv1d`, bias_o. kernel, anchor, dilation: (rows, columns).
+    Source: van den Oord et al. 2016, "Pixel recurrent neural networks", section 3.4 and figure 4.
+    """
+
+    channels: Positive
+    kernel: tuple[Positive, Positive] = (1, 1)
+    mask: Literal["none", "A", "B"] = "none"
+    anchor: tuple[Natural, Natural] | None = None
+    dilation: tuple[Positive, Positive] = (1, 1)
+    colours: Positive = 1
+    bias: bool = True
+    groups: Positive = 1
+
+
+class Shift2d(Op, frozen=True, tag="shift2d"):
+    """Signed padding of a plane: y[b,c,r,s] = x[b,c,r-down,s-right], 0 outside the image. x_bchw → y_bchw.
+
+    down > 0 hides the present row and all below, right > 0 the present column and what lies to the right.
+    Source: Fleuret, Deep learning 10.2, "PixelCNN", F.pad(x, (0, 0, 1, -1)) and F.pad(x, (1, -1, 0, 0)).
+    """
+
+    down: Annotated[int, Meta(ge=-FURTHEST, le=FURTHEST)] = 0
+    right: Annotated[int, Meta(ge=-FURTHEST, le=FURTHEST)] = 0
+
+
+class Position(Op, frozen=True, tag="position"):
+    """Where a pixel is, as bits, whatever the value of x: y[b,i,r,s] = bit i of r, y[b,N+i,r,s] = bit i of s, i = 0..N-1.
+
+    Bit i of n is ⌊n/2^i⌋ mod 2; N = `bits`. x_bchw → y_bchw with 2N channels. Rows 2^N apart look alike.
+    Source: Fleuret, Deep learning 10.2, "positional encoding", with five channels per coordinate for 28 x 28.
+    """
+
+    bits: Annotated[int, Meta(ge=1, le=16)]
+
+
 class PadChannels(Op, frozen=True, tag="pad_channels"):
     """Zero channels before and after those of x: y[b,before+c,t] = x[b,c,t], all else 0.
 
@@ -103,7 +157,10 @@ class Pool1d(Op, frozen=True, tag="pool1d"):
 
 
 class OneHot(Op, frozen=True, tag="one_hot"):
-    """Class to unit vector: y[b,q,t] = 1 if x[b,t] = q else 0. x_bt (classes Q) → y_bqt; c_b → c_bq."""
+    """Class to unit vector: y[b,q,t] = 1 if x[b,t] = q else 0. x_bt (classes Q) → y_bqt; c_b → c_bq.
+
+    As for every lookup, channel k of colour c of an image becomes channel k·C + c: y[b, q·C + c, r, s] = 1 if x[b,c,r,s] = q.
+    """
 
 
 class Embedding(Op, frozen=True, tag="embedding"):
@@ -171,18 +228,26 @@ class Softmax(Op, frozen=True, tag="softmax"):
 
 
 WindowedOp = Conv1d | Shift | Pool1d
-"""The operators that read other positions than their own."""
+"""The operators that read other positions than their own, over time."""
+
+PlaneOp = Conv2d | Shift2d
+"""The operators that read other pixels than their own."""
 
 PointwiseOp = (
-    PadChannels | Ones | OneHot | Embedding | Standardize | Activation | Gate | Add | Multiply | Affine | Concat | Slice | Softmax
-)
+    PadChannels | Ones | Position | OneHot | Embedding | Standardize | Activation | Gate | Add | Multiply | Affine | Concat
+    | Slice | Softmax
+)  # fmt: skip
 """The operators that look at one position only."""
 
-AnyOp = Input | WindowedOp | PointwiseOp
+AnyOp = Input | WindowedOp | PlaneOp | PointwiseOp
 
 
 class Categorical(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="categorical"):
-    """The output holds logits: p(x_t = q) = softmax(y[:, :, t])_q. y_bqt with Q = the classes of the sequence input."""
+    """The output holds logits: p(x_t = q) = softmax(y[:, :, t])_q. y_bqt with Q = the classes of the sequence input.
+
+    As for every head, number k of the parameters of colour c of an image is channel k·C + c: here the logit of class q of
+    colour c is y[:, q·C + c, r, s].
+    """
 
 
 class Gaussian(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="gaussian"):

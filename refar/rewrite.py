@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from refar import ops
 from refar.graph import Graph, Node, from_json, to_json
-from refar.infer import analyse, is_strict, require_causal, require_strict
+from refar.infer import analyse
+from refar.streams import is_strict, require_causal, require_strict
 
 
 def strictify(graph: Graph) -> Graph:

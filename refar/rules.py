@@ -9,7 +9,7 @@ from refar.errors import GraphError
 from refar.graph import Graph, Node
 
 if TYPE_CHECKING:
-    from refar.infer import Type
+    from refar.types import Type
 
 
 def refuse(node: Node, expected: str, came: object) -> GraphError:
@@ -56,11 +56,12 @@ def check_head(graph: Graph, output: Type, sequence: Type) -> None:
         case ops.Categorical():
             if isinstance(graph[graph.output].op, ops.Softmax):
                 raise GraphError(f"output {graph.output!r}: a categorical head expects logits, got the output of a softmax")
-            size, expected, fits = sequence.size, "logits for the classes of an index sequence", sequence.indexed
+            expected, fits = "logits for the classes of an index sequence", sequence.indexed
+            size = sequence.size * sequence.colours
         case ops.Gaussian():
             size, expected, fits = sequence.size, "means for the channels of a signal", not sequence.indexed
         case ops.MixtureLogistics(components, classes):
-            size = 3 * components
+            size = 3 * components * sequence.colours
             expected = f"{size} channels (logits, means and log-scales of {components} components) for {classes} classes"
             fits = sequence.indexed and sequence.size == classes
         case _:

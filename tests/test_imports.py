@@ -13,7 +13,9 @@ import refar
 
 ROOT = Path(__file__).parent.parent
 CORE = {"refar.ops", "refar.errors"}
-READING = {*CORE, "refar.graph", "refar.infer", "refar.arrays", "refar.noise"}
+READING = {
+    *CORE, "refar.graph", "refar.types", "refar.plane", "refar.infer", "refar.streams", "refar.arrays", "refar.noise"
+}  # fmt: skip
 LIGHT = {"numpy", "msgspec", "safetensors"}
 VERSION = "refar.__version__"
 TRAINING = {"refar.config", "refar.files", "refar.runs"}
@@ -26,8 +28,11 @@ ALLOWED: dict[str, set[str]] = {
     "refar.errors": set(),
     "refar.ops": {"msgspec"},
     "refar.graph": {*CORE, "refar.files", "refar.infer", "msgspec"},
-    "refar.infer": {*CORE, "refar.graph", "refar.rules"},
-    "refar.rules": {*CORE, "refar.graph", "refar.infer"},
+    "refar.types": {*CORE, "refar.graph", "refar.rules"},
+    "refar.plane": {*CORE},
+    "refar.infer": {*CORE, "refar.graph", "refar.plane", "refar.rules", "refar.types"},
+    "refar.streams": {*CORE, "refar.graph", "refar.infer", "refar.plane"},
+    "refar.rules": {*CORE, "refar.graph", "refar.types"},
     "refar.noise": {*CORE, "numpy"},
     "refar.quantize": {*CORE, "numpy"},
     "refar.arrays": {*READING, "numpy"},

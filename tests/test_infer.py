@@ -12,7 +12,8 @@ from helpers import refuses, single, tiny
 import refar
 from refar import Builder, Graph, models, ops
 from refar.errors import GraphError
-from refar.infer import analyse, is_strict, offsets, receptive_field, require_strict, stream
+from refar.infer import analyse, offsets, receptive_field
+from refar.streams import is_strict, require_strict, stream
 from refar.testing import check_contract
 
 

@@ -15,9 +15,9 @@ from helpers import refuses
 import refar
 from refar import Builder, Graph, models, ops
 from refar.errors import InputError
-from refar.infer import stream
 from refar.runtime import load
 from refar.spec.generate import generate_with_outputs
+from refar.streams import stream
 from refar.testing import check_contract
 from refar.testing.cases import generic_inputs, generic_parameters
 from refar.torch import Module

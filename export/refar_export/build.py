@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from refar import __version__, ops
+from refar.arrays import at_once
 from refar.errors import GraphError
 from refar.graph import Graph, Node, digest, to_json
-from refar.infer import Stream, Type, analyse, is_source, is_strict, stream, taps
+from refar.infer import analyse, is_source, taps
 from refar.runtime.bundle import OUTPUT, PAST, PRESENT, START, has_start, state_ports
+from refar.streams import Stream, is_strict, stream
 from refar_export import lower
 from refar_export.lower import Emitter
 
@@ -75,8 +77,10 @@ def _port(graph: Graph, name: str, kind: Kind) -> onnx.ValueInfoProto:
             return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch_size", port.channels, port.length])
     type_ = types[graph.output if name == OUTPUT else name]
     if type_.timed and (kind == "step" or (kind == "prefill" and name == OUTPUT)):
-        type_ = Type(type_.size, type_.indexed, False)
-    sizes: dict[str, str | int | None] = {"b": "batch_size", "c": type_.size, "t": "sequence_length"}
+        type_ = at_once(type_)
+    sizes: dict[str, str | int | None] = {
+        "b": "batch_size", "c": type_.channels, "t": "sequence_length", "h": "height", "w": "width"
+    }  # fmt: skip
     element = TensorProto.INT64 if type_.indexed else TensorProto.FLOAT
     return helper.make_tensor_value_info(name, element, [sizes[axis] for axis in type_.axes])
 
@@ -114,6 +118,10 @@ def _whole(e: Emitter, node: Node, args: list[str], before: Sequence[str | None]
             return lower.dense(e, node.op, args[0], kinds[0].size)
         case ops.Conv1d():
             return lower.conv1d_sequence(e, node.op, args[0], before[0])
+        case ops.Conv2d():
+            return lower.conv2d(e, node.op, args[0])
+        case ops.Shift2d():
+            return lower.shift2d(e, node.op, args[0])
         case ops.Shift():
             return lower.window_sequence(e, args[0], node.op.steps, before[0])
         case ops.Pool1d():
@@ -141,6 +149,7 @@ def _step(e: Emitter, graph: Graph) -> list[str]:
     for node in graph.nodes:
         e.own(node.name)
         kinds = [e.types[name] for name in node.inputs]
+        assert not isinstance(node.op, ops.PlaneOp)  # a graph over a plane has no step graph yet
         args = [_aligned_source(e, source, node.name, values, buffers, run) for source in node.inputs]
         match node.op:
             case ops.Input():

@@ -15,8 +15,8 @@ from refar import __version__
 from refar.arrays import check_parameters
 from refar.errors import BackendError, FileError
 from refar.graph import Graph
-from refar.infer import is_strict
 from refar.runtime.bundle import MANIFEST, VECTORS, Manifest, digest, model_files, state_ports
+from refar.streams import is_strict
 
 try:
     from refar_export.build import IR, OPSET, Kind, build

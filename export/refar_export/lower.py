@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from refar import ops
-from refar.infer import Stream, Type, taps
+from refar.arrays import mask_oihw
+from refar.infer import taps
+from refar.streams import Stream
+from refar.types import Type
 
 LAST = np.iinfo(np.int64).max
 
@@ -71,7 +74,7 @@ def pointwise(e: Emitter, op: ops.PointwiseOp, args: Sequence[str], kinds: Seque
     match op:
         case ops.OneHot():
             depth, values = e.constant([kind.size]), e.constant([0, 1], np.float32)
-            return e.emit("OneHot", x, depth, values, axis=1)
+            return _by_colour(e, e.emit("OneHot", x, depth, values, axis=1), kind)
         case ops.Embedding():
             return _lookup(e, e.weight(f"{e.owner}.weight"), x, kind, sequence)
         case ops.Standardize():
@@ -102,9 +105,12 @@ def pointwise(e: Emitter, op: ops.PointwiseOp, args: Sequence[str], kinds: Seque
         case ops.PadChannels():
             return e.emit("Pad", x, e.constant([op.before, op.after]), "", e.constant([1]))
         case ops.Ones():
-            first = x if kind.indexed else e.emit("Slice", x, e.constant([0]), e.constant([1]), e.constant([1]))
+            no_channels = kind.indexed and not kind.plane
+            first = x if no_channels else e.emit("Slice", x, e.constant([0]), e.constant([1]), e.constant([1]))
             ones = e.emit("Cast", e.emit("Equal", first, first), to=onnx.TensorProto.FLOAT)
-            return e.emit("Unsqueeze", ones, e.constant([1])) if kind.indexed else ones
+            return e.emit("Unsqueeze", ones, e.constant([1])) if no_channels else ones
+        case ops.Position():
+            return _position(e, op, x)
         case _:
             assert_never(op)
 
@@ -125,23 +131,50 @@ def _activation(e: Emitter, op: ops.Activation, x: str) -> str:
 
 def _lookup(e: Emitter, table_qc: str, x: str, kind: Type, sequence: bool) -> str:
     rows = e.emit("Gather", table_qc, x, axis=0)
+    if kind.plane:
+        return _by_colour(e, e.emit("Transpose", rows, perm=[0, 4, 1, 2, 3]), kind)
     return e.emit("Transpose", rows, perm=[0, 2, 1]) if sequence and kind.timed else rows
 
 
+def _by_colour(e: Emitter, found: str, kind: Type) -> str:
+    """(B, K, C, H, W) → (B, K·C, H, W); what is not over a plane has no axis of colours."""
+    if not kind.plane:
+        return found
+    batch, plane = e.emit("Shape", found, start=0, end=1), e.emit("Shape", found, start=3, end=5)
+    return e.emit("Reshape", found, e.emit("Concat", batch, e.constant([-1]), plane, axis=0))
+
+
+def _position(e: Emitter, op: ops.Position, x: str) -> str:
+    """The bits of 0..H-1 down the rows and of 0..W-1 along the columns, spread over the plane and the batch."""
+    weights = e.constant([1 << i for i in range(op.bits)])
+    extent = e.emit("Shape", x, start=2, end=4)
+    batch = e.emit("Shape", x, start=0, end=1)
+    target = e.emit("Concat", batch, e.constant([op.bits]), extent, axis=0)
+    bits = []
+    for axis in (0, 1):
+        count = e.emit("Gather", extent, e.constant(axis))
+        numbers = e.emit("Range", e.constant(0), count, e.constant(1))
+        each = e.emit("Div", e.emit("Unsqueeze", numbers, e.constant([0])), e.emit("Unsqueeze", weights, e.constant([1])))
+        bit = e.emit("Cast", e.emit("Mod", each, e.constant(2)), to=onnx.TensorProto.FLOAT)
+        bits.append(e.emit("Expand", e.emit("Unsqueeze", bit, e.constant([0, 3 if axis == 0 else 2])), target))
+    return e.emit("Concat", *bits, axis=1)
+
+
 def _aligned(e: Emitter, args: Sequence[str], kinds: Sequence[Type], sequence: bool) -> list[str]:
-    """Constants get a time axis of length 1 beside values over time, so that they broadcast."""
+    """Constants get axes of length 1 beside values over time or a plane, so that they broadcast."""
     if not sequence or len({kind.timed for kind in kinds}) == 1:
         return list(args)
-    return [x if k.timed else e.emit("Unsqueeze", x, e.constant([2])) for x, k in zip(args, kinds, strict=True)]
+    axes = [2, 3] if any(kind.plane for kind in kinds) else [2]
+    return [x if k.timed else e.emit("Unsqueeze", x, e.constant(axes)) for x, k in zip(args, kinds, strict=True)]
 
 
 def _repeated(e: Emitter, args: Sequence[str], kinds: Sequence[Type], sequence: bool) -> list[str]:
-    """Constants repeated at every t beside values over time."""
+    """Constants repeated at every position beside values over time or a plane."""
     aligned = _aligned(e, args, kinds, sequence)
     if aligned == list(args):
         return aligned
     timed = next(x for x, kind in zip(args, kinds, strict=True) if kind.timed)
-    length = e.emit("Shape", timed, start=2, end=3)
+    length = e.emit("Shape", timed, start=2)
     target = e.emit("Concat", e.constant([1, 1]), length, axis=0)
     return [x if k.timed else e.emit("Expand", x, target) for x, k in zip(aligned, kinds, strict=True)]
 
@@ -167,6 +200,28 @@ def conv1d_sequence(e: Emitter, op: ops.Conv1d, x: str, before: str | None) -> s
         "Conv", extended, *weights, dilations=[op.dilation], group=op.groups, kernel_shape=[op.kernel], pads=pads, strides=[1]
     )
     return without_last(e, y, 1) if op.strict else y
+
+
+def conv2d(e: Emitter, op: ops.Conv2d, x: str) -> str:
+    """The mask is baked into the weights; zeros on each side as far as the kernel reaches beyond its anchor there."""
+    name = f"{e.owner}.weight"
+    mask = mask_oihw(op, e.params[name].shape)
+    weights = [e.initializer(name, np.where(mask, e.params[name], np.float32(0)))] + [e.weight(f"{e.owner}.bias")] * op.bias
+    a, b = op.anchor or (op.kernel[0] // 2, op.kernel[1] // 2)
+    (kh, kw), (dh, dw) = op.kernel, op.dilation
+    pads = [a * dh, b * dw, (kh - 1 - a) * dh, (kw - 1 - b) * dw]
+    return e.emit(
+        "Conv", x, *weights, dilations=[dh, dw], group=op.groups, kernel_shape=[kh, kw], pads=pads, strides=[1, 1]
+    )  # fmt: skip
+
+
+def shift2d(e: Emitter, op: ops.Shift2d, x: str) -> str:
+    """x[b,c,r-down,s-right], 0 outside: padded where values come in from, then cut to the size of x."""
+    down, right = op.down, op.right
+    padded = e.emit("Pad", x, e.constant([0, 0, max(down, 0), max(right, 0), 0, 0, max(-down, 0), max(-right, 0)]))
+    first = e.constant([max(-down, 0), max(-right, 0)])
+    end = e.emit("Add", first, e.emit("Shape", x, start=2, end=4))
+    return e.emit("Slice", padded, first, end, e.constant([2, 3]))
 
 
 def window_sequence(e: Emitter, x: str, offset: int, before: str | None) -> str:

@@ -11,9 +11,11 @@ from refar import noise
 from refar.arrays import Array, Arrays
 from refar.errors import BackendError
 from refar.graph import Graph
-from refar.infer import analyse, is_strict, looks_ahead, transient
+from refar.infer import analyse, transient
 from refar.runtime import load
+from refar.runtime.bundle import has_steps
 from refar.spec import forward
+from refar.streams import is_strict
 from refar.tolerance import tolerance
 
 
@@ -34,19 +36,24 @@ def vectors(graph: Graph, params: Arrays) -> Arrays:
     """Two sequences longer than the receptive field, and the oracle's outputs in float64 at some positions.
 
     "x", "condition.<name>", "positions" and "y" = output[:, :, positions]: the first 8, the last 16, and 8 between them.
+    Positions in an image count pixels in raster order.
     Drawn from fixed noise.
     """
     found = analyse(graph)
     length = max(transient(graph) + 5, 12)
+    side = min(transient(graph) + 3, 24)
     inputs: Arrays = {}
     for stream, name in enumerate((found.sequence, *found.conditions)):
         kind = found.types[name]
-        shape = [{"b": 2, "c": kind.size, "t": length}[axis] for axis in kind.axes]
+        shape = [{"b": 2, "c": kind.channels, "t": length, "h": side, "w": side + 1}[axis] for axis in kind.axes]
         u = noise.uniform(0, [stream], 0, 1, int(np.prod(shape))).reshape(shape)
         inputs[name] = (u * kind.size).astype(np.int64) if kind.indexed else (4 * u - 2).astype(np.float32)
+    y = forward(graph, params, inputs)
+    y = y.reshape(*y.shape[:2], -1)
+    length = y.shape[2]
     between = (noise.uniform(0, [len(inputs)], 0, 1, 8).ravel() * length).astype(np.int64)
     kept = np.unique([*range(min(8, length)), *between, *range(max(0, length - 16), length)])
-    y = forward(graph, params, inputs)[:, :, kept]
+    y = y[:, :, kept]
     stored = {"x": inputs[found.sequence], "positions": kept, "y": y}
     stored |= {f"condition.{name}": inputs[name] for name in found.conditions}
     return {name: np.ascontiguousarray(array) for name, array in stored.items()}  # safetensors writes memory, not values
@@ -61,8 +68,9 @@ def verify(path: str | Path, provider: str = "cpu") -> list[Comparison]:
     expected = {int(t): y[:, :, i] for i, t in enumerate(stored["positions"])}
     allowed = tolerance(graph, y, np.float32)
     full = session.forward(x, condition)
+    full = full.reshape(*full.shape[:2], -1)
     results = [Comparison("full", max(_largest(full[:, :, t], expected[t]) for t in expected), allowed)]
-    if looks_ahead(graph):
+    if not has_steps(graph):
         return results
     ahead, last = int(is_strict(graph)), x.shape[-1] - 1
     local = {name: value for name, value in condition.items() if analyse(graph).types[name].timed}

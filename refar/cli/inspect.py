@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from refar import infer
+from refar import infer, streams
 from refar.cli import describe, files
 from refar.cli.console import count, facts, line, number, out, show
 from refar.cli.sources import open_source
@@ -85,9 +85,9 @@ def _smallest(graph: Graph) -> str:
     seen = infer.offsets(graph)
     if not seen:
         return "none: the output does not depend on the sequence"
-    if (node := infer.looks_ahead(graph)) is not None:
+    if (node := streams.looks_ahead(graph)) is not None:
         return f"{min(seen)}: {node.name!r} looks ahead, so the graph can only be evaluated as a whole"
-    if infer.is_strict(graph):
+    if streams.is_strict(graph):
         return f"{min(seen)}: strict, y_t models x_t without seeing it"
     return f"{min(seen)}: not strict, y_t sees x_t and can model x_{{t+1}} at best"
 
@@ -99,7 +99,7 @@ def _cost(layers: list[describe.Layer]) -> str:
 
 
 def _state(graph: Graph) -> str:
-    if infer.looks_ahead(graph) is not None:
+    if streams.looks_ahead(graph) is not None:
         return "none, since there is no step by step"
     ports = state_ports(graph)
     total = sum(map(_bytes, ports))

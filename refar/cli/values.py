@@ -13,7 +13,8 @@ from refar.arrays import Array, check_array
 from refar.cli import files, png
 from refar.errors import InputError
 from refar.graph import Graph
-from refar.infer import Type, analyse
+from refar.infer import analyse
+from refar.types import Type
 
 Shape = tuple[int, int]
 

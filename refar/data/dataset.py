@@ -11,7 +11,8 @@ from refar import noise
 from refar.arrays import Array
 from refar.errors import GraphError, InputError
 from refar.graph import Graph
-from refar.infer import Type, analyse
+from refar.infer import analyse
+from refar.types import Type
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from refar.arrays import Arrays
 from refar.errors import FileError, GraphError
 from refar.files import as_path
 from refar.graph import Graph
-from refar.infer import analyse, is_strict, looks_ahead, stream
+from refar.infer import analyse
+from refar.streams import is_strict, looks_ahead, stream
 
 PAST, PRESENT, START, OUTPUT = "past", "present", "start", "output"
 """The ports beside the graph's own inputs: past.<node> → present.<node>, the flag of a step before any token, the result."""
@@ -55,18 +56,23 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def model_files(graph: Graph) -> tuple[str, ...]:
-    """The ONNX files of a bundle: a graph that looks ahead has no prefill and no step."""
-    return ("full.onnx",) if looks_ahead(graph) else ("full.onnx", "prefill.onnx", "step.onnx")
+    """The ONNX files of a bundle: only a graph that is run position by position has prefill and step."""
+    return ("full.onnx", "prefill.onnx", "step.onnx") if has_steps(graph) else ("full.onnx",)
+
+
+def has_steps(graph: Graph) -> bool:
+    """Whether the graph is run position by position: it looks ahead nowhere, and is not over a plane; those have no step yet."""
+    return analyse(graph).grid is None and looks_ahead(graph) is None
 
 
 def has_start(graph: Graph) -> bool:
     """Whether step.onnx can begin by itself, from a state of zeros and a flag; under input padding prefill must begin."""
-    return is_strict(graph) and graph.padding == "layer"
+    return has_steps(graph) and is_strict(graph) and graph.padding == "layer"
 
 
 def state_ports(graph: Graph) -> tuple[StatePort, ...]:
     """The state of the step graph: that of `refar.next` if the graph is strict, else that of `refar.step`."""
-    if looks_ahead(graph):
+    if not has_steps(graph):
         return ()
     run = stream(graph, ahead=is_strict(graph))
     types = analyse(graph).types

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,19 @@ from refar.arrays import (
     check_rows,
     check_sampling,
     class_condition,
+    extent,
+    in_order,
     repeat_rows,
 )
 from refar.errors import BackendError, FileError, InputError, check_integer
 from refar.files import as_path
 from refar.graph import require_head
-from refar.infer import analyse, require_causal, require_strict
+from refar.infer import analyse
 from refar.runtime import density
 from refar.runtime import provider as providers
 from refar.runtime.bundle import OUTPUT, PAST, PRESENT, START, has_start, model_files, read_file, read_manifest, read_vectors
 from refar.runtime.stepper import Stepper
+from refar.streams import require_causal, require_strict
 
 _VALUES_PER_CALL = 2**24  # logits held at once by `score`: 64 MiB
 _NOISE_STEPS = 256
@@ -92,11 +96,12 @@ class Session:
         return self._running().state()
 
     def forward(self, x: Data, condition: Data | None = None) -> Array:
-        """The output at every position of a whole sequence: y_bct in float32."""
+        """The output at every position of a whole sequence, y_bct, or image, y_bchw, in float32."""
         inputs = bind_inputs(self.graph, x, condition)
-        rows, length = _size(inputs[self._found.sequence])
-        if rows * length == 0:
-            return np.zeros((rows, self._found.types[self.graph.output].size, length), np.float32)
+        sequence = inputs[self._found.sequence]
+        if sequence.size == 0:
+            over = extent(self._found.types[self._found.sequence], sequence)
+            return np.zeros((len(sequence), self._found.types[self.graph.output].size, *over), np.float32)
         return _finite(self._sessions["full.onnx"].run([OUTPUT], self._feeds(inputs))[0], "full.onnx")
 
     def prefill(self, prompt: ArrayLike | None = None, condition: Data | None = None, batch: int | None = None) -> Array:
@@ -196,7 +201,7 @@ class Session:
         return new
 
     def score(self, x: Data, condition: Data | None = None) -> Array:
-        """log p(x) in nats, one per sequence: shape (B,)."""
+        """log p(x) in nats, one per sequence or image: shape (B,)."""
         return self._log_probs("score", x, condition).sum(axis=1)
 
     def log_marginal(self, x: ArrayLike, prior: ArrayLike | None = None) -> Array:
@@ -218,24 +223,25 @@ class Session:
         """log p(first h positions, class) for h = 0..T: (B, T+1, classes)."""
         p = check_prior(prior, class_condition(self.graph, purpose))
         tokens = check_array(self._found.sequence, x, self._found.types[self._found.sequence])
-        joint = np.zeros((len(tokens), tokens.shape[-1] + 1, len(p)))
-        for c in range(len(p)):
-            joint[:, 1:, c] = self._log_probs(purpose, tokens, np.full(len(tokens), c)).cumsum(axis=1)
+        each = [self._log_probs(purpose, tokens, np.full(len(tokens), c)).cumsum(axis=1) for c in range(len(p))]
+        joint = np.pad(np.stack(each, axis=2), ((0, 0), (1, 0), (0, 0)))
         with np.errstate(divide="ignore"):
             return joint + np.log(p)
 
     def _log_probs(self, purpose: str, x: Data, condition: Data | None) -> Array:
-        """log p(x_t | x_<t) at every position: (B, T)."""
+        """log p(x_t | x_<t) at every position, or for every value of an image: (B, T)."""
         require_strict(self.graph, purpose)
         head = require_head(self.graph, purpose)
         inputs = bind_inputs(self.graph, x, condition)
         target = inputs[self._found.sequence]
-        rows, length = _size(target)
-        per_call = max(1, _VALUES_PER_CALL // max(1, length * self._found.types[self.graph.output].size))
-        result = np.zeros((rows, length))
-        for first in range(0, rows, per_call):
+        kind = self._found.types[self._found.sequence]
+        over = math.prod(extent(kind, target))
+        per_call = max(1, _VALUES_PER_CALL // max(1, over * self._found.types[self.graph.output].size))
+        result = np.zeros((len(target), over * (kind.channels if kind.plane else 1)))
+        for first in range(0, len(target), per_call):
             chunk = {name: array[first : first + per_call] for name, array in inputs.items()}
-            result[first : first + per_call] = density.log_prob(head, self.forward(chunk), chunk[self._found.sequence])
+            y, x = in_order(kind, self.forward(chunk), chunk[self._found.sequence])
+            result[first : first + per_call] = density.log_prob(head, y, x)
         return result
 
     def _running(self) -> Stepper:
@@ -246,10 +252,6 @@ class Session:
 
     def _feeds(self, inputs: Arrays) -> Arrays:
         return {name: np.ascontiguousarray(a, np.int64 if a.dtype == np.int64 else np.float32) for name, a in inputs.items()}
-
-
-def _size(x: Array) -> tuple[int, int]:
-    return x.shape[0], x.shape[-1]
 
 
 def _finite(y: Array, name: str) -> Array:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from refar.arrays import Array, check_array, check_observed, check_prior, class_condition
+from refar.arrays import Array, check_array, check_observed, check_prior, class_condition, in_order
 from refar.graph import Graph, require_head
-from refar.infer import analyse, require_strict
+from refar.infer import analyse
 from refar.spec import losses
 from refar.spec.run import forward
+from refar.streams import require_strict
 
 
 def log_marginal(
@@ -37,8 +38,8 @@ def posterior(
 ) -> Array:
     """p(y | x) = p(x | y)·p(y) / p(x), shape (B, classes); each row sums to 1.
 
-    `observed` asks for p(y | x_0..x_{H-1}) instead: for a number H the shape is the same, for several it is
-    (B, len(observed), classes). H = 0 gives the prior and H = T the whole sequence.
+    `observed` asks for p(y | x_0..x_{H-1}) instead, of an image its first H values, colours counted: for a number H the
+    shape is the same, for several it is (B, len(observed), classes). H = 0 gives the prior and H = T the whole sequence.
     Raises as `log_marginal` does, and InputError for an H outside 0..T.
     """
     joint = _log_joint(graph, params, x, prior, dtype, "posterior")
@@ -60,7 +61,7 @@ def _log_joint(
     conditionals = []
     for y in range(classes):
         output = forward(graph, params, tokens, np.full(len(tokens), y), dtype=dtype)
-        conditionals.append(-losses.nats(head, output, tokens))
+        conditionals.append(-losses.nats(head, *in_order(found.types[found.sequence], output, tokens)))
     first = np.zeros((len(tokens), 1, classes))
     return log_prior + np.concatenate([first, np.cumsum(np.stack(conditionals, axis=2), axis=1)], axis=1)
 

@@ -16,10 +16,11 @@ from refar import noise
 from refar.arrays import Array, Arrays, Data, bind_prompt, check_sampling, positions
 from refar.errors import InputError
 from refar.graph import Graph, require_head
-from refar.infer import analyse, require_strict, transient
+from refar.infer import analyse, transient
 from refar.spec import stream
 from refar.spec.causal1d import by_tap
 from refar.spec.run import cast, forward_nodes, prepare
+from refar.streams import require_strict
 
 Step = Callable[[Array], Array]
 """Takes all tokens so far, (B, ≥ 0) or (B, C, ≥ 0), and returns the output for the next position, y_bc."""

@@ -93,7 +93,7 @@ def is_exact(op: ops.AnyOp) -> bool:
             return op.kind in ("relu", "leaky_relu")
         case ops.Input() | ops.Conv1d() | ops.Shift() | ops.Pool1d() | ops.OneHot() | ops.Embedding() | ops.Standardize():
             return True
-        case ops.PadChannels() | ops.Ones():
+        case ops.PadChannels() | ops.Ones() | ops.Position() | ops.Conv2d() | ops.Shift2d():
             return True
         case ops.Add() | ops.Multiply() | ops.Affine() | ops.Concat() | ops.Slice():
             return True
@@ -170,15 +170,19 @@ def _shape(op: ops.AnyOp, arrays: dict[str, Array], classes: int) -> Index:
     x = arrays["0"].shape
     args = [array.shape for name, array in arrays.items() if name.isdecimal()]
     time = max((shape[2:] for shape in args), default=())
+    rows = x[2:] if len(x) == 4 else x[1:]  # of class indices, which over a plane have a channel axis: their colours
+    colours = x[1] if len(x) == 4 else 1
     match op:
-        case ops.Conv1d():
+        case ops.Conv1d() | ops.Conv2d():
             return (x[0], op.channels, *x[2:])
         case ops.OneHot():
-            return (x[0], classes, *x[1:])
+            return (x[0], classes * colours, *rows)
         case ops.Embedding():
-            return (x[0], op.channels, *x[1:])
+            return (x[0], op.channels * colours, *rows)
         case ops.Standardize():
-            return (x[0], 1, *x[1:])
+            return (x[0], colours, *rows)
+        case ops.Position():
+            return (x[0], 2 * op.bits, *x[2:])
         case ops.Gate():
             return (x[0], x[1] // 2, *x[2:])
         case ops.Concat():
@@ -190,8 +194,8 @@ def _shape(op: ops.AnyOp, arrays: dict[str, Array], classes: int) -> Index:
         case ops.PadChannels():
             return (x[0], op.before + x[1] + op.after, *x[2:])
         case ops.Ones():
-            return (x[0], 1, *(x[1:] if classes else x[2:]))
-        case ops.Input() | ops.Shift() | ops.Pool1d() | ops.Activation() | ops.Affine() | ops.Softmax():
+            return (x[0], 1, *(rows if classes else x[2:]))
+        case ops.Input() | ops.Shift() | ops.Shift2d() | ops.Pool1d() | ops.Activation() | ops.Affine() | ops.Softmax():
             return x
         case _:
             assert_never(op)
@@ -224,12 +228,25 @@ def _terms(op: ops.AnyOp, arrays: dict[str, Array], shape: Index, dtype: DTypeLi
                 yield index, 1, ()
             case ops.Pool1d():
                 yield from _pooled(op, x, index)
-            case ops.OneHot():
-                yield index, int(x[b, *rest] == c), ()
-            case ops.Embedding():
-                yield index, 1, (("weight", (int(x[b, *rest]), c)),)
-            case ops.Standardize():
-                yield index, (int(x[b, *rest]) - _number(op.mean, dtype)) / _number(op.std, dtype), ()
+            case ops.Conv2d():
+                yield from _masked(op, x, index, "bias" in arrays)
+            case ops.Shift2d():
+                r, s = rest[0] - op.down, rest[1] - op.right
+                if 0 <= r < x.shape[2] and 0 <= s < x.shape[3]:
+                    yield index, 1, (("0", (b, c, r, s)),)
+            case ops.Position():
+                place = rest[0] if c < op.bits else rest[1]
+                yield index, place // 2 ** (c % op.bits) % 2, ()
+            case ops.OneHot() | ops.Embedding() | ops.Standardize():
+                # over a plane channel k·C + c is number k of colour c
+                number, colour = (c // x.shape[1], (c % x.shape[1],)) if x.ndim == 4 else (c, ())
+                value = int(x[b, *colour, *rest])
+                if isinstance(op, ops.OneHot):
+                    yield index, int(value == number), ()
+                elif isinstance(op, ops.Embedding):
+                    yield index, 1, (("weight", (value, number)),)
+                else:
+                    yield index, (value - _number(op.mean, dtype)) / _number(op.std, dtype), ()
             case ops.Activation():
                 slope = _number(op.slope, dtype) if op.kind == "leaky_relu" else 0
                 yield index, 1 if x[index] > 0 else slope, (("0", index),)
@@ -253,6 +270,25 @@ def _terms(op: ops.AnyOp, arrays: dict[str, Array], shape: Index, dtype: DTypeLi
                 raise TypeError(f"{type(op).__name__} is no sum of products")
             case _:
                 assert_never(op)
+
+
+def _masked(op: ops.Conv2d, x: Array, index: Index, bias: bool) -> Iterator[Term]:
+    b, o, r, s = index
+    if bias:
+        yield index, 1, (("bias", (o,)),)
+    size = x.shape[1] // op.groups
+    first = o // (op.channels // op.groups) * size
+    a, e = op.anchor if op.anchor is not None else ((op.kernel[0] - 1) // 2, (op.kernel[1] - 1) // 2)
+    for i, u, v in product(range(size), range(op.kernel[0]), range(op.kernel[1])):
+        if op.mask != "none":
+            if u > a or (u == a and v > e):
+                continue
+            given, wanted = (first + i) % op.colours, o % op.colours
+            if u == a and v == e and not (given < wanted or (given == wanted and op.mask == "B")):
+                continue
+        row, column = r + (u - a) * op.dilation[0], s + (v - e) * op.dilation[1]
+        if 0 <= row < x.shape[2] and 0 <= column < x.shape[3]:
+            yield index, 1, (("weight", (o, i, u, v)), ("0", (b, first + i, row, column)))
 
 
 def _pooled(op: ops.Pool1d, x: Array, index: Index) -> Iterator[Term]:

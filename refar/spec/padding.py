@@ -29,6 +29,7 @@ def before_start(graph: Graph, params: Arrays, conditions: Arrays, rows: int, dt
             continue
         args = [values[name] for name in node.inputs]
         own = own_parameters(node, params)
+        assert not isinstance(node.op, ops.PlaneOp)  # a graph over a plane has layer padding
         match node.op:
             case ops.Input():
                 values[node.name] = conditions[node.name]
@@ -43,6 +44,7 @@ def before_start(graph: Graph, params: Arrays, conditions: Arrays, rows: int, dt
 def before_start_backward(node: Node, params: Arrays, values: Arrays, dy: Array) -> tuple[list[Array | None], Arrays]:
     """The gradients of Σ dy·(value of one node before the start), for its arguments and its parameters."""
     args, own = [values[name] for name in node.inputs], own_parameters(node, params)
+    assert not isinstance(node.op, ops.PlaneOp)
     match node.op:
         case ops.Input():
             return [], {}

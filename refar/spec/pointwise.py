@@ -1,6 +1,6 @@
 """The operators that look at one position only, forward and backward.
 
-Arguments are x_bct or, where constant over time, x_bc; the channel axis is always 1. Definitions stand in `refar.ops`.
+Arguments are x_bct or x_bchw or, where constant, x_bc; the channel axis is always 1. Definitions stand in `refar.ops`.
 """
 
 from __future__ import annotations
@@ -69,12 +69,20 @@ def table(op: ops.OneHot | ops.Embedding | ops.Standardize, classes: int, weight
             assert_never(op)
 
 
+def position(op: ops.Position, shape: Sequence[int]) -> Array:
+    """Bit i of each pixel's row, then bit i of its column, for images of shape (B, C, H, W): integers (B, 2·bits, H, W)."""
+    batch, _, *plane = shape
+    bits_2hw = np.indices(plane)[:, None] >> np.arange(op.bits)[:, None, None] & 1
+    return np.broadcast_to(bits_2hw.reshape(1, 2 * op.bits, *plane), (batch, 2 * op.bits, *plane))
+
+
 def forward(op: ops.PointwiseOp, args: Sequence[Array], classes: int, weight: Array | None, dtype: np.dtype) -> Array:
     """The value of one operator. `classes`, `weight` and `dtype` matter to the lookups only."""
     x = args[0]
     match op:
         case ops.OneHot() | ops.Embedding() | ops.Standardize():
-            return np.moveaxis(table(op, classes, weight, dtype)[x], -1, 1)
+            found = np.moveaxis(table(op, classes, weight, dtype)[x], -1, 1)
+            return found.reshape(len(x), -1, *x.shape[2:]) if x.ndim == 4 else found
         case ops.Activation():
             return activation(op, x)
         case ops.Gate():
@@ -95,7 +103,11 @@ def forward(op: ops.PointwiseOp, args: Sequence[Array], classes: int, weight: Ar
         case ops.PadChannels():
             return np.pad(x, ((0, 0), (op.before, op.after), *[(0, 0)] * (x.ndim - 2)))
         case ops.Ones():
-            return np.ones((x.shape[0], 1, *x.shape[2:]) if x.dtype != np.int64 else (x.shape[0], 1, *x.shape[1:]), dtype)
+            return np.ones(
+                (x.shape[0], 1, *x.shape[2:]) if x.dtype != np.int64 or x.ndim == 4 else (x.shape[0], 1, *x.shape[1:]), dtype
+            )
+        case ops.Position():
+            return position(op, x.shape).astype(dtype)
         case _:
             assert_never(op)
 
@@ -111,7 +123,7 @@ def backward(
         case ops.Embedding():
             assert weight is not None
             dweight = np.zeros(weight.shape, dy.dtype)
-            np.add.at(dweight, x, np.moveaxis(dy, 1, -1))
+            np.add.at(dweight, x, np.moveaxis(dy.reshape(len(x), -1, *x.shape[1:]), 1, -1))
             return [None], dweight
         case ops.Activation():
             return [dy * activation_slope(op, x, y)], None
@@ -135,7 +147,7 @@ def backward(
             return [dx], None
         case ops.PadChannels():
             return [dy[:, op.before : op.before + x.shape[1]]], None
-        case ops.Ones():
+        case ops.Ones() | ops.Position():
             return [None], None
         case ops.Softmax():
             return [y * (dy - (dy * y).sum(axis=1, keepdims=True))], None
@@ -151,17 +163,17 @@ def _fold(function: np.ufunc, args: Sequence[Array]) -> Array:
 
 
 def _with_time_axis(args: Sequence[Array]) -> list[Array]:
-    """Constants get a time axis of length 1 where any argument has one, so that they broadcast."""
-    timed = max(arg.ndim for arg in args) == 3
-    return [arg[:, :, None] if timed and arg.ndim == 2 else arg for arg in args]
+    """Constants get axes of length 1 where any argument is over time or a plane, so that they broadcast."""
+    ndim = max(arg.ndim for arg in args)
+    return [arg.reshape(arg.shape + (1,) * (ndim - arg.ndim)) for arg in args]
 
 
 def _over_time(args: Sequence[Array]) -> list[Array]:
-    """Constants repeated at every t where any argument is over time."""
-    length = max((arg.shape[2:] for arg in args), default=())
-    return [np.broadcast_to(arg, arg.shape[:2] + length) for arg in _with_time_axis(args)]
+    """Constants repeated at every position where any argument is over time or a plane."""
+    extent = max((arg.shape[2:] for arg in args), default=())
+    return [np.broadcast_to(arg, arg.shape[:2] + extent) for arg in _with_time_axis(args)]
 
 
 def _like(dy: Array, arg: Array) -> Array:
-    """The gradient of a broadcast argument: summed over time if the argument is constant."""
-    return dy.sum(axis=2) if dy.ndim == 3 and arg.ndim == 2 else dy
+    """The gradient of a broadcast argument: summed over time or the plane if the argument is constant."""
+    return dy.sum(axis=tuple(range(2, dy.ndim))) if arg.ndim == 2 < dy.ndim else dy

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refar import ops
-from refar.arrays import Array, Arrays, Data, bind_inputs, check_dtype, check_parameters, check_real
+from refar.arrays import Array, Arrays, Data, bind_inputs, check_dtype, check_parameters, check_real, extent, in_order
 from refar.errors import InputError
 from refar.graph import Graph, Node, require_head
-from refar.infer import analyse, is_source, require_strict
-from refar.spec import causal1d, losses, pointwise
+from refar.infer import analyse, is_source
+from refar.spec import causal1d, losses, masked2d, pointwise
 from refar.spec.padding import before_start, before_start_backward, own_parameters
+from refar.streams import require_strict
 
 
 def forward(
@@ -63,15 +65,16 @@ def log_prob(
     *,
     dtype: DTypeLike = np.float64,
 ) -> Array:
-    """log p(x) = Σ_t log p(x_t | x_<t) in nats, t = 0 included: one number per sequence, shape (B,).
+    """log p(x) = Σ_t log p(x_t | x_<t) in nats, t = 0 included: one number per sequence or image, shape (B,).
 
     Raises GraphError unless the graph is strict and has a head.
     """
     require_strict(graph, "log_prob")
     head = require_head(graph, "log_prob")
     inputs = bind_inputs(graph, x, condition)
-    y = forward(graph, params, inputs, dtype=dtype)
-    return -losses.nats(head, y, inputs[analyse(graph).sequence]).sum(axis=1)
+    found = analyse(graph)
+    y, x = in_order(found.types[found.sequence], forward(graph, params, inputs, dtype=dtype), inputs[found.sequence])
+    return -losses.nats(head, y, x).sum(axis=1)
 
 
 def nll(
@@ -82,12 +85,13 @@ def nll(
     *,
     dtype: DTypeLike = np.float64,
 ) -> float:
-    """The training loss: -log p in nats, averaged over sequences and positions."""
-    inputs = bind_inputs(graph, x, condition)
-    rows, length = inputs[analyse(graph).sequence].shape[0], inputs[analyse(graph).sequence].shape[-1]
-    if rows * length == 0:
+    """The training loss: -log p in nats, averaged over sequences and positions; of images, over pixels and colours."""
+    inputs, found = bind_inputs(graph, x, condition), analyse(graph)
+    sequence, kind = inputs[found.sequence], found.types[found.sequence]
+    count = len(sequence) * math.prod(extent(kind, sequence)) * (kind.channels if kind.plane else 1)
+    if count == 0:
         raise InputError("nll: expected at least one value, got an empty sequence, whose mean does not exist")
-    return float(-log_prob(graph, params, inputs, dtype=dtype).sum() / (rows * length))
+    return float(-log_prob(graph, params, inputs, dtype=dtype).sum() / count)
 
 
 def prepare(graph: Graph, params: Mapping[str, ArrayLike], dtype: DTypeLike) -> Arrays:
@@ -114,6 +118,8 @@ def forward_nodes(graph: Graph, params: Arrays, inputs: Arrays, dtype: DTypeLike
                 value = causal1d.at_rest(node.op, args, own)
             case ops.Conv1d() | ops.Shift() | ops.Pool1d():
                 value = causal1d.forward(node.op, _windows(node, args, before), own)
+            case ops.Conv2d() | ops.Shift2d():
+                value = masked2d.forward(node.op, args[0], own)
             case _:
                 value = pointwise.forward(node.op, args, types[node.inputs[0]].size, own.get("weight"), np.dtype(dtype))
         values[node.name] = value
@@ -172,6 +178,9 @@ def _node_backward(
                 dargs[n] = np.asarray(sum(dx for dx, _ in parts))
                 dearlier[n] = np.asarray(sum(d for _, d in parts))
             return dargs, dearlier, dparams
+        case ops.Conv2d() | ops.Shift2d():
+            dx, dparams = masked2d.backward(node.op, args[0], dy, own)
+            return [dx], nothing, dparams
         case _:
             dargs, dweight = pointwise.backward(node.op, args, values[node.name], dy, own.get("weight"))
             return dargs, nothing, {} if dweight is None else {"weight": dweight}

@@ -1,7 +1,7 @@
 """Position by position: the same values as `forward`, from a state that the caller carries.
 
 State is a value, {node: array}, keyed by the node that produced it: its last values, oldest first, (B, C, history). Before
-the start it holds what `spec.padding` says. Two pairs of functions read `refar.infer.stream`, which says who keeps how much:
+the start it holds what `spec.padding` says. Two pairs of functions read `refar.streams.stream`, which says who keeps how much:
 
 `initial_state` and `step`/`block`: y_t exactly as in `forward`, for any causal graph.
 `start` and `next`/`next_block`: for a strict graph, one call per token: the token at t, with a local condition at t + 1,
@@ -20,11 +20,12 @@ from refar import ops
 from refar.arrays import MOST, Array, Arrays, Data, as_array, bind_conditions, bind_inputs, check_real
 from refar.errors import InputError, check_integer
 from refar.graph import Graph
-from refar.infer import analyse, require_strict
-from refar.infer import stream as plan
+from refar.infer import analyse
 from refar.spec import causal1d, pointwise
 from refar.spec.padding import before_start, own_parameters
 from refar.spec.run import cast, prepare
+from refar.streams import require_strict
+from refar.streams import stream as plan
 
 State = Arrays
 
@@ -199,6 +200,7 @@ def advance(
             begin = run.history.get(source, 0) + lead - run.lead[source] - offset
             return buffers.get(source, values[source])[..., begin : begin + length]
 
+        assert not isinstance(node.op, ops.PlaneOp)  # those run in `spec.raster`
         if before and lead == 0:
             value = earlier[node.name]
         else:

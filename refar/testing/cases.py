@@ -11,7 +11,8 @@ import numpy as np
 from refar import ops
 from refar.arrays import Array, Arrays
 from refar.graph import Graph
-from refar.infer import Type, analyse, offsets, taps, transient
+from refar.infer import analyse, offsets, taps, transient
+from refar.types import Type
 
 SMALL = 128
 """Up to this reach whole sequences are cheap, and every law is run on several of them."""

@@ -11,9 +11,10 @@ import numpy as np
 from refar import ops
 from refar.arrays import Array, Arrays
 from refar.graph import Builder, Graph, Node
-from refar.infer import Type, analyse, offsets, taps
+from refar.infer import analyse, offsets, taps
 from refar.spec import literal, run
 from refar.testing.cases import SMALL, generic_inputs, generic_parameters, integer_inputs, other_values
+from refar.types import Type
 
 _LARGEST_KERNEL = 33
 _FLOAT32_INTEGERS = 2**24
@@ -113,8 +114,12 @@ def _reduce(op: ops.AnyOp, kinds: list[Type]) -> tuple[ops.AnyOp, list[Type]]:
             return op, sized(5)
         case ops.Pool1d():
             return msgspec.structs.replace(op, kernel=min(op.kernel, _LARGEST_KERNEL)), sized(*(3, 1)[: len(kinds)])
+        case ops.Conv2d():
+            raise NotImplementedError
         case ops.Activation() | ops.Affine() | ops.Softmax() | ops.Shift() | ops.PadChannels() | ops.Ones() | ops.Input():
             return op, sized(*[3] * len(kinds))
+        case ops.Shift2d() | ops.Position():
+            return op, sized(3)
         case _:
             assert_never(op)
 
@@ -176,7 +181,11 @@ def integral(op: ops.AnyOp) -> ops.AnyOp:
             return op if _small(op.scale) and _small(op.shift) else ops.Affine(3.0, -2.0)
         case ops.Pool1d():
             return msgspec.structs.replace(op, kernel=2) if op.kind == "avg" and op.kernel not in (1, 2) else op
-        case ops.Input() | ops.Conv1d() | ops.Shift() | ops.OneHot() | ops.Embedding() | ops.Gate():
+        case (
+            ops.Input() | ops.Conv1d() | ops.Conv2d() | ops.Shift() | ops.Shift2d() | ops.OneHot() | ops.Embedding() | ops.Gate()
+        ):
+            return op
+        case ops.Position():
             return op
         case ops.Add() | ops.Multiply() | ops.Concat() | ops.Slice() | ops.Softmax() | ops.PadChannels() | ops.Ones():
             return op
@@ -310,7 +319,11 @@ def _magnitude(op: ops.AnyOp) -> ops.AnyOp:
             return ops.Affine(abs(op.scale), abs(op.shift))
         case ops.Activation():
             return ops.Affine(max(1.0, op.slope) if op.kind == "leaky_relu" else 1.0)
-        case ops.Conv1d() | ops.Shift() | ops.Pool1d() | ops.OneHot() | ops.Embedding() | ops.Gate():
+        case (
+            ops.Conv1d() | ops.Conv2d() | ops.Shift() | ops.Shift2d() | ops.Pool1d() | ops.OneHot() | ops.Embedding() | ops.Gate()
+        ):
+            return op
+        case ops.Position():
             return op
         case (
             ops.Input() | ops.Add() | ops.Multiply() | ops.Concat() | ops.Slice() | ops.Softmax() | ops.PadChannels() | ops.Ones()

@@ -15,8 +15,9 @@ import numpy as np
 from refar.arrays import Array, Arrays, positions
 from refar.errors import InputError
 from refar.graph import Graph
-from refar.infer import analyse, is_strict, looks_ahead
+from refar.infer import analyse
 from refar.spec import run, stream
+from refar.streams import is_strict, looks_ahead
 
 if TYPE_CHECKING:
     from refar.runtime.session import Session

@@ -7,10 +7,11 @@ import numpy as np
 from refar import ops
 from refar.arrays import Array, Arrays
 from refar.graph import Graph
-from refar.infer import analyse, looks_ahead
-from refar.infer import stream as plan
+from refar.infer import analyse
 from refar.spec import run, stream
 from refar.spec.padding import before_start
+from refar.streams import looks_ahead
+from refar.streams import stream as plan
 from refar.testing import cases
 from refar.testing.readings import Reading, Streamed
 from refar.testing.report import Measure

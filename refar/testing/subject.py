@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from refar import infer
+from refar import infer, streams
 from refar.arrays import Array, Arrays
 from refar.graph import Graph
 from refar.spec import run
@@ -42,7 +42,7 @@ class Subject:
     @property
     def strict(self) -> bool:
         """Whether y_t is computed without x_t."""
-        return infer.is_strict(self.graph)
+        return streams.is_strict(self.graph)
 
     @property
     def sequence(self) -> str:

@@ -17,7 +17,15 @@ def nats(head: ops.AnyHead, y_bct: Tensor, x: Tensor) -> Tensor:
 
     Categorical: -log softmax(y[b,:,t])_{x[b,t]}, x_bt. Gaussian: Σ_c (y - x)² / (2·std²) + C·log(std·√(2π)), x_bct, a density.
     MixtureLogistics: the equation of `ops.MixtureLogistics`, x_bt; finite in the tails, and so are its gradients.
+
+    Of images, y_bchw and x_bchw, one for every value in the order in which they are modelled, by rows, columns and colours:
+    shape (B, H·W·C). Channel k·C + c of y is number k of the parameters of colour c.
     """
+    if x.ndim == 4:
+        colours = x.shape[1]
+        y_bct = y_bct.reshape(len(y_bct), -1, colours, *y_bct.shape[2:]).movedim(2, -1).flatten(2)
+        x = x.movedim(1, -1).flatten(1)
+        x = x.unsqueeze(1) if isinstance(head, ops.Gaussian) else x
     match head:
         case ops.Categorical():
             return F.cross_entropy(y_bct, x.long(), reduction="none")

@@ -38,20 +38,27 @@ def apply(
             return conv1d(op, x, before[0], weight, bias)
         case ops.Shift():
             return _window(x, op.steps, before[0])
+        case ops.Conv2d():
+            assert weight is not None
+            return conv2d(op, x, weight, bias)
+        case ops.Shift2d():
+            return _shifted(x, op.down, op.right)
+        case ops.Position():
+            return position(op, x, dtype)
         case ops.PadChannels():
             return F.pad(x, (*[0, 0] * (x.ndim - 2), op.before, op.after))
         case ops.Ones():
-            return torch.ones_like(x[:, :1] if x.is_floating_point() else x.unsqueeze(1), dtype=dtype)
+            return torch.ones_like(x[:, :1] if x.is_floating_point() or x.ndim == 4 else x.unsqueeze(1), dtype=dtype)
         case ops.Pool1d():
             return pool1d(op, x, before[0], args[1] if op.pad == "exclude" else None)
         case ops.OneHot():
-            return F.one_hot(x, classes).movedim(-1, 1).to(dtype)
+            return _channels_first(F.one_hot(x, classes)).to(dtype)
         case ops.Embedding():
             assert weight is not None
-            return F.embedding(x, weight).movedim(-1, 1)
+            return _channels_first(F.embedding(x, weight))
         case ops.Standardize():
             # In float64 and rounded once, so that (c - mean) / std does not depend on how its parts would round.
-            return ((x.double() - op.mean) / op.std).to(dtype).unsqueeze(1)
+            return _channels_first(((x.double() - op.mean) / op.std).to(dtype).unsqueeze(-1))
         case ops.Activation():
             return activation(op, x)
         case ops.Gate():
@@ -83,6 +90,50 @@ def conv1d(op: ops.Conv1d, x: Tensor, before: Tensor | None, weight_oik: Tensor,
     if not length:  # F.conv1d refuses to return an empty sequence
         padded = F.pad(padded, (0, 1))
     return F.conv1d(padded, weight_oik, bias_o, dilation=op.dilation, groups=op.groups)[:, :, :length]
+
+
+def conv2d(op: ops.Conv2d, x: Tensor, weight_oihw: Tensor, bias_o: Tensor | None) -> Tensor:
+    """x_bihw → y_bohw: zeros on all four sides, as many as the kernel reaches beyond its anchor there; weights masked."""
+    anchor = op.anchor or (op.kernel[0] // 2, op.kernel[1] // 2)
+    (top, bottom), (left, right) = (
+        (a * d, (k - 1 - a) * d) for a, k, d in zip(anchor, op.kernel, op.dilation, strict=True)
+    )  # fmt: skip
+    weight = weight_oihw if op.mask == "none" else torch.where(_mask(op, anchor, weight_oihw), weight_oihw, 0)
+    return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias_o, dilation=op.dilation, groups=op.groups)
+
+
+def _mask(op: ops.Conv2d, anchor: tuple[int, int], weight_oihw: Tensor) -> Tensor:
+    """What weight_oihw may see: taps before the anchor in raster order, and at the anchor what the order of colours allows."""
+    fan_out, fan_in, height, width = weight_oihw.shape
+    device = weight_oihw.device
+    place = torch.arange(height * width, device=device).view(height, width) - (anchor[0] * width + anchor[1])
+    wanted = torch.arange(fan_out, device=device)
+    given = (wanted // (fan_out // op.groups) * fan_in)[:, None] + torch.arange(fan_in, device=device)
+    given, wanted = given % op.colours, wanted[:, None] % op.colours
+    allowed = given <= wanted if op.mask == "B" else given < wanted
+    return (place < 0) | ((place == 0) & allowed[:, :, None, None])
+
+
+def _shifted(x: Tensor, down: int, right: int) -> Tensor:
+    """x[b,c,r-down,s-right], 0 outside the image: padded where values come in from, and cut where they leave."""
+    height, width = x.shape[2:]
+    padded = F.pad(x, (max(right, 0), max(-right, 0), max(down, 0), max(-down, 0)))
+    return padded[:, :, max(-down, 0) :, max(-right, 0) :][:, :, :height, :width]
+
+
+def position(op: ops.Position, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The bits of the row, then those of the column."""
+    batch, _, *plane = x.shape
+    weights = 2 ** torch.arange(op.bits, device=x.device)
+    rows, columns = (torch.arange(side, device=x.device) // weights[:, None] % 2 for side in plane)
+    both = torch.cat([rows[:, :, None].expand(-1, -1, plane[1]), columns[:, None].expand(-1, plane[0], -1)])
+    return both.to(dtype).expand(batch, -1, -1, -1)
+
+
+def _channels_first(found: Tensor) -> Tensor:
+    """What was looked up, from the last axis to axis 1; of an image, number k of colour c becomes channel k·C + c."""
+    moved = found.movedim(-1, 1)
+    return moved.flatten(1, 2) if moved.ndim == 5 else moved
 
 
 def pool1d(op: ops.Pool1d, x: Tensor, before: Tensor | None, ones: Tensor | None) -> Tensor:
@@ -132,12 +183,12 @@ def _fold(function: Callable[[Tensor, Tensor], Tensor], args: Sequence[Tensor]) 
 
 
 def _with_time_axis(args: Sequence[Tensor]) -> list[Tensor]:
-    """Constants get a time axis of length 1 where any argument has one, so that they broadcast."""
-    timed = any(arg.ndim == 3 for arg in args)
-    return [arg.unsqueeze(2) if timed and arg.ndim == 2 else arg for arg in args]
+    """Constants get axes of length 1 where any argument is over time or a plane, so that they broadcast."""
+    ndim = max(arg.ndim for arg in args)
+    return [arg.reshape(*arg.shape, *(1,) * (ndim - arg.ndim)) for arg in args]
 
 
 def _over_time(args: Sequence[Tensor]) -> list[Tensor]:
-    """Constants repeated at every t where any argument is over time."""
-    lengths = [arg.shape[2] for arg in args if arg.ndim == 3]
-    return [arg.unsqueeze(2).expand(-1, -1, lengths[0]) if lengths and arg.ndim == 2 else arg for arg in args]
+    """Constants repeated at every position where any argument is over time or a plane."""
+    extent = next((arg.shape[2:] for arg in args if arg.ndim > 2), ())
+    return [arg.expand(-1, -1, *extent) for arg in _with_time_axis(args)]

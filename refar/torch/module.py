@@ -10,12 +10,14 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from refar.arrays import Arrays, check_parameters
+from refar import ops
+from refar.arrays import Arrays, check_parameters, mask_oihw
 from refar.errors import GraphError, InputError
 from refar.graph import Graph
-from refar.infer import Type, analyse, is_source
+from refar.infer import analyse, is_source
 from refar.init import init
 from refar.torch import lower
+from refar.types import Type
 
 Values = Mapping[str, ArrayLike | Tensor]
 
@@ -28,6 +30,7 @@ class Module(nn.Module):
 
     `params` are its parameters, arrays or tensors; by default it starts from `refar.init(graph, seed)`. It computes in the
     dtype of its parameters, which is that of `params` (float32 for integers): `.double()` and the like work as usual.
+    Weights that a mask hides are held as 0, whatever was given: their gradient is 0, so no optimizer moves them, nor does decay.
     Raises ParameterError for parameters that do not fit, GraphError for a node with a name that PyTorch needs itself.
     """
 
@@ -106,6 +109,9 @@ class Module(nn.Module):
         if strict:
             _checked(self.graph, state_dict)
         tensors = {name: v if isinstance(v, Tensor) else torch.from_numpy(np.array(v)) for name, v in state_dict.items()}
+        for name, mask in _masks(self.graph).items():
+            if name in tensors and tensors[name].shape == mask.shape:
+                tensors[name] = torch.where(torch.from_numpy(mask).to(tensors[name].device), tensors[name], 0)
         return super().load_state_dict(tensors, strict, assign)
 
     def arrays(self) -> Arrays:
@@ -134,8 +140,9 @@ class Module(nn.Module):
             if given[name].shape[0] != given[names[0]].shape[0]:
                 came = f"{given[name].shape[0]} for {name!r} and {given[names[0]].shape[0]} for {names[0]!r}"
                 raise InputError(f"inputs: expected one batch size, got {came}")
-            if self._types[name].timed and given[name].shape[-1] != given[names[0]].shape[-1]:
-                came = f"{given[name].shape[-1]} for {name!r} and {given[names[0]].shape[-1]} for {names[0]!r}"
+            over = [tuple(given[n].shape[len(self._types[n].axes.rstrip("thw")) :]) for n in (name, names[0])]
+            if self._types[name].timed and over[0] != over[1]:
+                came = " and ".join(f"{' x '.join(map(str, o))} for {n!r}" for o, n in zip(over, (name, names[0]), strict=True))
                 raise InputError(f"inputs: expected one number of positions, got {came}")
         return given
 
@@ -148,8 +155,8 @@ def _check_tensor(name: str, value: Any, kind: Type) -> None:
     """Only what is known without looking at the data, so that torch.compile sees no branch on data."""
     if not isinstance(value, Tensor):
         raise InputError(f"input {name!r}: expected a tensor with axes {kind.axes}, got {type(value).__name__}")
-    if value.ndim != len(kind.axes) or (not kind.indexed and value.shape[1] != kind.size):
-        shape = kind.axes if kind.indexed else f"{kind.axes} with {kind.size} channels"
+    if value.ndim != len(kind.axes) or ("c" in kind.axes and value.shape[1] != kind.channels):
+        shape = f"{kind.axes} with {kind.channels} channels" if "c" in kind.axes else kind.axes
         raise InputError(f"input {name!r}: expected axes {shape}, got a tensor of shape {tuple(value.shape)}")
     if kind.indexed:
         if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
@@ -165,7 +172,14 @@ def _check_tensor(name: str, value: Any, kind: Type) -> None:
 def _checked(graph: Graph, params: Mapping[str, Any]) -> Arrays:
     if isinstance(params, Mapping):
         params = {name: _array(v) if isinstance(v, Tensor) else v for name, v in params.items()}
-    return check_parameters(graph, params)
+    checked = check_parameters(graph, params)
+    return checked | {name: np.where(mask, checked[name], 0) for name, mask in _masks(graph).items()}
+
+
+def _masks(graph: Graph) -> Arrays:
+    """The mask of every masked weight."""
+    masked = [(f"{node.name}.weight", node.op) for node in graph.nodes if isinstance(node.op, ops.Conv2d)]
+    return {name: mask_oihw(op, analyse(graph).parameters[name]) for name, op in masked if op.mask != "none"}
 
 
 def _array(tensor: Tensor) -> np.ndarray[Any, Any]:

@@ -22,8 +22,9 @@ from refar.data.dataset import check_fit
 from refar.errors import BackendError, FileError, GraphError, InputError, RefarError
 from refar.files import check_writable, write_bytes
 from refar.graph import Graph, digest, require_head, to_json
-from refar.infer import analyse, require_strict
+from refar.infer import analyse
 from refar.runs import CHECKPOINT, CONFIG, FILES, GRAPH, LOG, WEIGHTS
+from refar.streams import require_strict
 from refar.torch.checkpoint import State, read_checkpoint, write_checkpoint
 from refar.torch.losses import nats
 from refar.torch.module import Module

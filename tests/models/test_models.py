@@ -9,7 +9,8 @@ from helpers import refuses
 import refar
 from refar import Graph, models
 from refar.errors import InputError
-from refar.infer import analyse, is_strict
+from refar.infer import analyse
+from refar.streams import is_strict
 from refar.testing.cases import generic_parameters
 
 

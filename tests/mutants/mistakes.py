@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace as replace_struct
 
-from refar import Graph, infer, ops
+from refar import Graph, infer, ops, streams
 from refar.spec import causal1d, pointwise, stream
 from refar.testing import run_laws
 
@@ -20,7 +20,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 def forget() -> None:
     """Inference is cached by graph; mistakes put into it must neither come too late nor outlive their test."""
-    infer._analyse.cache_clear(), infer.stream.cache_clear()
+    infer._analyse.cache_clear(), streams.stream.cache_clear()
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ def backward_conv(change: Callable[..., Any]) -> Patch:
 
 
 def queues(change: Callable[[int], int]) -> Patch:
-    def plan(graph: Graph, ahead: bool) -> infer.Stream:
-        found = infer.stream(graph, ahead)
+    def plan(graph: Graph, ahead: bool) -> streams.Stream:
+        found = streams.stream(graph, ahead)
         return replace(found, history={name: change(kept) for name, kept in found.history.items()})
 
     return lambda patch: patch.setattr(stream, "plan", plan)

@@ -212,7 +212,7 @@ def test_every_mistake_fails_its_test(mutant: Mutant, monkeypatch: pytest.Monkey
 SESSION_MUTANTS = [
     Mutant("density without p(x_0)", runtime_session.Session, "_log_joint", "cumsum(axis=1)", "cumsum(axis=1) * 0 + 1", bayes),
     Mutant("log p · p(y)", runtime_session.Session, "_log_joint", "joint + np.log(p)", "joint * p", bayes),
-    Mutant("horizon off by one", runtime_session.Session, "_log_joint", "joint[:, 1:, c]", "joint[:, :-1, c]", bayes),
+    Mutant("horizon off by one", runtime_session.Session, "_log_joint", "(1, 0), (0, 0)", "(0, 1), (0, 0)", bayes),
 ]
 
 

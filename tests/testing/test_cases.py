@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 import refar
 from refar import Builder, Graph, models, ops
-from refar.infer import Type, analyse
+from refar.infer import analyse
 from refar.spec import literal
 from refar.testing import operators, run_laws, strategies
 from refar.testing.cases import generic_parameters, integer_inputs, other_values, sizes, splits
 from refar.testing.report import ContractError, Measure
+from refar.types import Type
 
 
 def test_sizes_are_distinct_and_no_multiples(model: Graph) -> None:

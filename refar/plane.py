@@ -1,0 +1,81 @@
+"""Where the operators over a plane look, and offsets in a plane as numbers that add up like the pairs they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+from refar import ops
+
+Step = tuple[int, int]
+"""(rows up, columns left): how far before the pixel in each direction. (0, 0) is the pixel, (0, -1) its right neighbour."""
+
+
+def kernel_steps(op: ops.PlaneOp) -> list[list[Step]]:
+    """Where each weight of the kernel looks, by its row and column; a shift is a kernel of one."""
+    match op:
+        case ops.Conv2d():
+            anchor = op.anchor or (op.kernel[0] // 2, op.kernel[1] // 2)
+            return [
+                [((anchor[0] - u) * op.dilation[0], (anchor[1] - v) * op.dilation[1]) for v in range(op.kernel[1])]
+                for u in range(op.kernel[0])
+            ]
+        case ops.Shift2d():
+            return [[(op.down, op.right)]]
+        case _:
+            assert_never(op)
+
+
+def sees(op: ops.PlaneOp, step: Step, input_channel: int, output_channel: int) -> bool:
+    """Whether the mask lets a weight see, for channels counted through all groups."""
+    if isinstance(op, ops.Shift2d) or op.mask == "none" or step > (0, 0):
+        return True
+    if step < (0, 0):
+        return False
+    given, wanted = input_channel % op.colours, output_channel % op.colours
+    return given < wanted or (op.mask == "B" and given == wanted)
+
+
+def steps(op: ops.PlaneOp) -> frozenset[Step]:
+    """The steps at which some weight sees something."""
+    found = {step for row in kernel_steps(op) for step in row}
+    if isinstance(op, ops.Shift2d) or op.mask == "none":
+        return frozenset(found)
+    return frozenset(step for step in found if step > (0, 0) or (step == (0, 0) and (op.mask == "B" or op.colours > 1)))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Steps as numbers: (up·columns + left)·colours + colour, where `colour` is the channel of the input that is seen.
+
+    With |left| < columns/2 for all sums that occur, sums of numbers are the numbers of sums, and numbers are ordered as the
+    sequence is: by rows, then columns, then colours. The pixel's own colours are 0..colours-1, what lies ahead is negative.
+    """
+
+    columns: int
+    colours: int
+
+    def number(self, step: Step, colour: int = 0) -> int:
+        """Of one step."""
+        return (step[0] * self.columns + step[1]) * self.colours + colour
+
+    def numbers(self, many: Iterable[Step]) -> list[int]:
+        """Of several, to be added: without a colour."""
+        return [self.number(step) for step in many]
+
+    def step(self, number: int) -> Step:
+        """The step that a number stands for."""
+        pixels = number // self.colours
+        up = (pixels + self.columns // 2) // self.columns
+        return up, pixels - up * self.columns
+
+    def colour(self, number: int) -> int:
+        """The colour that a number stands for."""
+        return number % self.colours
+
+
+def grid_for(operators: Iterable[ops.AnyOp], colours: int) -> Grid:
+    """A grid with room for every sum of steps of these operators."""
+    widest = sum(max(abs(left) for _, left in steps(op) | {(0, 0)}) for op in operators if isinstance(op, ops.PlaneOp))
+    return Grid(2 * widest + 1, colours)
