@@ -10,12 +10,17 @@ import msgspec
 
 from refar.errors import GraphError, near
 from refar.graph import Graph, plain
+from refar.models.gated_pixelcnn import gated_pixelcnn
 from refar.models.linear_ar import linear_ar
+from refar.models.masked_pixelcnn import masked_pixelcnn
 from refar.models.nettoy import nettoy1d, nettoy1d_dilated
+from refar.models.pixelcnn import pixelcnn
 from refar.models.tcn import tcn
 from refar.models.wavenet import wavenet
 
-_MODELS: dict[str, Callable[..., Graph]] = {f.__name__: f for f in (linear_ar, nettoy1d, nettoy1d_dilated, tcn, wavenet)}
+_MODELS: dict[str, Callable[..., Graph]] = {
+    f.__name__: f for f in (linear_ar, nettoy1d, nettoy1d_dilated, tcn, wavenet, pixelcnn, masked_pixelcnn, gated_pixelcnn)
+}
 NAMES = tuple(_MODELS)
 
 
