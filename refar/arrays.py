@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -115,6 +115,46 @@ def bind_conditions(
             bound[name] = array[..., :length]
     rows = max((len(array) for array in bound.values()), default=1) if batch is None else check_integer("batch", batch, 0, MOST)
     return repeat_rows(bound, rows), rows
+
+
+def bind_plane(
+    graph: Graph, condition: Data | None, batch: int | None, shape: tuple[int, int] | None
+) -> tuple[Arrays, int, tuple[int, int]]:
+    """The conditions of images of `shape` (H, W), the batch size as in `bind_conditions`, and the shape.
+
+    Without `shape` it is that of a local condition, a map. Raises InputError if there is none, or where they differ.
+    """
+    found = analyse(graph)
+    given = _name_conditions(found.conditions, condition)
+    if surplus := [name for name in given if name not in found.conditions]:
+        raise InputError(f"condition {surplus[0]!r}: the graph has no such condition, only {_list(*found.conditions)}")
+    bound = _check_conditions(graph, given, stepwise=False)
+    maps = {name: array.shape[2:] for name, array in bound.items() if found.types[name].timed}
+    if shape is None and not maps:
+        raise InputError("shape: expected (rows, columns) of the images, got none")
+    wanted = check_shape(shape if shape is not None else next(iter(maps.values())))
+    for name, over in maps.items():
+        if over != wanted:
+            raise InputError(f"condition {name!r}: expected {wanted[0]} x {wanted[1]} pixels, got {over[0]} x {over[1]}")
+    rows = max((len(array) for array in bound.values()), default=1) if batch is None else check_integer("batch", batch, 0, MOST)
+    return repeat_rows(bound, rows), rows, wanted
+
+
+def as_sequence(graph: Graph, x: Data) -> ArrayLike:
+    """The sequence alone, out of a mapping that may hold nothing else. Raises InputError."""
+    name = analyse(graph).sequence
+    given = dict(x) if isinstance(x, Mapping) else {name: x}
+    if given.keys() != {name}:
+        raise InputError(f"input: expected {name!r} alone, got {_list(*map(str, given))}")
+    return given[name]
+
+
+def check_shape(shape: object) -> tuple[int, int]:
+    """The rows and columns of an image. Raises InputError unless it is a pair of whole numbers ≥ 1."""
+    pair = tuple(shape) if isinstance(shape, Sequence | np.ndarray) and not isinstance(shape, str) else ()
+    if len(pair) != 2:
+        raise InputError(f"shape: expected a pair (rows, columns), got {shape!r}")
+    return check_integer("rows", pair[0], 1, ops.LARGEST), check_integer("columns", pair[1], 1, ops.LARGEST)
 
 
 def _check_conditions(graph: Graph, given: Mapping[str, ArrayLike], stepwise: bool, local: bool = True) -> Arrays:
@@ -252,7 +292,7 @@ def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return found
 
 
-def check_sampling(n: int, temperature: float, seed: int = 0, batch: int | None = None) -> int:
+def check_sampling(n: object, temperature: float, seed: int = 0, batch: int | None = None) -> int:
     """The number of tokens. Raises InputError unless it and the seed are whole numbers and the temperature is one ≥ 0.
 
     All rows together may not have more than 2³¹-1 tokens either.

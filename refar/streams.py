@@ -38,8 +38,7 @@ class Raster:
     `clock[n]`: when node n has a value. "constant": it does not depend on the sequence. "row-start": it depends on rows above
     only, so that its whole row is known before the row's first pixel. "pixel": on nothing after the pixel. "row-end": on
     pixels to the right in its own row too, so that its row is known when the row is complete.
-    `lead[n]`, for row-start 1 and row-end 0: the row that a pass at the start of row r completes, r - 1 + lead. For pixel: 1 if
-    the node does not see the newest pixel, and so stands one pixel further.
+    `lead[n]`, of the pixel nodes: 1 if the node does not see the newest pixel, and so stands one pixel further, else 0.
     `rows[n]`: how many complete rows must be kept, because a later pass reads them; nodes that keep none are absent.
     """
 
@@ -75,7 +74,8 @@ def raster(graph: Graph) -> Raster:
         if node.name == found.sequence:
             within = [0]
         clock[node.name] = "row-start" if not within else "pixel" if min(within) >= 0 else "row-end"
-        lead[node.name] = min([1, *within]) if clock[node.name] == "pixel" else _row(clock[node.name])
+        if clock[node.name] == "pixel":
+            lead[node.name] = min([1, *within])
         completes = 0 if clock[node.name] == "row-end" else 1  # what a pixel sees of rows above is summed up before its row
         for name, up, _ in seen:
             rows[name] = max(rows.get(name, 0), up + _row(clock[name]) - completes)

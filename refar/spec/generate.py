@@ -1,7 +1,7 @@
 """The two generation algorithms. Both pick sample(head, y_t, noise(seed, row, t)), so their tokens can be compared one by one.
 
 Slow: one whole pass over the last R tokens for every new one, of which only the last output is used.
-Fast: one `next` per token, over queues. Source: Paine et al. 2016, "Fast WaveNet generation algorithm".
+Fast: one `next` per token, over queues. Images: see `spec.paint`. Source: Paine et al. 2016, "Fast WaveNet generation algorithm".
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from refar.graph import Graph, require_head
 from refar.infer import analyse, transient
 from refar.spec import stream
 from refar.spec.causal1d import by_tap
+from refar.spec.paint import paint, prepare_canvas
 from refar.spec.run import cast, forward_nodes, prepare
 from refar.streams import require_strict
 
@@ -29,7 +30,7 @@ Step = Callable[[Array], Array]
 def generate(
     graph: Graph,
     params: Mapping[str, ArrayLike],
-    n: int,
+    n: int | tuple[int, int],
     *,
     batch: int | None = None,
     seed: int = 0,
@@ -45,6 +46,9 @@ def generate(
     `prompt` is x_bt (or x_t for every row), of any length ≥ 0. `batch` defaults to the rows of prompt or condition, else 1.
     `temperature` divides the logits (or scales the std); 0 takes the most probable; see `noise.sample`. With `top_k` only the
     k largest logits of a categorical head can be drawn, of equals the lower classes. Row b draws stream b of the seed.
+
+    Over a plane `n` is the shape (H, W), the result whole images x_bchw, and `prompt` their first rows, x_bchw with any number
+    of rows up to H.
     Raises GraphError for a graph that is not strict or has no head, InputError for options out of range.
     """
     return generate_with_outputs(
@@ -56,7 +60,7 @@ def generate(
 def generate_with_outputs(
     graph: Graph,
     params: Mapping[str, ArrayLike],
-    n: int,
+    n: int | tuple[int, int],
     *,
     batch: int | None = None,
     seed: int = 0,
@@ -67,9 +71,14 @@ def generate_with_outputs(
     algorithm: Literal["fast", "slow"] = "fast",
     dtype: DTypeLike = np.float64,
 ) -> tuple[Array, Array]:
-    """As `generate`, with the outputs y_bct that the tokens were drawn from."""
+    """As `generate`, with the outputs y_bct, or y_bchw, that the tokens were drawn from; of an image 0 where the prompt is."""
     require_strict(graph, "generate")
     head = require_head(graph, "generate")
+    if algorithm not in ("fast", "slow"):
+        raise InputError(f"algorithm: expected 'fast' or 'slow', got {algorithm!r}")
+    if analyse(graph).grid is not None:
+        canvas = prepare_canvas(graph, params, n, prompt, condition, batch, dtype)
+        return paint(canvas, head, seed, temperature, top_k, algorithm)
     n = check_sampling(n, temperature, seed, batch)
     found = analyse(graph)
     kind = found.types[found.sequence]
@@ -80,13 +89,8 @@ def generate_with_outputs(
     conditions = cast(conditions, dtype)
     draws = noise.draw(head, seed, range(rows), tokens.shape[-1], n, size)
     outputs = np.zeros((rows, size, n), dtype)
-    match algorithm:
-        case "fast":
-            steps = _fast(graph, weights, conditions, rows, dtype)
-        case "slow":
-            steps = _slow(graph, weights, conditions, dtype)
-        case _:
-            raise InputError(f"algorithm: expected 'fast' or 'slow', got {algorithm!r}")
+    fast = algorithm == "fast"
+    steps = _fast(graph, weights, conditions, rows, dtype) if fast else _slow(graph, weights, conditions, dtype)
     new = np.zeros((rows, *([] if kind.indexed else [size]), n), np.int64 if kind.indexed else dtype)
     for i in range(n):
         outputs[:, :, i] = steps(tokens)

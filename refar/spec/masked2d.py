@@ -31,38 +31,43 @@ def _overlap(length: int, move: int) -> tuple[slice, slice]:
     return slice(max(-move, 0), max(-move, 0) + size), slice(max(move, 0), max(move, 0) + size)
 
 
-def visible(op: ops.Conv2d, weight_oihw: Array) -> tuple[list[Step], list[tuple[int, int]]]:
-    """The steps at which the mask leaves some weight, in the order of the kernel, and where each stands in it."""
-    mask, places = mask_oihw(op, weight_oihw.shape), kernel_steps(op)
-    kept = [(u, v) for u in range(op.kernel[0]) for v in range(op.kernel[1]) if mask[:, :, u, v].any()]
-    return [places[u][v] for u, v in kept], kept
+def taps(op: ops.Conv2d, weight_oihw: Array) -> tuple[list[Step], Array]:
+    """The steps at which the mask leaves some weight, in the order of the kernel, and the masked weights there: weight_oik."""
+    mask, steps, places = mask_oihw(op, weight_oihw.shape), kernel_steps(op), _visible(op, weight_oihw.shape)
+    masked = np.where(mask, weight_oihw, 0)
+    weight_oik = np.stack([masked[:, :, u, v] for u, v in places], axis=2) if places else masked[:, :, 0, :0]
+    return [steps[u][v] for u, v in places], weight_oik
+
+
+def _visible(op: ops.Conv2d, shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    mask = mask_oihw(op, shape)
+    return [(u, v) for u in range(op.kernel[0]) for v in range(op.kernel[1]) if mask[:, :, u, v].any()]
+
+
+def weighted(
+    windows: Sequence[Array], weight_oik: Array, bias_o: Array | None, groups: int, extent: tuple[int, int, int]
+) -> Array:
+    """bias + Σ_{i,k} weight[o,i,k] · windows[k][b,i,r,s], (B, C_out, H, W) with `extent` (B, H, W): of no window the bias."""
+    batch, *plane = extent
+    if not windows:
+        y_bo11 = np.zeros((batch, len(weight_oik), 1, 1), weight_oik.dtype)
+        return np.repeat(np.repeat(y_bo11 if bias_o is None else y_bo11 + bias_o[:, None, None], plane[0], 2), plane[1], 3)
+    flat = [window.reshape(batch, window.shape[1], -1) for window in windows]
+    return conv1d(flat, weight_oik, bias_o, groups).reshape(batch, -1, *plane)
 
 
 def forward(op: ops.PlaneOp, x_bchw: Array, params: Arrays) -> Array:
     """The value of one operator over a whole plane. `params` may hold "weight" and "bias"."""
     match op:
         case ops.Conv2d():
-            seen, _ = visible(op, params["weight"])
-            return conv2d(op, seen, [shifted(x_bchw, step) for step in seen], params, x_bchw)
+            steps, weight_oik = taps(op, params["weight"])
+            batch, _, height, width = x_bchw.shape
+            windows = [shifted(x_bchw, step) for step in steps]
+            return weighted(windows, weight_oik, params.get("bias"), op.groups, (batch, height, width))
         case ops.Shift2d():
             return shifted(x_bchw, (op.down, op.right))
         case _:
             assert_never(op)
-
-
-def conv2d(op: ops.Conv2d, seen: Sequence[Step], windows: Sequence[Array], params: Arrays, like: Array) -> Array:
-    """bias + Σ over some of the steps that the mask leaves, one window (B, C_in, H, W) for each of them.
-
-    `like` has the batch, the rows and the columns of the output.
-    """
-    steps, places = visible(op, params["weight"])
-    chosen = [places[steps.index(step)] for step in seen]
-    batch, _, *plane = like.shape
-    if not chosen:
-        y = np.zeros((batch, op.channels, *plane), params["weight"].dtype)
-        return y + params["bias"][:, None, None] if op.bias else y
-    flat = [window.reshape(batch, window.shape[1], -1) for window in windows]
-    return conv1d(flat, _taps(op, params["weight"], chosen), params.get("bias"), op.groups).reshape(batch, op.channels, *plane)
 
 
 def backward(op: ops.PlaneOp, x_bchw: Array, dy: Array, params: Arrays) -> tuple[Array, Arrays]:
@@ -77,21 +82,16 @@ def backward(op: ops.PlaneOp, x_bchw: Array, dy: Array, params: Arrays) -> tuple
 
 
 def _conv2d_backward(op: ops.Conv2d, x_bchw: Array, dy: Array, params: Arrays) -> tuple[Array, Arrays]:
-    """As for `conv1d`: x gets the window gradients from where its windows came."""
+    """As for `conv1d`: x gets the gradients of its windows from where they came."""
     weight = params["weight"]
-    steps, places = visible(op, weight)
-    dx, dweight, dbias = np.zeros(x_bchw.shape, dy.dtype), np.zeros(weight.shape, dy.dtype), dy.sum((0, 2, 3))
+    steps, weight_oik = taps(op, weight)
+    dx, dweight = np.zeros(x_bchw.shape, dy.dtype), np.zeros(weight.shape, dy.dtype)
     if steps:
         flat = [shifted(x_bchw, step).reshape(*x_bchw.shape[:2], -1) for step in steps]
-        dwindows, dtaps, _ = conv1d_backward(flat, _taps(op, weight, places), dy.reshape(*dy.shape[:2], -1), op.groups)
+        dwindows, dtaps, _ = conv1d_backward(flat, weight_oik, dy.reshape(*dy.shape[:2], -1), op.groups)
         for (up, left), dwindow in zip(steps, dwindows, strict=True):
             dx += shifted(dwindow.reshape(x_bchw.shape), (-up, -left))
-        dweight[:, :, *np.transpose(places)] = dtaps
+        for k, (u, v) in enumerate(_visible(op, weight.shape)):
+            dweight[:, :, u, v] = dtaps[:, :, k]
     own = {"weight": np.where(mask_oihw(op, weight.shape), dweight, 0)}
-    return dx, own | ({"bias": dbias} if op.bias else {})
-
-
-def _taps(op: ops.Conv2d, weight_oihw: Array, places: Sequence[tuple[int, int]]) -> Array:
-    """The masked weights at these places of the kernel, side by side: weight_oik."""
-    masked = np.where(mask_oihw(op, weight_oihw.shape), weight_oihw, 0)
-    return np.stack([masked[:, :, u, v] for u, v in places], axis=2)
+    return dx, own | ({"bias": dy.sum((0, 2, 3))} if op.bias else {})

@@ -7,27 +7,48 @@ the start it holds what `spec.padding` says. Two pairs of functions read `refar.
 `start` and `next`/`next_block`: for a strict graph, one call per token: the token at t, with a local condition at t + 1,
 gives y_{t+1}. Nodes with all offsets ≥ 1 then stand one position ahead, so these states are not those of `step`. Every call
 checks all parameters; for many tokens there is `generate`.
+
+Over a plane t runs through the pixels by rows and columns, all conditions are given at the start, and one kind of state,
+`spec.raster.RasterState`, serves both pairs; it needs the `shape` (H, W). Where colours are ordered (`streams.is_ordered`),
+the outputs of `start` and `next` hold for the first colour. Those of the others come from `step` with the colours that are
+known, and anything in place of those that are not; only the state after the whole pixel is one to go on from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refar import ops
-from refar.arrays import MOST, Array, Arrays, Data, as_array, bind_conditions, bind_inputs, check_real
-from refar.errors import InputError, check_integer
+from refar.arrays import (
+    MOST,
+    Array,
+    Arrays,
+    Data,
+    as_array,
+    as_sequence,
+    at_once,
+    bind_conditions,
+    bind_inputs,
+    bind_plane,
+    check_real,
+    check_rows,
+)
+from refar.errors import GraphError, InputError, check_integer
 from refar.graph import Graph
 from refar.infer import analyse
 from refar.spec import causal1d, pointwise
 from refar.spec.padding import before_start, own_parameters
+from refar.spec.raster import Raster, RasterState
 from refar.spec.run import cast, prepare
-from refar.streams import require_strict
+from refar.streams import require_causal, require_strict
 from refar.streams import stream as plan
 
-State = Arrays
+State = Any
+"""{node: array}, or over a plane a `RasterState`."""
 
 
 def initial_state(
@@ -36,9 +57,15 @@ def initial_state(
     batch: int = 1,
     condition: Data | None = None,
     *,
+    shape: tuple[int, int] | None = None,
     dtype: DTypeLike = np.float64,
 ) -> State:
-    """The state before position 0, for `step` and `block`. Only under input padding does it depend on the global conditions."""
+    """The state before position 0, for `step` and `block`. Only under input padding does it depend on the global conditions.
+
+    Over a plane, before the first pixel of images of `shape`, and always with the conditions, local ones whole.
+    """
+    if _is_plane(graph, "initial_state", shape):
+        return _begin(graph, params, batch, condition, shape, dtype)[1]
     weights = prepare(graph, params, dtype)
     conditions: Arrays = {}
     batch = check_integer("batch", batch, 0, MOST)
@@ -56,7 +83,10 @@ def step(
     *,
     dtype: DTypeLike = np.float64,
 ) -> tuple[Array, State]:
-    """y_t as in `forward`, and the state after position t. x_b or x_bc in, y_bc out."""
+    """y_t as in `forward`, and the state after position t. x_b or x_bc in, y_bc out; of an image the pixel x_bc."""
+    if _is_plane(graph, "step"):
+        painter, x = _go_on_painting(graph, params, state, x_t, condition, dtype)
+        return painter.push(state, x)
     inputs = _one_position(graph, bind_inputs(graph, x_t, condition, stepwise=True))
     y, state = _go_on(graph, params, state, inputs, ahead=False, dtype=dtype)
     return y[:, :, 0], state
@@ -71,7 +101,8 @@ def block(
     *,
     dtype: DTypeLike = np.float64,
 ) -> tuple[Array, State]:
-    """`step` for any number of positions in one call: x_bt in, y_bct out."""
+    """`step` for any number of positions in one call: x_bt in, y_bct out. Not over a plane."""
+    _refuse_plane(graph, "block", "step")
     inputs = bind_inputs(graph, x, condition)
     return _go_on(graph, params, state, inputs, ahead=False, dtype=dtype)
 
@@ -82,10 +113,14 @@ def start(
     batch: int | None = None,
     condition: Data | None = None,
     *,
+    shape: tuple[int, int] | None = None,
     dtype: DTypeLike = np.float64,
 ) -> tuple[Array, State]:
     """y_0, which depends on no token, and the state for `next`. Raises GraphError unless the graph is strict."""
     require_strict(graph, "start")
+    if _is_plane(graph, "start", shape):
+        painter, begun = _begin(graph, params, batch, condition, shape, dtype)
+        return painter.look(begun), begun
     conditions, rows = bind_conditions(graph, condition, batch)
     weights, inputs = prepare(graph, params, dtype), _one_position(graph, conditions)
     state = empty(graph, weights, cast(inputs, dtype), rows, ahead=True, dtype=dtype)
@@ -101,13 +136,17 @@ def next(
     condition: Data | None = None,
     *,
     dtype: DTypeLike = np.float64,
-) -> tuple[Array, State]:
+) -> tuple[Any, State]:
     """y_{t+1} after the token x_t, and the state after it. x_b or x_bc in, y_bc out.
 
     `condition` holds the local conditions of position t + 1, and the global ones, the same in every call: the state is
-    made under them.
+    made under them. Of an image the state has them, and after its last pixel the output is None.
     """
     require_strict(graph, "next")
+    if _is_plane(graph, "next"):
+        painter, pixel = _go_on_painting(graph, params, state, x_t, condition, dtype)
+        _, after = painter.push(state, pixel)
+        return (None if painter.is_complete(after) else painter.look(after)), after
     inputs = _one_position(graph, bind_inputs(graph, x_t, condition, stepwise=True))
     y, state = _go_on(graph, params, state, inputs, ahead=True, dtype=dtype)
     return y[:, :, 0], state
@@ -122,10 +161,55 @@ def next_block(
     *,
     dtype: DTypeLike = np.float64,
 ) -> tuple[Array, State]:
-    """`next` for any number of tokens in one call: x_bt in, the outputs one position later y_bct out."""
+    """`next` for any number of tokens in one call: x_bt in, the outputs one position later y_bct out. Not over a plane."""
+    _refuse_plane(graph, "next_block", "next")
     require_strict(graph, "next_block")
     inputs = bind_inputs(graph, x, condition)
     return _go_on(graph, params, state, inputs, ahead=True, dtype=dtype)
+
+
+def _is_plane(graph: Graph, purpose: str, shape: tuple[int, int] | None = None) -> bool:
+    plane = analyse(graph).grid is not None
+    if shape is not None and not plane:
+        raise InputError(f"{purpose}: shape: expected none for a graph over time, got {shape!r}")
+    return plane
+
+
+def _refuse_plane(graph: Graph, purpose: str, instead: str) -> None:
+    if _is_plane(graph, purpose):
+        raise GraphError(f"{purpose} expects a graph over time; images are run pixel by pixel, see `refar.{instead}`")
+
+
+def _begin(
+    graph: Graph,
+    params: Mapping[str, ArrayLike],
+    batch: int | None,
+    condition: Data | None,
+    shape: tuple[int, int] | None,
+    dtype: DTypeLike,
+) -> tuple[Raster, RasterState]:
+    require_causal(graph, "a stream")
+    conditions, rows, extent = bind_plane(graph, condition, batch, shape)
+    painter = Raster(graph, prepare(graph, params, dtype), dtype)
+    return painter, painter.begin(cast(conditions, dtype), rows, extent)
+
+
+def _go_on_painting(
+    graph: Graph, params: Mapping[str, ArrayLike], state: State, x: Data, condition: Data | None, dtype: DTypeLike
+) -> tuple[Raster, Array]:
+    """The graph ready to run from a state, and the pixel x_bc as (B, C, 1, 1)."""
+    if not isinstance(state, RasterState):
+        after = "; step and next return the output and the state" if isinstance(state, tuple) else ""
+        raise InputError(f"state: expected one that initial_state or start return, got {type(state).__name__}{after}")
+    if condition is not None:
+        raise InputError("condition: expected none, since the state of an image holds the conditions it was begun with")
+    painter = Raster(graph, prepare(graph, params, dtype), dtype)
+    painter.check(state)
+    found = analyse(graph)
+    pixel = check_rows(found.sequence, as_sequence(graph, x), at_once(found.types[found.sequence]))
+    if len(pixel) != state.batch:
+        raise InputError(f"input {found.sequence!r}: expected {state.batch} rows, as the state has, got {len(pixel)}")
+    return painter, cast({found.sequence: pixel[:, :, None, None]}, dtype)[found.sequence]
 
 
 def empty(graph: Graph, params: Arrays, conditions: Arrays, batch: int, *, ahead: bool, dtype: DTypeLike) -> State:

@@ -1,0 +1,229 @@
+"""Pixel by pixel: the same values as `forward` over a plane, from a state that the caller carries.
+
+`refar.streams.raster` says when each node has a value. Before a row begins, one pass completes the row above and computes
+what depends on rows above only: whole rows of the row-start nodes, and of each pixel convolution the part that its taps in
+rows above add. Then every pixel adds the taps in its own row. So a pixel costs the same in an image of any size.
+Everything outside the image is 0: what would stand before a row or above the first one is never computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from refar import ops
+from refar.arrays import Array, Arrays
+from refar.errors import InputError
+from refar.graph import Graph, Node
+from refar.infer import analyse
+from refar.plane import Step
+from refar.spec import causal1d, masked2d, pointwise
+from refar.spec.padding import own_parameters
+from refar.streams import raster
+
+
+@dataclass(frozen=True)
+class RasterState:
+    """What is known after the first `place` pixels, in raster order, of images of `shape` (H, W). A value: nothing changes it.
+
+    `fixed`: conditions (B, C) and what is constant over the sequence (B, C, H, W). `rows`: the last complete rows that later
+    ones read, oldest first, (B, C, kept, W). `line`: the present row (B, C, 1, W) of row-start nodes. `above`: of pixel
+    convolutions the bias and what rows above add in the present row (B, C, 1, W). `done`: the values of pixel nodes in the
+    present row so far (B, C, 1, 0..W); those with lead 1 are one pixel further.
+    """
+
+    shape: tuple[int, int]
+    place: int
+    batch: int
+    fixed: Arrays
+    rows: Arrays
+    line: Arrays
+    above: Arrays
+    done: Arrays
+
+
+class Raster:
+    """A graph with prepared parameters, ready to run pixel by pixel in one dtype.
+
+    Raises GraphError for a graph that reads rows below, or of which the output sees what comes after its pixel.
+    """
+
+    def __init__(self, graph: Graph, params: Arrays, dtype: DTypeLike) -> None:
+        self.graph, self.plan, self.dtype = graph, raster(graph), np.dtype(dtype)
+        self._found = analyse(graph)
+        self._own = {node.name: own_parameters(node, params) for node in graph.nodes}
+        self._taps: dict[str, list[tuple[Step, Array]]] = {}
+        for node in graph.nodes:
+            if isinstance(node.op, ops.Conv2d):
+                steps, weight_oik = masked2d.taps(node.op, self._own[node.name]["weight"])
+                self._taps[node.name] = [(step, weight_oik[:, :, k]) for k, step in enumerate(steps)]
+
+    def begin(self, conditions: Arrays, batch: int, shape: tuple[int, int]) -> RasterState:
+        """The state before the first pixel. `conditions` are checked and cast, each with `batch` rows."""
+        fixed: Arrays = {}
+        for node in self.graph.nodes:
+            kind = self._found.types[node.name]
+            if node.name != self._found.sequence and (not kind.timed or self.plan.clock[node.name] == "constant"):
+                args = [fixed[name] if name in fixed else self._zeros(name, batch, *shape) for name in node.inputs]
+                fixed[node.name] = conditions[node.name] if isinstance(node.op, ops.Input) else self._whole(node, args)
+        rows = {name: self._zeros(name, batch, kept, shape[1]) for name, kept in self.plan.rows.items()}
+        return self._enter(RasterState(shape, 0, batch, fixed, rows, {}, {}, {}))
+
+    def push(self, state: RasterState, x_bc11: Array) -> tuple[Array, RasterState]:
+        """y_bc of the pixel as in `forward`, and the state after it."""
+        done = self._pixel(state, x_bc11)
+        y = self._output(state, done)
+        state = replace(state, place=state.place + 1, done=done)
+        next_row = state.place % state.shape[1] == 0 and not self.is_complete(state)
+        return y, self._enter(state) if next_row else state
+
+    def look(self, state: RasterState, x_bc11: Array | None = None) -> Array:
+        """y_bc of the next pixel, of which `x_bc11` is what is known so far (nothing: zeros). The state stays as it is."""
+        output = self.graph.output
+        if self.plan.clock[output] == "row-start" or self.plan.lead.get(output) == 1:
+            return self._output(state, state.done)
+        if self.plan.clock[output] == "constant":
+            return self._output(state, {})
+        kind = self._found.types[self._found.sequence]
+        nothing = np.zeros((state.batch, kind.channels, 1, 1), np.int64 if kind.indexed else self.dtype)
+        return self._output(state, self._pixel(state, nothing if x_bc11 is None else x_bc11))
+
+    def is_complete(self, state: RasterState) -> bool:
+        """Whether all pixels are there."""
+        return state.place == state.shape[0] * state.shape[1]
+
+    def check(self, state: RasterState) -> None:
+        """Raise InputError for a state of another graph or dtype, or of an image that is complete."""
+        if self.is_complete(state):
+            raise InputError(f"state: expected one of an image with pixels to come, got one of all {state.place}")
+        clocks = {name for name, clock in self.plan.clock.items() if clock == "pixel"}
+        if state.done.keys() != clocks or any(state.done[n].shape[1] != self._found.types[n].channels for n in clocks):
+            raise InputError("state: expected one of this graph, got one of another")
+        if any(array.dtype not in (self.dtype, np.int64) for array in state.done.values()):
+            raise InputError(f"state: expected one in {self.dtype}, got one in another dtype")
+
+    def _zeros(self, name: str, batch: int, height: int, width: int) -> Array:
+        kind = self._found.types[name]
+        return np.zeros((batch, kind.channels, height, width), np.int64 if kind.indexed else self.dtype)
+
+    def _whole(self, node: Node, args: list[Array]) -> Array:
+        """What does not depend on the sequence: over the whole plane, or a constant (B, C)."""
+        own, op = self._own[node.name], node.op
+        if isinstance(op, ops.PlaneOp):
+            return masked2d.forward(op, args[0], own)
+        if isinstance(op, ops.WindowedOp):
+            return causal1d.at_rest(op, args, own)
+        assert not isinstance(op, ops.Input)
+        return pointwise.forward(op, args, self._found.types[node.inputs[0]].size, own.get("weight"), self.dtype)
+
+    def _output(self, state: RasterState, done: Arrays) -> Array:
+        """The output at the next pixel to be pushed."""
+        row, column = divmod(state.place, state.shape[1])
+        output = self.graph.output
+        if output in state.fixed:
+            return state.fixed[output][:, :, row, column]
+        return (done if output in done else state.line)[output][:, :, 0, column]
+
+    def _enter(self, state: RasterState) -> RasterState:
+        """Complete the row above, compute what depends on rows above only, and stand before the first pixel of the row."""
+        row, width = state.place // state.shape[1], state.shape[1]
+        buffers: Arrays = {}
+        line: Arrays = {}
+        above: Arrays = {}
+
+        def source(name: str, up: int, left: int, *, ahead: int) -> Array:
+            """What lies (up, left) before each pixel of row - 1 + ahead, (B, C, 1, W); a condition (B, C) as it is."""
+            if name in state.fixed:
+                return _shifted(_cut(state.fixed[name], 2, row - 1 + ahead - up), left)
+            newest = self.plan.rows.get(name, 0) - int(self.plan.clock[name] == "row-start")
+            return _shifted(_cut(buffers[name], 2, newest + ahead - up), left)
+
+        for node in self.graph.nodes:
+            name, clock = node.name, self.plan.clock.get(node.name, "constant")
+            if clock == "constant":
+                continue
+            extent = (state.batch, 1, width)
+            if clock == "row-start" or (clock == "row-end" and row > 0):
+                value = self._node(node, partial(source, ahead=int(clock == "row-start")), extent)
+            else:  # there is no row above the first, and that of a pixel node is complete
+                value = state.done[name] if row else self._zeros(name, state.batch, 1, width)
+            buffers[name] = np.concatenate([state.rows[name], value], axis=2) if name in state.rows else value
+            if clock == "row-start":
+                line[name] = value
+            if clock == "pixel" and isinstance(node.op, ops.Conv2d):
+                taps = [(step, weight) for step, weight in self._taps[name] if step[0] > 0]
+                windows = [source(node.inputs[0], up, left, ahead=1) for (up, left), _ in taps]
+                above[name] = self._weighted(node, windows, taps, extent, self._own[name].get("bias"))
+        rows = {name: buffers[name][:, :, buffers[name].shape[2] - kept :].copy() for name, kept in self.plan.rows.items()}
+        done = {name: self._zeros(name, state.batch, 1, 0) for name, clock in self.plan.clock.items() if clock == "pixel"}
+        begun = replace(state, rows=rows, line=line, above=above, done=done)
+        return replace(begun, done=self._pixel(begun, None))
+
+    def _pixel(self, state: RasterState, x_bc11: Array | None) -> Arrays:
+        """The pixel nodes one pixel further; without x the row begins, with those that do not see its first pixel."""
+        row, width = state.place // state.shape[1], state.shape[1]
+        newest = state.place % width if x_bc11 is not None else -1
+        done = dict(state.done)
+
+        def source(name: str, up: int, left: int, *, column: int) -> Array:
+            """What lies `left` before a column of this row, (B, C, 1, 1), zero outside; a condition (B, C) as it is."""
+            if name in state.fixed:
+                return _cut(_cut(state.fixed[name], 2, row - up), 3, column - left)
+            return _cut(done[name] if name in done else state.line[name], 3, column - left)
+
+        for node in self.graph.nodes:
+            name = node.name
+            if self.plan.clock.get(name) != "pixel" or not 0 <= (column := newest + self.plan.lead[name]) < width:
+                continue
+            extent = (state.batch, 1, 1)
+            if isinstance(node.op, ops.Input):
+                assert x_bc11 is not None
+                value = x_bc11
+            elif isinstance(node.op, ops.Conv2d):
+                taps = [(step, weight) for step, weight in self._taps[name] if step[0] == 0]
+                windows = [source(node.inputs[0], up, left, column=column) for (up, left), _ in taps]
+                value = _cut(state.above[name], 3, column) + self._weighted(node, windows, taps, extent, None)
+            else:
+                value = self._node(node, partial(source, column=column), extent)
+            done[name] = np.concatenate([done[name], value], axis=3)
+        return done
+
+    def _node(self, node: Node, source: Callable[[str, int, int], Array], extent: tuple[int, int, int]) -> Array:
+        """One node over a row or at a pixel; `source` gives the values of another (up, left) before it."""
+        match node.op:
+            case ops.Conv2d():
+                windows = [source(node.inputs[0], up, left) for (up, left), _ in self._taps[node.name]]
+                return self._weighted(node, windows, self._taps[node.name], extent, self._own[node.name].get("bias"))
+            case ops.Shift2d():
+                return source(node.inputs[0], node.op.down, node.op.right)
+            case ops.Input() | ops.Conv1d() | ops.Shift() | ops.Pool1d():
+                raise AssertionError(f"{node.name!r} is not computed over a plane")
+            case _:
+                args = [source(name, 0, 0) for name in node.inputs]
+                classes, weight = self._found.types[node.inputs[0]].size, self._own[node.name].get("weight")
+                return pointwise.forward(node.op, args, classes, weight, self.dtype)
+
+    def _weighted(
+        self, node: Node, windows: list[Array], taps: list[tuple[Step, Array]], extent: tuple[int, int, int], bias_o: Array | None
+    ) -> Array:
+        assert isinstance(node.op, ops.Conv2d)
+        weight_oik = np.stack([weight for _, weight in taps], axis=2) if taps else self._own[node.name]["weight"][:, :, 0, :0]
+        return masked2d.weighted(windows, weight_oik, bias_o, node.op.groups, extent)
+
+
+def _shifted(row_bc1w: Array, left: int) -> Array:
+    """The value `left` columns before each of a row, zero outside; a condition (B, C) as it is."""
+    return row_bc1w if row_bc1w.ndim == 2 else masked2d.shifted(row_bc1w, (0, left))
+
+
+def _cut(array: Array, axis: int, index: int) -> Array:
+    """One row or column of a plane, zero outside; a condition (B, C) as it is."""
+    if array.ndim == 2:
+        return array
+    there = 0 <= index < array.shape[axis]
+    cut = array[:, :, index : index + 1] if axis == 2 else array[:, :, :, index : index + 1]
+    return cut if there else np.zeros((*array.shape[:axis], 1, *array.shape[axis + 1 :]), array.dtype)
