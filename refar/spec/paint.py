@@ -1,7 +1,7 @@
 """The two generation algorithms over a plane: value by value, by rows, columns and colours, from the same noise.
 
-Slow: one whole pass over the image, in which what is to come is 0, for every value. Fast: every pixel is pushed once and looked at once, or once for
-each colour where colours are ordered.
+Slow: one whole pass over the image, in which what is to come is 0, for every value. Fast: every pixel is pushed once and
+looked at once, or once for each colour where colours are ordered.
 """
 
 from __future__ import annotations
