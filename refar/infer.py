@@ -14,7 +14,7 @@ from typing import Any, assert_never
 from refar import ops
 from refar.errors import GraphError
 from refar.graph import Graph, Node, check_graph
-from refar.plane import Grid, grid_for, sees, steps
+from refar.plane import Grid, furthest, grid_for, sees, steps
 from refar.rules import check_arity, check_head, check_padding, refuse
 from refar.types import Type, parameters_of, type_of
 
@@ -74,15 +74,18 @@ def _analyse(graph: Graph) -> Analysis:
         reach[node.name] = max((reach[name] for name in node.inputs), default=0) + _furthest(node.op)
         if types[node.name].size > ops.LARGEST:
             raise refuse(node, f"at most {ops.LARGEST} channels", types[node.name].size)
-        if reach[node.name] > ops.FURTHEST:
-            raise refuse(node, f"at most {ops.FURTHEST} positions to look back from here, all layers together", reach[node.name])
+        most, what = (ops.FURTHEST, "positions to look back")
+        if types[node.name].plane:
+            most, what = (ops.FURTHEST_2D, "rows or columns to look away")
+        if reach[node.name] > most:
+            raise refuse(node, f"at most {most} {what} from here, all layers together", reach[node.name])
         if count > ops.MOST_PARAMETERS:
             raise refuse(node, f"at most {ops.MOST_PARAMETERS} parameters up to here", count)
     sequence, conditions = _inputs(graph, types)
     grid = grid_for((node.op for node in graph.nodes), types[sequence].channels) if types[sequence].plane else None
     offsets: dict[str, tuple[Offsets, ...]] = {}
     for node in graph.nodes:
-        offsets[node.name] = _offsets(node.op, types[node.name], [offsets[name] for name in node.inputs], grid)
+        offsets[node.name] = offsets_of(node.op, types[node.name], [offsets[name] for name in node.inputs], grid)
     if not types[graph.output].timed:
         raise GraphError(f"output {graph.output!r} does not depend on the sequence {sequence!r}")
     check_head(graph, types[graph.output], types[sequence])
@@ -92,9 +95,7 @@ def _analyse(graph: Graph) -> Analysis:
 
 
 def _furthest(op: ops.AnyOp) -> int:
-    if isinstance(op, ops.PlaneOp):
-        return max((max(abs(up), abs(left)) for up, left in steps(op)), default=0)
-    return max(0, *taps(op))
+    return furthest(op) if isinstance(op, ops.PlaneOp) else max(0, *taps(op))
 
 
 def _inputs(graph: Graph, types: dict[str, Type]) -> tuple[str, tuple[str, ...]]:
@@ -112,7 +113,7 @@ def _inputs(graph: Graph, types: dict[str, Type]) -> tuple[str, tuple[str, ...]]
     return sequences[0], tuple(node.name for node, op in inputs if op.role != "sequence")
 
 
-def _offsets(op: ops.AnyOp, value: Type, sources: list[tuple[Offsets, ...]], grid: Grid | None) -> tuple[Offsets, ...]:
+def offsets_of(op: ops.AnyOp, value: Type, sources: list[tuple[Offsets, ...]], grid: Grid | None) -> tuple[Offsets, ...]:
     """The offsets of each channel with respect to the sequence input; the empty set where nothing depends on it."""
     size, none = value.channels if value.plane or not value.indexed else 1, frozenset[int]()
     match op:
@@ -154,28 +155,33 @@ def _offsets(op: ops.AnyOp, value: Type, sources: list[tuple[Offsets, ...]], gri
 def _masked_offsets(op: ops.Conv2d, source: tuple[Offsets, ...], grid: Grid) -> tuple[Offsets, ...]:
     """What the mask hides depends on the colours at the pixel itself alone, so that few sums are really different."""
     fan_in, fan_out = len(source) // op.groups, op.channels // op.groups
+    present = steps(op) & {(0, 0)}
+    moves = grid.numbers(steps(op) - present)
     found: dict[tuple[int, int], Offsets] = {}
     for o in range(op.channels):
         key = (o // fan_out, o % op.colours)
         if key in found:
             continue
         inputs = range(key[0] * fan_in, (key[0] + 1) * fan_in)
-        others = _behind(_union(source[i] for i in inputs), grid.numbers(steps(op) - {(0, 0)}))
-        here = [source[i] for i in inputs if (0, 0) in steps(op) and sees(op, (0, 0), i, o)]
+        others = _behind(_union(source[i] for i in inputs), moves)
+        here = [source[i] for i in inputs if (0, 0) in present and sees(op, (0, 0), i, o)]
         found[key] = others | _union(here)
     return tuple(found[o // fan_out, o % op.colours] for o in range(op.channels))
 
 
 def _behind(seen: Offsets, moves: Iterable[int]) -> Offsets:
     """All sums of an offset and a move: sets as the bits of a number, since both may be long."""
-    ordered = sorted(moves)
-    if not seen or not ordered:
+    few, many = sorted((seen, frozenset(moves)), key=len)
+    if not few:
         return frozenset()
-    nearest = min(seen)
-    bits, sums = sum(1 << past - nearest for past in seen), 0
-    for move in ordered:
-        sums |= bits << move - ordered[0]
-    return frozenset(nearest + ordered[0] + i for i, bit in enumerate(reversed(f"{sums:b}")) if bit == "1")
+    first, nearest = min(few), min(many)
+    digits = bytearray(b"0") * (max(many) - nearest + 1)
+    for number in many:
+        digits[nearest - 1 - number] = ord("1")
+    bits, sums = int(digits, 2), 0
+    for number in few:
+        sums |= bits << number - first
+    return frozenset(nearest + first + i for i, bit in enumerate(reversed(f"{sums:b}")) if bit == "1")
 
 
 def _union(sets: Iterable[Offsets]) -> Offsets:

@@ -21,6 +21,9 @@ LARGEST = 2**20
 FURTHEST = 2**16
 """No node may look back by more positions, all layers on its longest path together; no shift may look ahead by more."""
 
+FURTHEST_2D = 2**9
+"""The same over a plane: how far up or down, left or right."""
+
 MOST_PARAMETERS = 2**28
 """No graph may have more parameters: 1 GiB in float32, half of what an ONNX file can hold."""
 
@@ -113,8 +116,8 @@ class Shift2d(Op, frozen=True, tag="shift2d"):
     Source: Fleuret, Deep learning 10.2, "PixelCNN", F.pad(x, (0, 0, 1, -1)) and F.pad(x, (1, -1, 0, 0)).
     """
 
-    down: Annotated[int, Meta(ge=-FURTHEST, le=FURTHEST)] = 0
-    right: Annotated[int, Meta(ge=-FURTHEST, le=FURTHEST)] = 0
+    down: Annotated[int, Meta(ge=-FURTHEST_2D, le=FURTHEST_2D)] = 0
+    right: Annotated[int, Meta(ge=-FURTHEST_2D, le=FURTHEST_2D)] = 0
 
 
 class Position(Op, frozen=True, tag="position"):

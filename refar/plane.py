@@ -16,9 +16,9 @@ def kernel_steps(op: ops.PlaneOp) -> list[list[Step]]:
     """Where each weight of the kernel looks, by its row and column; a shift is a kernel of one."""
     match op:
         case ops.Conv2d():
-            anchor = op.anchor or (op.kernel[0] // 2, op.kernel[1] // 2)
+            up, left = _anchor(op)
             return [
-                [((anchor[0] - u) * op.dilation[0], (anchor[1] - v) * op.dilation[1]) for v in range(op.kernel[1])]
+                [((up - u) * op.dilation[0], (left - v) * op.dilation[1]) for v in range(op.kernel[1])]
                 for u in range(op.kernel[0])
             ]
         case ops.Shift2d():
@@ -43,6 +43,19 @@ def steps(op: ops.PlaneOp) -> frozenset[Step]:
     if isinstance(op, ops.Shift2d) or op.mask == "none":
         return frozenset(found)
     return frozenset(step for step in found if step > (0, 0) or (step == (0, 0) and (op.mask == "B" or op.colours > 1)))
+
+
+def furthest(op: ops.PlaneOp) -> int:
+    """How far the operator looks up or down, left or right: known without listing its steps, which may be many."""
+    if isinstance(op, ops.Shift2d):
+        return max(abs(op.down), abs(op.right))
+    (up, left), masked = _anchor(op), op.mask != "none"
+    down, right = 0 if masked else op.kernel[0] - 1 - up, 0 if masked and not up else op.kernel[1] - 1 - left
+    return max(max(up, down) * op.dilation[0], max(left, right) * op.dilation[1])
+
+
+def _anchor(op: ops.Conv2d) -> tuple[int, int]:
+    return op.anchor or (op.kernel[0] // 2, op.kernel[1] // 2)
 
 
 @dataclass(frozen=True)
