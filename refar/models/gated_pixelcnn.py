@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from refar.graph import Builder, Graph
-from refar.models.images import add_conditions, add_pixels, conditioned, image_head, require_odd
+from refar.models.images import add_conditions, add_pixels, check_kernels, conditioned, image_head
 from refar.ops import Classes, Natural, Positive
 
 
@@ -35,7 +35,7 @@ def gated_pixelcnn(
     2h·(c·f·K + 1) + 2h·(c·f + 1) + 2h·(2h + 1) + h·(h + 1); of the head, with N channels, h·(h + 1) + N·(h + 1).
     Source: van den Oord et al. 2016b, "Conditional image generation with PixelCNN decoders", figure 2, equations 2 to 4.
     """
-    require_odd("gated_pixelcnn", kernel=kernel, first_kernel=first_kernel)
+    check_kernels("gated_pixelcnn", kernel, first_kernel)
     g = Builder()
     vertical = horizontal = add_pixels(g, classes, channels, mean, std)
     given = add_conditions(g, "gated_pixelcnn", condition, local)

@@ -40,8 +40,8 @@ def image_head(classes: int, channels: int, mixture: int) -> tuple[ops.AnyHead, 
     return ops.Categorical(), channels * classes
 
 
-def require_odd(model: str, **kernels: int) -> None:
-    """Raise GraphError, naming the option, for a kernel without a centre."""
-    for name, kernel in kernels.items():
-        if kernel % 2 == 0:
-            raise GraphError(f"{model}: {name}: expected an odd number, so that the kernel has a centre, got {kernel}")
+def check_kernels(model: str, kernel: int, first: int | None = None) -> None:
+    """Raise GraphError, naming the option, for a kernel without a centre, and for a first one that mask A leaves empty."""
+    for name, side, least in (("kernel", kernel, 1), ("first_kernel", first, 3)):
+        if side is not None and (side % 2 == 0 or side < least):
+            raise GraphError(f"{model}: {name}: expected an odd number ≥ {least}, so that the pixel is its centre, got {side}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from refar.graph import Builder, Graph
-from refar.models.images import add_conditions, add_pixels, conditioned, image_head, require_odd
+from refar.models.images import add_conditions, add_pixels, check_kernels, conditioned, image_head
 from refar.ops import Classes, Natural, Positive
 
 
@@ -33,7 +33,7 @@ def masked_pixelcnn(
     F and K: w·(C·F² + 1) + layers·(h·(h·K² + 1) [+ 2·h·w + h + w if residual]) + h·(w + 1) + N·(h + 1); masked weights count.
     Source: van den Oord et al. 2016a, "Pixel recurrent neural networks", sections 3.3 and 3.4, figure 5 and table 1.
     """
-    require_odd("masked_pixelcnn", kernel=kernel, first_kernel=first_kernel)
+    check_kernels("masked_pixelcnn", kernel, first_kernel)
     g = Builder()
     x = add_pixels(g, classes, channels, mean, std)
     given = add_conditions(g, "masked_pixelcnn", condition, local)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from refar.graph import Builder, Graph
-from refar.models.images import add_conditions, add_pixels, conditioned, image_head, require_odd
+from refar.models.images import add_conditions, add_pixels, check_kernels, conditioned, image_head
 from refar.ops import Classes, Natural, Positive
 
 
@@ -33,7 +33,7 @@ def pixelcnn(
     Parameters with the defaults: 54 144 + 129·classes.
     Source: Fleuret, Deep learning 10.2, "class PixelCNN"; after van den Oord et al. 2016b, figure 1.
     """
-    require_odd("pixelcnn", kernel=kernel)
+    check_kernels("pixelcnn", kernel)
     g, half = Builder(), kernel // 2
     x = add_pixels(g, classes, channels, mean, std)
     if position:

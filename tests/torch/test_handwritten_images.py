@@ -203,7 +203,7 @@ class GatedPixelCNN(nn.Module):
 
 def agree(name, ours, theirs, layers):
     # One layer of at most 75 products errs by about 75·u of its largest value, and contributes that to what follows; the
-    # gradient of a parameter sums over pixels besides. Figures seen are below a tenth of this.
+    # gradient of a parameter sums over pixels besides. Figures seen are below a hundredth of this.
     worst, allowed = np.abs(ours - theirs).max(), 128 * U * 2 * layers * np.abs(theirs).max()
     assert worst <= allowed, f"{name}: differs by {worst}, allowed {allowed}"
 
