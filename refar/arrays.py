@@ -65,9 +65,10 @@ def in_order(kind: Type, y: Array, x: Array) -> tuple[Array, Array]:
     """
     if not kind.plane:
         return y, x
-    batch, colours = x.shape[:2]
-    y_bkn = np.moveaxis(y.reshape(batch, -1, colours, *y.shape[2:]), 2, -1).reshape(batch, y.shape[1] // colours, -1)
-    x_bn = np.moveaxis(x, 1, -1).reshape(batch, -1)
+    batch, colours, height, width = x.shape
+    each = y.shape[1] // colours
+    y_bkn = np.moveaxis(y.reshape(batch, each, colours, height, width), 2, -1).reshape(batch, each, colours * height * width)
+    x_bn = np.moveaxis(x, 1, -1).reshape(batch, colours * height * width)
     return y_bkn, x_bn if kind.indexed else x_bn[:, None]
 
 

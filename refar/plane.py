@@ -38,7 +38,7 @@ def sees(op: ops.PlaneOp, step: Step, input_channel: int, output_channel: int) -
 
 
 def steps(op: ops.PlaneOp) -> frozenset[Step]:
-    """The steps at which some weight sees something."""
+    """The steps at which the mask lets weights see; with groups of few channels it may leave none at the pixel itself."""
     found = {step for row in kernel_steps(op) for step in row}
     if isinstance(op, ops.Shift2d) or op.mask == "none":
         return frozenset(found)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from refar import Builder, Graph, RefarError, ops
+from refar.infer import analyse
+from refar.spec import literal
+from refar.testing.readings import open_readings
 
 
 @contextmanager
@@ -25,6 +29,31 @@ def single(op: ops.AnyOp, *, channels: int = 0, classes: int = 0) -> Graph:
     """One operator on the sequence."""
     g = Builder()
     return g.build(g.add_op(op, g.input(channels=channels, classes=classes), name="op"))
+
+
+def single_2d(op: ops.AnyOp, *, channels: int = 1, classes: int = 0) -> Graph:
+    """One operator on an image."""
+    g = Builder()
+    return g.build(g.add_op(op, g.image(channels=channels, classes=classes), name="op"))
+
+
+def compare_exactly(graph: Graph, rng: np.random.Generator, x: np.ndarray, backends: Sequence[str] = ("numpy",)) -> None:
+    """Value and gradients of a graph of one operator, "op", against the definition on integers, by ==."""
+    node, found = graph["op"], analyse(graph)
+    params = {name: rng.integers(-8, 9, shape).astype(float) for name, shape in found.parameters.items()}
+    own = {name.removeprefix("op."): array for name, array in params.items()}
+    expected = literal.evaluate(node.op, [x], own, classes=found.types["x"].size if found.types["x"].indexed else 0)
+    dy = rng.integers(-8, 9, expected.shape).astype(float)
+    wanted = literal.gradient(node.op, [x], dy, own)
+    names = {f"op.{name}": name for name in own} | ({} if found.types["x"].indexed else {"x": "0"})
+    for reading in open_readings(graph, params, backends):
+        y = reading.forward({"x": x})
+        np.testing.assert_array_equal(y, expected.astype(float), reading.name)
+        assert all(literal.exact(y).reshape(-1) == expected.reshape(-1))
+        if (gradient := reading.gradient({"x": x}, dy)) is not None:
+            assert gradient.keys() == names.keys()
+            for name, of in names.items():
+                np.testing.assert_array_equal(gradient[name], wanted[of].astype(float), f"{reading.name}: {name}")
 
 
 def tiny(classes: int = 3, condition: str | None = None) -> Graph:

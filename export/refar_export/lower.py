@@ -206,7 +206,8 @@ def conv2d(e: Emitter, op: ops.Conv2d, x: str) -> str:
     """The mask is baked into the weights; zeros on each side as far as the kernel reaches beyond its anchor there."""
     name = f"{e.owner}.weight"
     mask = mask_oihw(op, e.params[name].shape)
-    weights = [e.initializer(name, np.where(mask, e.params[name], np.float32(0)))] + [e.weight(f"{e.owner}.bias")] * op.bias
+    weights = [e.initializer(name, np.where(mask, e.params[name], np.float32(0)))]
+    weights += [e.weight(f"{e.owner}.bias")] if op.bias else []
     a, b = op.anchor or (op.kernel[0] // 2, op.kernel[1] // 2)
     (kh, kw), (dh, dw) = op.kernel, op.dilation
     pads = [a * dh, b * dw, (kh - 1 - a) * dh, (kw - 1 - b) * dw]

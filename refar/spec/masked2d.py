@@ -52,8 +52,13 @@ def weighted(
     if not windows:
         y_bo11 = np.zeros((batch, len(weight_oik), 1, 1), weight_oik.dtype)
         return np.repeat(np.repeat(y_bo11 if bias_o is None else y_bo11 + bias_o[:, None, None], plane[0], 2), plane[1], 3)
-    flat = [window.reshape(batch, window.shape[1], -1) for window in windows]
-    return conv1d(flat, weight_oik, bias_o, groups).reshape(batch, -1, *plane)
+    return conv1d(list(map(_flat, windows)), weight_oik, bias_o, groups).reshape(batch, len(weight_oik), *plane)
+
+
+def _flat(x_bchw: Array) -> Array:
+    """The pixels in a row: (B, C, H·W)."""
+    batch, channels, height, width = x_bchw.shape
+    return x_bchw.reshape(batch, channels, height * width)
 
 
 def forward(op: ops.PlaneOp, x_bchw: Array, params: Arrays) -> Array:
@@ -87,8 +92,8 @@ def _conv2d_backward(op: ops.Conv2d, x_bchw: Array, dy: Array, params: Arrays) -
     steps, weight_oik = taps(op, weight)
     dx, dweight = np.zeros(x_bchw.shape, dy.dtype), np.zeros(weight.shape, dy.dtype)
     if steps:
-        flat = [shifted(x_bchw, step).reshape(*x_bchw.shape[:2], -1) for step in steps]
-        dwindows, dtaps, _ = conv1d_backward(flat, weight_oik, dy.reshape(*dy.shape[:2], -1), op.groups)
+        windows = [_flat(shifted(x_bchw, step)) for step in steps]
+        dwindows, dtaps, _ = conv1d_backward(windows, weight_oik, _flat(dy), op.groups)
         for (up, left), dwindow in zip(steps, dwindows, strict=True):
             dx += shifted(dwindow.reshape(x_bchw.shape), (-up, -left))
         for k, (u, v) in enumerate(_visible(op, weight.shape)):

@@ -82,7 +82,7 @@ def forward(op: ops.PointwiseOp, args: Sequence[Array], classes: int, weight: Ar
     match op:
         case ops.OneHot() | ops.Embedding() | ops.Standardize():
             found = np.moveaxis(table(op, classes, weight, dtype)[x], -1, 1)
-            return found.reshape(len(x), -1, *x.shape[2:]) if x.ndim == 4 else found
+            return found.reshape(len(x), found.shape[1] * x.shape[1], *x.shape[2:]) if x.ndim == 4 else found
         case ops.Activation():
             return activation(op, x)
         case ops.Gate():
@@ -123,7 +123,7 @@ def backward(
         case ops.Embedding():
             assert weight is not None
             dweight = np.zeros(weight.shape, dy.dtype)
-            np.add.at(dweight, x, np.moveaxis(dy.reshape(len(x), -1, *x.shape[1:]), 1, -1))
+            np.add.at(dweight, x, np.moveaxis(dy.reshape(len(x), weight.shape[1], *x.shape[1:]), 1, -1))
             return [None], dweight
         case ops.Activation():
             return [dy * activation_slope(op, x, y)], None

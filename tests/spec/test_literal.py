@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import single
+from helpers import compare_exactly, single
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -16,26 +16,6 @@ from refar.spec import literal, losses
 from refar.testing import strategies
 
 ULP = 2.0**-52
-
-
-def compare_exactly(graph: Graph, rng: np.random.Generator, x: np.ndarray) -> None:
-    """Value and gradients of a graph of one operator on integers, by ==."""
-    node = graph[graph.output]
-    params = {name: rng.integers(-8, 9, shape).astype(float) for name, shape in analyse(graph).parameters.items()}
-    own = {name.removeprefix("op."): array for name, array in params.items()}
-    kind = analyse(graph).types["x"]
-    classes = kind.size if kind.indexed else 0
-    expected = literal.evaluate(node.op, [x], own, classes=classes)
-    y = refar.forward(graph, params, x)
-    np.testing.assert_array_equal(y, expected.astype(float))
-    assert all(literal.exact(y).reshape(-1) == expected.reshape(-1))
-    dy = rng.integers(-8, 9, y.shape).astype(float)
-    gradients = refar.backward(graph, params, x, dy)
-    wanted = literal.gradient(node.op, [x], dy, own)
-    for name in own:
-        np.testing.assert_array_equal(gradients["params"][f"op.{name}"], wanted[name].astype(float))
-    if "x" in gradients["inputs"]:
-        np.testing.assert_array_equal(gradients["inputs"]["x"], wanted["0"].astype(float))
 
 
 @given(strategies.convolutions(), st.integers(1, 3), st.integers(1, 3), st.integers(0, 17), st.integers(0, 99))
