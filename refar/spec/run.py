@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, DTypeLike
 from refar import ops
 from refar.arrays import Array, Arrays, Data, bind_inputs, check_dtype, check_parameters, check_real, extent, in_order
 from refar.errors import InputError
-from refar.graph import Graph, Node, require_head
+from refar.graph import Graph, require_head
 from refar.infer import analyse, is_source
-from refar.spec import causal1d, losses, masked2d, pointwise
+from refar.spec import losses
+from refar.spec import node as nodes
 from refar.spec.padding import before_start, before_start_backward, own_parameters
 from refar.streams import require_strict
 
@@ -110,19 +111,9 @@ def forward_nodes(graph: Graph, params: Arrays, inputs: Arrays, dtype: DTypeLike
     types, before = analyse(graph).types, _before(graph, params, inputs, dtype)
     values: Arrays = {}
     for node in graph.nodes:
-        args, own = [values[name] for name in node.inputs], own_parameters(node, params)
-        match node.op:
-            case ops.Input():
-                value = inputs[node.name]
-            case ops.Conv1d() | ops.Shift() | ops.Pool1d() if not types[node.name].timed:
-                value = causal1d.at_rest(node.op, args, own)
-            case ops.Conv1d() | ops.Shift() | ops.Pool1d():
-                value = causal1d.forward(node.op, _windows(node, args, before), own)
-            case ops.Conv2d() | ops.Shift2d():
-                value = masked2d.forward(node.op, args[0], own)
-            case _:
-                value = pointwise.forward(node.op, args, types[node.inputs[0]].size, own.get("weight"), np.dtype(dtype))
-        values[node.name] = value
+        args = [inputs[node.name]] if isinstance(node.op, ops.Input) else [values[name] for name in node.inputs]
+        classes, earlier = types[node.inputs[0]].size if node.inputs else 0, [before.get(name) for name in node.inputs]
+        values[node.name] = nodes.forward(node.op, args, earlier, own_parameters(node, params), classes, np.dtype(dtype))
     return values
 
 
@@ -139,7 +130,9 @@ def backward_nodes(graph: Graph, params: Arrays, values: Arrays, dy: Array) -> t
     for node in reversed(graph.nodes):
         if node.name not in dvalues:
             dvalues[node.name] = np.zeros(values[node.name].shape, dy.dtype)
-        dargs, dearlier, own = _node_backward(graph, node, params, values, before, dvalues[node.name])
+        args, earlier = [values[name] for name in node.inputs], [before.get(name) for name in node.inputs]
+        y, dy_node = values[node.name], dvalues[node.name]
+        dargs, dearlier, own = nodes.backward(node.op, args, earlier, own_parameters(node, params), y, dy_node)
         _accumulate(dvalues, node.inputs, dargs)
         _accumulate(dbefore, node.inputs, dearlier)
         _accumulate(dparams, [f"{node.name}.{name}" for name in own], list(own.values()))
@@ -158,41 +151,5 @@ def _accumulate(totals: Arrays, names: Sequence[str], gradients: Sequence[Array 
             totals[name] = totals[name] + gradient if name in totals else gradient
 
 
-def _node_backward(
-    graph: Graph, node: Node, params: Arrays, values: Arrays, before: Arrays, dy: Array
-) -> tuple[list[Array | None], list[Array | None], Arrays]:
-    """The gradients for the arguments, for what stands before them, and for the parameters of one node."""
-    args, own = [values[name] for name in node.inputs], own_parameters(node, params)
-    nothing: list[Array | None] = [None] * len(args)
-    match node.op:
-        case ops.Input():
-            return [], [], {}
-        case ops.Conv1d() | ops.Shift() | ops.Pool1d() if not analyse(graph).types[node.name].timed:
-            dargs, dparams = causal1d.at_rest_backward(node.op, args, dy, own)
-            return dargs, nothing, dparams
-        case ops.Conv1d() | ops.Shift() | ops.Pool1d():
-            dwindows, dparams = causal1d.backward(node.op, _windows(node, args, before), dy, own)
-            dargs, dearlier = list(nothing), list(nothing)
-            for n, each in enumerate(dwindows):
-                parts = [causal1d.unwindow(d, o) for d, o in zip(each, causal1d.window_offsets(node.op), strict=True)]
-                dargs[n] = np.asarray(sum(dx for dx, _ in parts))
-                dearlier[n] = np.asarray(sum(d for _, d in parts))
-            return dargs, dearlier, dparams
-        case ops.Conv2d() | ops.Shift2d():
-            dx, dparams = masked2d.backward(node.op, args[0], dy, own)
-            return [dx], nothing, dparams
-        case _:
-            dargs, dweight = pointwise.backward(node.op, args, values[node.name], dy, own.get("weight"))
-            return dargs, nothing, {} if dweight is None else {"weight": dweight}
-
-
 def _before(graph: Graph, params: Arrays, inputs: Arrays, dtype: DTypeLike) -> Arrays:
     return before_start(graph, params, inputs, len(inputs[analyse(graph).sequence]), dtype)
-
-
-def _windows(node: Node, args: list[Array], before: Arrays) -> list[list[Array]]:
-    assert isinstance(node.op, ops.WindowedOp)
-    offsets = causal1d.window_offsets(node.op)
-    return [
-        [causal1d.past_window(x, offset, before[name]) for offset in offsets] for name, x in zip(node.inputs, args, strict=True)
-    ]
