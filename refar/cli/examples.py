@@ -27,7 +27,7 @@ class Examples:
 def load(text: str, graph: Graph, *, conditions: bool = True) -> Examples:
     """Data that fit the graph, their conditions if wanted. Raises FileError or InputError naming what was tried."""
     found = analyse(graph)
-    title, x, given = _read(text, found.conditions)
+    title, x, given = _read(text, graph, found.conditions)
     x = values.fit(found.sequence, x, found.types[found.sequence])
     if x.size == 0:
         raise InputError(f"data {text!r}: expected at least one value, got shape {x.shape}")
@@ -39,15 +39,16 @@ def load(text: str, graph: Graph, *, conditions: bool = True) -> Examples:
     return Examples(title, x, fitting)
 
 
-def _read(text: str, conditions: tuple[str, ...]) -> tuple[str, Array, dict[str, Array]]:
+def _read(text: str, graph: Graph, conditions: tuple[str, ...]) -> tuple[str, Array, dict[str, Array]]:
     """A title, the sequences, and the conditions under the graph's names for them."""
     from refar import data
+    from refar.data.dataset import for_graph
 
     name, _, split = text.partition(":")
     path = Path(text)
     given: dict[str, Array | None]
     if name in data.NAMES:
-        splits = data.load(name).splits
+        splits = for_graph(data.load(name), graph).splits
         if (split or "test") not in splits:
             raise InputError(f"data {text!r}: expected one of the splits {', '.join(splits)}, got {split!r}")
         chosen = splits[split or "test"]

@@ -26,15 +26,16 @@ def batch(split: Split, seed: int, step: int, size: int) -> Split:
     return split[np.array([_epoch(seed, _ORDER, place // count, count)[place % count] for place in places])]
 
 
-def shift(x_bt: Array, shape: tuple[int, int], seed: int, step: int, probability: float) -> Array:
-    """Pictures moved by -1, 0 or 1 rows and columns, each of the nine equally likely; zeros come in at the border.
+def shift(x: Array, shape: tuple[int, int], seed: int, step: int, probability: float) -> Array:
+    """Pictures, x_bt or x_bchw, moved by -1, 0 or 1 rows and columns, each of the nine equally likely; zeros come in.
 
     A picture stays as it is with 1 - `probability`.
     """
-    rows, (height, width) = len(x_bt), shape
+    rows, (height, width) = len(x), shape
     chance, down, right = noise.uniform(seed, [_AUGMENT], step, 1, 3 * rows).reshape(3, rows)
     moved = chance < probability
     top = np.where(moved, np.floor(3 * down), 1).astype(np.int64)[:, None, None] + np.arange(height)[:, None]
     left = np.where(moved, np.floor(3 * right), 1).astype(np.int64)[:, None, None] + np.arange(width)
-    padded = np.pad(x_bt.reshape(rows, height, width), ((0, 0), (1, 1), (1, 1)))
-    return padded[np.arange(rows)[:, None, None], top, left].reshape(rows, height * width)
+    padded = np.pad(x.reshape(rows, -1, height, width), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    moved_bhwc = np.moveaxis(padded, 1, -1)[np.arange(rows)[:, None, None], top, left]
+    return np.moveaxis(moved_bhwc, -1, 1).reshape(x.shape)

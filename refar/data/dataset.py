@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from refar.types import Type
 
 @dataclass(frozen=True)
 class Split:
-    """Sequences x_bt (class indices) or x_bct (signals), and their conditions c_b or c_bc, if any."""
+    """Sequences x_bt (class indices) or x_bct (signals), or images x_bchw; and their conditions c_b or c_bc, if any."""
 
     x: Array
     condition: Array | None = None
@@ -31,10 +31,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Sequences of one length in three splits.
+    """Sequences of one length, or images of one size, in three splits.
 
     `classes` is the number of classes of an index sequence, 0 for a signal; `condition_classes` likewise for the condition.
-    `shape` is that of a picture, of which a sequence holds the pixels row by row.
+    `shape` is that of a picture, be it an image or a sequence that holds the pixels row by row.
     """
 
     name: str
@@ -68,6 +68,16 @@ def permutation(seed: int, stream: int, step: int, size: int) -> Array:
     return np.argsort(noise.uniform(seed, [stream], step, 1, size).reshape(size), kind="stable")
 
 
+def for_graph(data: Dataset, graph: Graph) -> Dataset:
+    """The data in the form that a graph takes: for one over a plane, sequences of pixels become images of one colour."""
+    found = analyse(graph)
+    if data.shape is None or data.train.x.ndim != 2 or not found.types[found.sequence].plane:
+        return data
+    height, width = data.shape
+    images = [replace(split, x=split.x.reshape(-1, 1, height, width)) for split in data.splits.values()]
+    return replace(data, train=images[0], valid=images[1], test=images[2])
+
+
 def check_fit(data: Dataset, graph: Graph) -> None:
     """Raise unless the network can take these sequences and conditions.
 
@@ -90,5 +100,7 @@ def _check(what: str, array: Array, classes: int, kind: Type, name: str) -> None
         raise InputError(f"{what}: the graph's input {name!r} expects {kind}, got {came}")
     if classes > kind.size:
         raise InputError(f"{what}: the graph's input {name!r} expects {kind}, got {classes} classes")
-    if not classes and array.shape[1] != kind.size:
+    if array.ndim != len(kind.axes):
+        raise InputError(f"{what}: the graph's input {name!r} expects {kind}, got an array of shape {array.shape}")
+    if "c" in kind.axes and array.shape[1] != kind.channels:
         raise InputError(f"{what}: the graph's input {name!r} expects {kind}, got {array.shape[1]} channels")

@@ -20,10 +20,10 @@ NAMES = tuple(_DATASETS)
 def load(name_or_path: str | Path) -> Dataset:
     """A built-in data set, or an .npz file.
 
-    The file holds `x`: integers (N, T), the class indices, or floats (N, C, T), a signal. It may hold `condition`: integers
-    (N,) or floats (N, C). It may hold `valid_x`, `test_x` (with `valid_condition`, `test_condition`): then `x` is all for
-    training. A split that is not given is taken from `x`, a tenth each, by a fixed permutation. The number of classes is the
-    largest index of all splits plus 1.
+    The file holds `x`: integers (N, T), the class indices, or floats (N, C, T), a signal; of images (N, C, H, W) in either
+    case. It may hold `condition`: integers (N,) or floats (N, C). It may hold `valid_x`, `test_x` (with `valid_condition`,
+    `test_condition`): then `x` is all for training. A split that is not given is taken from `x`, a tenth each, by a fixed
+    permutation. The number of classes is the largest index of all splits plus 1.
     Raises InputError for an unknown name, FileError for a file that is missing, unreadable, or holds other arrays.
     """
     if str(name_or_path) in _DATASETS:
@@ -63,9 +63,9 @@ def read_npz(path: Path, known: Sequence[str]) -> dict[str, Array]:
 
 def _check(what: str, array: Array, sequence: bool) -> Array:
     indices, signal = ("(N, T)", "(N, C, T)") if sequence else ("(N,)", "(N, C)")
-    expected = f"integers {indices}, the class indices, or floats {signal}"
+    expected = f"integers {indices}, the class indices, or floats {signal}{', or images (N, C, H, W)' if sequence else ''}"
     axes = {"i": 1, "u": 1, "f": 2}.get(array.dtype.kind, 0) + sequence
-    if array.dtype.kind not in "iuf" or array.ndim != axes:
+    if array.dtype.kind not in "iuf" or array.ndim not in (axes, 4 if sequence else axes):
         raise FileError(f"{what}: expected {expected}, got {array.dtype} {array.shape}")
     if array.size == 0:
         raise FileError(f"{what}: expected at least one value, got shape {array.shape}")
@@ -98,7 +98,8 @@ def _assemble(name: str, arrays: dict[str, Array]) -> Dataset:
     train, valid, test = _split(name, splits)
     indexed = [split.x for split in (train, valid, test) if split.x.dtype.kind == "i"]
     conditions = [s.condition for s in (train, valid, test) if s.condition is not None and s.condition.dtype.kind == "i"]
-    return Dataset(name, train, valid, test, _classes(indexed), _classes(conditions))
+    shape = train.x.shape[2:] if train.x.ndim == 4 else None
+    return Dataset(name, train, valid, test, _classes(indexed), _classes(conditions), shape)
 
 
 def _split(name: str, splits: dict[str, Split]) -> tuple[Split, Split, Split]:

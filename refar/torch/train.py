@@ -18,7 +18,7 @@ from refar import runs
 from refar.config import Config, TrainConfig, load_config, to_toml
 from refar.data import Dataset, Split
 from refar.data.batches import batch, shift
-from refar.data.dataset import check_fit
+from refar.data.dataset import check_fit, for_graph
 from refar.errors import BackendError, FileError, GraphError, InputError, RefarError
 from refar.files import check_writable, write_bytes
 from refar.graph import Graph, digest, require_head, to_json
@@ -57,7 +57,8 @@ def train(
     run = Path(run_dir)
     config = config if isinstance(config, Config) else load_config(config)
     _check_folder(run, resume)
-    graph, data = config.graph, datasets.load(config.data.source)
+    graph = config.graph
+    data = for_graph(datasets.load(config.data.source), graph)
     _check(config.train, graph, data)
     threads = torch.get_num_threads()
     torch.set_num_threads(config.train.threads or threads)
@@ -78,11 +79,12 @@ def train(
 
 def mean_nats(module: Module, split: Split, batch_size: int = 256) -> float:
     """The mean nats per value over a split, summed in float64. Raises GraphError for a graph without a head."""
-    device, total = _device_of(module), 0.0
+    device, total, count = _device_of(module), 0.0, 0
     with torch.no_grad():
         for i in range(0, len(split), batch_size):
-            total += float(_nats(module, split[i : i + batch_size], device).double().sum())
-    return total / (len(split) * split.x.shape[-1])
+            each = _nats(module, split[i : i + batch_size], device)
+            total, count = total + float(each.double().sum()), count + each.numel()
+    return total / count
 
 
 def learning_rate(options: TrainConfig, step: int) -> float:

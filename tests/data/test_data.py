@@ -77,7 +77,10 @@ RAGGED[:] = [np.zeros(2), np.zeros(3)]
         ({"y": INDICES}, "the array 'x' is missing; it holds y"),
         ({"x": INDICES, "label": INDICES}, "array 'label' is not known; expected x, condition, valid_x"),
         ({"x": RAGGED}, "expected rows of one length"),
-        ({"x": INDICES.astype(str)}, r"'x': expected integers \(N, T\), the class indices, or floats \(N, C, T\), got <U21"),
+        (
+            {"x": INDICES.astype(str)},
+            r"'x': expected integers \(N, T\), the class indices, or floats \(N, C, T\), or images \(N, C, H, W\), got <U21",
+        ),
         ({"x": INDICES / 2}, r"got float64 \(20, 3\)"),
         ({"x": INDICES > 2}, r"got bool \(20, 3\)"),
         ({"x": INDICES[:, None]}, r"got int64 \(20, 1, 3\)"),
