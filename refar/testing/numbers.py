@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from refar import ops
-from refar.arrays import Arrays
+from refar.arrays import Array, Arrays
 from refar.graph import Graph, from_json, to_json
 from refar.infer import analyse
 from refar.spec import run
-from refar.testing import operators
+from refar.testing import cases, integers, operators
+from refar.testing.places import in_raster
 from refar.testing.readings import export_bundle
 from refar.testing.report import Measure
 from refar.testing.streaming import exact_streams
@@ -31,9 +32,9 @@ def adjoint(subject: Subject, measure: Measure) -> None:
     And J v by central differences in float64. Each array alone on a short sequence, all together on a long one.
     """
     assert subject.params is not None
-    lengths = {subject.sizes.long} if subject.small else {subject.sizes.short, subject.sizes.long}
-    for length in sorted(lengths):
-        inputs, rng = run.cast(subject.inputs(length), np.float64), subject.rng(6, length)
+    extents = {subject.sizes.long} if subject.small else {subject.sizes.short, subject.sizes.long}
+    for extent in sorted(extents):
+        inputs, rng = run.cast(subject.inputs(extent), np.float64), subject.rng(6, *extent)
         values = run.forward_nodes(subject.graph, subject.params, inputs, np.float64)
         dy = rng.normal(size=values[subject.graph.output].shape)
         dvalues, dparams = run.backward_nodes(subject.graph, subject.params, values, dy)
@@ -42,7 +43,7 @@ def adjoint(subject: Subject, measure: Measure) -> None:
         if not gradients:
             measure.does_not_apply("the graph has neither parameters nor an input that is no index")
             return
-        groups = [[name] for name in gradients] if length == min(lengths) else []
+        groups = [[name] for name in gradients] if extent == min(extents) else []
         for names in [*groups, list(gradients)]:
             chosen = {name: direction[name] for name in names}
             what = f"⟨ȳ, J v⟩ and ⟨Jᵀȳ, v⟩ for {repr(names[0]) if len(names) == 1 else 'all inputs and parameters'}"
@@ -53,7 +54,7 @@ def adjoint(subject: Subject, measure: Measure) -> None:
             tolerance = subject.tolerance("float64") * scale
             measure.require(error <= tolerance, what, f"a difference of at most {tolerance:.3g}", f"{error:.3g}")
             measure.worst = max(measure.worst, error / tolerance if tolerance else 0.0)
-        if length == min(lengths):
+        if extent == min(extents):
             measure.notes.append(f"{len(groups)} arrays, the worst at {measure.worst:.2g} of the tolerance")
             measure.notes.append(_central_difference(subject, inputs, direction, measure))
 
@@ -88,7 +89,7 @@ def _central_difference(subject: Subject, inputs: Arrays, direction: Arrays, mea
             continue
         slope = (ends[0][subject.graph.output] - ends[1][subject.graph.output]) / (2 * h)
         expected = _complex_step(subject, inputs, direction)
-        measure.close("J v by central differences, [b, c, t]", slope, expected, 1e-6)
+        measure.close(f"J v by central differences, {subject.axes()}", slope, expected, 1e-6)
         return "central differences agree"
     return "no central difference, since a relu changes its side"
 
@@ -96,26 +97,27 @@ def _central_difference(subject: Subject, inputs: Arrays, direction: Arrays, mea
 def exact(subject: Subject, measure: Measure) -> None:
     """Each distinct operator without exponentials, on small integers, equals `spec.literal` by == in every backend.
 
-    Gradients too. If the whole graph consists of such operators, it is run on integers as well, whole and streaming.
+    Gradients too. If the whole graph consists of such operators, it is run on integers as well, whole and streaming. What a
+    mask hides has no effect, and the gradient 0.
     """
-    cases = operators.exact_cases(subject.graph, subject.rng(8))
-    for case in cases:
+    alone = operators.exact_cases(subject.graph, subject.rng(8))
+    for case in alone:
         y, gradients = case.expected()
         for reading in subject.open(case.graph, case.params):
             what = f"{reading.name}: node {case.node!r} alone"
-            measure.equal(f"{what}, [b, c, t]", reading.forward(case.inputs), y)
+            measure.equal(f"{what}, {_axes(y)}", reading.forward(case.inputs), y)
             if (gradient := reading.gradient(case.inputs, case.dy)) is not None:
                 measure.gradients(what, gradient, gradients)
             exact_streams(reading, case.graph, case.params, case.inputs, y, measure)
-    measure.notes.append(f"{len(cases)} distinct operators")
-    twin = operators.integral_graph(subject.graph)
-    length = subject.sizes.long
-    case_of_all = operators.integer_case(twin, subject.rng(8, 1), subject.sizes.batch, length) if twin else None
+    measure.notes.append(f"{len(alone)} distinct operators")
+    _hidden(subject, measure)
+    twin = integers.integral_graph(subject.graph)
+    case_of_all = integers.integer_case(twin, subject.rng(8, 1), subject.sizes.batch, subject.sizes.long) if twin else None
     if case_of_all is None:
         measure.notes.append(
             "the whole graph has operators that round" if twin is None else "no integer case found for the whole graph"
         )
-        if not cases and twin is None:
+        if not alone and twin is None:
             measure.does_not_apply("every operator rounds")
         return
     values = run.forward_nodes(case_of_all.graph, case_of_all.params, case_of_all.inputs, np.float64)
@@ -123,7 +125,7 @@ def exact(subject: Subject, measure: Measure) -> None:
     y = values[subject.graph.output]
     for reading in subject.open(case_of_all.graph, case_of_all.params):
         what = f"{reading.name}: the whole graph on integers"
-        measure.equal(f"{what}, [b, c, t]", reading.forward(case_of_all.inputs), y)
+        measure.equal(f"{what}, {_axes(y)}", reading.forward(case_of_all.inputs), y)
         gradient = reading.gradient(case_of_all.inputs, case_of_all.dy)
         if gradient is not None:
             measure.gradients(what, gradient, _wanted(case_of_all.graph, dvalues, dparams))
@@ -132,25 +134,50 @@ def exact(subject: Subject, measure: Measure) -> None:
     measure.notes.append("the whole graph too")
 
 
+def _hidden(subject: Subject, measure: Measure) -> None:
+    """Other numbers in the place of masked weights, and their gradient."""
+    masks = cases.masks(subject.graph)
+    if not masks:
+        return
+    assert subject.params is not None
+    extent, rng = subject.sizes.short, subject.rng(8, 2)
+    inputs = subject.inputs(extent)
+    other = {name: np.where(mask, w := subject.params[name], w + rng.uniform(1, 2, mask.shape)) for name, mask in masks.items()}
+    for reading, changed in zip(subject.readings, subject.open(subject.graph, subject.params | other), strict=True):
+        before = subject.forward(reading, extent)
+        what = f"{reading.name}: output with other numbers in the place of masked weights, {subject.axes()}"
+        measure.equal(what, changed.forward(inputs), before)
+        if (gradient := changed.gradient(inputs, rng.normal(size=before.shape))) is None:
+            continue
+        for name, mask in masks.items():
+            what = f"{reading.name}: gradient of the masked weights in {name!r}, [o, i, h, w]"
+            measure.equal(what, np.where(mask, 0, gradient[name]), np.zeros(mask.shape))
+    measure.notes.append(f"{sum(int((~mask).sum()) for mask in masks.values())} masked weights")
+
+
+def _axes(y: Array) -> str:
+    return "[b, c, h, w]" if y.ndim == 4 else "[b, c, t]"
+
+
 def rounding(subject: Subject, measure: Measure) -> None:
     """Operators that round stay within rounding of the value to 50 digits, whole networks within rounding of the oracle."""
     for case in operators.rounded_cases(subject.graph, subject.rng(9)):
         y, gradients = case.expected()
         for reading in subject.open(case.graph, case.params):
             what, relative = f"{reading.name}: node {case.node!r} alone", relative_tolerance(case.graph, reading.dtype)
-            measure.close(f"{what}, [b, c, t]", reading.forward(case.inputs), y, relative)
+            measure.close(f"{what}, {_axes(y)}", reading.forward(case.inputs), y, relative)
             if (gradient := reading.gradient(case.inputs, case.dy)) is not None:
                 measure.gradients(what, gradient, gradients, relative)
     assert subject.params is not None
-    for length in (1, subject.sizes.short, subject.sizes.long):
-        inputs, rng = subject.inputs(length), subject.rng(9, length)
+    for extent in (subject.sizes.single, subject.sizes.short, subject.sizes.long):
+        inputs, rng = subject.inputs(extent), subject.rng(9, *extent)
         values = subject.values(inputs)
         y = values[subject.graph.output]
         dy = rng.normal(size=y.shape)
         dvalues, dparams = run.backward_nodes(subject.graph, subject.params, values, dy)
         for reading in subject.readings:
             relative = subject.tolerance(reading.dtype)
-            measure.close(f"{reading.name}: output, [b, c, t]", subject.forward(reading, length), y, relative)
+            measure.close(f"{reading.name}: output, {subject.axes()}", subject.forward(reading, extent), y, relative)
             # In float32 a relu may fall on the other side of zero, where the derivative jumps; law 8 compares those by ==.
             gradient = reading.gradient(inputs, dy) if reading.dtype == "float64" else None
             if gradient is not None:
@@ -196,7 +223,7 @@ def check_vectors(subject: Subject, measure: Measure) -> None:
         inputs = {found.sequence: vectors["x"]} | {name: vectors[f"condition.{name}"] for name in found.conditions}
         places, relative = vectors["positions"], subject.tolerance(reading.dtype)
         what = f"{reading.name}: output of the check vectors at positions {places.tolist()}, [b, c, place]"
-        measure.close(what, reading.forward(inputs)[:, :, places], vectors["y"], relative)
+        measure.close(what, in_raster(reading.forward(inputs))[:, :, places], vectors["y"], relative)
         length = vectors["x"].shape[-1]
         for split in ([0] + [1] * 7, [length - 16] + [1] * 15 if length > 16 else [length - 1]):
             for streamed in reading.stream(inputs, split):

@@ -1,8 +1,10 @@
-"""Operators on their own, and whole graphs on integers: cases of which the exact result is known."""
+"""Operators on their own: cases of which the exact result is known."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import msgspec
@@ -11,14 +13,14 @@ import numpy as np
 from refar import ops
 from refar.arrays import Array, Arrays
 from refar.graph import Builder, Graph, Node
-from refar.infer import analyse, offsets, taps
-from refar.spec import literal, run
-from refar.testing.cases import SMALL, generic_inputs, generic_parameters, integer_inputs, other_values
+from refar.infer import analyse, taps
+from refar.plane import kernel_steps
+from refar.spec import literal
+from refar.testing.cases import SMALL, Extent, generic_inputs, generic_parameters, integer_inputs
 from refar.types import Type
 
-_LARGEST_KERNEL = 33
-_FLOAT32_INTEGERS = 2**24
-_CHANGES = 16
+_LARGEST_KERNEL, _LARGEST_SIDE = 33, 7
+_FEW_TERMS = 200
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def _reduce(op: ops.AnyOp, kinds: list[Type]) -> tuple[ops.AnyOp, list[Type]]:
     """The same operator on fewer channels and classes, and with at most 33 taps: loops in Python must end."""
 
     def sized(*limits: int) -> list[Type]:
-        return [Type(min(k.size, limit), k.indexed, k.timed) for k, limit in zip(kinds, limits, strict=True)]
+        each = zip(kinds, limits, strict=True)
+        return [replace(k, size=min(k.size, limit), colours=min(k.colours, 3) if k.indexed else 1) for k, limit in each]
 
     match op:
         case ops.Conv1d():
@@ -115,25 +118,51 @@ def _reduce(op: ops.AnyOp, kinds: list[Type]) -> tuple[ops.AnyOp, list[Type]]:
         case ops.Pool1d():
             return msgspec.structs.replace(op, kernel=min(op.kernel, _LARGEST_KERNEL)), sized(*(3, 1)[: len(kinds)])
         case ops.Conv2d():
-            raise NotImplementedError
-        case ops.Activation() | ops.Affine() | ops.Softmax() | ops.Shift() | ops.PadChannels() | ops.Ones() | ops.Input():
+            return _smaller(op, kinds[0])
+        case ops.Shift2d():
+            return ops.Shift2d(*(int(np.sign(by)) * min(abs(by), _LARGEST_KERNEL) for by in (op.down, op.right))), sized(3)
+        case (
+            ops.Activation() | ops.Affine() | ops.Softmax() | ops.Shift() | ops.PadChannels() | ops.Ones() | ops.Input()
+            | ops.Position()
+        ):  # fmt: skip
             return op, sized(*[3] * len(kinds))
-        case ops.Shift2d() | ops.Position():
-            return op, sized(3)
         case _:
             assert_never(op)
 
 
+def _smaller(op: ops.Conv2d, kind: Type) -> tuple[ops.Conv2d, list[Type]]:
+    """Colours, groups, the place of the anchor and the dilation of either side stay, and two or three channels for each."""
+    colours, groups = op.colours if op.colours <= 4 else 3, op.groups if op.groups <= 4 else 2
+
+    def fewer(channels: int) -> int:
+        each = channels // math.lcm(op.colours, op.groups)
+        return math.lcm(colours, groups) * min(each, 2 + each % 2)
+
+    kernel = _pair(side if side <= _LARGEST_SIDE else _LARGEST_SIDE - 1 + side % 2 for side in op.kernel)
+    gaps = _pair(min(gap, max(1, 2 * _LARGEST_SIDE // max(1, side - 1))) for gap, side in zip(op.dilation, kernel, strict=True))
+    anchor = op.anchor and _pair(
+        new - 1 if a == old - 1 else min(a, new // 2) for a, old, new in zip(op.anchor, op.kernel, kernel, strict=True)
+    )
+    smaller = msgspec.structs.replace(
+        op, channels=fewer(op.channels), kernel=kernel, anchor=anchor, dilation=gaps, colours=colours, groups=groups
+    )
+    return smaller, [Type(fewer(kind.size), False, True, True)]
+
+
+def _pair(numbers: Iterable[int]) -> tuple[int, int]:
+    rows, columns = numbers
+    return rows, columns
+
+
 def _case(node: str, op: ops.AnyOp, kinds: list[Type], places: tuple[int, ...], rng: np.random.Generator, integers: bool) -> Case:
-    """Sources over time are slices of one sequence; the others are conditions, and the sequence is added to the result."""
+    """Sources over time or a plane are slices of one sequence; the others are conditions, to which the sequence is added."""
     g = Builder()
     timed = [n for n in sorted(set(places)) if kinds[n].timed]
     sources: dict[int, str] = {}
     if len(timed) == 1:
-        kind = kinds[timed[0]]
-        sources[timed[0]] = g.input(classes=kind.size if kind.indexed else 0, channels=0 if kind.indexed else kind.size)
+        sources[timed[0]] = _input(g, kinds[timed[0]])
     elif timed:
-        x, first = g.input(channels=sum(kinds[n].size for n in timed)), 0
+        x, first = _input(g, replace(kinds[timed[0]], size=sum(kinds[n].size for n in timed))), 0
         for n in timed:
             sources[n] = g.slice(x, first, first + kinds[n].size)
             first += kinds[n].size
@@ -147,18 +176,38 @@ def _case(node: str, op: ops.AnyOp, kinds: list[Type], places: tuple[int, ...], 
         size = _constant_size(op, kinds)
         y = g.add(g.input(channels=size), y)
     graph = g.build(y)
-    furthest, dilation = max(0, *taps(op)), op.dilation if isinstance(op, ops.Conv1d | ops.Pool1d) else 1
-    batch, length = 2 if furthest < SMALL else 1, furthest + (6 if furthest < SMALL else 3)
-    length += dilation > 1 and length % dilation == 0
+    batch, extent = _sizes(op, plane=any(kind.plane for kind in kinds))
     found = analyse(graph)
-    shape = (batch, found.types[graph.output].size, length)
+    shape = (batch, found.types[graph.output].size, *extent)
     if integers:
-        inputs = integer_inputs(graph, rng, batch, length, 8 if len(kinds) <= 4 else 2)
+        inputs = integer_inputs(graph, rng, 8 if len(kinds) <= 4 else 2, batch, *extent)
         params = {name: rng.integers(-8, 9, s).astype(np.float64) for name, s in found.parameters.items()}
         return Case(node, graph, params, inputs, rng.integers(-8, 9, shape).astype(np.float64))
-    inputs = generic_inputs(graph, rng, batch, length)
+    inputs = generic_inputs(graph, rng, batch, *extent)
     params = {name: array.astype(np.float32).astype(np.float64) for name, array in generic_parameters(graph, rng).items()}
     return Case(node, graph, params, inputs, rng.normal(size=shape).astype(np.float32).astype(np.float64))
+
+
+def _input(g: Builder, kind: Type) -> str:
+    """The sequence, of this type."""
+    if kind.plane:
+        return g.image(classes=kind.size if kind.indexed else 0, channels=kind.channels)
+    return g.input(classes=kind.size if kind.indexed else 0, channels=0 if kind.indexed else kind.size)
+
+
+def _sizes(op: ops.AnyOp, *, plane: bool) -> tuple[int, Extent]:
+    """Batch and extent: a little more than the operator reaches, and no multiple of its dilation."""
+    if not plane:
+        furthest, dilation = max(0, *taps(op)), op.dilation if isinstance(op, ops.Conv1d | ops.Pool1d) else 1
+        batch, length = (2, furthest + 6) if furthest < SMALL else (1, furthest + 3)
+        return batch, (length + (dilation > 1 and length % dilation == 0),)
+    steps = {step for row in kernel_steps(op) for step in row} if isinstance(op, ops.PlaneOp) else {(0, 0)}
+    gaps = op.dilation if isinstance(op, ops.Conv2d) else (1, 1)
+    least = min(2**op.bits, 16) if isinstance(op, ops.Position) else 0
+    height, width = (max(least, *map(abs, along)) + more for along, more in zip(zip(*steps, strict=True), (2, 4), strict=True))
+    height += gaps[0] > 1 and height % gaps[0] == 0
+    width += (gaps[1] > 1 and width % gaps[1] == 0) or width == height
+    return 2 if len(steps) * height * width < _FEW_TERMS else 1, (height, width)
 
 
 def _constant_size(op: ops.AnyOp, kinds: list[Type]) -> int:
@@ -181,13 +230,19 @@ def integral(op: ops.AnyOp) -> ops.AnyOp:
             return op if _small(op.scale) and _small(op.shift) else ops.Affine(3.0, -2.0)
         case ops.Pool1d():
             return msgspec.structs.replace(op, kernel=2) if op.kind == "avg" and op.kernel not in (1, 2) else op
+        case ops.Input() | ops.Conv1d() | ops.Conv2d() | ops.Shift() | ops.Shift2d() | ops.OneHot() | ops.Embedding():
+            return op
         case (
-            ops.Input() | ops.Conv1d() | ops.Conv2d() | ops.Shift() | ops.Shift2d() | ops.OneHot() | ops.Embedding() | ops.Gate()
+            ops.Gate()
+            | ops.Position()
+            | ops.Add()
+            | ops.Multiply()
+            | ops.Concat()
+            | ops.Slice()
+            | ops.Softmax()
+            | ops.PadChannels()
+            | ops.Ones()
         ):
-            return op
-        case ops.Position():
-            return op
-        case ops.Add() | ops.Multiply() | ops.Concat() | ops.Slice() | ops.Softmax() | ops.PadChannels() | ops.Ones():
             return op
         case _:
             assert_never(op)
@@ -195,139 +250,3 @@ def integral(op: ops.AnyOp) -> ops.AnyOp:
 
 def _small(number: float) -> bool:
     return number == int(number) and abs(number) <= 8
-
-
-def integral_graph(graph: Graph) -> Graph | None:
-    """The whole graph with integral attributes and no head; None if it has an operator that is not exact."""
-    if not all(literal.is_exact(node.op) for node in graph.nodes):
-        return None
-    nodes = tuple(Node(node.name, integral(node.op), node.inputs) for node in graph.nodes)
-    return msgspec.structs.replace(graph, nodes=nodes, head=None)
-
-
-def integer_case(graph: Graph, rng: np.random.Generator, batch: int, length: int) -> Case | None:
-    """Integers for a whole integral graph on which nothing rounds in float32 and nothing is dead; None if no draw is such."""
-    found = analyse(graph)
-    shape = (batch, found.types[graph.output].size, length)
-    for draw in _DRAWS:
-        inputs = integer_inputs(graph, rng, batch, length, draw.largest)
-        params = {name: draw.parameter(sizes, rng) for name, sizes in found.parameters.items()}
-        dy = rng.integers(-draw.largest, draw.largest + 1, shape).astype(np.float64)
-        case = Case("the whole graph", graph, params, inputs, dy)
-        if _is_exact(case) and _is_alive(case, rng):
-            return case
-    return None
-
-
-@dataclass(frozen=True)
-class _Draw:
-    """How integers are drawn: up to `largest`, and, unless dense, into thin convolutions.
-
-    A thin weight_oik has ±1 at as few places as let each output and each input have its part at each tap, so that sums stay
-    small through depth. Still fewer: of an output's taps all but one are left out unless kept with probability `kept`.
-    Signs are `negative` with that probability only, and most biases positive, so that most relus let something through.
-    """
-
-    largest: int
-    kept: float = 1.0
-    negative: float | None = None
-
-    def parameter(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        """A weight or a bias."""
-        if self.negative is None or len(shape) == 2:
-            return rng.choice((-1.0, 1.0), shape) * rng.integers(1, self.largest + 1, shape)
-        if len(shape) == 1:
-            return rng.integers(-1, 3, shape).astype(np.float64)
-        weight = np.zeros(shape)
-        links = np.arange(max(shape[:2]))
-        always = rng.integers(0, shape[2], len(links))
-        for k in range(shape[2]):
-            kept = (always == k) | (rng.random(len(links)) < self.kept)
-            signs = np.where(rng.random(len(links)) < self.negative, -1, 1)
-            weight[links % shape[0], rng.permutation(links) % shape[1], k] = kept * signs
-        return weight
-
-
-_THIN = [_Draw(n, kept, negative) for negative in (0.25, 0.05) for kept in (1.0, 0.7, 0.4, 0.1) for n in (8, 3, 1, 1)]
-_DRAWS = [_Draw(8), _Draw(3), *_THIN]
-
-
-def _sweep(graph: Graph, params: Arrays, inputs: Arrays, dy: Array) -> tuple[Arrays, Arrays]:
-    """The oracle's value of every node, and the gradient of every node and parameter."""
-    values = run.forward_nodes(graph, params, run.cast(inputs, np.float64), np.float64)
-    dvalues, dparams = run.backward_nodes(graph, params, values, dy)
-    return values, dvalues | dparams
-
-
-def _is_exact(case: Case) -> bool:
-    """No sum of products, forward or backward, leaves what float32 holds: the same graph on magnitudes bounds them all.
-
-    Averages of two give fractions; the products of numbers with f binary places have 2f.
-    """
-    params, inputs = ({name: np.abs(array) for name, array in arrays.items()} for arrays in (case.params, case.inputs))
-    bounds = _sweep(_magnitudes(case.graph), params, inputs, np.abs(case.dy))
-    largest = max(float(array.max(initial=0)) for arrays in bounds for array in arrays.values())
-    if largest >= _FLOAT32_INTEGERS:
-        return False
-    numbers = [a for arrays in _sweep(case.graph, case.params, case.inputs, case.dy) for a in arrays.values()]
-    places = next((f for f in range(13) if not any((array * 2.0**f % 1).any() for array in numbers)), 13)
-    return largest * 4**places < _FLOAT32_INTEGERS
-
-
-def _is_alive(case: Case, rng: np.random.Generator) -> bool:
-    """Every gradient to which a path leads is not zero throughout, and y changes at every inferred offset of a change of x."""
-    graph, found = case.graph, analyse(case.graph)
-    values, gradients = _sweep(graph, case.params, case.inputs, case.dy)
-    params, inputs = ({name: np.ones_like(array) for name, array in arrays.items()} for arrays in (case.params, case.inputs))
-    _, paths = _sweep(_magnitudes(graph), params, inputs, np.ones_like(case.dy))
-    leaves = [*case.params, *(name for name in case.inputs if not found.types[name].indexed)]
-    if any(paths[name].any() and not gradients[name].any() for name in leaves):
-        return False
-    x, inferred, felt = case.inputs[found.sequence], offsets(graph), set[int]()
-    batch, length = case.dy.shape[0], case.dy.shape[2]
-    for _ in range(_CHANGES):
-        places = rng.integers(-min({0, *inferred}), length - max({0, *inferred}), batch)
-        changed = x.copy()
-        for b, p in enumerate(places):
-            changed[b, ..., p] = other_values(found.types[found.sequence], x, rng)[b, ..., p]
-        inputs = run.cast({**case.inputs, found.sequence: changed}, np.float64)
-        after = run.forward_nodes(graph, case.params, inputs, np.float64)[graph.output]
-        for b, p in enumerate(places):
-            felt |= {int(t - p) for t in np.flatnonzero((after[b] != values[graph.output][b]).any(axis=0))}
-        if inferred <= felt:
-            return True
-    return False
-
-
-def _magnitudes(graph: Graph) -> Graph:
-    """A graph of which the values and gradients on magnitudes are at least the magnitudes of this one's, sum by sum."""
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        if isinstance(node.op, ops.Pool1d):  # the sum of the window: wherever the largest of it stands
-            mean = Node(f"{node.name}.mean", msgspec.structs.replace(node.op, kind="avg"), node.inputs)
-            nodes += [mean, Node(node.name, ops.Affine(float(node.op.kernel)), (mean.name,))]
-        else:
-            nodes.append(Node(node.name, _magnitude(node.op), node.inputs))
-    return msgspec.structs.replace(graph, nodes=tuple(nodes), head=None)
-
-
-def _magnitude(op: ops.AnyOp) -> ops.AnyOp:
-    match op:
-        case ops.Standardize():
-            return ops.Standardize(-abs(op.mean), op.std)
-        case ops.Affine():
-            return ops.Affine(abs(op.scale), abs(op.shift))
-        case ops.Activation():
-            return ops.Affine(max(1.0, op.slope) if op.kind == "leaky_relu" else 1.0)
-        case (
-            ops.Conv1d() | ops.Conv2d() | ops.Shift() | ops.Shift2d() | ops.Pool1d() | ops.OneHot() | ops.Embedding() | ops.Gate()
-        ):
-            return op
-        case ops.Position():
-            return op
-        case (
-            ops.Input() | ops.Add() | ops.Multiply() | ops.Concat() | ops.Slice() | ops.Softmax() | ops.PadChannels() | ops.Ones()
-        ):
-            return op
-        case _:
-            assert_never(op)

@@ -16,8 +16,9 @@ from refar.arrays import Array, Arrays, positions
 from refar.errors import InputError
 from refar.graph import Graph
 from refar.infer import analyse
+from refar.runtime.bundle import has_steps
 from refar.spec import run, stream
-from refar.streams import is_strict, looks_ahead
+from refar.streams import is_ordered, is_strict, looks_ahead
 
 if TYPE_CHECKING:
     from refar.runtime.session import Session
@@ -28,6 +29,8 @@ BACKENDS = ("numpy", "torch", "onnx")
 @dataclass(frozen=True)
 class Streamed:
     """What a stream gave: the outputs from position `first` on, and the state after the last token.
+
+    Over a plane t runs through the pixels in raster order, and the state is left out: the outputs show it.
 
     `ahead`: the outputs are those for the next position, and the state is that of `refar.next`; else of `refar.step`.
     """
@@ -104,6 +107,8 @@ class NumpyReading:
         """`step` where a piece has one token, else `block`; for a strict graph also `next` and `next_block`."""
         if looks_ahead(self.graph):
             return []
+        if analyse(self.graph).grid is not None:
+            return list(self._pixel_by_pixel(inputs, sum(lengths)))
         sequence = analyse(self.graph).sequence
         conditions = {name: array for name, array in inputs.items() if name != sequence}
         rows = inputs[sequence].shape[0]
@@ -133,6 +138,36 @@ class NumpyReading:
                 way = "start and next" if ahead else "step"
                 results.append(Streamed(way, ahead, 0, np.concatenate(outputs, axis=2), state))
         return results
+
+    def _pixel_by_pixel(self, inputs: Arrays, count: int) -> Iterator[Streamed]:
+        """`step` over the first pixels; for a strict graph also `start` and `next`, until there is no next pixel."""
+        sequence = analyse(self.graph).sequence
+        conditions = {name: array for name, array in inputs.items() if name != sequence}
+        x = inputs[sequence]
+        pixels, given = x.reshape(*x.shape[:2], -1), (self.graph, self.params, len(x), conditions or None)
+        state = stream.initial_state(*given, shape=x.shape[2:], dtype=self.dtype)
+        outputs: list[Array] = []
+        for n in range(count):
+            y, state = stream.step(self.graph, self.params, state, pixels[:, :, n], dtype=self.dtype)
+            outputs.append(y)
+        yield Streamed("step", False, 0, np.stack(outputs, axis=2), {})
+        if is_strict(self.graph):
+            y, state = stream.start(*given, shape=x.shape[2:], dtype=self.dtype)
+            outputs = [self._by_colours(y, state, pixels[:, :, 0])]
+            for n in range(count):
+                y, state = stream.next(self.graph, self.params, state, pixels[:, :, n], dtype=self.dtype)
+                if y is not None:
+                    outputs.append(self._by_colours(y, state, pixels[:, :, n + 1]))
+            yield Streamed("start and next", True, 0, np.stack(outputs, axis=2), {})
+
+    def _by_colours(self, y: Array, state: Any, x_bc: Array) -> Array:
+        """The outputs of the next pixel: those of the first colour are there, the others come by `step` with the earlier ones."""
+        colours = x_bc.shape[1] if is_ordered(self.graph) else 1
+        y = y.copy()
+        for c in range(1, colours):
+            known = np.where(np.arange(colours) < c, x_bc, 0)
+            y[:, c::colours] = stream.step(self.graph, self.params, state, known, dtype=self.dtype)[0][:, c::colours]
+        return y
 
 
 class TorchReading:
@@ -206,12 +241,14 @@ class OnnxReading:
         return None
 
     def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
-        """The first piece as a prompt, then one token after the other."""
+        """The first piece as a prompt, then one token after the other; over a plane not yet."""
+        if not has_steps(self.graph):
+            return []
         sequence, strict = analyse(self.graph).sequence, is_strict(self.graph)
         inputs = run.cast(inputs, self.dtype)
         conditions = {name: array for name, array in inputs.items() if name != sequence}
         total = sum(lengths)
-        if looks_ahead(self.graph) or (total == 0 and not strict):
+        if total == 0 and not strict:
             return []
         prompt = lengths[0] if strict else max(1, lengths[0])
         x = inputs[sequence]

@@ -82,11 +82,12 @@ class Measure:
         if not holds:
             raise ContractError(f"{what}: expected {expected}, got {came}")
 
-    def equal(self, what: str, actual: Array, expected: Array) -> None:
-        """The same shape and, by ==, the same numbers."""
+    def equal(self, what: str, actual: Array, expected: Array, where: Array | None = None) -> None:
+        """The same shape and, by ==, the same numbers; with `where`, at those places."""
         self._same_shape(what, actual, expected)
-        self.equal_numbers += expected.size
-        wrong = ~(actual == expected)
+        compared = np.ones(expected.shape, bool) if where is None else where
+        self.equal_numbers += int(compared.sum())
+        wrong = compared & ~(actual == expected)
         if wrong.any():
             raise ContractError(f"{what} at {_place(wrong, actual, expected)}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,6 +14,7 @@ from refar.arrays import Array, Arrays
 from refar.graph import Graph
 from refar.spec import run
 from refar.testing import cases
+from refar.testing.cases import Extent
 from refar.testing.readings import Reading, Streamed, open_readings
 from refar.tolerance import relative_tolerance
 
@@ -28,8 +30,8 @@ class Subject:
     seed: int
     provider: Literal["cpu", "cuda"] = "cpu"
     sizes: cases.Sizes = field(init=False)
-    _inputs: dict[int, Arrays] = field(default_factory=dict)
-    _outputs: dict[tuple[str, int], Array] = field(default_factory=dict)
+    _inputs: dict[Extent, Arrays] = field(default_factory=dict)
+    _outputs: dict[tuple[str, Extent], Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.sizes = cases.sizes(self.graph)
@@ -37,7 +39,16 @@ class Subject:
     @property
     def small(self) -> bool:
         """Whether whole sequences are cheap."""
-        return self.sizes.settled <= cases.SMALL
+        return self.sizes.small
+
+    @property
+    def plane(self) -> bool:
+        """Whether the sequence is an image."""
+        return infer.analyse(self.graph).grid is not None
+
+    def axes(self, first: int = 0) -> str:
+        """The axes of the output, or those from the first on, as a message names them."""
+        return f"[{', '.join(infer.analyse(self.graph).types[self.graph.output].axes[first:])}]"
 
     @property
     def strict(self) -> bool:
@@ -53,18 +64,18 @@ class Subject:
         """Random numbers that depend on the seed and the key only."""
         return np.random.default_rng([self.seed, *key])
 
-    def inputs(self, length: int) -> Arrays:
-        """One batch of generic data for each length; one row where a whole sequence is expensive."""
-        if length not in self._inputs:
-            rows = self.sizes.batch if length <= cases.SMALL else 1
-            self._inputs[length] = cases.generic_inputs(self.graph, self.rng(length), rows, length)
-        return self._inputs[length]
+    def inputs(self, extent: Extent) -> Arrays:
+        """One batch of generic data for each extent; one row where a whole sequence is expensive."""
+        if extent not in self._inputs:
+            rows = self.sizes.rows(extent)
+            self._inputs[extent] = cases.generic_inputs(self.graph, self.rng(*extent), rows, *extent)
+        return self._inputs[extent]
 
-    def forward(self, reading: Reading, length: int) -> Array:
-        """The reading's output on `inputs(length)`, computed once."""
-        key = (reading.name, length)
+    def forward(self, reading: Reading, extent: Extent) -> Array:
+        """The reading's output on `inputs(extent)`, computed once."""
+        key = (reading.name, extent)
         if key not in self._outputs:
-            self._outputs[key] = reading.forward(self.inputs(length))
+            self._outputs[key] = reading.forward(self.inputs(extent))
         return self._outputs[key]
 
     def values(self, inputs: Arrays) -> Arrays:
@@ -74,14 +85,14 @@ class Subject:
 
     def tolerance(self, dtype: str) -> float:
         """How far a reading in this dtype may be off, relative to the largest magnitude of the reference."""
-        return relative_tolerance(self.graph, dtype, self.sizes.batch * self.sizes.long)
+        return relative_tolerance(self.graph, dtype, self.sizes.batch * math.prod(self.sizes.long))
 
     def open(self, graph: Graph, params: Arrays) -> list[Reading]:
         """The same backends on another graph."""
         return open_readings(graph, params, self.backends, self.provider)
 
-    def streams(self, length: int, split: list[int]) -> Iterator[tuple[Reading, Streamed]]:
-        """Every way of every reading to stream over `inputs(length)` in such pieces."""
+    def streams(self, extent: Extent, split: list[int]) -> Iterator[tuple[Reading, Streamed]]:
+        """Every way of every reading to stream over `inputs(extent)` in such pieces."""
         for reading in self.readings:
-            for streamed in reading.stream(self.inputs(length), split):
+            for streamed in reading.stream(self.inputs(extent), split):
                 yield reading, streamed

@@ -101,7 +101,7 @@ MUTANTS = [
         wrap(causal1d, "conv1d", lambda f, x, w, b, g: mistakes.shuffled(f(x, w, b, g), g)),
         ("adjoint", "reach", "exact"),
     ),
-    Mutant("inference forgets the groups", groups, wrap(infer, "_offsets", mistakes.without_groups), ("reach",)),
+    Mutant("inference forgets the groups", groups, wrap(infer, "offsets_of", mistakes.without_groups), ("reach",)),
     Mutant(
         "shift in the wrong direction",
         looking_ahead,

@@ -13,7 +13,7 @@ import refar
 from refar import Builder, Graph, models, ops
 from refar.infer import analyse
 from refar.spec import literal
-from refar.testing import operators, run_laws, strategies
+from refar.testing import integers, operators, run_laws, strategies
 from refar.testing.cases import generic_parameters, integer_inputs, other_values, sizes, splits
 from refar.testing.report import ContractError, Measure
 from refar.types import Type
@@ -22,12 +22,12 @@ from refar.types import Type
 def test_sizes_are_distinct_and_no_multiples(model: Graph) -> None:
     found = sizes(model)
     reach = max(analyse(model).offsets[model.output][0]) + 1
-    assert found.short < reach == found.equal < found.long
+    assert found.short < (reach,) == found.equal < found.long
     channels = {kind.size for kind in analyse(model).types.values()}
     dilations = {node.op.dilation for node in model.nodes if isinstance(node.op, ops.Conv1d)}
-    assert len({found.batch, found.short, found.long}) == 3
-    assert found.long not in channels
-    assert all(found.long % d for d in dilations if d > 1)
+    assert len({found.batch, *found.short, *found.long}) == 3
+    assert found.long[0] not in channels
+    assert all(found.long[0] % d for d in dilations if d > 1)
 
 
 def test_parameters_are_nowhere_zero(model: Graph) -> None:
@@ -54,7 +54,7 @@ def test_other_values_differ_everywhere(kind: Type) -> None:
 
 
 def test_integers_hold_the_kinks() -> None:
-    inputs = integer_inputs(models.linear_ar(3), np.random.default_rng(0), 2, 20, 8)
+    inputs = integer_inputs(models.linear_ar(3), np.random.default_rng(0), 8, 2, 20)
     assert (inputs["x"] == 0).sum() >= 5
     assert np.abs(inputs["x"]).max() <= 8
 
@@ -77,7 +77,7 @@ def pooled() -> Graph:
 
 
 def test_models_have_an_integer_case_exactly_if_their_operators_do(model: Graph) -> None:
-    graph = operators.integral_graph(model)
+    graph = integers.integral_graph(model)
     assert (graph is not None) == all(literal.is_exact(node.op) for node in model.nodes)
     if graph is not None:
         for seed in range(5):
@@ -87,7 +87,7 @@ def test_models_have_an_integer_case_exactly_if_their_operators_do(model: Graph)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("graph", [models.nettoy1d(), models.nettoy1d(300, std=70.0, mean=128.5), pooled()])
 def test_larger_and_other_networks_have_one_too(graph: Graph, seed: int) -> None:
-    integral = operators.integral_graph(graph)
+    integral = integers.integral_graph(graph)
     assert integral is not None
     assert_exact_and_alive(integral, seed)
 
@@ -95,7 +95,7 @@ def test_larger_and_other_networks_have_one_too(graph: Graph, seed: int) -> None
 def assert_exact_and_alive(graph: Graph, seed: int) -> None:
     """In float32 the output and all gradients are those of float64; no gradient and no offset is lost on a relu."""
     found, lengths = analyse(graph), sizes(graph)
-    case = operators.integer_case(graph, np.random.default_rng(seed), lengths.batch, lengths.long)
+    case = integers.integer_case(graph, np.random.default_rng(seed), lengths.batch, lengths.long)
     assert case is not None
     params, y = case.params, refar.forward(graph, case.params, case.inputs)
     for function, *more in ((refar.forward,), (refar.backward, case.dy)):
@@ -105,7 +105,7 @@ def assert_exact_and_alive(graph: Graph, seed: int) -> None:
     dead = [name for arrays in gradients.values() for name, array in arrays.items() if not array.any()]
     assert not dead
     x, kind, felt = case.inputs[found.sequence], found.types[found.sequence], set[int]()
-    for p in range(lengths.long):
+    for p in range(lengths.long[0]):
         changed = x.copy()
         changed[..., p] = other_values(kind, x, np.random.default_rng(p))[..., p]
         after = refar.forward(graph, params, {**case.inputs, found.sequence: changed})
@@ -142,9 +142,9 @@ def test_lengths_reach_past_a_condition_that_is_delayed_further_than_the_sequenc
     graph = g.build(g.multiply(x, late))
     assert refar.offsets(graph) == {1}
     found = sizes(graph)
-    assert (found.equal, found.settled) == (2, 7)
+    assert (found.equal, found.settled) == ((2,), (7,))
     assert found.long > found.settled
-    assert {found.equal, found.settled, found.long} <= {*found.lengths}
+    assert {found.equal, found.settled, found.long} <= {*found.extents}
     run_laws(graph, backends=()).require()
 
 
@@ -154,7 +154,7 @@ def test_lengths_hold_an_output_that_feels_neither_end() -> None:
     graph = g.build(g.multiply(g.delay(g.delay(x), -1), g.delay(c, -20)))
     assert refar.offsets(graph) == {0}
     found = sizes(graph)
-    assert (found.equal, found.settled, found.ahead) == (2, 22, 20)
+    assert (found.equal, found.settled, found.inner) == ((2,), (22,), (1,))
     run_laws(graph, backends=()).require()
 
 
