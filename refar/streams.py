@@ -189,11 +189,10 @@ def require_strict(graph: Graph, purpose: str) -> None:
         return
     if (grid := analyse(graph).grid) is not None:
         channel, seen = _sees_itself(graph) or (0, 0)
-        colour = f", of colour {channel % grid.colours}, sees colour {seen}" if grid.colours > 1 else " sees it"
+        sees = f", of colour {channel % grid.colours}, sees colour {seen} of the same pixel" if grid.colours > 1 else " sees it"
         raise GraphError(
             f"{purpose} needs a strict graph, in which an output models its pixel without seeing it; here channel {channel} of "
-            f"{graph.output!r}{colour} of the same pixel. Shift the input (Builder.shift2d) or give the first convolution "
-            "mask 'A'"
+            f"{graph.output!r}{sees}. Shift the input (Builder.shift2d) or give the first convolution mask 'A'"
         )
     if min(offsets(graph), default=0) >= 1:
         raise GraphError(
