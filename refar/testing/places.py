@@ -71,7 +71,8 @@ class Places:
         """The places from which value n and what comes after it lie outside these offsets, by the nearest of them: (places,)."""
         if not offsets:
             return np.ones(self.count, bool)
-        (up, left), colour = self.grid.step(min(offsets)), self.grid.colour(min(offsets))
+        up, left = nearest = self.grid.step(min(offsets))
+        colour = max(self.grid.colour(number) for number in offsets if self.grid.step(number) == nearest)
         row, column = np.divmod(np.arange(self.count), self.extent[-1])
         width = self.extent[-1] * self.grid.colours
         latest = (row - up) * width + np.clip((column - left) * self.grid.colours + colour, -1, width - 1)

@@ -158,6 +158,8 @@ def _check_tensor(name: str, value: Any, kind: Type) -> None:
     if value.ndim != len(kind.axes) or ("c" in kind.axes and value.shape[1] != kind.channels):
         shape = f"{kind.axes} with {kind.channels} channels" if "c" in kind.axes else kind.axes
         raise InputError(f"input {name!r}: expected axes {shape}, got a tensor of shape {tuple(value.shape)}")
+    if kind.plane and 0 in value.shape[2:]:
+        raise InputError(f"input {name!r}: expected an image of at least 1 x 1 pixels, got a tensor of shape {tuple(value.shape)}")
     if kind.indexed:
         if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
             raise InputError(f"input {name!r}: expected integers, the class indices, got {value.dtype}")
