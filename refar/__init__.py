@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from refar import models, ops, quantize
 from refar.errors import RefarError
+from refar.fields import blind_spot
 from refar.graph import Builder, Graph, Node, from_json, load, save, to_json
 from refar.infer import colour_offsets, offsets, receptive_field
 from refar.init import init
@@ -29,6 +30,7 @@ __all__ = [
     "Node",
     "RefarError",
     "backward",
+    "blind_spot",
     "block",
     "colour_offsets",
     "forward",

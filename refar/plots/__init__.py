@@ -1,0 +1,23 @@
+"""Pictures: which inputs an output depends on, and through which layers. Needs matplotlib."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from refar.graph import Graph
+from refar.infer import analyse
+from refar.plots.curves import losses
+from refar.plots.line import Row, past, rows
+from refar.plots.networks import Level, conceptual, levels
+from refar.plots.plane import around
+from refar.plots.style import save, svg
+
+__all__ = ["Level", "Row", "conceptual", "field", "levels", "losses", "rows", "save", "svg"]
+
+
+def field(graph: Graph) -> Figure:
+    """The receptive field: over time the dots and arrows of WaveNet's figure 3, over a plane the field around the pixel.
+
+    Raises GraphError where the output does not depend on the sequence.
+    """
+    return past(graph) if analyse(graph).grid is None else around(graph)
