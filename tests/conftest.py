@@ -36,8 +36,24 @@ MODELS = {
 
 @pytest.fixture(params=MODELS, scope="session")
 def model(request: pytest.FixtureRequest) -> Graph:
-    """Every built-in model, small."""
+    """Every built-in model over time, small."""
     return MODELS[request.param]
+
+
+IMAGE_MODELS = {
+    "pixelcnn": models.pixelcnn(4, kernel=3, hidden=3, position=2, condition="class:3"),
+    "pixelcnn_rgb_mixture": models.pixelcnn(5, channels=3, kernel=3, hidden=2, mixture=2),
+    "masked": models.masked_pixelcnn(4, layers=2, hidden=5, kernel=3, first_kernel=3, residual=False, condition="vector:3"),
+    "masked_rgb": models.masked_pixelcnn(3, channels=3, layers=1, hidden=3, kernel=3, first_kernel=5),
+    "gated_class": models.gated_pixelcnn(4, layers=2, hidden=5, kernel=3, first_kernel=5, condition="class:3"),
+    "gated_rgb_map": models.gated_pixelcnn(3, channels=3, layers=2, hidden=3, kernel=3, first_kernel=3, local="vector:2"),
+}
+
+
+@pytest.fixture(params=IMAGE_MODELS, scope="session")
+def image_model(request: pytest.FixtureRequest) -> Graph:
+    """Every built-in model over images, small."""
+    return IMAGE_MODELS[request.param]
 
 
 @pytest.fixture(scope="session")

@@ -190,3 +190,17 @@ def test_a_latent_conditions_every_pixel_and_has_a_gradient(name: str, role: str
     module(torch.from_numpy(x), latent).backward(torch.from_numpy(dy))
     assert latent.grad is not None
     np.testing.assert_allclose(latent.grad.numpy(), gradient, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.row("001-9")
+@pytest.mark.row("002-8")
+@pytest.mark.row("003-3")
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(("colours", "mixture"), [(1, 0), (3, 0), (3, 2)])
+def test_images_are_painted_alike_pixel_by_pixel_and_by_one_pass_for_each_value(name: str, colours: int, mixture: int) -> None:
+    graph = tiny(name, 4, channels=colours, mixture=mixture, condition="class:3")
+    params, options = draw(graph), {"batch": 3, "condition": [2, 0, 1], "seed": 5}
+    fast, slow = (refar.generate(graph, params, (4, 5), algorithm=algorithm, **options) for algorithm in ("fast", "slow"))
+    assert fast.shape == (3, colours, 4, 5)
+    np.testing.assert_array_equal(fast, slow)
+    assert len(np.unique(fast)) > 1
