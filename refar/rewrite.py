@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from refar import ops
+from refar.errors import GraphError
 from refar.graph import Graph, Node, from_json, to_json
 from refar.infer import analyse
 from refar.streams import is_strict, require_causal, require_strict
@@ -17,12 +18,17 @@ def strictify(graph: Graph) -> Graph:
     class, stands before x_0. Parameters keep their names and shapes.
     The output at t is that of the unshifted graph at t - 1 once the start is out of sight, t ≥ R. Before, it is another
     function under layer padding: the layers answer the zero at t = 0, where the unshifted graph pads each of them with 0.
-    Raises GraphError for a graph that looks ahead, or that reads class indices in another way.
+    Raises GraphError for a graph that looks ahead, that reads class indices in another way, or that is over a plane.
     """
     require_causal(graph, "strictify")
     if is_strict(graph):
         return graph
     found = analyse(graph)
+    if found.grid is not None:
+        raise GraphError(
+            "strictify expects a graph over time, got one over a plane, where one delay would not do: give the first convolution "
+            "mask 'A', or shift the input down for one stack and right for another (Builder.shift2d)"
+        )
     indexed, names = found.types[found.sequence].indexed, set(found.types)
     late: dict[str, str] = {}
     nodes: list[Node] = []

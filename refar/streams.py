@@ -116,12 +116,15 @@ def require_causal(graph: Graph, purpose: str) -> None:
         here, there = "position t", f"position t + {-min(taps(node.op))}"
     else:
         up, left = min(moves(node))
-        row = f"r + {-up}" if up < 0 else "r" if up == 0 else f"r - {up}"
-        here, there = "pixel (r, c)", f"pixel ({row}, c {'+' if left < 0 else '-'} {abs(left)})"
+        here, there = "pixel (r, c)", f"pixel ({_before('r', up)}, {_before('c', left)})"
     raise GraphError(
         f"{purpose} needs a causal graph; node {node.name!r} ({node.op.__struct_config__.tag}) at {here} reads {there}. "
         "Such a graph can only be evaluated as a whole"
     )
+
+
+def _before(place: str, by: int) -> str:
+    return place if by == 0 else f"{place} {'-' if by > 0 else '+'} {abs(by)}"
 
 
 @lru_cache(maxsize=256)

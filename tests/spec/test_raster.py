@@ -273,7 +273,7 @@ def test_what_is_refused() -> None:
 @pytest.mark.parametrize(
     ("build", "place"),
     [
-        (lambda g, x: g.shift2d(x, down=-1), "(r + 1, c - 0)"),
+        (lambda g, x: g.shift2d(x, down=-1), "(r + 1, c)"),
         (lambda g, x: g.shift2d(x, right=-2), "(r, c + 2)"),
         (lambda g, x: g.conv2d(x, 2, kernel=3), "(r + 1, c + 1)"),
     ],
