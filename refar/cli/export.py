@@ -24,7 +24,9 @@ def export(
     if out.exists() and not force:
         raise FileError(f"{str(out)!r} is there already; give another name, or --force to replace a bundle")
     import refar_export
+    from refar.runtime.bundle import has_steps
 
     assert opened.params is not None
     refar_export.export(opened.graph, opened.params, out, metadata=examples.metadata(opened), verify=check, overwrite=force)
-    line(f"wrote {out}" + (": full, prefill and step agree with the oracle" if check else " (not checked)"))
+    agree = "full, prefill and step agree" if has_steps(opened.graph) else "full agrees"
+    line(f"wrote {out}" + (f": {agree} with the oracle" if check else " (not checked)"))

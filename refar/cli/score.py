@@ -91,7 +91,8 @@ def classify(
             advance(min(first + _ROWS, len(given.x)))
     predicted = np.concatenate(parts)
     line(f"{given.title}: {count(len(predicted), 'sequence')}")
-    of = f"of {number(given.x.shape[-1])}: "
+    positions = math.prod(given.x.shape[1:]) if given.x.ndim == 4 else given.x.shape[-1]  # of an image every value is one
+    of = f"of {number(positions)}: "
     columns = {"": predicted} if observed is None else {f"after {h} {of}": predicted[:, i] for i, h in enumerate(observed)}
     labels = next(iter(given.conditions.values()), None)
     for after, column in columns.items():

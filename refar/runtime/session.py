@@ -29,13 +29,24 @@ from refar.arrays import (
     in_order,
     repeat_rows,
 )
-from refar.errors import BackendError, FileError, InputError, check_integer
+from refar.errors import BackendError, FileError, GraphError, InputError, check_integer
 from refar.files import as_path
 from refar.graph import require_head
 from refar.infer import analyse
 from refar.runtime import density
 from refar.runtime import provider as providers
-from refar.runtime.bundle import OUTPUT, PAST, PRESENT, START, has_start, model_files, read_file, read_manifest, read_vectors
+from refar.runtime.bundle import (
+    OUTPUT,
+    PAST,
+    PRESENT,
+    START,
+    has_start,
+    has_steps,
+    model_files,
+    read_file,
+    read_manifest,
+    read_vectors,
+)
 from refar.runtime.stepper import Stepper
 from refar.streams import require_causal, require_strict
 
@@ -110,6 +121,7 @@ class Session:
         For a graph that is not strict P ≥ 1, and the output is the one at the prompt's last token.
         """
         require_causal(self.graph, "prefill")
+        self._require_steps("prefill")
         tokens, conditions, _ = bind_prompt(self.graph, prompt, condition, batch, more=int(self.manifest.strict))
         y, self._stepper = self._begin(tokens, conditions)
         return y
@@ -176,6 +188,7 @@ class Session:
         `progress` is called with the number of tokens that are done. See `refar.generate` for the options.
         """
         require_strict(self.graph, "generate")
+        self._require_steps("generate")
         head = require_head(self.graph, "generate")
         n = check_sampling(n, temperature, seed, batch)
         noise.check_top_k(head, top_k, self._found.types[self._found.sequence].size)
@@ -244,9 +257,17 @@ class Session:
             result[first : first + per_call] = density.log_prob(head, y, x)
         return result
 
+    def _require_steps(self, purpose: str) -> None:
+        if not has_steps(self.graph):
+            raise GraphError(
+                f"{purpose} needs a bundle with a step graph; one of images holds the full graph alone, for forward, score and "
+                "classify. refar.generate paints images in NumPy"
+            )
+
     def _running(self) -> Stepper:
         if self._stepper is None:
             require_causal(self.graph, "step")
+            self._require_steps("step")
             raise InputError("step: expected a state to go on from; call prefill first, with an empty prompt if there is none")
         return self._stepper
 
