@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
 from refar import ops
+from refar.decode import convert, plain, tagged
 from refar.errors import FileError, GraphError
 from refar.files import as_path, write_bytes
 from refar.ops import AnyHead, AnyOp
@@ -126,70 +126,12 @@ def from_json(text: bytes | str) -> Graph:
         raw = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise GraphError(f"graph JSON: not JSON: {error}") from None
-    return _convert(raw, Graph, "graph JSON")
+    return convert(raw, Graph, "graph JSON")
 
 
 def operator_names() -> list[str]:
     """The names of all operators, as they stand in JSON."""
-    return list(_tagged(AnyOp))
-
-
-def plain(value: Any) -> Any:
-    """For msgspec: numbers and arrays of NumPy and PyTorch as Python's. What is none becomes text, to be refused as such."""
-    return value.tolist() if hasattr(value, "tolist") else repr(value)
-
-
-def _convert(raw: Any, kind: type[T], what: str) -> T:
-    """Decode what JSON can hold. Raises GraphError naming the node, the path, what was expected and what came."""
-    try:
-        return msgspec.convert(raw, kind)
-    except msgspec.ValidationError as error:
-        if isinstance(error.__cause__, GraphError):
-            raise error.__cause__ from None
-        problem, _, path = str(error).partition(" - at `$")
-        path = path.removesuffix("`")
-        keys = re.findall(r"\w+", path)
-        name = _at(raw, [*keys[:2], "name"]) if keys[:1] == ["nodes"] and len(keys) > 1 else None
-        node = f", node {name!r}" if isinstance(name, str) else ""
-        place = (f" at ${path}" if kind is Graph else f", {path[1:]}") if path else ""
-        raise GraphError(f"{what}{node}{place}: {problem}{_instead(problem, raw, keys, kind)}") from None
-
-
-def _instead(problem: str, raw: Any, keys: Sequence[str], kind: type[msgspec.Struct]) -> str:
-    """What msgspec does not say: the value that came, or what there is."""
-    value = _at(raw, keys)
-    if problem.startswith("Invalid enum value"):
-        if keys == ["version"]:
-            return "; this refar reads version 1"
-        choices = get_args(get_type_hints(_struct_at(raw, keys[:-1], kind))[keys[-1]])
-        return f"; expected {' or '.join(map(repr, choices))}"
-    if problem.startswith("Invalid value"):
-        what, kinds = ("heads", AnyHead) if keys[0] == "head" else ("operators", AnyOp)
-        return f"; the {what} are {', '.join(_tagged(kinds))}"
-    if "unknown field" in problem:
-        return f"; the fields are {', '.join(_struct_at(raw, keys, kind).__struct_encode_fields__)}"
-    if problem.startswith("Expected") and isinstance(value, int | float | str):
-        return f" {reprlib.repr(value)}" if ", got" in problem else f", got {reprlib.repr(value)}"
-    return ""
-
-
-def _at(raw: Any, keys: Sequence[str]) -> Any:
-    """What stands at a path; None where there is nothing."""
-    for key in keys:
-        raw = raw[int(key)] if isinstance(raw, list | tuple) else raw.get(key) if isinstance(raw, dict) else None
-    return raw
-
-
-def _struct_at(raw: Any, keys: Sequence[str], kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    if not keys:
-        return kind
-    if keys[-1] in ("op", "head"):
-        return (_tagged(AnyOp) | _tagged(AnyHead))[_at(raw, [*keys, "type"])]
-    return Node
-
-
-def _tagged(kinds: UnionType) -> dict[str, type[msgspec.Struct]]:
-    return {str(kind.__struct_config__.tag): kind for kind in kinds.__args__}
+    return list(tagged(AnyOp))
 
 
 def digest(graph: Graph) -> str:
@@ -225,13 +167,13 @@ def load(path: str | Path) -> Graph:
 def _checked(place: str, value: T, kinds: UnionType) -> T:
     """An operator or head as if it had been read from JSON, so that numbers of NumPy become Python's."""
     if not isinstance(value, kinds):
-        raise GraphError(f"{place}: expected one of {', '.join(_tagged(kinds))}, got {value!r}")
+        raise GraphError(f"{place}: expected one of {', '.join(tagged(kinds))}, got {value!r}")
     place = f"{place} ({value.__struct_config__.tag})"
     raw = msgspec.to_builtins(value, enc_hook=plain)
     for name, number in raw.items():
         if isinstance(number, float) and not math.isfinite(number):
             raise GraphError(f"{place}: {name}: expected a finite number, got {number}")
-    return _convert(raw, type(value), place)
+    return convert(raw, type(value), place)
 
 
 class Builder:
@@ -275,7 +217,7 @@ class Builder:
         """The finished graph, checked as if it had been read from JSON."""
         head = None if head is None else _checked("head", head, AnyHead)
         fields = {"format": "refar-graph", "version": 1, "nodes": self._nodes, "output": output, "head": head, "padding": padding}
-        return _convert(msgspec.to_builtins(fields, enc_hook=plain), Graph, "graph")
+        return convert(msgspec.to_builtins(fields, enc_hook=plain), Graph, "graph")
 
     def input(self, name: str = "x", *, classes: int = 0, channels: int = 0) -> str:
         """The modelled sequence: class indices, or a signal."""
