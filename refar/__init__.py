@@ -17,14 +17,16 @@ from refar.graph import Builder, Graph, Node, from_json, load, save, to_json
 from refar.infer import colour_offsets, offsets, receptive_field
 from refar.init import init
 from refar.rewrite import strictify
+from refar.spec.certify import certify
 from refar.spec.density import log_marginal, posterior
 from refar.spec.generate import generate
 from refar.spec.run import backward, forward, log_prob, nll
-from refar.spec.stream import block, initial_state, next, next_block, start, step
+from refar.spec.stream import NOT_READY, block, initial_state, next, next_block, start, step
 from refar.streams import is_strict
 
 __version__ = "0.1.0"
 __all__ = [
+    "NOT_READY",
     "Builder",
     "Graph",
     "Node",
@@ -32,6 +34,7 @@ __all__ = [
     "backward",
     "blind_spot",
     "block",
+    "certify",
     "colour_offsets",
     "forward",
     "from_json",

@@ -7,7 +7,7 @@ Fast: one `next` per token, over queues. Images: see `spec.paint`. Source: Paine
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -19,6 +19,7 @@ from refar.graph import Graph, require_head
 from refar.infer import analyse, transient
 from refar.spec import stream
 from refar.spec.causal1d import by_tap
+from refar.spec.certify import certify as certificate_of
 from refar.spec.paint import paint, prepare_canvas
 from refar.spec.run import cast, forward_nodes, prepare
 from refar.streams import require_strict
@@ -40,7 +41,8 @@ def generate(
     condition: Data | None = None,
     algorithm: Literal["fast", "slow"] = "fast",
     dtype: DTypeLike = np.float64,
-) -> Array:
+    certify: bool = False,
+) -> Any:
     """`n` new tokens after the prompt: x_bt, or x_bct for a signal. The prompt itself is not repeated.
 
     `prompt` is x_bt (or x_t for every row), of any length ≥ 0. `batch` defaults to the rows of prompt or condition, else 1.
@@ -49,12 +51,18 @@ def generate(
 
     Over a plane `n` is the shape (H, W), the result whole images x_bchw, and `prompt` their first rows, x_bchw with any number
     of rows up to H.
+    With `certify` the result is (tokens, `spec.certify.Certificate`): whether exact arithmetic would give the same tokens.
     Raises GraphError for a graph that is not strict or has no head, InputError for options out of range.
     """
-    return generate_with_outputs(
+    tokens, _ = generate_with_outputs(
         graph, params, n, batch=batch, seed=seed, temperature=temperature, top_k=top_k, prompt=prompt,
         condition=condition, algorithm=algorithm, dtype=dtype,
-    )[0]  # fmt: skip
+    )  # fmt: skip
+    if not certify:
+        return tokens
+    return tokens, certificate_of(
+        graph, params, tokens, seed=seed, temperature=temperature, top_k=top_k, prompt=prompt, condition=condition
+    )
 
 
 def generate_with_outputs(

@@ -2,7 +2,7 @@
 
 Layer padding: every node is zero there. Input padding: the network's input alone is zero there, and every node is what it
 computes from that, its response to zeros. Since nothing changes before the start, that is one value per node, in which
-each tap of a convolution sees the same; it depends on the conditions.
+each tap of a convolution sees the same; it depends on the conditions. Without padding ("valid") no output sees it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from refar.spec import causal1d, pointwise
 def before_start(graph: Graph, params: Arrays, conditions: Arrays, rows: int, dtype: DTypeLike) -> Arrays:
     """{node: (B, C, 1)} for values over time; under input padding also the constants, (B, C). Arguments are checked and cast."""
     types = analyse(graph).types
-    if graph.padding == "layer":
+    if graph.padding != "input":
         return {name: np.zeros((rows, kind.size, 1), dtype) for name, kind in types.items() if kind.timed}
     values: Arrays = {}
     for node in graph.nodes:

@@ -12,7 +12,7 @@ from refar import ops
 from refar.arrays import Array, Arrays, Data, bind_inputs, check_dtype, check_parameters, check_real, extent, in_order
 from refar.errors import InputError
 from refar.graph import Graph, require_head
-from refar.infer import analyse, is_source
+from refar.infer import analyse, first_position, is_source
 from refar.spec import losses
 from refar.spec import node as nodes
 from refar.spec.padding import before_start, before_start_backward, own_parameters
@@ -27,12 +27,13 @@ def forward(
     *,
     dtype: DTypeLike = np.float64,
 ) -> Array:
-    """The output for a whole sequence: y_bct, every position at once.
+    """The output for a whole sequence: y_bct, every position at once; under padding "valid" those that have a whole window.
 
     `x` is x_bt or x_bct, or a mapping of all inputs; `condition` is c_b or c_bc. All arithmetic is done in `dtype`.
     Raises InputError and ParameterError for what does not fit the graph.
     """
-    return forward_nodes(graph, prepare(graph, params, dtype), cast(bind_inputs(graph, x, condition), dtype), dtype)[graph.output]
+    values = forward_nodes(graph, prepare(graph, params, dtype), cast(bind_inputs(graph, x, condition), dtype), dtype)
+    return values[graph.output][:, :, first_position(graph) :]
 
 
 def backward(
@@ -51,8 +52,9 @@ def backward(
     """
     weights = prepare(graph, params, dtype)
     values = forward_nodes(graph, weights, cast(bind_inputs(graph, x, condition), dtype), dtype)
-    upstream = check_real("dy, the gradient of the output", dy, values[graph.output].shape)
-    dvalues, dparams = backward_nodes(graph, weights, values, upstream.astype(dtype, copy=False))
+    upstream, first = np.zeros_like(values[graph.output]), first_position(graph)
+    upstream[:, :, first:] = check_real("dy, the gradient of the output", dy, upstream[:, :, first:].shape)
+    dvalues, dparams = backward_nodes(graph, weights, values, upstream)
     found = analyse(graph)
     real = [name for name in (found.sequence, *found.conditions) if not found.types[name].indexed]
     return {"params": dparams, "inputs": {name: dvalues[name] for name in real}}
@@ -107,7 +109,7 @@ def cast(inputs: Arrays, dtype: DTypeLike) -> Arrays:
 
 
 def forward_nodes(graph: Graph, params: Arrays, inputs: Arrays, dtype: DTypeLike) -> Arrays:
-    """The value of every node, for arguments that are checked and cast."""
+    """The value of every node at every position, for arguments that are checked and cast."""
     types, before = analyse(graph).types, _before(graph, params, inputs, dtype)
     values: Arrays = {}
     for node in graph.nodes:

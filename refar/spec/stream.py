@@ -1,7 +1,8 @@
 """Position by position: the same values as `forward`, from a state that the caller carries.
 
 State is a value, {node: array}, keyed by the node that produced it: its last values, oldest first, (B, C, history). Before
-the start it holds what `spec.padding` says. Two pairs of functions read `refar.streams.stream`, which says who keeps how much:
+the start it holds what `spec.padding` says; under padding "valid" nothing, and it grows from there. Two pairs of functions read
+`refar.streams.stream`, which says who keeps how much:
 
 `initial_state` and `step`/`block`: y_t exactly as in `forward`, for any causal graph.
 `start` and `next`/`next_block`: for a strict graph, one call per token: the token at t, with a local condition at t + 1,
@@ -17,6 +18,7 @@ known, and anything in place of those that are not; only the state after the who
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -39,7 +41,7 @@ from refar.arrays import (
 )
 from refar.errors import GraphError, InputError, check_integer
 from refar.graph import Graph
-from refar.infer import analyse
+from refar.infer import analyse, taps
 from refar.spec import causal1d, pointwise
 from refar.spec.padding import before_start, own_parameters
 from refar.spec.raster import Raster, RasterState
@@ -49,6 +51,18 @@ from refar.streams import stream as plan
 
 State = Any
 """{node: array}, or over a plane a `RasterState`."""
+
+
+class NotReady(Enum):
+    """What `step` gives instead of an output while padding is "valid" and the window is not yet whole."""
+
+    NOT_READY = "not ready"
+
+    def __repr__(self) -> str:
+        return "refar.NOT_READY"
+
+
+NOT_READY = NotReady.NOT_READY
 
 
 def initial_state(
@@ -82,14 +96,17 @@ def step(
     condition: Data | None = None,
     *,
     dtype: DTypeLike = np.float64,
-) -> tuple[Array, State]:
-    """y_t as in `forward`, and the state after position t. x_b or x_bc in, y_bc out; of an image the pixel x_bc."""
+) -> tuple[Any, State]:
+    """y_t as in `forward`, and the state after position t. x_b or x_bc in, y_bc out; of an image the pixel x_bc.
+
+    Under padding "valid" the output is `refar.NOT_READY` until the window is whole.
+    """
     if _is_plane(graph, "step"):
         painter, x = _go_on_painting(graph, params, state, x_t, condition, dtype)
         return painter.push(state, x)
     inputs = _one_position(graph, bind_inputs(graph, x_t, condition, stepwise=True))
     y, state = _go_on(graph, params, state, inputs, ahead=False, dtype=dtype)
-    return y[:, :, 0], state
+    return (y[:, :, 0] if y.shape[2] else NOT_READY), state
 
 
 def block(
@@ -101,7 +118,7 @@ def block(
     *,
     dtype: DTypeLike = np.float64,
 ) -> tuple[Array, State]:
-    """`step` for any number of positions in one call: x_bt in, y_bct out. Not over a plane."""
+    """`step` for any number of positions in one call: x_bt in, y_bct out, of the positions that have one. Not over a plane."""
     _refuse_plane(graph, "block", "step")
     inputs = bind_inputs(graph, x, condition)
     return _go_on(graph, params, state, inputs, ahead=False, dtype=dtype)
@@ -215,7 +232,9 @@ def _go_on_painting(
 def empty(graph: Graph, params: Arrays, conditions: Arrays, batch: int, *, ahead: bool, dtype: DTypeLike) -> State:
     """The state before the first token, for prepared parameters: what stands before the start, as often as it is kept."""
     types, history = analyse(graph).types, plan(graph, ahead).history
-    if graph.padding == "layer":
+    if graph.padding == "valid":  # nothing stands there: histories grow to their length
+        history = dict.fromkeys(history, 0)
+    if graph.padding != "input":
         return {name: np.zeros((batch, types[name].size, kept), dtype) for name, kept in history.items()}
     before = before_start(graph, params, conditions, batch, dtype)
     return {name: np.repeat(before[name], kept, axis=2) for name, kept in history.items()}
@@ -239,15 +258,24 @@ def _check_state(graph: Graph, state: State, batch: int, ahead: bool, dtype: DTy
         raise InputError(f"state: expected a mapping {{node: array}}, got {type(state).__name__}{after}")
     types, history, other = analyse(graph).types, plan(graph, ahead).history, plan(graph, not ahead).history
     lengths = {name: as_array(f"state {name!r}", array, "an array").shape[2:] for name, array in state.items()}
-    if history != other and lengths == {name: (kept,) for name, kept in other.items()}:
+    if graph.padding != "valid" and history != other and lengths == {name: (kept,) for name, kept in other.items()}:
         own, others = ("start, next and next_block", "initial_state, step and block")[:: 1 if ahead else -1]
         raise InputError(f"state: expected one that {own} return, got one of {others}, which hold other positions")
     for name in (*history, *state):
         if (name in state) != (name in history):
             problem = "is missing" if name in history else "is not one of this graph's"
             raise InputError(f"state {name!r} {problem}; expected {', '.join(history) or 'none'}")
+    if graph.padding == "valid":
+        history = _filling(graph, history, lengths)
     shapes = {name: (batch, types[name].size, kept) for name, kept in history.items()}
     return {name: check_real(f"state {name!r}", state[name], shape).astype(dtype, copy=False) for name, shape in shapes.items()}
+
+
+def _filling(graph: Graph, history: dict[str, int], lengths: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """How much of the history there is after as many positions as the state says: node n has values from `reach[n]` on."""
+    reach = analyse(graph).reach
+    seen = max((lengths[name][0] + reach[name] for name in history if lengths[name] not in ((), (0,))), default=0)
+    return {name: min(kept, max(0, seen - reach[name])) for name, kept in history.items()}
 
 
 def advance(
@@ -275,15 +303,10 @@ def advance(
 
     for node in graph.nodes:
         kind = found.types[node.name]
-        lead = run.lead.get(node.name)
-
-        def window(source: str, offset: int = 0, lead: int | None = lead) -> Array:
-            """The source's values `offset` before this node's positions."""
-            if lead is None or source not in run.lead:
-                return values[source]
-            begin = run.history.get(source, 0) + lead - run.lead[source] - offset
-            return buffers.get(source, values[source])[..., begin : begin + length]
-
+        lead = run.lead.get(node.name, 0)
+        sources = {name: buffers.get(name, values[name]) for name in node.inputs}
+        ends = {name: sources[name].shape[-1] + lead - run.lead[name] for name in node.inputs if name in run.lead}
+        count = max(0, min([length, *(end - max(taps(node.op)) for end in ends.values())]))  # fewer if nothing stands before
         assert not isinstance(node.op, ops.PlaneOp)  # those run in `spec.raster`
         if before and lead == 0:
             value = earlier[node.name]
@@ -293,17 +316,22 @@ def advance(
                     value = inputs[node.name]
                 case ops.Conv1d() | ops.Shift() | ops.Pool1d() as op:
                     offsets = causal1d.window_offsets(op)
-                    windows = [[window(source, offset) for offset in offsets] for source in node.inputs]
+                    windows = [[_window(sources[name], ends.get(name), o, count) for o in offsets] for name in node.inputs]
                     timed = [[w[:, :, None] if w.ndim == 2 else w for w in each] for each in windows]
                     value = causal1d.forward(op, timed, own_parameters(node, params))
                     value = value if kind.timed else value[:, :, 0]
                 case _ as op:
-                    args = [window(source) for source in node.inputs]
+                    args = [_window(sources[name], ends.get(name), 0, count) for name in node.inputs]
                     classes = found.types[node.inputs[0]].size
                     value = pointwise.forward(op, args, classes, params.get(f"{node.name}.weight"), np.dtype(dtype))
         values[node.name] = value
         if node.name in run.history:
             buffers[node.name] = np.concatenate([state[node.name], value], axis=2)
 
-    kept = {name: buffers[name][:, :, buffers[name].shape[2] - count :].copy() for name, count in run.history.items()}
+    kept = {name: buffers[name][:, :, max(0, buffers[name].shape[2] - most) :].copy() for name, most in run.history.items()}
     return values[graph.output], kept
+
+
+def _window(source: Array, end: int | None, offset: int, count: int) -> Array:
+    """The `count` values that lie `offset` before those up to `end`; what is constant, which has no end, as it is."""
+    return source if end is None else source[..., end - offset - count : end - offset]

@@ -1,0 +1,141 @@
+"""Certificates: honest tokens are certified in every backend and dtype, wrong ones are contradicted, ties are uncertain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import refuses
+
+import refar
+from refar import Builder, Graph, ops
+from refar.errors import GraphError, InputError
+from refar.infer import analyse
+from refar.runtime import load
+from refar.spec.certify import Certificate, certify
+from refar.testing.cases import generic_parameters
+
+
+def drawn(graph: Graph, n: Any, dtype: str = "float64", **options: Any) -> tuple[Any, Any, Any]:
+    """Parameters that float32 holds, tokens, conditions."""
+    rng, found = np.random.default_rng(4), analyse(graph)
+    params = {name: a.astype(np.float32) for name, a in generic_parameters(graph, rng).items()}
+    kinds = {name: found.types[name] for name in found.conditions}
+    condition = {name: rng.integers(0, k.size, 2) if k.indexed else rng.normal(size=(2, k.size)) for name, k in kinds.items()}
+    return params, refar.generate(graph, params, n, batch=2, seed=9, condition=condition, dtype=dtype, **options), condition
+
+
+def categorical(graph: Graph) -> bool:
+    return isinstance(graph.head, ops.Categorical) and analyse(graph).grid is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7}, {"top_k": 2}, {"temperature": 0}])
+def test_honest_tokens_are_certified(model: Graph, dtype: str, options: dict[str, Any]) -> None:
+    if not categorical(model):
+        return
+    params, tokens, condition = drawn(model, 30, dtype, **options)
+    certificate = certify(model, params, tokens, seed=9, condition=condition, **options)
+    assert certificate.certain, str(certificate)
+    assert certificate.gaps.shape == certificate.bounds.shape == (2, 30)
+    assert (certificate.bounds < 1e-9).all()
+    assert "all 60 tokens" in str(certificate)
+
+
+def test_a_prompt(model: Graph) -> None:
+    if not categorical(model):
+        return
+    params, tokens, condition = drawn(model, 20)
+    prompt = tokens[:, :12]
+    more = refar.generate(model, params, 8, seed=9, condition=condition, prompt=prompt)
+    assert certify(model, params, more, seed=9, condition=condition, prompt=prompt).certain
+    assert certify(model, params, more, seed=8, condition=condition, prompt=prompt).doubts
+
+
+def test_a_wrong_token_is_contradicted(model: Graph) -> None:
+    if not categorical(model):
+        return
+    params, tokens, condition = drawn(model, 30)
+    wrong = tokens.copy()
+    wrong[1, 20] = (wrong[1, 20] + 1) % analyse(model).types["x"].size
+    certificate = certify(model, params, wrong, seed=9, condition=condition)
+    first = certificate.doubts[0]
+    assert (first.row, first.step, first.token, first.rival) == (1, 20, wrong[1, 20], tokens[1, 20])
+    assert first.contradicted
+    assert f"exact arithmetic draws {tokens[1, 20]}" in str(certificate)
+
+
+def test_onnxruntime_is_certified(wavenet_bundle: Path) -> None:
+    session = load(wavenet_bundle)
+    params = {name: a.astype(np.float32) for name, a in refar.init(session.graph, seed=1).items()}
+    tokens = session.generate(200, batch=3, seed=2, condition=[0, 1, 2])
+    assert certify(session.graph, params, tokens, seed=2, condition=[0, 1, 2]).certain
+
+
+def images() -> Graph:
+    g = Builder()
+    h = g.tanh(g.conv2d(g.one_hot(g.image(classes=3, channels=3)), 9, kernel=3, mask="A", colours=3))
+    return g.build(g.conv2d(h, 9, kernel=3, mask="B", colours=3), ops.Categorical())
+
+
+def test_images_are_certified() -> None:
+    graph = images()
+    params, tokens, _ = drawn(graph, (4, 5))
+    assert certify(graph, params, tokens, seed=9).certain
+    assert certify(graph, params, tokens, seed=9).gaps.shape == (2, 60)
+    again = certify(graph, params, tokens, seed=9, prompt=tokens[:, :, :2])
+    assert again.gaps.shape == (2, 30)
+    assert again.certain
+    tokens[0, 1, 2, 3] = (tokens[0, 1, 2, 3] + 1) % 3
+    assert certify(graph, params, tokens, seed=9).doubts[0].step == (2 * 5 + 3) * 3 + 1
+
+
+def equal_logits(bias: list[float]) -> tuple[Graph, Any]:
+    """Logits that do not depend on anything."""
+    g = Builder()
+    graph = g.build(g.conv1d(g.one_hot(g.input(classes=3)), 3, strict=True, name="front"), ops.Categorical())
+    return graph, {"front.weight": np.zeros((3, 3, 1)), "front.bias": np.array(bias)}
+
+
+def test_ties_are_uncertain() -> None:
+    graph, params = equal_logits([1.0, 1.0, 0.0])
+    certificate = certify(graph, params, [[0, 0]], temperature=0)
+    assert len(certificate.doubts) == 2
+    assert not any(doubt.contradicted for doubt in certificate.doubts)
+    assert "2 of 2 steps are uncertain" in str(certificate)
+    assert "might as well be 1" in str(certificate)
+
+
+def test_a_border_of_top_k_that_rounding_could_cross_is_uncertain() -> None:
+    graph, params = equal_logits([2.0, 1.0, 1.0])
+    tokens = refar.generate(graph, params, 40, seed=1, top_k=2)
+    certificate = certify(graph, params, tokens, seed=1, top_k=2)
+    assert {doubt.step for doubt in certificate.doubts} >= set(np.flatnonzero(tokens[0] == 1).tolist()) != set()
+    graph, params = equal_logits([2.0, 1.0, 0.5])
+    assert certify(graph, params, refar.generate(graph, params, 40, seed=1, top_k=2), seed=1, top_k=2).certain
+
+
+def test_no_tokens() -> None:
+    graph, params = equal_logits([0, 1, 2])
+    assert certify(graph, params, np.zeros((2, 0), int)).certain
+
+
+def test_what_is_refused() -> None:
+    graph, params = equal_logits([0, 1, 2])
+    with refuses(InputError, "classes 0..2", "3"):
+        certify(graph, params, [[3]])
+    with refuses(InputError, "prompt", "1 or 2 rows", "3"):
+        certify(graph, params, [[1], [2]], prompt=np.zeros((3, 1), int))
+    linear = refar.models.linear_ar(2)
+    with refuses(GraphError, "categorical head", "Gaussian"):
+        certify(linear, refar.init(linear), np.zeros((1, 1, 3)))
+
+
+def test_generate_certifies() -> None:
+    graph, params = equal_logits([0.0, 1.0, 2.0])
+    tokens, certificate = refar.generate(graph, params, 10, batch=2, seed=3, certify=True)
+    assert isinstance(certificate, Certificate)
+    assert certificate.certain
+    assert (tokens == refar.generate(graph, params, 10, batch=2, seed=3)).all()
