@@ -15,6 +15,11 @@ from refar.ops import AnyHead, AnyOp
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+_SAME = (
+    ": a network cannot be trained with it in one pass, since it puts zeros at both ends of each window, where a whole sequence "
+    "has the inputs of other positions. Use 'layer', zeros on the left alone, or 'valid', none"
+)
+
 
 def plain(value: Any) -> Any:
     """For msgspec: numbers and arrays of NumPy and PyTorch as Python's. What is none becomes text, to be refused as such."""
@@ -43,6 +48,8 @@ def _instead(problem: str, raw: Any, keys: Sequence[str], kind: type[msgspec.Str
     if problem.startswith("Invalid enum value"):
         if keys == ["version"]:
             return "; this refar reads version 1"
+        if keys == ["padding"] and value == "same":
+            return _SAME
         choices = get_args(get_type_hints(_struct_at(raw, keys[:-1], kind))[keys[-1]])
         return f"; expected {' or '.join(map(repr, choices))}"
     if problem.startswith("Invalid value"):

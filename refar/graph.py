@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+Padding = Literal["layer", "input", "valid"]
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
@@ -39,7 +41,8 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """A whole network: `nodes` in the order of evaluation, the node whose value is the `output`, and what it means (`head`).
 
     `padding` says what stands before the start: "layer", every node's value is zero there; "input", only the network's
-    input is, and every node is what it computes from that. The two agree once the start is out of sight.
+    input is, and every node is what it computes from that; "valid", nothing, and there is an output only where every layer has
+    its whole window: R - 1 fewer, if the present counts. All agree once the start is out of sight.
 
     Raises GraphError when names repeat or are malformed, a node uses one that does not come before it, or what it is given
     has no meaning for its operator: a graph that exists can be run.
@@ -50,7 +53,7 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     nodes: tuple[Node, ...]
     output: str
     head: AnyHead | None = None
-    padding: Literal["layer", "input"] = "layer"
+    padding: Padding = "layer"
 
     def __post_init__(self) -> None:
         names = [node.name for node in self.nodes]
@@ -213,7 +216,7 @@ class Builder:
         self._nodes.append(Node(full, _checked(f"node {full!r}", op, AnyOp), inputs))
         return full
 
-    def build(self, output: str, head: AnyHead | None = None, *, padding: Literal["layer", "input"] = "layer") -> Graph:
+    def build(self, output: str, head: AnyHead | None = None, *, padding: Padding = "layer") -> Graph:
         """The finished graph, checked as if it had been read from JSON."""
         head = None if head is None else _checked("head", head, AnyHead)
         fields = {"format": "refar-graph", "version": 1, "nodes": self._nodes, "output": output, "head": head, "padding": padding}

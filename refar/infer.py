@@ -234,3 +234,8 @@ def is_source(graph: Graph, node: Node) -> bool:
 def transient(graph: Graph) -> int:
     """From t = transient on, y_t does not depend on where the sequence began: the longest path of taps to the output."""
     return analyse(graph).reach[graph.output]
+
+
+def first_position(graph: Graph) -> int:
+    """The first t with an output y_t: 0, or under padding "valid" the first for which every layer has its whole window."""
+    return transient(graph) if graph.padding == "valid" else 0

@@ -17,7 +17,8 @@ def strictify(graph: Graph) -> Graph:
     A signal is delayed itself; for class indices every lookup is (`one_hot`, `embedding`, `standardize`), so that 0, and no
     class, stands before x_0. Parameters keep their names and shapes.
     The output at t is that of the unshifted graph at t - 1 once the start is out of sight, t ≥ R. Before, it is another
-    function under layer padding: the layers answer the zero at t = 0, where the unshifted graph pads each of them with 0.
+    function under layer padding: the layers answer the zero at t = 0, where the unshifted graph pads each of them with 0. Under
+    "valid" padding it has one output less.
     Raises GraphError for a graph that looks ahead, that reads class indices in another way, or that is over a plane.
     """
     require_causal(graph, "strictify")
@@ -39,7 +40,7 @@ def strictify(graph: Graph) -> Graph:
             late[node.name] = _unused(f"{node.name}_delayed", names)
             nodes.append(Node(late[node.name], ops.Shift(1), (node.name,)))
     strict = from_json(to_json(replace(graph, nodes=tuple(nodes), output=late.get(graph.output, graph.output))))
-    require_strict(strict, "strictify")
+    require_strict(replace(strict, padding="layer"), "strictify")
     return strict
 
 

@@ -34,7 +34,7 @@ def check_arity(node: Node) -> None:
 
 
 def check_padding(graph: Graph, node: Node, furthest_ahead: int) -> None:
-    """What a pool leaves out is marked by the ones of its own input; under input padding the start is one value per node."""
+    """What a pool leaves out is marked by the ones of its own input; padding other than by layers is for what looks back only."""
     excludes = isinstance(node.op, ops.Pool1d) and node.op.pad == "exclude"
     if excludes:
         ones = graph[node.inputs[1]]
@@ -42,10 +42,10 @@ def check_padding(graph: Graph, node: Node, furthest_ahead: int) -> None:
             raise refuse(node, f"as its second input the `ones` of {node.inputs[0]!r}", repr(ones.name))
     if graph.padding == "layer":
         return
-    if excludes:
+    if excludes and graph.padding == "input":
         raise refuse(node, "pad='zero', since under input padding nothing is left out before the start", "'exclude'")
-    if furthest_ahead > 0:  # what it holds before the start would change as the first values come into its sight
-        raise refuse(node, "no look ahead under input padding", f"one of {furthest_ahead} positions")
+    if furthest_ahead > 0:  # what it holds before the start would change, or the last of its outputs would not exist
+        raise refuse(node, f"no look ahead under {graph.padding} padding", f"one of {furthest_ahead} positions")
 
 
 def check_head(graph: Graph, output: Type, sequence: Type) -> None:

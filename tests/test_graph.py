@@ -105,7 +105,7 @@ def test_what_can_neither_be_written_nor_read(tmp_path: Path, model: Graph) -> N
         ),
         (document(X, output="x", colour="red"), ["unknown field `colour`", "the fields are format, version, nodes, output"]),
         (document({**X, "input": []}, output="x"), ["unknown field `input`", "$.nodes[0]", "the fields are name, op, inputs"]),
-        (document(X, output="x", padding="valid"), ["$.padding", "'valid'", "expected 'layer' or 'input'"]),
+        (document(X, output="x", padding="zero"), ["$.padding", "'zero'", "expected 'layer' or 'input' or 'valid'"]),
         (document({"name": "x", "op": []}, output="x"), ["node 'x'", "$.nodes[0].op", "Expected `object`, got `array`"]),
         (document({"op": 3}, output="x"), ["$.nodes[0]", "Expected `object`, got `int` 3"]),
         (document(7, output="x"), ["$.nodes[0]", "Expected `object`, got `int` 7"]),

@@ -15,7 +15,7 @@ from refar import __version__, ops
 from refar.arrays import at_once
 from refar.errors import GraphError
 from refar.graph import Graph, Node, digest, to_json
-from refar.infer import analyse, is_source, taps
+from refar.infer import analyse, first_position, is_source, taps
 from refar.runtime.bundle import OUTPUT, PAST, PRESENT, START, has_start, state_ports
 from refar.streams import Stream, is_strict, stream
 from refar_export import lower
@@ -78,8 +78,9 @@ def _port(graph: Graph, name: str, kind: Kind) -> onnx.ValueInfoProto:
     type_ = types[graph.output if name == OUTPUT else name]
     if type_.timed and (kind == "step" or (kind == "prefill" and name == OUTPUT)):
         type_ = at_once(type_)
+    length = "output_length" if name == OUTPUT and first_position(graph) else "sequence_length"
     sizes: dict[str, str | int | None] = {
-        "b": "batch_size", "c": type_.channels, "t": "sequence_length", "h": "height", "w": "width"
+        "b": "batch_size", "c": type_.channels, "t": length, "h": "height", "w": "width"
     }  # fmt: skip
     element = TensorProto.INT64 if type_.indexed else TensorProto.FLOAT
     return helper.make_tensor_value_info(name, element, [sizes[axis] for axis in type_.axes])
@@ -93,7 +94,7 @@ def _sequence(e: Emitter, graph: Graph, *, with_state: bool) -> list[str]:
         e.own(node.name)
         args = [values[name] for name in node.inputs]
         values[node.name] = _whole(e, node, args, [before.get(name) for name in node.inputs])
-        if graph.padding == "layer" or not e.types[node.name].timed:
+        if graph.padding != "input" or not e.types[node.name].timed:
             continue
         if is_source(graph, node):
             before[node.name] = lower.zeros_before(e, analyse(graph).sequence, e.types[node.name].size)
@@ -102,10 +103,17 @@ def _sequence(e: Emitter, graph: Graph, *, with_state: bool) -> list[str]:
             before[node.name] = _whole(e, node, earlier, earlier)
     e.own(OUTPUT)
     if not with_state:
-        return [e.emit("Identity", values[graph.output], outputs=[OUTPUT])]
+        return [_from(e, values[graph.output], first_position(graph))]
     e.emit("Gather", values[graph.output], e.constant(-1), outputs=[OUTPUT], axis=2)
     history = _run(graph).history
     return [OUTPUT, *(_prefilled(e, graph, name, values[name], before.get(name), history[name]) for name in history)]
+
+
+def _from(e: Emitter, value: str, first: int) -> str:
+    """The output, from this position on."""
+    if first == 0:
+        return e.emit("Identity", value, outputs=[OUTPUT])
+    return e.emit("Slice", value, e.constant([first]), e.constant([lower.LAST]), e.constant([2]), outputs=[OUTPUT])
 
 
 def _whole(e: Emitter, node: Node, args: list[str], before: Sequence[str | None]) -> str:

@@ -61,8 +61,8 @@ def model_files(graph: Graph) -> tuple[str, ...]:
 
 
 def has_steps(graph: Graph) -> bool:
-    """Whether the graph is run position by position: it looks ahead nowhere, and is not over a plane; those have no step yet."""
-    return analyse(graph).grid is None and looks_ahead(graph) is None
+    """Whether a bundle has step graphs: the graph looks ahead nowhere, has an output from the start on, and is over time."""
+    return analyse(graph).grid is None and graph.padding != "valid" and looks_ahead(graph) is None
 
 
 def has_start(graph: Graph) -> bool:

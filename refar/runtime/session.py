@@ -32,7 +32,7 @@ from refar.arrays import (
 from refar.errors import BackendError, FileError, GraphError, InputError, check_integer
 from refar.files import as_path
 from refar.graph import require_head
-from refar.infer import analyse
+from refar.infer import analyse, first_position
 from refar.runtime import density
 from refar.runtime import provider as providers
 from refar.runtime.bundle import (
@@ -107,12 +107,13 @@ class Session:
         return self._running().state()
 
     def forward(self, x: Data, condition: Data | None = None) -> Array:
-        """The output at every position of a whole sequence, y_bct, or image, y_bchw, in float32."""
+        """The output for a whole sequence, y_bct, or image, y_bchw, as `refar.forward` gives it, in float32."""
         inputs = bind_inputs(self.graph, x, condition)
         sequence = inputs[self._found.sequence]
         if sequence.size == 0:
             over = extent(self._found.types[self._found.sequence], sequence)
-            return np.zeros((len(sequence), self._found.types[self.graph.output].size, *over), np.float32)
+            y = np.zeros((len(sequence), self._found.types[self.graph.output].size, *over), np.float32)
+            return y[:, :, first_position(self.graph) :]
         return _finite(self._sessions["full.onnx"].run([OUTPUT], self._feeds(inputs))[0], "full.onnx")
 
     def prefill(self, prompt: ArrayLike | None = None, condition: Data | None = None, batch: int | None = None) -> Array:
@@ -258,11 +259,17 @@ class Session:
         return result
 
     def _require_steps(self, purpose: str) -> None:
-        if not has_steps(self.graph):
-            raise GraphError(
-                f"{purpose} needs a bundle with a step graph; one of images holds the full graph alone, for forward, score and "
-                "classify. refar.generate paints images in NumPy"
-            )
+        if has_steps(self.graph):
+            return
+        images = (
+            "one of images holds the full graph alone, for forward, score and classify. refar.generate paints images in NumPy"
+        )
+        valid = (
+            "under padding 'valid' it holds the full graph alone, for forward. refar.step goes on position by position in NumPy; "
+            "with padding='layer' the same parameters give a step graph"
+        )
+        which = images if self._found.grid is not None else valid
+        raise GraphError(f"{purpose} needs a bundle with a step graph; {which}")
 
     def _running(self) -> Stepper:
         if self._stepper is None:

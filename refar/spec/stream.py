@@ -308,7 +308,7 @@ def advance(
         ends = {name: sources[name].shape[-1] + lead - run.lead[name] for name in node.inputs if name in run.lead}
         count = max(0, min([length, *(end - max(taps(node.op)) for end in ends.values())]))  # fewer if nothing stands before
         assert not isinstance(node.op, ops.PlaneOp)  # those run in `spec.raster`
-        if before and lead == 0:
+        if before and run.lead.get(node.name) == 0:
             value = earlier[node.name]
         else:
             match node.op:

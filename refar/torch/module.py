@@ -14,7 +14,7 @@ from refar import ops
 from refar.arrays import Arrays, check_parameters, mask_oihw
 from refar.errors import GraphError, InputError
 from refar.graph import Graph
-from refar.infer import analyse, is_source
+from refar.infer import analyse, first_position, is_source
 from refar.init import init
 from refar.torch import lower
 from refar.types import Type
@@ -43,6 +43,7 @@ class Module(nn.Module):
         self._nodes = [(node.name, node.op, node.inputs) for node in graph.nodes]
         # Where the network's input is zero before the start; under layer padding every node is, and nothing is computed there.
         self._sources = {node.name for node in graph.nodes if graph.padding == "input" and is_source(graph, node)}
+        self._first = first_position(graph)
         self._owners: dict[str, nn.Module] = {}
         # It follows .double() and .half() even where there is no parameter.
         self._anchor: Tensor
@@ -70,13 +71,13 @@ class Module(nn.Module):
         self._owners[node] = owner
 
     def forward(self, x: Tensor | Mapping[str, Tensor], condition: Tensor | Mapping[str, Tensor] | None = None) -> Tensor:
-        """The output for a whole sequence, y_bct.
+        """The output for a whole sequence, y_bct, or image, y_bchw; under padding "valid" only positions with a whole window.
 
         `x` is x_bt (integers) or x_bct, or a mapping of all inputs; `condition` is c_b or c_bc, or a mapping if there are
         several. Raises InputError for what is missing, surplus or misshapen. Classes out of range are found on the CPU,
         outside torch.compile, where looking costs little.
         """
-        return self.forward_nodes(x, condition)[self.graph.output]
+        return self.forward_nodes(x, condition)[self.graph.output][:, :, self._first :]
 
     def forward_nodes(
         self, x: Tensor | Mapping[str, Tensor], condition: Tensor | Mapping[str, Tensor] | None = None
@@ -159,7 +160,9 @@ def _check_tensor(name: str, value: Any, kind: Type) -> None:
         shape = f"{kind.axes} with {kind.channels} channels" if "c" in kind.axes else kind.axes
         raise InputError(f"input {name!r}: expected axes {shape}, got a tensor of shape {tuple(value.shape)}")
     if kind.plane and 0 in value.shape[2:]:
-        raise InputError(f"input {name!r}: expected an image of at least 1 x 1 pixels, got a tensor of shape {tuple(value.shape)}")
+        raise InputError(
+            f"input {name!r}: expected an image of at least 1 x 1 pixels, got a tensor of shape {tuple(value.shape)}"
+        )
     if kind.indexed:
         if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
             raise InputError(f"input {name!r}: expected integers, the class indices, got {value.dtype}")
