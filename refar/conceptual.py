@@ -105,18 +105,23 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True):
 
 def _check_layer(name: str, layer: AnyLayer, below: AnyLayer | None) -> None:
     if isinstance(layer, Conv | Pool) and str(layer.padding) == "same":
-        raise GraphError(
-            f'layer {name!r}: padding="same" cannot be trained in one pass: it puts zeros at both ends of every window, and '
-            "in a whole sequence those places hold the inputs of other time steps, so no value could be shared between "
-            'windows. Use padding="valid": the practical graph pads zeros on the left of the sequence alone, and every '
-            "output has a full window from t = R-1 on"
-        )
+        raise refuse_same(name)
     try:
         msgspec.convert(msgspec.to_builtins(layer), type(layer))
     except msgspec.ValidationError as error:
         raise GraphError(f"layer {name!r}: {error}") from None
     if isinstance(below, Flatten) and not isinstance(layer, Dense):
         raise GraphError(f"layer {name!r}: expected a dense layer after a flatten, got {layer}")
+
+
+def refuse_same(name: str) -> GraphError:
+    """Why no layer has "same" padding."""
+    return GraphError(
+        f'layer {name!r}: padding="same" cannot be trained in one pass: it puts zeros at both ends of every window, and '
+        "in a whole sequence those places hold the inputs of other time steps, so no value could be shared between "
+        'windows. Use padding="valid": the practical graph pads zeros on the left of the sequence alone, and every '
+        "output has a full window from t = R-1 on"
+    )
 
 
 def names(net: Network) -> list[str]:

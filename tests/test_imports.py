@@ -40,6 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar.arrays": {*READING, "numpy"},
     "refar.tolerance": {*READING, "numpy"},
     "refar.conceptual": {*READING, "msgspec", "numpy"},
+    "refar.conceptual_json": {*CORE, "refar.conceptual", "refar.files", "msgspec"},
     "refar.init": {*READING, "numpy"},
     "refar.rewrite": {*READING, "msgspec"},
     "refar.files": {"refar.errors"},

@@ -16,7 +16,20 @@ from rich.text import Text
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-_ASCII = {"■": "#", "▪": "+", "·": ".", "–": "-", "−": "-", "…": "...", "→": "->", "←": "<-", "≥": ">=", "≤": "<=", "×": "x"}
+_ASCII = {
+    "■": "#",
+    "□": "o",
+    "▪": "+",
+    "·": ".",
+    "–": "-",
+    "−": "-",
+    "…": "...",
+    "→": "->",
+    "←": "<-",
+    "≥": ">=",
+    "≤": "<=",
+    "×": "x",
+}
 _ASCII |= {"✓": "ok", "’": "'", "\u202f": " "}
 
 
@@ -40,6 +53,16 @@ def facts(rows: list[tuple[str, str]]) -> Table:
         tied = re.sub(r"(?<=\d) (?=\d{3})", "\u00a0", value)  # lines do not break inside a number
         table.add_row(Text(name), Text("\n".join(textwrap.wrap(tied, room)).replace("\u00a0", " ")))
     return table
+
+
+def plain_table() -> Table:
+    """Columns below their names, no lines between."""
+    return Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+
+
+def fixed(table: Table, name: str, cells: list[str], right: bool = False) -> None:
+    """A column that is never broken or cut."""
+    table.add_column(name, justify="right" if right else "left", no_wrap=True, min_width=max(map(len, [name, *cells])))
 
 
 def show(table: Table) -> None:

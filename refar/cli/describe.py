@@ -7,16 +7,19 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from refar import ops
+from refar import arrays, ops
 from refar.graph import Graph, Node
 from refar.infer import analyse
+from refar.plane import kernel_steps
+from refar.streams import looks_ahead, raster
 
 
 @dataclass(frozen=True)
 class Layer:
     """A row of the table: one node. `channels` has a star where the value does not change over time.
 
-    `cost` counts multiply-adds for each position, or once if the value is constant.
+    `masked`: the weights without effect. `cost` counts multiply-adds for each position, or once if the value is constant;
+    `level` those of them in a pixel's own row. `clock`: when a node over a plane has a value, see `streams.Raster`.
     """
 
     name: str
@@ -25,18 +28,23 @@ class Layer:
     channels: str
     weights: int
     biases: int
+    masked: int
     cost: int
+    level: int
     timed: bool
+    clock: str
 
 
 def layers(graph: Graph) -> list[Layer]:
     """Every node in the order of evaluation."""
     found = analyse(graph)
+    clock = raster(graph).clock if found.grid is not None and looks_ahead(graph) is None else {}
     rows = []
     for node in graph.nodes:
         kind = found.types[node.name]
         weight = found.parameters.get(f"{node.name}.weight", ())
         bias = found.parameters.get(f"{node.name}.bias", ())
+        cost, level = _products(node.op, weight)
         rows.append(
             Layer(
                 node.name,
@@ -45,11 +53,27 @@ def layers(graph: Graph) -> list[Layer]:
                 f"{kind.size}{'' if kind.timed else '*'}",
                 math.prod(weight) if weight else 0,
                 math.prod(bias) if bias else 0,
-                math.prod(weight) if isinstance(node.op, ops.Conv1d) else 0,
+                math.prod(weight) - cost if isinstance(node.op, ops.Conv2d) else 0,
+                cost,
+                level,
                 kind.timed,
+                clock.get(node.name, ""),
             )
         )
     return rows
+
+
+def _products(op: ops.AnyOp, weight: tuple[int, ...]) -> tuple[int, int]:
+    """Multiply-adds at one position, and those of them that look at its own row. What is masked is none."""
+    match op:
+        case ops.Conv1d():
+            return math.prod(weight), math.prod(weight)
+        case ops.Conv2d():
+            mask_oihw = arrays.mask_oihw(op, weight)
+            level = [(u, v) for u, row in enumerate(kernel_steps(op)) for v, (up, _) in enumerate(row) if up == 0]
+            return int(mask_oihw.sum()), sum(int(mask_oihw[:, :, u, v].sum()) for u, v in level)
+        case _:
+            return 0, 0
 
 
 def _inputs(node: Node) -> str:
@@ -66,6 +90,14 @@ def operator(node: Node) -> str:
         case ops.Conv1d() as op:
             groups = f" groups={op.groups}" if op.groups > 1 else ""
             return f"{name} {_window(op)}{' strict' if op.strict else ''}{groups}"
+        case ops.Conv2d() as op:
+            return " ".join([name, *_conv2d(op)])
+        case ops.Shift2d() as op:
+            down = [f"{'down' if op.down > 0 else 'up'} {abs(op.down)}"] if op.down else []
+            right = [f"{'right' if op.right > 0 else 'left'} {abs(op.right)}"] if op.right else []
+            return " ".join([name, *down, *right])
+        case ops.Position() as op:
+            return f"{name} {op.bits} bits"
         case ops.Pool1d() as op:
             return f"{op.kind} pool {_window(op)} {op.pad}"
         case ops.Shift() as op:
@@ -76,7 +108,8 @@ def operator(node: Node) -> str:
             return op.kind
         case ops.Input() as op:
             role = "" if op.role == "sequence" else f"{op.role} "
-            return f"{role}{name} {op.classes} classes" if op.classes else f"{role}{name}"
+            colours = f" {op.channels} colours" if op.classes and op.channels > 1 else ""
+            return f"{role}{name} {op.classes} classes{colours}" if op.classes else f"{role}{name}"
         case ops.Slice() as op:
             return f"{name} {op.start}..{op.stop - 1}"
         case _:
@@ -85,6 +118,16 @@ def operator(node: Node) -> str:
 
 def _window(op: ops.Conv1d | ops.Pool1d) -> str:
     return f"K={op.kernel}" + (f" D={op.dilation}" if op.kernel > 1 and op.dilation > 1 else "")
+
+
+def _conv2d(op: ops.Conv2d) -> list[str]:
+    centre = (op.kernel[0] // 2, op.kernel[1] // 2)
+    words = [f"{op.kernel[0]}×{op.kernel[1]}"]
+    words += [f"D={op.dilation[0]}×{op.dilation[1]}"] if op.dilation != (1, 1) and op.kernel != (1, 1) else []
+    words += [f"mask {op.mask}"] if op.mask != "none" else []
+    words += [f"colours={op.colours}"] if op.colours > 1 else []
+    words += [f"anchor={op.anchor[0]},{op.anchor[1]}"] if op.anchor not in (None, centre) else []
+    return words + ([f"groups={op.groups}"] if op.groups > 1 else [])
 
 
 def offsets_text(offsets: Iterable[int]) -> str:

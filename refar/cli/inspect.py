@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from refar import infer, streams
-from refar.cli import describe, files
-from refar.cli.console import count, facts, line, number, out, show
+from refar.cli import describe, files, networks, planes
+from refar.cli.console import count, facts, fixed, line, number, out, plain_table, show
 from refar.cli.sources import open_source
 from refar.files import replacing
 from refar.graph import Graph
@@ -19,65 +19,99 @@ from refar.runtime.bundle import PAST, StatePort, state_ports
 
 
 def inspect(
-    source: Annotated[str, typer.Argument(metavar="GRAPH|RUN|BUNDLE", help="A graph.json, a model, a run or a bundle.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="GRAPH|RUN|BUNDLE", help="A graph.json, a model, a run, a bundle or a conceptual network.json."),
+    ],
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FIELD.png", help="Draw the receptive field.")] = None,
 ) -> None:
     """Layers, parameters, receptive field, offsets, dependency picture, state, cost per step."""
     if plot is not None:
         files.check_output(plot, (".png", ".svg", ".pdf"))
     opened = open_source(source)
-    parts = page(opened.graph, opened.title)
+    parts = page(opened.graph, opened.title if opened.network is None else "in practice, at every position")
+    if opened.network is not None:
+        table, rows = networks.page(opened.network)
+        parts = [Text(opened.title, style="bold"), Text(), table, Text(), facts(rows), Text(), *parts]
     if plot is not None:
         from refar import plots
 
+        beside = opened.network if opened.network is not None and plots.fits(opened.network) else None
         with replacing(plot) as temporary:
-            plots.save(plots.field(opened.graph), temporary)
+            plots.save(plots.field(opened.graph) if beside is None else plots.conceptual(beside), temporary)
     for part in parts:
         show(part) if isinstance(part, Table) else out.print(part, soft_wrap=True)
     if plot is not None:
-        line(f"wrote {plot}")
+        long = opened.network is not None and beside is None
+        line(f"wrote {plot}" + long * ", the practical graph alone, since one window is too long to stand beside it")
 
 
 def page(graph: Graph, title: str) -> list[Text | Table]:
     """Everything there is to print, so that nothing is printed of a graph that cannot be described."""
     layers = describe.layers(graph)
-    weights, biases = sum(row.weights for row in layers), sum(row.biases for row in layers)
-    seen, ports = infer.offsets(graph), state_ports(graph)
-    rows = [
-        ("size", f"{count(weights + biases, 'parameter')}: {count(weights, 'weight')}, {count(biases, 'bias', 'biases')}"),
+    parts: list[Text | Table] = [Text(title, style="bold"), Text(), _layer_table(layers)]
+    if not all(row.timed for row in layers):
+        parts.append(Text("* one value for the whole sequence"))
+    width = min(out.width, 100)
+    if infer.analyse(graph).grid is None:
+        rows, picture, state = _facts(graph, layers), describe.dependency_picture(infer.offsets(graph), width), _port_table(graph)
+    else:
+        rows, picture, state = planes.facts(graph, layers), planes.field(graph, width), _row_table(graph)
+    parts += [Text(), facts([("size", _size(layers)), *rows]), Text(), *map(Text, picture)]
+    return [*parts, Text(), state] if state.row_count else parts
+
+
+def _facts(graph: Graph, layers: list[describe.Layer]) -> list[tuple[str, str]]:
+    seen = infer.offsets(graph)
+    return [
         ("receptive field", f"{count(infer.receptive_field(graph), 'position')}, {number(len(seen))} of them used"),
         ("offsets", describe.offsets_text(seen)),
         ("smallest offset", _smallest(graph)),
         ("multiply-adds", _cost(layers)),
         ("state", _state(graph)),
     ]
-    parts: list[Text | Table] = [Text(title, style="bold"), Text(), _layer_table(layers)]
-    if not all(row.timed for row in layers):
-        parts.append(Text("* one value for the whole sequence"))
-    parts += [Text(), facts(rows), Text(), *map(Text, describe.dependency_picture(seen, min(out.width, 100)))]
-    return [*parts, Text(), _port_table(ports)] if ports else parts
+
+
+def _size(layers: list[describe.Layer]) -> str:
+    weights, biases, masked = (sum(getattr(row, name) for row in layers) for name in ("weights", "biases", "masked"))
+    hidden = f" ({number(masked)} of them masked)" if masked else ""
+    return f"{count(weights + biases, 'parameter')}: {count(weights, 'weight')}{hidden}, {count(biases, 'bias', 'biases')}"
 
 
 def _layer_table(layers: list[describe.Layer]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = plain_table()
     sizes = [" + ".join(number(size) for size in (row.weights, row.biases) if size) for row in layers]
+    clocks = [row.clock for row in layers]
     for name in ("layer", "operator", "inputs"):
         table.add_column(name, overflow="fold", min_width=8)
-    for name, cells in (("channels", [row.channels for row in layers]), ("parameters", sizes)):
-        table.add_column(name, justify="right", no_wrap=True, min_width=max(map(len, [name, *cells])))
+    if any(clocks):
+        fixed(table, "clock", clocks)
+    fixed(table, "channels", [row.channels for row in layers], right=True)
+    fixed(table, "parameters", sizes, right=True)
     for row, size in zip(layers, sizes, strict=True):
-        table.add_row(*map(Text, (row.name, row.operator, row.inputs, row.channels, size)))
+        cells = [row.name, row.operator, row.inputs, *([row.clock] if any(clocks) else []), row.channels, size]
+        table.add_row(*map(Text, cells))
     return table
 
 
-def _port_table(ports: tuple[StatePort, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+def _port_table(graph: Graph) -> Table:
+    table, ports = plain_table(), state_ports(graph)
     shapes = [f"(B, {port.channels}, {port.length})" for port in ports]
     table.add_column("state port", overflow="fold", min_width=8)
-    table.add_column("shape", no_wrap=True, min_width=max(map(len, shapes)))
-    table.add_column("bytes per row", justify="right", no_wrap=True, min_width=len("bytes per row"))
+    fixed(table, "shape", shapes)
+    fixed(table, "bytes per row", [], right=True)
     for port, shape in zip(ports, shapes, strict=True):
         table.add_row(Text(f"{PAST}.{port.node}"), Text(shape), number(_bytes(port)))
+    return table
+
+
+def _row_table(graph: Graph) -> Table:
+    table = plain_table()
+    table.add_column("rows kept of", overflow="fold", min_width=8)
+    fixed(table, "rows", [], right=True)
+    fixed(table, "bytes per column", [], right=True)
+    for name, rows, size in planes.rows_kept(graph):
+        table.add_row(Text(name), number(rows), number(size))
     return table
 
 

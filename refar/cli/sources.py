@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import refar
-from refar import models
+from refar import conceptual, conceptual_json, models
 from refar.arrays import Arrays
 from refar.errors import FileError, GraphError, near
 from refar.graph import Graph
@@ -17,13 +17,17 @@ KINDS = "a graph.json, a built-in model, a run (written by 'refar train') or a b
 
 @dataclass(frozen=True)
 class Source:
-    """A network from somewhere. `params` are those of a run; a bundle's stand in its ONNX files."""
+    """A network from somewhere. `params` are those of a run; a bundle's stand in its ONNX files.
+
+    `network`: the conceptual one, of which `graph` is the practical one.
+    """
 
     kind: Literal["graph", "run", "bundle"]
     graph: Graph
     title: str
     path: Path | None = None
     params: Arrays | None = None
+    network: conceptual.Network | None = None
 
 
 def open_source(text: str) -> Source:
@@ -41,6 +45,8 @@ def open_source(text: str) -> Source:
     if path.is_dir():
         raise FileError(f"{text!r} is a folder without bundle.json or config.toml; expected {KINDS}")
     if path.is_file():
+        if (network := conceptual_json.find(path)) is not None:
+            return Source("graph", conceptual.practical(network), f"conceptual network {text}", path, network=network)
         return Source("graph", refar.load(path), f"graph {text}", path)
     name, _, options = text.partition(":")
     if name in models.NAMES:

@@ -8,11 +8,11 @@ from refar.graph import Graph
 from refar.infer import analyse
 from refar.plots.curves import losses
 from refar.plots.line import Row, past, rows
-from refar.plots.networks import Level, conceptual, levels
+from refar.plots.networks import Level, conceptual, fits, levels
 from refar.plots.plane import around
 from refar.plots.style import save, svg
 
-__all__ = ["Level", "Row", "conceptual", "field", "levels", "losses", "rows", "save", "svg"]
+__all__ = ["Level", "Row", "conceptual", "field", "fits", "levels", "losses", "rows", "save", "svg"]
 
 
 def field(graph: Graph) -> Figure:

@@ -58,6 +58,11 @@ def levels(net: concepts.Network) -> list[Level]:
     return found
 
 
+def fits(net: concepts.Network) -> bool:
+    """Whether a window is short enough for a dot at every position, twice."""
+    return concepts.receptive_field(net) <= DOTS[0] // 2 and len(levels(net)) <= DOTS[1]
+
+
 def conceptual(net: concepts.Network) -> Figure:
     """The network on one window, with its strides, beside the practical graph, with the dilations that take their place.
 
@@ -66,7 +71,7 @@ def conceptual(net: concepts.Network) -> Figure:
     """
     shown = levels(net)
     span = concepts.receptive_field(net)
-    if span > DOTS[0] // 2 or len(shown) > DOTS[1]:
+    if not fits(net):
         raise GraphError(f"a window of {span} positions and {len(shown) - 1} layers is too large to draw; draw its `field`")
     width, height = min(max(2.1, ACROSS * span), 4.2), UP * len(shown)
     longest = max(len(line) for level in shown for line in level.label.splitlines())

@@ -162,7 +162,8 @@ def around(graph: Graph) -> Figure:
             _cells(axes, panel, side)
             if panel.colour is not None:
                 axes.set_title(_title(panel, shown), color=INK, loc="left", size=9, pad=5)
-    _legend(figure, [panel for line in lines for panel in line], looks_ahead(graph) is not None)
+    partly = any(UNSEEN in kinds and step in shown[0].sees for panel in shown for step, kinds in panel.cells.items())
+    _legend(figure, [panel for line in lines for panel in line], partly or looks_ahead(graph) is not None)
     return figure
 
 
@@ -244,10 +245,11 @@ def _title(panel: Panel, shown: Sequence[Panel]) -> str:
     return f"colour {panel.colour}: {pixels}{colours} of (r, c)"
 
 
-def _legend(figure: Figure, shown: Sequence[Panel], ahead: bool) -> None:
+def _legend(figure: Figure, shown: Sequence[Panel], anyhow: bool) -> None:
+    """What is painted how; `anyhow`: for other reasons than too few layers is something not seen."""
     kinds = [kind for kind in STYLE if any(kind in cell for panel in shown for cell in panel.cells.values())]
     words = {
-        UNSEEN: UNSEEN if ahead else "more layers would see it",
+        UNSEEN: UNSEEN if anyhow else "more layers would see it",
         PIXEL: PIXEL if len(shown) == 1 else "the output's own colour",
     }
     handles = [Patch(label=words.get(kind, kind), linewidth=0.6, **STYLE[kind]) for kind in kinds]
