@@ -45,15 +45,17 @@ def evaluate(
     *,
     classes: int = 0,
     dtype: DTypeLike = np.float64,
+    rounded: bool = True,
 ) -> Array:
     """The value of one operator: integers and fractions (an object array), or float64 where the definition has an exponential.
 
     `args` as in `refar.ops`; `params` may hold "weight" and "bias"; `classes` is that of an argument of class indices, else 0.
-    Attributes such as a slope enter as the exact value that they have in `dtype`.
+    Attributes such as a slope enter as the exact value that they have in `dtype`. Unless `rounded`, the values with an
+    exponential too are fractions, with all their digits.
     """
     arrays = _exact_arrays(op, args, params)
     if isinstance(op, Rounded) and not is_exact(op):
-        return _transcendental(op, arrays["0"]).astype(np.float64)
+        return _finished(_transcendental(op, arrays["0"]), rounded)
     y = _zeros(_shape(op, arrays, classes))
     for index, coefficient, factors in _terms(op, arrays, y.shape, dtype):
         y[index] += coefficient * prod(arrays[name][at] for name, at in factors)
@@ -67,6 +69,7 @@ def gradient(
     params: Mapping[str, ArrayLike] | None = None,
     *,
     dtype: DTypeLike = np.float64,
+    rounded: bool = True,
 ) -> dict[str, Array]:
     """The gradients of Σ dy·y, {"0", "1", …: of the arguments, "weight", "bias": of the parameters}.
 
@@ -75,7 +78,7 @@ def gradient(
     arrays = _exact_arrays(op, args, params)
     upstream = exact(dy)
     if isinstance(op, Rounded) and not is_exact(op):
-        return {"0": _transcendental_gradient(op, arrays["0"], upstream).astype(np.float64)}
+        return {"0": _finished(_transcendental_gradient(op, arrays["0"], upstream), rounded)}
     gradients = {name: _zeros(array.shape) for name, array in arrays.items()}
     for index, coefficient, factors in _terms(op, arrays, upstream.shape, dtype):
         for n, (name, at) in enumerate(factors):
@@ -107,7 +110,7 @@ def exact(array: ArrayLike) -> Array:
     result = np.empty(source.shape, object)
     for index in np.ndindex(source.shape):
         value: Exact = source[index]
-        fraction = Fraction(value if isinstance(value, int | Fraction) else value.item())
+        fraction = Fraction(value if isinstance(value, int | Fraction | Decimal) else value.item())
         result[index] = fraction.numerator if fraction.denominator == 1 else fraction
     return result
 
@@ -160,6 +163,10 @@ def _exact_arrays(op: ops.AnyOp, args: Sequence[ArrayLike], params: Mapping[str,
     indexed = isinstance(op, ops.OneHot | ops.Embedding | ops.Standardize)
     arrays = {str(n): np.asarray(arg) if indexed else exact(arg) for n, arg in enumerate(args)}
     return arrays | {name: exact(array) for name, array in (params or {}).items()}
+
+
+def _finished(decimals: Array, rounded: bool) -> Array:
+    return decimals.astype(np.float64) if rounded else exact(decimals)
 
 
 def _zeros(shape: Index) -> Array:
