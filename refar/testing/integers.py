@@ -78,7 +78,7 @@ class _Draw:
 
 
 _THIN = [_Draw(n, kept, negative) for negative in (0.25, 0.05) for kept in (1.0, 0.7, 0.4, 0.1) for n in (8, 3, 1, 1)]
-_DRAWS = [_Draw(8), _Draw(3), *_THIN]
+_DRAWS = [_Draw(8), _Draw(3), _Draw(1), *_THIN]
 
 
 def _sweep(graph: Graph, params: Arrays, inputs: Arrays, dy: Array) -> tuple[Arrays, Arrays]:

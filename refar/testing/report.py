@@ -91,13 +91,13 @@ class Measure:
         if wrong.any():
             raise ContractError(f"{what} at {_place(wrong, actual, expected)}")
 
-    def close(self, what: str, actual: Array, expected: Array, relative: float) -> None:
-        """The same shape, and numbers that differ by at most `relative` times the largest magnitude in `expected`."""
+    def close(self, what: str, actual: Array, expected: Array, relative: float, scale: float = 0.0) -> None:
+        """The same shape, and numbers that differ by at most `relative` times the largest magnitude in `expected`, or `scale`."""
         self._same_shape(what, actual, expected)
         self.close_numbers += expected.size
         if not expected.size:
             return
-        tolerance = relative * float(np.abs(expected).max())
+        tolerance = relative * max(scale, float(np.abs(expected).max()))
         error = np.abs(actual.astype(np.float64) - expected)
         wrong = ~(error <= tolerance)
         if wrong.any():
@@ -106,7 +106,12 @@ class Measure:
         self.worst = max(self.worst, float(error.max() / tolerance) if tolerance else 0.0)
 
     def gradients(
-        self, what: str, actual: Mapping[str, Array], expected: Mapping[str, Array], relative: float | None = None
+        self,
+        what: str,
+        actual: Mapping[str, Array],
+        expected: Mapping[str, Array],
+        relative: float | None = None,
+        scales: Mapping[str, float] | None = None,
     ) -> None:
         """`equal`, or `close` if a tolerance is given, for every array of `expected`, and no other in `actual`."""
         self.require(actual.keys() == expected.keys(), f"{what}: gradients", sorted(expected), sorted(actual))
@@ -114,7 +119,7 @@ class Measure:
             if relative is None:
                 self.equal(f"{what}: gradient of {name!r}", actual[name], gradient)
             else:
-                self.close(f"{what}: gradient of {name!r}", actual[name], gradient, relative)
+                self.close(f"{what}: gradient of {name!r}", actual[name], gradient, relative, (scales or {}).get(name, 0.0))
 
     @property
     def figure(self) -> str:

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for small graphs, splits and data. Needs hypothesis."""
+"""Hypothesis strategies for small graphs over time and over a plane, splits and data. Needs hypothesis."""
 
 from __future__ import annotations
 
@@ -159,3 +159,162 @@ def _add_operator(draw: DrawFn, drawn: _Drawn, kind: str, exact: bool) -> None:
             drawn.values.append((g.gate(g.conv1d(name, 4)), 2))
         case "softmax":
             drawn.values.append((g.softmax(g.conv1d(name, 3)), 3))
+
+
+@dataclass
+class _Plane:
+    """A graph over a plane under construction: values over it that depend on the image, with their channels.
+
+    All channels are multiples of the colours, and where there is an order of colours every convolution keeps it.
+    """
+
+    builder: Builder
+    colours: int
+    ordered: bool
+    causal: bool
+    values: list[tuple[str, int]] = field(default_factory=list)
+    constants: list[str] = field(default_factory=list)
+    maps: list[str] = field(default_factory=list)
+
+    def mixed(self, name: str, channels: int) -> str:
+        """A 1x1 convolution."""
+        if self.ordered:
+            return self.builder.conv2d(name, channels, mask="B", colours=self.colours)
+        return self.builder.conv2d(name, channels)
+
+
+@st.composite
+def plane_graphs(draw: DrawFn, *, strict: bool | None = None, exact: bool = False, largest: int = 5) -> Graph:
+    """A random graph of up to `largest` operators over one image and perhaps conditions, as `graphs` draws them over time.
+
+    Strict, with or without an order of colours; causal but not strict; or either, in which case it may look ahead.
+    """
+    g = Builder()
+    colours = draw(st.integers(1, 3))
+    drawn = _Plane(g, colours, ordered=colours > 1 and draw(st.booleans()), causal=strict is not None or draw(st.booleans()))
+    lookup, classes = draw(st.sampled_from(("none", "one_hot", "embedding", "standardize"))), draw(st.integers(2, 4))
+    x, channels = g.image(classes=classes if lookup != "none" else 0, channels=colours), colours
+    if lookup == "one_hot":
+        x, channels = g.one_hot(x), classes * colours
+    elif lookup == "embedding":
+        x, channels = g.embedding(x, 2), 2 * colours
+    elif lookup == "standardize":
+        x = g.standardize(x, 1, 0.5)
+    if draw(st.booleans()):
+        drawn.constants.append(g.condition(channels=2) if draw(st.booleans()) else g.one_hot(g.condition(classes=3)))
+    if draw(st.booleans()):
+        vector = draw(st.booleans())
+        chart = g.condition("map", channels=2, classes=0 if vector else 3, local=True, axes="hw")
+        drawn.maps.append(chart if vector else g.one_hot(chart))
+    drawn.values.append((x, channels))
+    if strict:
+        drawn.values = [_hidden(draw, drawn, x, channels)]
+    kinds = [
+        "conv2d",
+        "conv2d",
+        "conv2d",
+        "grouped",
+        "relu",
+        "leaky_relu",
+        "affine",
+        "slice",
+        "pad_channels",
+        "position",
+        "concat",
+    ]
+    kinds += ["add", "multiply", "shift2d"] + ["condition"] * len(drawn.constants) + ["map"] * len(drawn.maps)
+    kinds += [] if exact else ["tanh", "gate"] + ["softmax"] * (not drawn.ordered)
+    kinds += [] if drawn.ordered else ["vertical"]
+    for _ in range(draw(st.integers(0, largest))):
+        _add_plane_operator(draw, drawn, draw(st.sampled_from(kinds)), exact)
+    output = drawn.mixed(drawn.values[-1][0], 2 * colours)
+    return g.build(g.add(output, drawn.mixed(x, 2 * colours)) if strict is False else output)
+
+
+def _hidden(draw: DrawFn, drawn: _Plane, x: str, channels: int) -> tuple[str, int]:
+    """The present pixel hidden, by a mask or a shift; or of each colour itself and the colours after it."""
+    if drawn.ordered or draw(st.booleans()):
+        op = draw(_masked(drawn, channels, draw(st.integers(1, 2)) * drawn.colours))
+        return drawn.builder.add_op(replace(op, mask="A", colours=drawn.colours if drawn.ordered else 1), x), op.channels
+    down, right = draw(st.sampled_from(((0, 1), (1, 0), (1, -1), (0, 2), (2, 1))))
+    return drawn.builder.shift2d(x, down=down, right=right), channels
+
+
+@st.composite
+def _masked(draw: DrawFn, drawn: _Plane, channels: int, wanted: int) -> ops.Conv2d:
+    kernel = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    odd = kernel[0] % 2 and kernel[1] % 2
+    anchor = None if odd and draw(st.booleans()) else (draw(st.integers(0, kernel[0] - 1)), draw(st.integers(0, kernel[1] - 1)))
+    groups = draw(st.sampled_from([d for d in (1, 2, 3) if channels % d == 0 and wanted % d == 0]))
+    colours = drawn.colours if drawn.ordered or draw(st.booleans()) else 1
+    gaps = draw(st.integers(1, 2)), draw(st.integers(1, 3))
+    mask: Literal["A", "B"] = draw(st.sampled_from(("A", "B")))
+    return ops.Conv2d(wanted, kernel, mask, anchor, gaps, colours, True, groups)
+
+
+@st.composite
+def _convolutions_2d(draw: DrawFn, drawn: _Plane, channels: int) -> ops.Conv2d:
+    """Masked, or with its anchor in the last corner, or anywhere if that is allowed."""
+    op = draw(_masked(drawn, channels, draw(st.integers(1, 2)) * drawn.colours))
+    if drawn.ordered or draw(st.booleans()):
+        return op
+    rows, columns = op.kernel
+    anywhere = draw(st.integers(0, rows - 1)), draw(st.integers(0, columns - 1))
+    return replace(op, mask="none", colours=1, anchor=(rows - 1, columns - 1) if drawn.causal else anywhere)
+
+
+def _add_plane_operator(draw: DrawFn, drawn: _Plane, kind: str, exact: bool) -> None:
+    g, n = drawn.builder, drawn.colours
+    name, channels = draw(st.sampled_from(drawn.values))
+    y, size = name, channels
+    match kind:
+        case "conv2d":
+            op = draw(_convolutions_2d(drawn, channels))
+            y, size = g.add_op(op, name), op.channels
+        case "grouped":
+            other, more = draw(st.sampled_from(drawn.values))
+            op = draw(_convolutions_2d(drawn, channels + more))
+            y, size = g.add_op(op, g.concat(name, other)), op.channels
+        case "vertical":  # sees its whole row, and shows it to the rows below
+            tall = g.conv2d(name, 2 * n, kernel=(2, 3), anchor=(1, 1))
+            y, size = g.shift2d(tall, down=draw(st.integers(1, 2)), right=draw(st.integers(-1, 1))), 2 * n
+        case "shift2d":
+            down, right = draw(st.integers(0, 2)), draw(st.integers(0, 2))
+            y = g.shift2d(name, down=down, right=right) if drawn.causal else g.shift2d(name, down=1 - down, right=1 - right)
+        case "relu":
+            y, size = g.relu(drawn.mixed(name, 2 * n)), 2 * n
+        case "leaky_relu":
+            y = g.leaky_relu(name, 2 if exact else 0.2)
+        case "affine":
+            y = g.affine(name, 2, 1) if exact else g.affine(name, 0.7, -0.3)
+        case "slice":
+            start = draw(st.integers(0, channels // n - 1))
+            size = n * draw(st.integers(1, channels // n - start))
+            y = g.slice(name, n * start, n * start + size)
+        case "pad_channels":
+            before, after = n * draw(st.integers(0, 1)), n * draw(st.integers(0, 1))
+            y, size = g.pad_channels(name, before, after), before + channels + after
+        case "position":
+            bits = 3 if n == 3 else draw(st.integers(1, 3))
+            y, size = g.concat(name, g.position(name, bits)), channels + 2 * bits
+        case "concat":
+            other, more = draw(st.sampled_from(drawn.values))
+            y, size = g.concat(name, other), channels + more
+        case "add":
+            other, _ = draw(st.sampled_from(drawn.values))
+            y = g.add(name, drawn.mixed(other, channels))
+        case "multiply":
+            other, _ = draw(st.sampled_from(drawn.values))
+            y = g.multiply(drawn.mixed(name, channels), drawn.mixed(other, channels))
+        case "condition":
+            y = g.add(name, g.conv1d(drawn.constants[0], channels, bias=False))
+        case "map":
+            y = g.add(name, g.conv2d(drawn.maps[0], channels, kernel=draw(st.sampled_from((1, 3)))))
+        case "tanh":
+            y = g.tanh(name)
+        case "gate":
+            y, size = g.gate(drawn.mixed(name, 4 * n)), 2 * n
+        case "softmax":
+            y = g.softmax(g.conv2d(name, 2 * n))
+            size = 2 * n
+    drawn.values.append((y, size))

@@ -11,6 +11,7 @@ from refar.arrays import Array, Arrays
 from refar.errors import InputError
 from refar.graph import Graph
 from refar.infer import analyse
+from refar.runtime.bundle import has_steps
 from refar.spec import run, stream
 from refar.spec.padding import before_start
 from refar.streams import looks_ahead
@@ -72,11 +73,12 @@ def _states(subject: Subject, measure: Measure) -> None:
     inputs = subject.inputs(extent)
     batch = len(inputs[subject.sequence])
     for reading, streamed in subject.streams(extent, [math.prod(extent) - 1]):
-        _state_shapes(subject, f"{reading.name}: {streamed.way}", streamed.state, streamed.ahead, batch, measure)
+        where = f"{reading.name}: {streamed.way}"
+        _state_shapes(subject, where, streamed.state, streamed.ahead, batch, math.prod(extent) - 1, measure)
     if subject.params is not None:
         conditions = {name: inputs[name] for name in analyse(subject.graph).conditions}
         state = stream.initial_state(subject.graph, subject.params, batch, conditions)
-        _state_shapes(subject, "initial_state", state, False, batch, measure)
+        _state_shapes(subject, "initial_state", state, False, batch, 0, measure)
     measure.notes.append(f"{len(plan(subject.graph, subject.strict).history)} states")
 
 
@@ -92,9 +94,9 @@ def _gradient_shapes(subject: Subject, reading: Reading, inputs: Arrays, dy: Arr
         measure.require(shapes.get(name) == came.get(name), what, shapes.get(name, "none"), came.get(name, "none"))
 
 
-def _state_shapes(subject: Subject, what: str, state: Arrays, ahead: bool, batch: int, measure: Measure) -> None:
+def _state_shapes(subject: Subject, what: str, state: Arrays, ahead: bool, batch: int, consumed: int, measure: Measure) -> None:
     kinds = analyse(subject.graph).types
-    shapes = {name: (batch, kinds[name].size, kept) for name, kept in plan(subject.graph, ahead).history.items()}
+    shapes = {name: (batch, kinds[name].size, kept) for name, kept in _history(subject.graph, ahead, consumed).items()}
     came = {name: array.shape for name, array in state.items()}
     measure.require(came == shapes, f"{what}: shapes of the state", shapes, came)
 
@@ -108,7 +110,8 @@ def step(subject: Subject, measure: Measure) -> None:
         return
     sizes, most = subject.sizes, max(12, _STEPS_BY_NODES // len(subject.graph.nodes))
     if subject.plane:
-        counts = {extent: min(math.prod(extent), most) for extent in (sizes.single, sizes.short, sizes.equal)}
+        narrow = (min(sizes.settled[0] + 1, most // 3), 3)  # many rows also where steps are expensive
+        counts = {extent: min(math.prod(extent), most) for extent in (sizes.single, narrow, sizes.short, sizes.equal)}
     else:
         length = sizes.long if subject.small else sizes.short
         counts = {length: min(math.prod(length) - 1, most)}
@@ -140,8 +143,8 @@ def block(subject: Subject, measure: Measure) -> None:
 def _has_no_stream(subject: Subject, measure: Measure) -> bool:
     if looks_ahead(subject.graph):
         measure.does_not_apply("the graph looks ahead")
-    elif subject.plane and subject.params is None:
-        measure.does_not_apply("a bundle of a graph over a plane has no step graph")
+    elif subject.params is None and not has_steps(subject.graph):
+        measure.does_not_apply("a bundle of such a graph has no step graph")
     return bool(measure.absence)
 
 
@@ -176,13 +179,19 @@ def _expected_states(
     return whole[0].state
 
 
+def _history(graph: Graph, ahead: bool, consumed: int) -> dict[str, int]:
+    """How many values of each node are kept after so many tokens: under padding "valid" no more than there are."""
+    full, reach = plan(graph, ahead).history, analyse(graph).reach
+    return full if graph.padding != "valid" else {name: min(kept, max(0, consumed - reach[name])) for name, kept in full.items()}
+
+
 def final_state(graph: Graph, params: Arrays, values: Arrays, consumed: int, ahead: bool) -> Arrays:
     """The last values of each node that is kept, after this many tokens, behind what stands before the start."""
     run_plan = plan(graph, ahead)
     rows = len(values[analyse(graph).sequence])
     before = before_start(graph, params, values, rows, np.float64)
     state: Arrays = {}
-    for name, kept in run_plan.history.items():
+    for name, kept in _history(graph, ahead, consumed).items():
         until = consumed + run_plan.lead[name]
         state[name] = np.concatenate([np.repeat(before[name], kept, axis=2), values[name][:, :, :until]], axis=2)
         state[name] = state[name][:, :, state[name].shape[2] - kept :]
