@@ -33,6 +33,8 @@ def window_offsets(op: ops.WindowedOp) -> list[int]:
 
 def past_window(x_bct: Array, offset: int, before_bc1: Array | None = None) -> Array:
     """x[b,c,t-offset] for every t, `before` (zero if not given) before the sequence and zero after it. Shape (B, C, T)."""
+    if offset == 0:
+        return x_bct
     shifted = np.zeros_like(x_bct)
     if before_bc1 is not None and offset > 0:
         shifted[:, :, :offset] = before_bc1
@@ -97,7 +99,7 @@ def conv1d(windows_kbit: Windows, weight_oik: Array, bias_o: Array | None, group
 
     `windows_kbit` holds one window per weight. Returns y_bot in the dtype of its arguments. Source: `ops.Conv1d`.
     """
-    weight_goik = _grouped(weight_oik, 0, groups)
+    weight_goik = _grouped(by_tap(weight_oik), 0, groups)
     y_bgot = np.matmul(weight_goik[..., 0], _grouped(windows_kbit[0], 1, groups))
     for k in range(1, len(windows_kbit)):
         y_bgot += np.matmul(weight_goik[..., k], _grouped(windows_kbit[k], 1, groups))
@@ -112,7 +114,7 @@ def conv1d_backward(windows_kbit: Windows, weight_oik: Array, dy_bot: Array, gro
 
     For window k: Σ_o weight[o,i,k]·dy[b,o,t]. For the weight: Σ_{b,t} dy[b,o,t]·windows[k][b,i,t]. For the bias: Σ_{b,t} dy.
     """
-    weight_goik, dy_bgot = _grouped(weight_oik, 0, groups), _grouped(dy_bot, 1, groups)
+    weight_goik, dy_bgot = _grouped(by_tap(weight_oik), 0, groups), _grouped(dy_bot, 1, groups)
     dweight_oik = np.empty(weight_oik.shape, dy_bot.dtype)
     dwindows = []
     for k, window in enumerate(windows_kbit):
@@ -123,7 +125,7 @@ def conv1d_backward(windows_kbit: Windows, weight_oik: Array, dy_bot: Array, gro
 
 
 def by_tap(weight: Array) -> Array:
-    """The same weight_oik with the weights of each tap side by side in memory, which products of one position need to be fast."""
+    """The same weight_oik with the weights of each tap side by side in memory, without which no product is fast."""
     return np.ascontiguousarray(weight.transpose(2, 0, 1)).transpose(1, 2, 0) if weight.ndim == 3 else weight
 
 

@@ -32,7 +32,8 @@ def forward(
     `x` is x_bt or x_bct, or a mapping of all inputs; `condition` is c_b or c_bc. All arithmetic is done in `dtype`.
     Raises InputError and ParameterError for what does not fit the graph.
     """
-    values = forward_nodes(graph, prepare(graph, params, dtype), cast(bind_inputs(graph, x, condition), dtype), dtype)
+    inputs = cast(bind_inputs(graph, x, condition), dtype)
+    values = forward_nodes(graph, prepare(graph, params, dtype), inputs, dtype, keep=False)
     return values[graph.output][:, :, first_position(graph) :]
 
 
@@ -54,7 +55,7 @@ def backward(
     values = forward_nodes(graph, weights, cast(bind_inputs(graph, x, condition), dtype), dtype)
     upstream, first = np.zeros_like(values[graph.output]), first_position(graph)
     upstream[:, :, first:] = check_real("dy, the gradient of the output", dy, upstream[:, :, first:].shape)
-    dvalues, dparams = backward_nodes(graph, weights, values, upstream)
+    dvalues, dparams = backward_nodes(graph, weights, values, upstream, keep=False)
     found = analyse(graph)
     real = [name for name in (found.sequence, *found.conditions) if not found.types[name].indexed]
     return {"params": dparams, "inputs": {name: dvalues[name] for name in real}}
@@ -108,21 +109,28 @@ def cast(inputs: Arrays, dtype: DTypeLike) -> Arrays:
     return {name: array if array.dtype == np.int64 else array.astype(dtype, copy=False) for name, array in inputs.items()}
 
 
-def forward_nodes(graph: Graph, params: Arrays, inputs: Arrays, dtype: DTypeLike) -> Arrays:
-    """The value of every node at every position, for arguments that are checked and cast."""
+def forward_nodes(graph: Graph, params: Arrays, inputs: Arrays, dtype: DTypeLike, *, keep: bool = True) -> Arrays:
+    """The value of every node at every position, for arguments that are checked and cast.
+
+    Unless they are kept, values are let go with their last reader, and only the output's is left.
+    """
     types, before = analyse(graph).types, _before(graph, params, inputs, dtype)
+    last = {name: node.name for node in graph.nodes for name in (*node.inputs, node.name)} | {graph.output: ""}
     values: Arrays = {}
     for node in graph.nodes:
         args = [inputs[node.name]] if isinstance(node.op, ops.Input) else [values[name] for name in node.inputs]
         classes, earlier = types[node.inputs[0]].size if node.inputs else 0, [before.get(name) for name in node.inputs]
         values[node.name] = nodes.forward(node.op, args, earlier, own_parameters(node, params), classes, np.dtype(dtype))
+        if not keep:
+            values = {name: value for name, value in values.items() if last[name] != node.name}
     return values
 
 
-def backward_nodes(graph: Graph, params: Arrays, values: Arrays, dy: Array) -> tuple[Arrays, Arrays]:
+def backward_nodes(graph: Graph, params: Arrays, values: Arrays, dy: Array, *, keep: bool = True) -> tuple[Arrays, Arrays]:
     """The gradient of Σ dy·y with respect to every node's value and every parameter; zeros where nothing flows.
 
-    In reverse order, for every node first its value at all positions, then what it is before the start.
+    In reverse order, for every node first its value at all positions, then what it is before the start. Unless they are
+    kept, `values` is emptied on the way, and only the gradients of inputs are left.
     """
     inputs = {node.name: values[node.name] for node in graph.nodes if isinstance(node.op, ops.Input)}
     before = _before(graph, params, inputs, dy.dtype)
@@ -144,6 +152,8 @@ def backward_nodes(graph: Graph, params: Arrays, values: Arrays, dy: Array) -> t
             for name, darg in zip(node.inputs, dargs, strict=True):
                 _accumulate(dbefore if timed[name].timed else dvalues, [name], [darg])
             _accumulate(dparams, [f"{node.name}.{name}" for name in own], list(own.values()))
+        if not keep and not isinstance(node.op, ops.Input):
+            del values[node.name], dvalues[node.name]
     return dvalues, dparams
 
 
