@@ -188,6 +188,11 @@ def _sees_itself(graph: Graph) -> tuple[int, int] | None:
 def require_strict(graph: Graph, purpose: str) -> None:
     """Raise GraphError unless every position has an output that does not see it, naming the path by which the present comes."""
     require_causal(graph, purpose)
+    if graph.padding == "valid":
+        raise GraphError(
+            f"{purpose} needs an output at every position; under padding 'valid' the first {transient(graph)} have none, so no "
+            "p(x_t) either. Build the graph with padding='layer': the same parameters, and the same outputs after those"
+        )
     if is_strict(graph):
         return
     if (grid := analyse(graph).grid) is not None:
@@ -199,11 +204,6 @@ def require_strict(graph: Graph, purpose: str) -> None:
         )
     if min(offsets(graph), default=0) >= 1:
         raise GraphError(
-    if graph.padding == "valid":
-        raise GraphError(
-            f"{purpose} needs an output at every position; under padding 'valid' the first {transient(graph)} have none, so no "
-            "p(x_t) either. Build the graph with padding='layer': the same parameters, and the same outputs after those"
-        )
             f"{purpose} needs a strict graph; here y_t does not depend on x_t, but some node joins channels that see the "
             "present with channels that do not, so it cannot be computed before x_t is known. Slice before joining them"
         )
