@@ -44,7 +44,7 @@ def check(
         out.print(Text.assemble(mark, f" {result.law:<{width}}  {said}"), soft_wrap=True)
     broken = sum(not result.passed for result in report.lines)
     idle = sum(not result.applies for result in report.lines)
-    held = f"{len(report.lines) - idle} laws hold" + (f", {idle} do not apply" if idle else "")
+    held = f"{len(report.lines) - idle} laws hold" + (f", {idle} do{'es' * (idle == 1)} not apply" if idle else "")
     line(held if report.passed else f"{broken} of {len(report.lines)} laws are broken")
     if save is not None:
         lines = [asdict(result) for result in report.lines]

@@ -220,6 +220,15 @@ def test_check_counts_what_does_not_apply_apart(refar, here):
     assert [law["law"] for law in laws if not law["applies"]] == ["step", "block"]
 
 
+def test_check_of_images(refar, here):
+    said = refar("check", "masked_pixelcnn:classes=3,hidden=3,layers=1,channels=3,residual=false", "--backends", "torch")
+    assert said.code == 0, said
+    assert said.out.startswith("model masked_pixelcnn:")
+    assert "[✓] causality" in said.out
+    assert "[-] block      does not apply" in said.out
+    assert said.out.splitlines()[-1] == "9 laws hold, 1 does not apply"
+
+
 def test_check_takes_numpy_along(refar, here):
     said = refar("check", "nettoy1d:classes=5,hidden=3", "--backends", "torch")
     assert said.code == 0, said
