@@ -11,7 +11,7 @@ import numpy as np
 from refar import ops
 from refar.arrays import Array, Arrays
 from refar.graph import Graph, from_json, to_json
-from refar.infer import analyse
+from refar.infer import analyse, first_position
 from refar.spec import run
 from refar.testing import cases, integers, operators
 from refar.testing.places import in_raster
@@ -121,8 +121,10 @@ def exact(subject: Subject, measure: Measure) -> None:
             measure.does_not_apply("every operator rounds")
         return
     values = run.forward_nodes(case_of_all.graph, case_of_all.params, case_of_all.inputs, np.float64)
-    dvalues, dparams = run.backward_nodes(case_of_all.graph, case_of_all.params, values, case_of_all.dy)
-    y = values[subject.graph.output]
+    dvalues, dparams = run.backward_nodes(
+        case_of_all.graph, case_of_all.params, values, _output(case_of_all.graph, case_of_all.dy)
+    )
+    y = _output(case_of_all.graph, values[subject.graph.output])
     for reading in subject.open(case_of_all.graph, case_of_all.params):
         what = f"{reading.name}: the whole graph on integers"
         measure.equal(f"{what}, {_axes(y)}", reading.forward(case_of_all.inputs), y)
@@ -172,8 +174,8 @@ def rounding(subject: Subject, measure: Measure) -> None:
     for extent in (subject.sizes.single, subject.sizes.short, subject.sizes.long):
         inputs, rng = subject.inputs(extent), subject.rng(9, *extent)
         values = subject.values(inputs)
-        y = values[subject.graph.output]
-        dy = rng.normal(size=y.shape)
+        y = _output(subject.graph, values[subject.graph.output])
+        dy = _output(subject.graph, rng.normal(size=y.shape))
         dvalues, dparams = run.backward_nodes(subject.graph, subject.params, values, dy)
         for reading in subject.readings:
             relative = subject.tolerance(reading.dtype)
@@ -181,13 +183,31 @@ def rounding(subject: Subject, measure: Measure) -> None:
             # In float32 a relu may fall on the other side of zero, where the derivative jumps; law 8 compares those by ==.
             gradient = reading.gradient(inputs, dy) if reading.dtype == "float64" else None
             if gradient is not None:
-                measure.gradients(reading.name, gradient, _wanted(subject.graph, dvalues, dparams), relative)
+                wanted = _wanted(subject.graph, dvalues, dparams)
+                measure.gradients(reading.name, gradient, wanted, relative, _terms(subject.graph, values, dvalues, dparams))
+
+
+def _output(graph: Graph, y: Array) -> Array:
+    """An output or its gradient at every position, as a reading gives it: 0 where a graph of padding "valid" has none."""
+    if first := first_position(graph):
+        y = np.where(np.arange(y.shape[2]) < first, 0, y)
+    return y
 
 
 def _wanted(graph: Graph, dvalues: Arrays, dparams: Arrays) -> Arrays:
     """The gradients that every backend gives: of the parameters and of the inputs that are no indices."""
     found = analyse(graph)
     return dparams | {n: dvalues[n] for n in (found.sequence, *found.conditions) if not found.types[n].indexed}
+
+
+def _terms(graph: Graph, values: Arrays, dvalues: Arrays, dparams: Arrays) -> dict[str, float]:
+    """The largest of the products that the gradient of each parameter sums up over all positions, where they may cancel."""
+    largest = {}
+    for name in dparams:
+        node, _, kind = name.rpartition(".")
+        factor = max((float(np.abs(values[n]).max()) for n in graph[node].inputs), default=1.0) if kind == "weight" else 1.0
+        largest[name] = factor * float(np.abs(dvalues[node]).max())
+    return largest
 
 
 def text(subject: Subject, measure: Measure) -> None:
@@ -223,7 +243,8 @@ def check_vectors(subject: Subject, measure: Measure) -> None:
         inputs = {found.sequence: vectors["x"]} | {name: vectors[f"condition.{name}"] for name in found.conditions}
         places, relative = vectors["positions"], subject.tolerance(reading.dtype)
         what = f"{reading.name}: output of the check vectors at positions {places.tolist()}, [b, c, place]"
-        measure.close(what, in_raster(reading.forward(inputs))[:, :, places], vectors["y"], relative)
+        there = places + first_position(subject.graph)
+        measure.close(what, in_raster(reading.forward(inputs))[:, :, there], vectors["y"], relative)
         length = vectors["x"].shape[-1]
         for split in ([0] + [1] * 7, [length - 16] + [1] * 15 if length > 16 else [length - 1]):
             for streamed in reading.stream(inputs, split):

@@ -15,7 +15,7 @@ import numpy as np
 from refar.arrays import Array, Arrays, positions
 from refar.errors import InputError
 from refar.graph import Graph
-from refar.infer import analyse
+from refar.infer import analyse, first_position
 from refar.runtime.bundle import has_steps
 from refar.spec import run, stream
 from refar.streams import is_ordered, is_strict, looks_ahead
@@ -43,7 +43,10 @@ class Streamed:
 
 
 class Reading(Protocol):
-    """One backend's execution of one graph with its parameters, in one dtype. Inputs are {node: array}, sequence first."""
+    """One backend's execution of one graph with its parameters, in one dtype. Inputs are {node: array}, sequence first.
+
+    Outputs are of all positions: under padding "valid" with zeros where there is none, and gradients there are not used.
+    """
 
     @property
     def name(self) -> str:
@@ -96,11 +99,11 @@ class NumpyReading:
 
     def forward(self, inputs: Arrays) -> Array:
         """`refar.forward`."""
-        return run.forward(self.graph, self.params, inputs, dtype=self.dtype)
+        return _from_the_start(self.graph, inputs, run.forward(self.graph, self.params, inputs, dtype=self.dtype))
 
     def gradient(self, inputs: Arrays, dy: Array) -> Arrays | None:
         """`refar.backward`."""
-        gradients = run.backward(self.graph, self.params, inputs, dy, dtype=self.dtype)
+        gradients = run.backward(self.graph, self.params, inputs, dy[:, :, first_position(self.graph) :], dtype=self.dtype)
         return {**gradients["params"], **gradients["inputs"]}
 
     def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
@@ -113,7 +116,8 @@ class NumpyReading:
         conditions = {name: array for name, array in inputs.items() if name != sequence}
         rows = inputs[sequence].shape[0]
         results = []
-        for ahead in (False, True) if is_strict(self.graph) else (False,):
+        none = np.zeros((rows, analyse(self.graph).types[self.graph.output].size, 0), self.dtype)
+        for ahead in (False, True) if is_strict(self.graph) and self.graph.padding != "valid" else (False,):
             outputs: list[Array] = []
             done = int(ahead)
             if ahead:
@@ -128,7 +132,7 @@ class NumpyReading:
                 if length == 1:
                     x = {sequence: piece[..., 0], **one_position(self.graph, conditions, done)}
                     y, state = one(self.graph, self.params, state, x, dtype=self.dtype)
-                    y = y[:, :, None]
+                    y = none if y is stream.NOT_READY else y[:, :, None]
                 else:
                     x = {sequence: piece, **positions(self.graph, conditions, done, done + length)}
                     y, state = many(self.graph, self.params, state, x, dtype=self.dtype)
@@ -136,7 +140,8 @@ class NumpyReading:
                 done += length
             if outputs:
                 way = "start and next" if ahead else "step"
-                results.append(Streamed(way, ahead, 0, np.concatenate(outputs, axis=2), state))
+                first_ready = min(first_position(self.graph), done)
+                results.append(Streamed(way, ahead, first_ready, np.concatenate(outputs, axis=2), state))
         return results
 
     def _pixel_by_pixel(self, inputs: Arrays, count: int) -> Iterator[Streamed]:
@@ -199,14 +204,14 @@ class TorchReading:
         """The module, without autograd."""
         with self._one_thread(), self._torch.no_grad():
             y: Array = self._module(self._tensors(inputs)).numpy()
-        return y
+        return _from_the_start(self.graph, inputs, y)
 
     def gradient(self, inputs: Arrays, dy: Array) -> Arrays | None:
         """By autograd; zeros where it finds no path."""
         tensors = self._tensors(inputs)
         wanted = dict(self._module.named_parameters())
         wanted |= {name: tensor.requires_grad_() for name, tensor in tensors.items() if tensor.is_floating_point()}
-        upstream = self._torch.from_numpy(dy.astype(self.dtype))
+        upstream = self._torch.from_numpy(dy[:, :, first_position(self.graph) :].astype(self.dtype))
         with self._one_thread():
             y = self._module(tensors)
             if not wanted or not y.requires_grad:
@@ -234,7 +239,7 @@ class OnnxReading:
 
     def forward(self, inputs: Arrays) -> Array:
         """full.onnx."""
-        return self.session.forward(run.cast(inputs, self.dtype))
+        return _from_the_start(self.graph, inputs, self.session.forward(run.cast(inputs, self.dtype)))
 
     def gradient(self, inputs: Arrays, dy: Array) -> Arrays | None:
         """None: inference only."""
@@ -260,6 +265,14 @@ class OnnxReading:
     def _local(self, conditions: Arrays, position: int) -> Arrays:
         kinds = analyse(self.graph).types
         return {name: array[..., position] for name, array in conditions.items() if kinds[name].timed}
+
+
+def _from_the_start(graph: Graph, inputs: Arrays, y: Array) -> Array:
+    """The output with zeros at the positions that have none."""
+    if (missing := first_position(graph)) == 0:
+        return y
+    missing = min(missing, inputs[analyse(graph).sequence].shape[-1])
+    return np.concatenate([np.zeros((*y.shape[:2], missing), y.dtype), y], axis=2)
 
 
 def one_position(graph: Graph, conditions: Arrays, position: int) -> Arrays:

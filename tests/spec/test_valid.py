@@ -160,7 +160,7 @@ def run_in_blocks(graph: Graph, params: Any, inputs: dict[str, np.ndarray], leng
 
 @given(strategies.graphs(exact=True), st.data())
 def test_any_split_into_blocks_gives_the_same(drawn: Graph, data: st.DataObject) -> None:
-    """On integers, by ==; the state too, which is that of one block."""
+    """On integers, so that only averages of three round; the state too, which is that of one block."""
     assume(looks_ahead(drawn) is None)
     graph = replace(drawn, padding="valid")
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
@@ -170,11 +170,11 @@ def test_any_split_into_blocks_gives_the_same(drawn: Graph, data: st.DataObject)
     inputs = {name: array.astype(int) if analyse(graph).types[name].indexed else array for name, array in inputs.items()}
     y, state = run_in_blocks(graph, params, inputs, [0, *data.draw(strategies.splits(total))])
     expected, whole = run_in_blocks(graph, params, inputs, [total])
-    np.testing.assert_array_equal(expected, refar.forward(graph, params, inputs))
-    np.testing.assert_array_equal(y, expected)
     assert state.keys() == whole.keys()
-    for name in state:
-        np.testing.assert_array_equal(state[name], whole[name])
+    pairs = {"y": (y, expected), "forward": (refar.forward(graph, params, inputs), expected)}
+    for name, (one, other) in (pairs | {name: (state[name], whole[name]) for name in state}).items():
+        scale = max(1.0, np.abs(other).max(initial=0))
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-13 * scale, err_msg=name)
 
 
 def test_the_contract(graph: Graph, tmp_path: Path) -> None:
