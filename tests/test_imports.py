@@ -68,6 +68,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export.export": {
         *READING, VERSION, "refar_export.build", "refar_export.verify", "refar.runtime.bundle", "onnx", *LIGHT
     },
+    "refar_export.parameters": {*READING, "refar.runtime.bundle", "onnx"},
     "refar_export.verify": {*READING, "refar.runtime", "refar.spec", "refar.tolerance", "numpy"},
 }  # fmt: skip
 

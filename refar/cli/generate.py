@@ -16,6 +16,7 @@ from refar.cli.sources import bundle_path
 from refar.errors import InputError
 from refar.files import write_bytes
 from refar.infer import analyse
+from refar.spec.certify import certify as refar_certify
 
 
 def generate(
@@ -32,9 +33,13 @@ def generate(
     prompt: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these tokens: .npy or .csv.")] = None,
     shape: Annotated[str | None, typer.Option(metavar="HxW", help="The size of a picture, for .png.")] = None,
     provider: Annotated[str, typer.Option(metavar="cpu|cuda", help="Where to run; cuda never falls back.")] = "cpu",
+    certify: Annotated[bool, typer.Option("--certify", help="Say whether exact arithmetic gives the same tokens.")] = False,
 ) -> None:
     """Generate N tokens and write them as an array, a table or pictures."""
     from refar import runtime
+
+    if certify:  # before anything is generated: it needs onnx
+        from refar_export.parameters import parameters
 
     files.check_output(out, (".npy", ".csv", ".png"))
     pictures = out.suffix.lower() == ".png"
@@ -60,4 +65,11 @@ def generate(
         begun = [] if start is None or n == size[0] * size[1] else [np.broadcast_to(start, (len(tokens), before))]
         write_bytes(out, values.picture(session.graph, np.concatenate([*begun, tokens], axis=1), size))
     rate = f", {number(round(tokens.shape[0] * n / seconds))} tokens/s on {session.provider}" if tokens.size else ""
+    if certify:
+        with progress("certifying", len(tokens)) as advance:
+            certificate = refar_certify(
+                session.graph, parameters(bundle_path(bundle)), tokens, seed=seed, temperature=temperature, top_k=top_k,
+                prompt=start, condition=given, progress=advance,
+            )  # fmt: skip
+        line(str(certificate))
     line(f"wrote {out}: {count(tokens.shape[0], 'sequence')} of {count(n, 'token')}{rate}")
