@@ -1,4 +1,4 @@
-"""The three ONNX graphs of a network: full, prefill and step. Ports and state are described in export/README.md."""
+"""The ONNX graphs of a network: full, prefill, step and block. Ports and state are described in export/README.md."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from refar_export.lower import Emitter
 OPSET, IR = 18, 10
 """The widest choice in which every operator used here has CPU and CUDA kernels in onnxruntime."""
 
-Kind = Literal["full", "prefill", "step"]
+Kind = Literal["full", "prefill", "step", "block"]
 
 
 def build(graph: Graph, params: dict[str, NDArray[Any]], kind: Kind) -> onnx.ModelProto:
@@ -36,7 +36,13 @@ def build(graph: Graph, params: dict[str, NDArray[Any]], kind: Kind) -> onnx.Mod
         if node.name.split(".")[0] in {PAST, PRESENT, START, OUTPUT}:
             raise GraphError(f"node {node.name!r}: names that begin with past, present, start or output are kept for ports")
     e = Emitter(params, analyse(graph).types)
-    outputs = _step(e, graph) if kind == "step" else _sequence(e, graph, with_state=kind == "prefill")
+    match kind:
+        case "step":
+            outputs = _step(e, graph)
+        case "block":
+            outputs = _block(e, graph)
+        case _:
+            outputs = _sequence(e, graph, with_state=kind == "prefill")
     ports = [_port(graph, name, kind) for name in _inputs(graph, kind)]
     body = helper.make_graph(e.nodes, f"refar_{kind}", ports, [_port(graph, name, kind) for name in outputs], e.protos())
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
@@ -61,8 +67,9 @@ def metadata(graph: Graph, kind: Kind) -> dict[str, str]:
 def _inputs(graph: Graph, kind: Kind) -> list[str]:
     found = analyse(graph)
     inputs = [found.sequence, *found.conditions]
-    if kind == "step":
-        inputs += [START] if has_start(graph) else []
+    if kind == "step" and has_start(graph):
+        inputs.append(START)
+    if kind in ("step", "block"):
         inputs += [f"{PAST}.{port.node}" for port in state_ports(graph)]
     return inputs
 
@@ -198,6 +205,46 @@ def _feeds_ahead(graph: Graph, name: str, run: Stream) -> bool:
     if not has_start(graph) or run.lead.get(name) != 0 or analyse(graph).types[name].indexed:
         return False
     return name in run.history or any(name in node.inputs and run.lead.get(node.name) == 1 for node in graph.nodes)
+
+
+def _block(e: Emitter, graph: Graph) -> list[str]:
+    """T positions: values over time are (B, C, T); what lies further back is read from the state."""
+    run = _run(graph)
+    values: dict[str, str] = {}
+    buffers: dict[str, str] = {}
+    for node in graph.nodes:
+        e.own(node.name)
+        kinds = [e.types[name] for name in node.inputs]
+        assert not isinstance(node.op, ops.PlaneOp)  # a graph over a plane has no block graph yet
+        match node.op:
+            case ops.Input():
+                value = node.name
+            case ops.Conv1d() if not kinds[0].timed:
+                value = lower.dense(e, node.op, values[node.inputs[0]], kinds[0].size)
+            case ops.Conv1d() | ops.Shift() | ops.Pool1d():
+                past = [buffers.get(name, values[name]) for name in node.inputs]
+                where = [lower.places(node.op, source, node.name, run) for source in node.inputs]
+                value = lower.windowed_block(e, node.op, past, where, [run.history.get(name, 0) for name in node.inputs])
+            case _:
+                args = [_aligned_block(e, source, node, values, buffers, run) for source in node.inputs]
+                value = lower.pointwise(e, node.op, args, kinds, sequence=True)
+        values[node.name] = value
+        if node.name in run.history:
+            buffers[node.name] = e.emit("Concat", f"{PAST}.{node.name}", value, axis=2)
+    e.own(OUTPUT)
+    outputs = [e.emit("Identity", values[graph.output], outputs=[OUTPUT])]
+    for name, kept in run.history.items():
+        e.own(f"{PRESENT}.{name}")
+        bounds = [e.constant([-kept]), e.constant([lower.LAST]), e.constant([2])]
+        outputs.append(e.emit("Slice", buffers[name], *bounds, outputs=[f"{PRESENT}.{name}"]))
+    return outputs
+
+
+def _aligned_block(e: Emitter, source: str, node: Node, values: dict[str, str], buffers: dict[str, str], run: Stream) -> str:
+    """The source's values at this node's positions, which begin in its history if it stands ahead."""
+    if source not in run.lead or node.name not in run.lead or run.lead[source] == run.lead[node.name]:
+        return values[source]
+    return lower.span(e, buffers[source], lower.places(node.op, source, node.name, run), run.history[source])
 
 
 def _unsqueezed(e: Emitter, value: str) -> str:

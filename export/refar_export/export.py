@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 
 from refar import __version__
 from refar.arrays import check_parameters
-from refar.errors import BackendError, FileError
+from refar.errors import BackendError, FileError, GraphError
 from refar.graph import Graph
-from refar.runtime.bundle import MANIFEST, VECTORS, Manifest, digest, model_files, state_ports
+from refar.runtime.bundle import BLOCK, MANIFEST, VECTORS, Manifest, digest, has_steps, model_files, state_ports
 from refar.streams import is_strict
 
 try:
@@ -32,12 +32,14 @@ def export(
     path: str | Path,
     *,
     metadata: Mapping[str, str] | None = None,
+    block: bool = False,
     verify: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Write full.onnx, prefill.onnx, step.onnx, check.safetensors and bundle.json into the folder `path`.
 
-    Parameters are rounded to float32. `metadata` is kept in bundle.json. With `verify` the new bundle is run in onnxruntime
+    With `block` also block.onnx, which takes any number of tokens in one call. Parameters are rounded to float32. `metadata`
+    is kept in bundle.json. With `verify` the new bundle is run in onnxruntime
     against the oracle first (see `refar_export.verify`), and is not left behind if it disagrees. The folder appears only
     when it is complete. Raises FileError if it exists (unless `overwrite`), ParameterError and GraphError for what cannot
     be exported.
@@ -49,10 +51,15 @@ def export(
         raise FileError(f"bundle {str(target)!r} exists already; choose another place or allow overwriting it")
     if target.exists() and not (target / MANIFEST).is_file():
         raise FileError(f"{str(target)!r} exists and is no bundle, so it is not overwritten")
+    if block and not has_steps(graph):
+        raise GraphError(
+            "block.onnx needs a graph that is run position by position: over time, looking ahead nowhere, padding not 'valid'"
+        )
     weights = {name: array.astype(np.float32) for name, array in check_parameters(graph, params).items()}
     check_parameters(graph, weights)  # what float32 cannot hold is infinite now
-    kinds: dict[str, Kind] = {"full.onnx": "full", "prefill.onnx": "prefill", "step.onnx": "step"}
-    files = {name: build(graph, weights, kinds[name]).SerializeToString(deterministic=True) for name in model_files(graph)}
+    kinds: dict[str, Kind] = {"full.onnx": "full", "prefill.onnx": "prefill", "step.onnx": "step", BLOCK: "block"}
+    names = model_files(graph, block=block)
+    files = {name: build(graph, weights, kinds[name]).SerializeToString(deterministic=True) for name in names}
     files[VECTORS] = safetensors.numpy.save(vectors(graph, weights))
     manifest = Manifest(
         format="refar-bundle",

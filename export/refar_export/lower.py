@@ -1,7 +1,7 @@
 """Operators to ONNX nodes, opset 18. One `Emitter` holds a graph under construction.
 
-In a sequence graph values over time are (B, C, T); in a step graph they are (B, C), like the constants, so the pointwise
-operators are written once for both. Only the operators that read other positions have a rule for each.
+In a sequence or block graph values over time are (B, C, T); in a step graph they are (B, C), like the constants, so the
+pointwise operators are written once for all. Only the operators that read other positions have a rule for each.
 """
 
 from __future__ import annotations
@@ -193,13 +193,19 @@ def dense(e: Emitter, op: ops.Conv1d, flat: str, fan_in: int) -> str:
 
 def conv1d_sequence(e: Emitter, op: ops.Conv1d, x: str, before: str | None) -> str:
     """What stands before the start on the left, explicitly; a strict convolution drops the output past the end."""
-    weights = [e.weight(f"{e.owner}.weight"), *([e.weight(f"{e.owner}.bias")] if op.bias else [])]
+    weights = _weights(e, op)
     past = max(taps(op))
     extended, pads = (x, [past, 0]) if before is None else (extend(e, x, past, before), [0, 0])
-    y = e.emit(
-        "Conv", extended, *weights, dilations=[op.dilation], group=op.groups, kernel_shape=[op.kernel], pads=pads, strides=[1]
-    )
+    y = _convolved(e, op, extended, weights, pads)
     return without_last(e, y, 1) if op.strict else y
+
+
+def _weights(e: Emitter, op: ops.Conv1d) -> list[str]:
+    return [e.weight(f"{e.owner}.weight"), *([e.weight(f"{e.owner}.bias")] if op.bias else [])]
+
+
+def _convolved(e: Emitter, op: ops.Conv1d, x: str, weights: list[str], pads: list[int]) -> str:
+    return e.emit("Conv", x, *weights, dilations=[op.dilation], group=op.groups, kernel_shape=[op.kernel], pads=pads, strides=[1])
 
 
 def conv2d(e: Emitter, op: ops.Conv2d, x: str) -> str:
@@ -265,8 +271,8 @@ def without_last(e: Emitter, x: str, count: int) -> str:
     return e.emit("Slice", x, e.constant([0]), e.constant([-count]), e.constant([2]))
 
 
-def places(op: ops.WindowedOp, source: str, owner: str, run: Stream) -> list[int]:
-    """Where the taps lie, oldest first, in the source's history with its newest value behind it."""
+def places(op: ops.AnyOp, source: str, owner: str, run: Stream) -> list[int]:
+    """Where the taps of the first position lie, oldest first, in the source's history with its new values behind it."""
     newest = run.history.get(source, 0) + run.lead[owner] - run.lead[source]
     return [newest - offset for offset in sorted(taps(op), reverse=True)]
 
@@ -288,3 +294,31 @@ def windowed_step(e: Emitter, op: ops.WindowedOp, buffers: Sequence[str], where:
             return pool1d(e, op, windows[0], windows[1] if op.pad == "exclude" else None)
         case _:
             assert_never(op)
+
+
+def windowed_block(
+    e: Emitter, op: ops.WindowedOp, buffers: Sequence[str], where: Sequence[list[int]], kept: Sequence[int]
+) -> str:
+    """The same at T positions: `buffers` are (B, C, kept + T), `where` the taps of the first position in each."""
+    match op:
+        case ops.Shift():
+            return span(e, buffers[0], where[0], kept[0])
+        case ops.Conv1d():
+            return _convolved(e, op, span(e, buffers[0], where[0], kept[0]), _weights(e, op), [0, 0])
+        case ops.Pool1d():
+            windows = [
+                [span(e, buffer, [place], most) for place in each]
+                for buffer, each, most in zip(buffers, where, kept, strict=True)
+            ]
+            return pool1d(e, op, windows[0], windows[1] if op.pad == "exclude" else None)
+        case _:
+            assert_never(op)
+
+
+def span(e: Emitter, buffer: str, where: Sequence[int], kept: int) -> str:
+    """All that T windows see in a (B, C, kept + T), if `where` are the places of the first: T + newest - oldest positions."""
+    oldest, newest = where[0], where[-1]
+    if (oldest, newest) == (0, kept):
+        return buffer
+    end = LAST if newest == kept else newest - kept
+    return e.emit("Slice", buffer, e.constant([oldest]), e.constant([end]), e.constant([2]))

@@ -13,7 +13,7 @@ from refar.errors import BackendError
 from refar.graph import Graph
 from refar.infer import analyse, transient
 from refar.runtime import load
-from refar.runtime.bundle import has_steps
+from refar.runtime.bundle import BLOCK, has_steps
 from refar.spec import forward
 from refar.streams import is_strict
 from refar.tolerance import tolerance
@@ -60,7 +60,11 @@ def vectors(graph: Graph, params: Arrays) -> Arrays:
 
 
 def verify(path: str | Path, provider: str = "cpu") -> list[Comparison]:
-    """Full, prefill and step against the stored outputs: steps from the start to the eighth, and over the last sixteen."""
+    """Full, prefill, step and, if it is there, block against the stored outputs.
+
+    Steps go from the start to the eighth position, and over the last sixteen; blocks of 1, 2, 3, … tokens over the same. The
+    state that blocks leave is held against the one that steps leave: some of it may only be read much later.
+    """
     session = load(path, "cuda" if provider == "cuda" else "cpu")
     graph, stored = session.graph, session.check_vectors()
     x, y = stored["x"], stored["y"]
@@ -74,13 +78,35 @@ def verify(path: str | Path, provider: str = "cpu") -> list[Comparison]:
         return results
     ahead, last = int(is_strict(graph)), x.shape[-1] - 1
     local = {name: value for name, value in condition.items() if analyse(graph).types[name].timed}
-    prefill, step = 0.0, 0.0
+    prefill, step, block = 0.0, 0.0, 0.0
+    states: list[Comparison] = []
     for prompt, end in ((1 - ahead, 7), (max(last - 15 + (1 - ahead), 1), last)):
+        tokens = range(prompt, end + 1 - ahead)
         prefill = max(prefill, _largest(session.prefill(x[..., :prompt], condition), expected[prompt - 1 + ahead]))
-        for t in range(prompt, end + 1 - ahead):
+        for t in tokens:
             now = {name: value[..., t + ahead] for name, value in local.items()}
             step = max(step, _largest(session.step(x[..., t], now), expected[t + ahead]))
-    return [*results, Comparison("prefill", prefill, allowed), Comparison("step", step, allowed)]
+        if BLOCK not in session.manifest.files:
+            continue
+        stepped = session.state
+        session.prefill(x[..., :prompt], condition)
+        for piece in _growing(tokens):
+            now = {name: value[..., piece.start + ahead : piece.stop + ahead] for name, value in local.items()}
+            found = session.block(x[..., piece.start : piece.stop], now)
+            block = max(block, _largest(found, np.stack([expected[t + ahead] for t in piece], axis=2)))
+        for name, value in session.state.items():
+            largest = _largest(value, stepped[name])
+            states.append(Comparison(f"state of {name} after blocks", largest, tolerance(graph, stepped[name], np.float32)))
+    results += [Comparison("prefill", prefill, allowed), Comparison("step", step, allowed)]
+    if BLOCK in session.manifest.files:
+        results += [Comparison("block", block, allowed), *sorted(states, key=lambda c: c.difference - c.allowed)[-1:]]
+    return results
+
+
+def _growing(tokens: range) -> list[range]:
+    """At most 21 tokens in pieces of 1, 2, 3, …"""
+    pieces = [tokens[n * (n - 1) // 2 :][:n] for n in range(1, 7)]
+    return [piece for piece in pieces if piece]
 
 
 def require(path: str | Path) -> None:

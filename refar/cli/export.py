@@ -17,6 +17,7 @@ def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A folder that 'refar train' wrote.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="BUNDLE", help="The folder to write.")],
     check: Annotated[bool, typer.Option("--check/--no-check", help="Run the bundle against the oracle first.")] = True,
+    block: Annotated[bool, typer.Option("--block", help="Also block.onnx, which takes many tokens in one call.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Write the ONNX graphs of a run, with their state, and check them against the oracle."""
@@ -27,6 +28,8 @@ def export(
     from refar.runtime.bundle import has_steps
 
     assert opened.params is not None
-    refar_export.export(opened.graph, opened.params, out, metadata=examples.metadata(opened), verify=check, overwrite=force)
-    agree = "full, prefill and step agree" if has_steps(opened.graph) else "full agrees"
+    metadata = examples.metadata(opened)
+    refar_export.export(opened.graph, opened.params, out, metadata=metadata, block=block, verify=check, overwrite=force)
+    stepwise = "full, prefill, step and block agree" if block else "full, prefill and step agree"
+    agree = stepwise if has_steps(opened.graph) else "full agrees"
     line(f"wrote {out}" + (f": {agree} with the oracle" if check else " (not checked)"))

@@ -20,6 +20,7 @@ from refar.streams import is_strict, looks_ahead, stream
 PAST, PRESENT, START, OUTPUT = "past", "present", "start", "output"
 """The ports beside the graph's own inputs: past.<node> → present.<node>, the flag of a step before any token, the result."""
 
+BLOCK = "block.onnx"
 VECTORS = "check.safetensors"
 MANIFEST = "bundle.json"
 
@@ -55,9 +56,11 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     graph: Graph
 
 
-def model_files(graph: Graph) -> tuple[str, ...]:
-    """The ONNX files of a bundle: only a graph that is run position by position has prefill and step."""
-    return ("full.onnx", "prefill.onnx", "step.onnx") if has_steps(graph) else ("full.onnx",)
+def model_files(graph: Graph, *, block: bool) -> tuple[str, ...]:
+    """The ONNX files of a bundle: only a graph that is run position by position has prefill and step, and may have block."""
+    if not has_steps(graph):
+        return ("full.onnx",)
+    return ("full.onnx", "prefill.onnx", "step.onnx", *([BLOCK] if block else []))
 
 
 def has_steps(graph: Graph) -> bool:
@@ -99,7 +102,7 @@ def read_manifest(path: str | Path) -> Manifest:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST}: {error}") from None
     if not belongs:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST}: its state table does not belong to its graph")
-    expected = {*model_files(manifest.graph), VECTORS}
+    expected = {*model_files(manifest.graph, block=BLOCK in manifest.files), VECTORS}
     if manifest.files.keys() != expected:
         raise FileError(
             f"bundle {str(path)!r}: {MANIFEST}: expected digests of {', '.join(sorted(expected))}, "

@@ -36,6 +36,7 @@ from refar.infer import analyse, first_position
 from refar.runtime import density
 from refar.runtime import provider as providers
 from refar.runtime.bundle import (
+    BLOCK,
     OUTPUT,
     PAST,
     PRESENT,
@@ -49,6 +50,7 @@ from refar.runtime.bundle import (
 )
 from refar.runtime.stepper import Stepper
 from refar.streams import require_causal, require_strict
+from refar.types import Type
 
 _VALUES_PER_CALL = 2**24  # logits held at once by `score`: 64 MiB
 _NOISE_STEPS = 256
@@ -69,7 +71,7 @@ class Session:
         self.graph = self.manifest.graph
         self._found = analyse(self.graph)
         self._sessions: dict[str, Any] = {}
-        for name in model_files(self.graph):
+        for name in model_files(self.graph, block=BLOCK in self.manifest.files):
             data = read_file(path, name, self.manifest)
             count = 1 if name == "step.onnx" else threads
             self._sessions[name] = providers.open_session(data, name, provider, fallback=fallback, threads=count)
@@ -88,8 +90,10 @@ class Session:
             raise FileError(f"bundle {str(self.path)!r}: {name} was exported from another graph than the one in bundle.json")
         inputs = {self._found.sequence, *self._found.conditions}
         outputs = {OUTPUT}
-        if name == "step.onnx":
-            inputs |= {f"{PAST}.{node}" for node in states} | ({START} if has_start(self.graph) else set())
+        if name in ("step.onnx", BLOCK):
+            inputs |= {f"{PAST}.{node}" for node in states}
+        if name == "step.onnx" and has_start(self.graph):
+            inputs.add(START)
         if name != "full.onnx":
             outputs |= {f"{PRESENT}.{node}" for node in states}
         for role, expected, values in (("inputs", inputs, session.get_inputs()), ("outputs", outputs, session.get_outputs())):
@@ -148,29 +152,55 @@ class Session:
 
         Global conditions are those of `prefill`; `condition` holds the local ones, if any, of the position of the output.
         """
-        stepper = self._running()
+        fresh = self._fresh("step", x_t, condition, at_once)
+        if len(fresh[self._found.sequence]) == 0:  # not every operator of onnxruntime takes none
+            return np.zeros((0, self._found.types[self.graph.output].size), np.float32)
+        return _finite(self._running().step(fresh), "step.onnx")
+
+    def block(self, x: ArrayLike, condition: Data | None = None) -> Array:
+        """`step` for the next T ≥ 0 tokens in one call, x_bt or x_bct: the outputs that T steps give, y_bqt.
+
+        It goes on from the same state, so the two can be mixed. Local conditions are those of the positions of the outputs.
+        Raises FileError if the bundle was exported without block.onnx.
+        """
+        require_causal(self.graph, "block")
+        self._require_steps("block")
+        if BLOCK not in self._sessions:
+            raise FileError(
+                f"bundle {str(self.path)!r}: block needs {BLOCK}, which it does not hold; export it with: "
+                "refar export RUN -o BUNDLE --block, in Python refar_export.export(..., block=True)"
+            )
+        fresh = self._fresh("block", x, condition, lambda kind: kind)
+        rows, length = len(fresh[self._found.sequence]), fresh[self._found.sequence].shape[-1]
+        if rows * length == 0:
+            return np.zeros((rows, self._found.types[self.graph.output].size, length), np.float32)
+        return _finite(self._running().block(self._sessions[BLOCK], fresh), BLOCK)
+
+    def _fresh(self, purpose: str, x: ArrayLike, condition: Data | None, as_given: Callable[[Type], Type]) -> Arrays:
+        """The next tokens and the local conditions of their outputs, checked; `as_given` says of which type for one over time."""
+        sequence, rows = self._found.sequence, len(self._running(purpose).inputs[self._found.sequence])
         given = dict(condition) if isinstance(condition, Mapping) else {}
         if condition is not None and not isinstance(condition, Mapping):
             if len(self._local) != 1:
                 expected = (
                     f"a mapping with {', '.join(map(repr, self._local))}" if self._local else "none, as it is that of prefill"
                 )
-                raise InputError(f"step: condition: expected {expected}, got a value")
+                raise InputError(f"{purpose}: condition: expected {expected}, got a value")
             given = {self._local[0]: condition}
-        given[self._found.sequence] = x_t
-        if given.keys() != {self._found.sequence, *self._local}:
-            raise InputError(f"step: expected the token and {self._local or 'no condition'}, got {sorted(map(str, given))}")
-        rows = {name: len(array) for name, array in stepper.inputs.items() if name in given}
-        checked: Arrays = {}
-        for name, value in given.items():
-            checked[name] = check_rows(name, value, at_once(self._found.types[name]))
-            if name in self._local:
-                checked |= repeat_rows({name: checked[name]}, rows[name])
-            if len(checked[name]) != rows[name]:
-                raise InputError(f"{name!r}: expected {rows[name]} rows, as in the prefill, got {len(checked[name])}")
-        if rows[self._found.sequence] == 0:  # not every operator of onnxruntime takes none
-            return np.zeros((0, self._found.types[self.graph.output].size), np.float32)
-        return _finite(stepper.step(self._feeds(checked)), "step.onnx")
+        given[sequence] = x
+        if given.keys() != {sequence, *self._local}:
+            came = sorted(map(str, given))
+            raise InputError(f"{purpose}: expected the token and {self._local or 'no condition'}, got {came}")
+        kinds = {name: as_given(self._found.types[name]) for name in given}
+        checked = {name: check_rows(name, value, kinds[name]) for name, value in given.items()}
+        checked |= repeat_rows({name: checked[name] for name in self._local}, rows)
+        if len(checked[sequence]) != rows:
+            raise InputError(f"{sequence!r}: expected {rows} rows, as in the prefill, got {len(checked[sequence])}")
+        lengths = {name: extent(kinds[name], array) for name, array in checked.items()}
+        if len(set(lengths.values())) > 1:
+            each = ", ".join(f"{name!r} has {length}" for name, (length,) in lengths.items())
+            raise InputError(f"{purpose}: expected as many conditions as tokens; {each}")
+        return self._feeds(checked)
 
     def generate(
         self,
@@ -271,11 +301,13 @@ class Session:
         which = images if self._found.grid is not None else valid
         raise GraphError(f"{purpose} needs a bundle with a step graph; {which}")
 
-    def _running(self) -> Stepper:
+    def _running(self, purpose: str = "step") -> Stepper:
         if self._stepper is None:
-            require_causal(self.graph, "step")
-            self._require_steps("step")
-            raise InputError("step: expected a state to go on from; call prefill first, with an empty prompt if there is none")
+            require_causal(self.graph, purpose)
+            self._require_steps(purpose)
+            raise InputError(
+                f"{purpose}: expected a state to go on from; call prefill first, with an empty prompt if there is none"
+            )
         return self._stepper
 
     def _feeds(self, inputs: Arrays) -> Arrays:
