@@ -36,9 +36,9 @@ def test_the_tour_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert shorter != config
     Path("config.toml").write_text(shorter)
     assert load_config("config.toml").graph == models.wavenet(17, [1, 2], residual=4, gate=4, skip=4, condition="class:10")
-    describe, more, ask, check, own, run = blocks("python")
+    describe, more, images, ask, check, own, run = blocks("python")
     space: dict[str, object] = {}
-    exec(describe + more + ask + check + own, space)
+    exec(describe + more + images + ask + check + own, space)
     assert "(9, [1, 2, 3, 4, 5, 6, 7, 8, 9])" in describe
     assert space["refar"].receptive_field(space["graph"]) == 9  # type: ignore[attr-defined]
     train("config.toml", "run", progress=False)
@@ -46,7 +46,7 @@ def test_the_tour_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         result = CliRunner().invoke(app, shlex.split(command)[1:])
         assert result.exit_code == 0, f"{command}\n{result.output}"
     exec(run, space)
-    assert {path.name for path in tmp_path.iterdir()} >= {"graph.json", "field.png", "bundle", "digits.png"}
+    assert {path.name for path in tmp_path.iterdir()} >= {"graph.json", "field.png", "blind.png", "bundle", "digits.png"}
 
 
 def test_the_figures_are_there() -> None:
