@@ -9,6 +9,8 @@ Needs the backends that are asked for; `refar.testing.strategies` needs hypothes
 
 from __future__ import annotations
 
+from refar.testing.causality import check_causality
+from refar.testing.driving import check_streaming
 from refar.testing.laws import LAWS, check_bundle, check_contract, run_bundle_laws, run_laws
 from refar.testing.report import ContractError, Line, Report
 
@@ -18,7 +20,9 @@ __all__ = [
     "Line",
     "Report",
     "check_bundle",
+    "check_causality",
     "check_contract",
+    "check_streaming",
     "run_bundle_laws",
     "run_laws",
 ]

@@ -1,0 +1,81 @@
+"""Somebody else's function, watched: it gives an array of real numbers, leaves its arguments alone, and keeps its word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from refar.arrays import Array
+from refar.testing.report import ContractError
+
+
+class Callee:
+    """Calls `function` with copies of arrays and returns an array that is the caller's own.
+
+    Raises ContractError, saying which, if an argument is changed, if the result is no array of real numbers, has another
+    shape than expected or holds NaN, and if what an earlier call returned is changed by a later one.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str = "") -> None:
+        own = str(getattr(function, "__name__", type(function).__name__))
+        self.name = name or ("the function" if own == "<lambda>" else own)
+        self._function = function
+        self._returned: tuple[Array, Array] | None = None
+
+    def __call__(self, *arguments: Array, shape: Sequence[int] | None = None, **options: object) -> Array:
+        """The result as an array of its own; `shape` is what it has to have."""
+        given = [argument.copy() for argument in arguments]
+        result = self._function(*given, **options)
+        for n, (now, before) in enumerate(zip(given, arguments, strict=True)):
+            require_unchanged(f"{self.name} changed its argument {n}", "it must leave its arguments alone", now, before)
+        self.recheck()
+        y = as_array(self.name, result)
+        self._returned = (y, y.copy())
+        if shape is not None and y.shape != tuple(shape):
+            raise ContractError(f"{self.name} returned the wrong shape: expected {tuple(shape)}, got {y.shape}")
+        require_numbers(self.name, y)
+        return y.copy()
+
+    def recheck(self) -> None:
+        """Whether what the last call returned is still what it was."""
+        if self._returned is not None:
+            what = f"a later call of {self.name} changed what an earlier one had returned"
+            require_unchanged(what, "it gives away a view of its own buffer, return a copy", *self._returned)
+
+
+def as_array(name: str, result: Any) -> Array:
+    """What a function returned, as an array of real numbers. Tensors lose their gradient, bfloat16 becomes float32."""
+    if result is None or isinstance(result, tuple | dict | str):
+        came = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"a {type(result).__name__}"
+        hint = ": is a return missing?" if result is None else ""
+        raise ContractError(f"{name} returned the wrong kind: expected one array, got {'None' if result is None else came}{hint}")
+    if (detach := getattr(result, "detach", None)) is not None:
+        result = detach().cpu()
+    try:
+        y: Array = np.asarray(result)
+    except TypeError:  # PyTorch's bfloat16
+        y = np.asarray(result.float())
+    except ValueError as error:
+        raise ContractError(f"{name} returned the wrong kind: expected one array, got a list of unequal parts: {error}") from None
+    if y.dtype.name.startswith(("bfloat16", "float8")):
+        y = y.astype(np.float32)
+    if y.dtype.kind not in "biuf":
+        raise ContractError(f"{name} returned the wrong dtype: expected real numbers, got {y.dtype}")
+    return y
+
+
+def require_numbers(name: str, y: Array) -> None:
+    """No NaN; infinities are numbers here, as the logarithm of 0 is."""
+    if y.dtype.kind == "f" and (missing := np.isnan(y)).any():
+        place = np.argwhere(missing)[0].tolist()
+        raise ContractError(f"{name} returned NaN for finite input at {place} ({int(missing.sum())} of {y.size} are NaN)")
+
+
+def require_unchanged(what: str, advice: str, now: Array, before: Array) -> None:
+    """The same bits. Raises ContractError with the first place and both values."""
+    changed = (now != before) & ~((now != now) & (before != before))
+    if changed.any():
+        place = tuple(np.argwhere(changed)[0].tolist())
+        raise ContractError(f"{what}: at {list(place)} it was {before[place]!s} and is {now[place]!s}; {advice}")

@@ -1,0 +1,126 @@
+"""Somebody else's step function, driven: a fresh state, pieces of a sequence one after the other, and all of it watched."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from refar.arrays import Array
+from refar.errors import InputError
+from refar.testing.callee import as_array, require_numbers, require_unchanged
+from refar.testing.report import ContractError
+
+
+class Stepper:
+    """One way to step: a function (state, x) → (y, state), or an object or class with reset() and step(x).
+
+    Pieces are single positions without their axis, or with `block` stretches x_bcn of any length.
+    """
+
+    def __init__(self, step: Any, initial_state: Any, rows: int, block: bool) -> None:
+        made = step() if isinstance(step, type) else step
+        self.stateful = hasattr(made, "reset") and hasattr(made, "step")
+        if not self.stateful and not callable(made):
+            raise InputError(
+                f"step: expected a function (state, x) → (y, state), or reset() and step(x), got {type(made).__name__}"
+            )
+        if self.stateful and initial_state is not None:
+            raise InputError("initial_state: expected none for a class, whose reset() makes it")
+        name = type(made).__name__ if self.stateful else str(getattr(made, "__name__", type(made).__name__))
+        self.name = "the step" if name == "<lambda>" else name
+        self.block = block
+        self._made, self._initial, self._rows = made, initial_state, rows
+        self._returned: tuple[Array, Array] | None = None
+        self.mutated = ""
+
+    def start(self) -> Any:
+        """A fresh state; None for a class, which keeps its own."""
+        if self.stateful:
+            self._made.reset()
+            return None
+        return self._initial(self._rows) if callable(self._initial) else copied(self._initial)
+
+    def feed(self, state: Any, x: Array) -> tuple[Array, Any]:
+        """One piece: (y, the state after it). Raises ContractError for anything but that."""
+        given, before = x.copy(), leaves(copied(state))
+        result = self._call(state, given)
+        require_unchanged(f"{self.name} changed its argument x", "it must leave its arguments alone", given, x)
+        if not self.stateful:
+            self.mutated = self.mutated or self._mutation(leaves(state), before)
+            result, state = self._pair(result)
+        if self._returned is not None:
+            what = f"a later call of {self.name} changed the y that an earlier one had returned"
+            require_unchanged(what, "it gives away a view of its own buffer, return a copy", *self._returned)
+        y = as_array(self.name, result)
+        self._returned = (y, y.copy())
+        require_numbers(self.name, y)
+        return y.copy(), state
+
+    def _call(self, state: Any, x: Array) -> Any:
+        if not self.stateful:
+            return self._made(state, x)
+        names = ("chunk", "block", "step") if self.block else ("step",)
+        return next(getattr(self._made, name) for name in names if hasattr(self._made, name))(x)
+
+    def _pair(self, result: Any) -> tuple[Any, Any]:
+        if not isinstance(result, tuple | list) or len(result) != 2:
+            came = f"{len(result)} values" if isinstance(result, tuple | list) else f"a {type(result).__name__}"
+            raise ContractError(f"{self.name} returned the wrong kind: expected (y, state), got {came}")
+        return result[0], result[1]
+
+    @staticmethod
+    def _mutation(now: list[Array], before: list[Array]) -> str:
+        if len(now) != len(before):
+            return "the number of arrays in the state that it was given"
+        changed = (n for n, (a, b) in enumerate(zip(now, before, strict=True)) if a.shape != b.shape or (a != b).any())
+        return next((f"array {n} of the state that it was given, of shape {before[n].shape}" for n in changed), "")
+
+    def drive(self, x: Array, lengths: Sequence[int], like: Array) -> Array:
+        """From a fresh state over pieces of x of these lengths: y with the shape of `like`, or the part that was driven."""
+        state, begin, outputs = self.start(), 0, []
+        for length in lengths:
+            piece = x[..., begin : begin + length] if self.block else x[..., begin]
+            y, state = self.feed(state, piece)
+            shape = (*like.shape[:-1], length) if self.block else like.shape[:-1]
+            if y.shape != shape:
+                raise ContractError(f"{self.name} returned the wrong shape: {self._shape_hint(y.shape, shape)}")
+            outputs.append(y if self.block else y[..., None])
+            begin += length
+        return np.concatenate(outputs, axis=-1) if outputs else like[..., :0]
+
+    def _shape_hint(self, came: tuple[int, ...], expected: tuple[int, ...]) -> str:
+        if not self.block and came == (*expected, 1):
+            return f"expected {expected}, got {came}: drop the time axis, or give block=True, where pieces keep it"
+        return f"expected {expected}, as the whole function has it, got {came}"
+
+
+def copied(state: Any) -> Any:
+    """A copy that shares nothing. Raises InputError for what cannot be copied, like tensors with a gradient's history."""
+    try:
+        return copy.deepcopy(state)
+    except Exception as error:
+        raise InputError(f"state: expected arrays, in lists and dictionaries or not, that can be copied: {error}") from None
+
+
+def leaves(state: Any) -> list[Array]:
+    """The arrays in a state, as they are now."""
+    match state:
+        case None:
+            return []
+        case Mapping():
+            return [leaf for value in state.values() for leaf in leaves(value)]
+        case list() | tuple() | deque():
+            return [leaf for value in state for leaf in leaves(value)]
+        case _ if dataclasses.is_dataclass(state):
+            return [leaf for field in dataclasses.fields(state) for leaf in leaves(getattr(state, field.name))]
+        case int() | float() | bool():
+            return [np.asarray(state)]
+        case _ if hasattr(state, "__array__") or hasattr(state, "detach"):
+            return [as_array("the state", state)]
+        case _:
+            return []
