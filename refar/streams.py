@@ -35,7 +35,7 @@ Clock = Literal["constant", "row-start", "pixel", "row-end"]
 class Raster:
     """How a graph over a plane is run pixel by pixel, in raster order.
 
-    `clock[n]`: when node n has a value. "constant": it does not depend on the sequence. "row-start": it depends on rows above
+    `clock[n]`: when node n has a value. "constant": it is not computed from the sequence. "row-start": it depends on rows above
     only, so that its whole row is known before the row's first pixel. "pixel": on nothing after the pixel. "row-end": on
     pixels to the right in its own row too, so that its row is known when the row is complete.
     `lead[n]`, of the pixel nodes: 1 if the node does not see the newest pixel, and so stands one pixel further, else 0.
@@ -53,16 +53,27 @@ def moves(node: Node) -> frozenset[tuple[int, int]]:
 
 
 @lru_cache(maxsize=256)
+def varying(graph: Graph) -> frozenset[str]:
+    """The nodes over a plane that are computed from the sequence, also where it has no part in any of their channels."""
+    found = {analyse(graph).sequence}
+    for node in graph.nodes:
+        reads = () if isinstance(node.op, ops.Ones | ops.Position) else node.inputs  # whose values do not matter
+        if moves(node) and found.intersection(reads):
+            found.add(node.name)
+    return frozenset(found)
+
+
+@lru_cache(maxsize=256)
 def raster(graph: Graph) -> Raster:
-    """The clocks of a graph over a plane. Raises GraphError if a node that depends on the sequence reads rows below its own."""
-    found = analyse(graph)
+    """The clocks of a graph over a plane. Raises GraphError if a node computed from the sequence reads rows below its own."""
+    found, computed = analyse(graph), varying(graph)
     clock: dict[str, Clock] = {}
     lead: dict[str, int] = {}
     rows: dict[str, int] = {}
     for node in graph.nodes:
         if not found.types[node.name].timed:
             continue
-        if not any(found.offsets[node.name]):
+        if node.name not in computed:
             clock[node.name] = "constant"
             continue
         sources = [name for name in node.inputs if clock.get(name, "constant") != "constant"]
@@ -100,7 +111,7 @@ def looks_ahead(graph: Graph) -> Node | None:
     found = analyse(check_graph(graph))
     if found.grid is None:
         return next((node for node in graph.nodes if min(taps(node.op)) < 0), None)
-    depends = [node for node in graph.nodes if any(found.offsets[node.name]) and moves(node)]
+    depends = [node for node in graph.nodes if node.name in varying(graph)]
     below = next((node for node in depends if min(moves(node))[0] < 0), None)
     if below is None and raster(graph).clock[graph.output] == "row-end":
         return next(node for node in depends if raster(graph).clock[node.name] == "row-end")
