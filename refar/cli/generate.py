@@ -47,6 +47,7 @@ def generate(
         raise InputError(f"--shape {shape}: only a picture has a size, and {str(out)!r} is none")
     check_sampling(n, temperature, seed, batch)
     session = runtime.load(bundle_path(bundle), values.device(provider))
+    session.require_steps("generate")
     found = analyse(session.graph)
     given = values.conditions(session.graph, condition or [])
     start = None if prompt is None else values.fit("prompt", files.read_array(prompt, "prompt"), found.types[found.sequence])

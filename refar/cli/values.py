@@ -58,7 +58,8 @@ def _condition(text: str, kind: Type) -> Array:
 def fit(name: str, array: Array, kind: Type) -> Array:
     """Numbers from a file or an option as a batch of this input, checked.
 
-    Classes may come as 3.0, a single row without its batch axis, a table as the rows of one channel, classes as a column.
+    Classes may come as 3.0, a single row without its batch axis, a table as the rows of one channel, classes as a column,
+    images of one channel without its axis.
     """
     if kind.indexed and array.dtype.kind == "f" and np.all((np.abs(array) < 2**53) & (array == np.floor(array))):
         array = array.astype(np.int64)
@@ -66,6 +67,8 @@ def fit(name: str, array: Array, kind: Type) -> Array:
         array = array.reshape(-1)
     if kind.axes == "bct" and kind.size == 1 and array.ndim in (1, 2):
         array = np.atleast_2d(array)[:, None]
+    if kind.axes == "bchw" and kind.channels == 1 and array.ndim in (2, 3):
+        array = array[..., None, :, :]
     if array.ndim == len(kind.axes) - 1:
         array = array[None]
     return check_array(name, array, kind)

@@ -126,7 +126,7 @@ class Session:
         For a graph that is not strict P ≥ 1, and the output is the one at the prompt's last token.
         """
         require_causal(self.graph, "prefill")
-        self._require_steps("prefill")
+        self.require_steps("prefill")
         tokens, conditions, _ = bind_prompt(self.graph, prompt, condition, batch, more=int(self.manifest.strict))
         y, self._stepper = self._begin(tokens, conditions)
         return y
@@ -164,7 +164,7 @@ class Session:
         Raises FileError if the bundle was exported without block.onnx.
         """
         require_causal(self.graph, "block")
-        self._require_steps("block")
+        self.require_steps("block")
         if BLOCK not in self._sessions:
             raise FileError(
                 f"bundle {str(self.path)!r}: block needs {BLOCK}, which it does not hold; export it with: "
@@ -219,7 +219,7 @@ class Session:
         `progress` is called with the number of tokens that are done. See `refar.generate` for the options.
         """
         require_strict(self.graph, "generate")
-        self._require_steps("generate")
+        self.require_steps("generate")
         head = require_head(self.graph, "generate")
         n = check_sampling(n, temperature, seed, batch)
         noise.check_top_k(head, top_k, self._found.types[self._found.sequence].size)
@@ -288,7 +288,8 @@ class Session:
             result[first : first + per_call] = density.log_prob(head, y, x)
         return result
 
-    def _require_steps(self, purpose: str) -> None:
+    def require_steps(self, purpose: str) -> None:
+        """Raise GraphError, saying what to use instead, for a bundle that holds the full graph alone."""
         if has_steps(self.graph):
             return
         images = (
@@ -304,7 +305,7 @@ class Session:
     def _running(self, purpose: str = "step") -> Stepper:
         if self._stepper is None:
             require_causal(self.graph, purpose)
-            self._require_steps(purpose)
+            self.require_steps(purpose)
             raise InputError(
                 f"{purpose}: expected a state to go on from; call prefill first, with an empty prompt if there is none"
             )

@@ -249,7 +249,11 @@ def test_a_bundle_holds_the_whole_graph_alone(tmp_path: Path) -> None:
     assert sorted(file.name for file in path.iterdir()) == ["bundle.json", "check.safetensors", "full.onnx"]
     session = load(path)
     says = ["needs a bundle with a step graph", "under padding 'valid'", "refar.step", "padding='layer'"]
-    for purpose, call in {"prefill": lambda: session.prefill([[0]]), "step": lambda: session.step([0])}.items():
+    for purpose, call in {
+        "prefill": lambda: session.prefill([[0]]),
+        "step": lambda: session.step([0]),
+        "block": lambda: session.block([[0]]),
+    }.items():
         with refuses(GraphError, f"{purpose} {says[0]}", *says[1:]):
             call()
     for purpose, call in {"generate": lambda: session.generate(3), "score": lambda: session.score([[0, 1, 2]])}.items():
