@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from helpers import refuses, single
+from helpers import refuses, single, single_2d
 from hypothesis import given, settings
 
 import refar
@@ -18,9 +18,9 @@ from refar.errors import GraphError, InputError, ParameterError
 from refar.testing import LAWS, ContractError, Line, check_contract, readings, run_laws, strategies
 
 
-def with_condition(kind: type[ops.Op]) -> Graph:
+def with_condition(kind: type[ops.Op], *, plane: bool = False) -> Graph:
     g = Builder()
-    x, c = g.input(channels=3), g.condition(channels=3)
+    x, c = g.image(channels=3) if plane else g.input(channels=3), g.condition(channels=3)
     return g.build(g.add_op(kind(), x, c, name="op"))
 
 
@@ -68,15 +68,54 @@ OPERATORS = {
     for kernel, dilation in ((1, 3), (2, 1), (2, 5), (3, 2), (4, 3))
 }
 
+PLANES = {
+    "conv2d": single_2d(ops.Conv2d(4, (3, 5)), channels=2),
+    "conv2d even, any anchor": single_2d(ops.Conv2d(3, (2, 4), anchor=(0, 2), dilation=(2, 3), bias=False), channels=2),
+    "conv2d of two stacks, above": single_2d(ops.Conv2d(3, (3, 5), anchor=(2, 2)), channels=2),
+    "conv2d of two stacks, left": single_2d(ops.Conv2d(3, (1, 3), anchor=(0, 2)), channels=2),
+    "conv2d in groups": single_2d(ops.Conv2d(4, (2, 3), anchor=(1, 0), groups=2), channels=6),
+    "conv2d A": single_2d(ops.Conv2d(4, (3, 3), "A"), channels=2),
+    "conv2d A, pointwise": single_2d(ops.Conv2d(3, (1, 1), "A"), channels=2),
+    "conv2d B": single_2d(ops.Conv2d(4, (5, 3), "B", dilation=(1, 2)), channels=2),
+    "conv2d B, pointwise": single_2d(ops.Conv2d(3, (1, 1), "B"), channels=2),
+    "conv2d B, even": single_2d(ops.Conv2d(3, (2, 4), "B", (1, 1), (2, 1)), channels=2),
+    "conv2d A, colours": single_2d(ops.Conv2d(9, (3, 5), "A", colours=3), channels=6),
+    "conv2d B, colours": single_2d(ops.Conv2d(6, (3, 3), "B", dilation=(2, 1), colours=3), channels=9),
+    "conv2d A, colours, pointwise": single_2d(ops.Conv2d(6, (1, 1), "A", colours=3), channels=6),
+    "conv2d B, colours in groups": single_2d(ops.Conv2d(6, (3, 2), "B", (2, 1), colours=2, groups=2), channels=6),
+    "conv2d B, colours depthwise": single_2d(ops.Conv2d(6, (3, 3), "B", colours=3, groups=3), channels=3),
+    "shift2d": single_2d(ops.Shift2d(1, 2), channels=2),
+    "shift2d down": single_2d(ops.Shift2d(down=3), channels=2),
+    "shift2d by none": single_2d(ops.Shift2d(), channels=2),
+    "shift2d down and ahead": single_2d(ops.Shift2d(1, -2), channels=3),
+    "shift2d ahead": single_2d(ops.Shift2d(-1, -2), channels=3),
+    "position": single_2d(ops.Position(3), channels=2),
+    "position of classes": single_2d(ops.Position(2), channels=2, classes=4),
+    "ones over a plane": single_2d(ops.Ones(), channels=2, classes=4),
+    "one_hot of colours": single_2d(ops.OneHot(), channels=3, classes=4),
+    "embedding of colours": single_2d(ops.Embedding(4), channels=3, classes=5),
+    "standardize of colours": single_2d(ops.Standardize(2.3, 1.7), channels=2, classes=6),
+    "gate over a plane": single_2d(ops.Gate(), channels=6),
+    "softmax over a plane": single_2d(ops.Softmax(), channels=5),
+    "slice over a plane": single_2d(ops.Slice(1, 4), channels=6),
+    "pad_channels over a plane": single_2d(ops.PadChannels(2, 1), channels=3),
+    "affine over a plane": single_2d(ops.Affine(0.7, -1.3), channels=2),
+    "relu over a plane": single_2d(ops.Activation("relu"), channels=2),
+    "add over a plane": with_condition(ops.Add, plane=True),
+    "multiply over a plane": with_condition(ops.Multiply, plane=True),
+    "concat over a plane": with_condition(ops.Concat, plane=True),
+}
+
 
 def test_every_operator_is_here() -> None:
-    covered = {type(graph[graph.output].op) for graph in OPERATORS.values()}
-    assert covered == set(ops.AnyOp.__args__) - {ops.Input}
+    line, plane = ({type(graph[graph.output].op) for graph in graphs.values()} for graphs in (OPERATORS, PLANES))
+    assert line == set(ops.AnyOp.__args__) - {ops.Input, *ops.PlaneOp.__args__, ops.Position}
+    assert plane == set(ops.AnyOp.__args__) - {ops.Input, *ops.WindowedOp.__args__}
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", OPERATORS | PLANES)
 def test_operators(name: str) -> None:
-    report = check_contract(OPERATORS[name])
+    report = check_contract((OPERATORS | PLANES)[name])
     assert [line.law for line in report.lines] == list(LAWS)
     assert all(line.figure and line.statement for line in report.lines)
 
