@@ -18,18 +18,23 @@ from refar.graph import Graph, Node, digest, to_json
 from refar.infer import analyse, first_position, is_source, taps
 from refar.runtime.bundle import OUTPUT, PAST, PRESENT, START, has_start, state_ports
 from refar.streams import Stream, is_strict, stream
+from refar.types import Type
 from refar_export import lower
 from refar_export.lower import Emitter
 
 OPSET, IR = 18, 10
 """The widest choice in which every operator used here has CPU and CUDA kernels in onnxruntime."""
 
+VALUE = "value"
+"""Outputs of a graph that exposes its nodes begin with it: "value/<node>"."""
+
 Kind = Literal["full", "prefill", "step", "block"]
 
 
-def build(graph: Graph, params: dict[str, NDArray[Any]], kind: Kind) -> onnx.ModelProto:
+def build(graph: Graph, params: dict[str, NDArray[Any]], kind: Kind, *, expose: bool = False) -> onnx.ModelProto:
     """One ONNX model, checked. `params` are checked float32 arrays.
 
+    With `expose`, for looking inside, every node that computes something is an output too, "value/<node>".
     Raises GraphError for a node whose name would collide with a port.
     """
     for node in graph.nodes:
@@ -44,7 +49,10 @@ def build(graph: Graph, params: dict[str, NDArray[Any]], kind: Kind) -> onnx.Mod
         case _:
             outputs = _sequence(e, graph, with_state=kind == "prefill")
     ports = [_port(graph, name, kind) for name in _inputs(graph, kind)]
-    body = helper.make_graph(e.nodes, f"refar_{kind}", ports, [_port(graph, name, kind) for name in outputs], e.protos())
+    exits = [_port(graph, name, kind) for name in outputs]
+    if expose:
+        exits += [_exposed(e, node, kind) for node in graph.nodes if not isinstance(node.op, ops.Input)]
+    body = helper.make_graph(e.nodes, f"refar_{kind}", ports, exits, e.protos())
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
     model.producer_name, model.producer_version = "refar", __version__
     helper.set_model_props(model, metadata(graph, kind))
@@ -85,7 +93,17 @@ def _port(graph: Graph, name: str, kind: Kind) -> onnx.ValueInfoProto:
     type_ = types[graph.output if name == OUTPUT else name]
     if type_.timed and (kind == "step" or (kind == "prefill" and name == OUTPUT)):
         type_ = at_once(type_)
-    length = "output_length" if name == OUTPUT and first_position(graph) else "sequence_length"
+    return _declared(name, type_, "output_length" if name == OUTPUT and first_position(graph) else "sequence_length")
+
+
+def _exposed(e: Emitter, node: Node, kind: Kind) -> onnx.ValueInfoProto:
+    """One more output: the value of a node, of the axes that it has in this graph."""
+    type_ = e.types[node.name]
+    name = e.emit("Identity", e.values[node.name], outputs=[f"{VALUE}/{node.name}"])
+    return _declared(name, at_once(type_) if kind == "step" else type_, f"length of {node.name}")
+
+
+def _declared(name: str, type_: Type, length: str) -> onnx.ValueInfoProto:
     sizes: dict[str, str | int | None] = {
         "b": "batch_size", "c": type_.channels, "t": length, "h": "height", "w": "width"
     }  # fmt: skip
@@ -95,7 +113,7 @@ def _port(graph: Graph, name: str, kind: Kind) -> onnx.ValueInfoProto:
 
 def _sequence(e: Emitter, graph: Graph, *, with_state: bool) -> list[str]:
     """Every position at once; with state, only the last output and what `step` needs to go on from there."""
-    values: dict[str, str] = {}
+    values = e.values
     before: dict[str, str] = {}
     for node in graph.nodes:
         e.own(node.name)
@@ -159,7 +177,7 @@ def _prefilled(e: Emitter, graph: Graph, name: str, value: str, before: str | No
 def _step(e: Emitter, graph: Graph) -> list[str]:
     """One position: every value is (B, C); what lies in the past is read from the state."""
     run = _run(graph)
-    values: dict[str, str] = {}
+    values = e.values
     buffers: dict[str, str] = {}
     for node in graph.nodes:
         e.own(node.name)
@@ -210,7 +228,7 @@ def _feeds_ahead(graph: Graph, name: str, run: Stream) -> bool:
 def _block(e: Emitter, graph: Graph) -> list[str]:
     """T positions: values over time are (B, C, T); what lies further back is read from the state."""
     run = _run(graph)
-    values: dict[str, str] = {}
+    values = e.values
     buffers: dict[str, str] = {}
     for node in graph.nodes:
         e.own(node.name)

@@ -31,6 +31,7 @@ class Emitter:
         self.types = types
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, NDArray[Any]] = {}
+        self.values: dict[str, str] = {}  # of each refar node, the ONNX value that holds it
         self.owner = ""
         self.count = 0
 

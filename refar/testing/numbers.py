@@ -14,6 +14,7 @@ from refar.graph import Graph, from_json, to_json
 from refar.infer import analyse, first_position
 from refar.spec import run
 from refar.testing import cases, integers, operators
+from refar.testing.bounds import judge
 from refar.testing.places import in_raster
 from refar.testing.readings import export_bundle
 from refar.testing.report import Measure
@@ -162,7 +163,11 @@ def _axes(y: Array) -> str:
 
 
 def rounding(subject: Subject, measure: Measure) -> None:
-    """Operators that round stay within rounding of the value to 50 digits, whole networks within rounding of the oracle."""
+    """Every node of every backend stays inside its error bound, some outputs inside the bound of first order.
+
+    Operators that round are near their value to 50 digits, and whole networks and their gradients near the oracle, too.
+    """
+    judge(subject, measure)
     for case in operators.rounded_cases(subject.graph, subject.rng(9)):
         y, gradients = case.expected()
         for reading in subject.open(case.graph, case.params):
