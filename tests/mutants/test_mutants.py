@@ -63,13 +63,13 @@ MUTANTS = [
     Mutant(
         "past wraps around",
         signal,
-        wrap(causal1d, "past_window", lambda _, x, o: np.roll(x, o, axis=2)),
+        wrap(causal1d, "past_window", lambda _, x, o, before=None: np.roll(x, o, axis=2)),
         ("step", "causality", "exact"),
     ),
     Mutant(
         "x[..., :-0] at offset 0",
         wavenet,
-        wrap(causal1d, "past_window", lambda f, x, o: f(x, o) if o else 0 * x),
+        wrap(causal1d, "past_window", lambda f, x, o, before=None: f(x, o, before) if o else 0 * x),
         ("step", "reach", "exact"),
     ),
     Mutant(
@@ -81,7 +81,7 @@ MUTANTS = [
     Mutant(
         "input gradient forgets the remainder",
         signal,
-        wrap(causal1d, "unwindow", lambda f, d, o: f(d, o) * (np.arange(d.shape[2]) != 3)),
+        wrap(causal1d, "unwindow", lambda f, d, o: (f(d, o)[0] * (np.arange(d.shape[2]) != 3), f(d, o)[1])),
         ("adjoint", "exact"),
     ),
     Mutant("bias dropped", signal, wrap(causal1d, "conv1d", lambda f, x, w, b, g: f(x, w, None, g)), ("adjoint", "exact")),
@@ -236,13 +236,13 @@ MUTANTS = [
     Mutant(
         "queue read after the push",
         wavenet,
-        mistakes.stream_offsets(lambda o, op: [d - 1 for d in o]),
+        mistakes.stream_offsets(lambda o, op: [max(d - 1, 0) for d in o]),
         ("step", "block", "exact"),
     ),
     Mutant(
         "queue read before the push",
         signal,
-        mistakes.stream_offsets(lambda o, op: [d + 1 for d in o]),
+        mistakes.stream_offsets(lambda o, op: [min(d + 1, max(o)) for d in o]),
         ("step", "block", "exact"),
     ),
     Mutant("state never fed back", signal, state_becomes(lambda new, old: old), ("step", "block", "exact")),

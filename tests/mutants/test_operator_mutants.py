@@ -111,7 +111,7 @@ MUTANTS = [
     Mutant(
         "what is shifted out on the left comes in on the right",
         looking_ahead,
-        wrap(causal1d, "past_window", lambda f, x, o: np.roll(x, o, axis=2) if o < 0 else f(x, o)),
+        wrap(causal1d, "past_window", lambda f, x, o, before=None: np.roll(x, o, axis=2) if o < 0 else f(x, o, before)),
         ("adjoint", "exact"),
     ),
     Mutant(
