@@ -32,8 +32,8 @@ def forward(
     `x` is x_bt or x_bct, or a mapping of all inputs; `condition` is c_b or c_bc. All arithmetic is done in `dtype`.
     Raises InputError and ParameterError for what does not fit the graph.
     """
-    inputs = cast(bind_inputs(graph, x, condition), dtype)
-    values = forward_nodes(graph, prepare(graph, params, dtype), inputs, dtype, keep=False)
+    weights = prepare(graph, params, dtype)
+    values = forward_nodes(graph, weights, cast(bind_inputs(graph, x, condition), dtype), dtype, keep=False)
     return values[graph.output][:, :, first_position(graph) :]
 
 
