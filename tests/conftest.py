@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from stream_graphs import GRAPHS
 
 import refar
 from refar import Graph, models
@@ -38,6 +39,12 @@ MODELS = {
 def model(request: pytest.FixtureRequest) -> Graph:
     """Every built-in model over time, small."""
     return MODELS[request.param]
+
+
+@pytest.fixture(params=[*MODELS, *GRAPHS], scope="session")
+def streamed(request: pytest.FixtureRequest) -> Graph:
+    """Every built-in model over time, and networks that a stream must get right."""
+    return {**MODELS, **GRAPHS}[request.param]
 
 
 IMAGE_MODELS = {

@@ -16,7 +16,7 @@ from refar.arrays import Array, Arrays, positions
 from refar.errors import InputError
 from refar.graph import Graph
 from refar.infer import analyse, first_position
-from refar.runtime.bundle import has_steps
+from refar.runtime.bundle import BLOCK, has_steps
 from refar.spec import run, stream
 from refar.streams import is_ordered, is_strict, looks_ahead
 
@@ -226,7 +226,7 @@ class TorchReading:
 
 @dataclass(frozen=True)
 class OnnxReading:
-    """An exported bundle in onnxruntime: the full graph, and prefill and step. Always float32."""
+    """An exported bundle in onnxruntime: the full graph, and prefill, step and block. Always float32."""
 
     graph: Graph
     session: Session
@@ -246,25 +246,39 @@ class OnnxReading:
         return None
 
     def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
-        """The first piece as a prompt, then one token after the other; over a plane not yet."""
+        """The first piece as a prompt, then one token after the other; if there is a block graph, also piece by piece."""
         if not has_steps(self.graph):
             return []
-        sequence, strict = analyse(self.graph).sequence, is_strict(self.graph)
-        inputs = run.cast(inputs, self.dtype)
-        conditions = {name: array for name, array in inputs.items() if name != sequence}
-        total = sum(lengths)
-        if total == 0 and not strict:
+        strict = is_strict(self.graph)
+        if sum(lengths) == 0 and not strict:
             return []
+        inputs = run.cast(inputs, self.dtype)
         prompt = lengths[0] if strict else max(1, lengths[0])
-        x = inputs[sequence]
-        outputs = [self.session.prefill(x[..., :prompt], conditions or None, x.shape[0])]
-        outputs += [self.session.step(x[..., t], self._local(conditions, t + strict)) for t in range(prompt, total)]
-        first = prompt if strict else prompt - 1
-        return [Streamed(f"prefill of {prompt} and step", strict, first, np.stack(outputs, axis=2), self.session.state)]
+        later = [end - begin for begin, end in pairwise(max(prompt, end) for end in accumulate(lengths))]
+        streams = [self._streamed(inputs, prompt, [1] * sum(later), strict)]
+        if BLOCK in self.session.manifest.files and any(length > 1 for length in later):
+            streams.append(self._streamed(inputs, prompt, later, strict))
+        return streams
 
-    def _local(self, conditions: Arrays, position: int) -> Arrays:
+    def _streamed(self, inputs: Arrays, prompt: int, lengths: Sequence[int], strict: bool) -> Streamed:
+        """A prompt, then pieces: `step` for one of a single token, else `block`."""
+        sequence = analyse(self.graph).sequence
+        x, conditions = inputs[sequence], {name: array for name, array in inputs.items() if name != sequence}
+        outputs = [self.session.prefill(x[..., :prompt], conditions or None, x.shape[0])[:, :, None]]
+        done = prompt
+        for length in lengths:
+            local = self._local(conditions, done + strict, length)
+            if length == 1:
+                outputs.append(self.session.step(x[..., done], {n: a[..., 0] for n, a in local.items()})[:, :, None])
+            else:
+                outputs.append(self.session.block(x[..., done : done + length], local))
+            done += length
+        way = f"prefill of {prompt} and {'step' if set(lengths) <= {1} else 'block'}"
+        return Streamed(way, strict, prompt - (not strict), np.concatenate(outputs, axis=2), self.session.state)
+
+    def _local(self, conditions: Arrays, begin: int, length: int) -> Arrays:
         kinds = analyse(self.graph).types
-        return {name: array[..., position] for name, array in conditions.items() if kinds[name].timed}
+        return {name: array[..., begin : begin + length] for name, array in conditions.items() if kinds[name].timed}
 
 
 def _from_the_start(graph: Graph, inputs: Arrays, y: Array) -> Array:
@@ -291,7 +305,7 @@ def export_bundle(graph: Graph, params: Arrays, path: Path) -> Path:
     """`refar_export.export`. Raises BackendError if onnx is not installed."""
     from refar_export import export
 
-    return export(graph, params, path)
+    return export(graph, params, path, block=has_steps(graph))
 
 
 def load_bundle(path: str | Path, provider: Literal["cpu", "cuda"] = "cpu") -> Session:
