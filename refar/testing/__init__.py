@@ -12,6 +12,7 @@ from __future__ import annotations
 from refar.testing.causality import check_causality
 from refar.testing.driving import check_streaming
 from refar.testing.laws import LAWS, check_bundle, check_contract, run_bundle_laws, run_laws
+from refar.testing.module import check_module
 from refar.testing.report import ContractError, Line, Report
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "check_bundle",
     "check_causality",
     "check_contract",
+    "check_module",
     "check_streaming",
     "run_bundle_laws",
     "run_laws",
