@@ -20,7 +20,8 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 def forget() -> None:
     """Inference is cached by graph; mistakes put into it must neither come too late nor outlive their test."""
-    infer._analyse.cache_clear(), streams.stream.cache_clear()
+    for cached in (infer._analyse, streams.stream, streams.varying, streams.raster):
+        cached.cache_clear()
 
 
 @dataclass(frozen=True)
