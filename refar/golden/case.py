@@ -1,0 +1,114 @@
+"""A golden case: what goes in, what must come out, and how exactly. And the documented signature of an operator."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from refar.arrays import Arrays
+from refar.graph import Graph
+
+SPEC_VERSION = 1
+"""The bytes of the files change only together with this number."""
+
+Kind = Literal["op", "loss", "quantizer", "sample", "model", "step", "density", "invalid"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+REQUIRED = ...
+"""The default of an attribute that has none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One case. `arrays` go in, `expected` comes out; both are {name: array}.
+
+    Numbers that go in are float32, so that every format holds them exactly; class indices are int64. What is expected is
+    float64, computed from the definition on exact numbers and rounded once, or int64.
+
+    A tensor that stands in `bound` may be off by bound · u, with u = 2^-24 in float32 arithmetic and 2^-53 in float64; any
+    other must be equal, in either. "gradient.x" is the gradient of Σ dy·y with respect to x, where the upstream gradient "dy"
+    (of a result called nats: "dnats") is among `arrays`.
+
+    `catches` names mistakes that come to another result on this case. Of an invalid graph there is the `text`, and the
+    `error` that must refuse it.
+    """
+
+    id: str
+    kind: Kind
+    operator: str
+    seed: int
+    source: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Arrays = field(default_factory=dict)
+    expected: Arrays = field(default_factory=dict)
+    bound: Arrays = field(default_factory=dict)
+    catches: tuple[str, ...] = ()
+    graph: Graph | None = None
+    text: str = ""
+    error: str = ""
+
+    def __post_init__(self) -> None:
+        for arrays in (self.arrays, self.expected, self.bound):
+            for array in arrays.values():
+                array.setflags(write=False)  # one case serves many
+
+    @property
+    def exact(self) -> bool:
+        """Whether everything is compared by ==."""
+        return not self.bound
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How an operator is called: `Signature.of("f(x_bct, b_o=None, *, steps, wide=False) -> y_bct")`.
+
+    `arguments` and `result` are names with their axes, {"x": "bct", "b": "o"}; those in `optional` may be None. `attributes`
+    are keyword arguments with their defaults.
+    """
+
+    name: str
+    arguments: Mapping[str, str]
+    optional: frozenset[str]
+    attributes: Mapping[str, Any]
+    result: str
+    axes: str
+    text: str
+
+    @staticmethod
+    def of(text: str) -> Signature:
+        """Read from text."""
+        call, _, returned = text.partition(" -> ")
+        function = ast.parse(f"def {call}: ...").body[0]
+        assert isinstance(function, ast.FunctionDef)
+        given = function.args
+        names = [argument.arg for argument in given.args]
+        defaults = [REQUIRED if d is None else ast.literal_eval(d) for d in given.kw_defaults]
+        result, _, axes = returned.partition("_")
+        return Signature(
+            name=function.name,
+            arguments=dict(map(_split, names)),
+            optional=frozenset(_split(name)[0] for name in names[len(names) - len(given.defaults) :]),
+            attributes={argument.arg: default for argument, default in zip(given.kwonlyargs, defaults, strict=True)},
+            result=result,
+            axes=axes,
+            text=text.replace("->", "→"),
+        )
+
+    @property
+    def upstream(self) -> str:
+        """The name of the upstream gradient."""
+        return f"d{self.result}"
+
+    def axes_of(self, name: str) -> str:
+        """The axes of a result or of a gradient, "gradient.x"."""
+        return self.axes if name == self.result else self.arguments[name.removeprefix("gradient.")]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _split(name: str) -> tuple[str, str]:
+    stem, _, axes = name.partition("_")
+    return stem, axes

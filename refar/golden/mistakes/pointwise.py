@@ -1,0 +1,168 @@
+"""Wrong gates, activations, lookups and distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from refar.arrays import Array, Arrays
+from refar.golden.mistakes.windows import gradient_of, result_of
+from refar.golden.operator import Attributes, Mistake
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x))."""
+    return 1 / (1 + np.exp(-x))
+
+
+def _gate(of: Callable[[Array, Array], Array], split: Callable[[Array], tuple[Array, Array]] | None = None) -> Mistake:
+    def y(arrays: Arrays, _: Attributes) -> Array:
+        x, half = arrays["x"], arrays["x"].shape[1] // 2
+        return of(*(split(x) if split else (x[:, :half], x[:, half:])))
+
+    return result_of(y)
+
+
+def _halves_swapped(arrays: Arrays, _: Attributes) -> Array:
+    dy, (a, b) = arrays["dy"], np.split(arrays["x"], 2, axis=1)
+    t, s = np.tanh(a), sigmoid(b)
+    return np.concatenate([dy * t * s * (1 - s), dy * s * (1 - t**2)], axis=1)
+
+
+def _first_half_twice(x: Array) -> tuple[Array, Array]:
+    half = x.shape[1] // 2
+    return x[:, :half], x[:, :half]
+
+
+GATES: Mapping[str, Mistake] = {
+    "halves swapped": _gate(lambda a, b: np.tanh(b) * sigmoid(a)),
+    "even and odd channels instead of halves": _gate(lambda a, b: np.tanh(a) * sigmoid(b), lambda x: (x[:, ::2], x[:, 1::2])),
+    "one half feeds both gates": _gate(lambda a, b: np.tanh(a) * sigmoid(b), _first_half_twice),
+    "no tanh (gated linear unit)": _gate(lambda a, b: a * sigmoid(b)),
+    "tanh of both": _gate(lambda a, b: np.tanh(a) * np.tanh(b)),
+    "sigmoid of both": _gate(lambda a, b: sigmoid(a) * sigmoid(b)),
+    "sum instead of product": _gate(lambda a, b: np.tanh(a) + sigmoid(b)),
+    "gradient of x: halves swapped": gradient_of("x", _halves_swapped),
+}
+
+
+def softmax(x: Array, axis: int = 1) -> Array:
+    """exp(x) / Σ exp(x)."""
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+def _naive(arrays: Arrays, _: Attributes) -> Array:
+    e = np.exp(arrays["x"])
+    return np.asarray(e / e.sum(1, keepdims=True))
+
+
+SOFTMAXES: Mapping[str, Mistake] = {
+    "over the last axis instead of the channels": result_of(lambda arrays, _: softmax(arrays["x"], -1)),
+    "over the batch instead of the channels": result_of(lambda arrays, _: softmax(arrays["x"], 0)),
+    "overflows: the largest is not subtracted": result_of(_naive),
+    "sigmoid of each": result_of(lambda arrays, _: sigmoid(arrays["x"])),
+    "logarithm of it": result_of(lambda arrays, _: np.log(softmax(arrays["x"]))),
+    "gradient of x: diagonal alone": gradient_of("x", lambda a, _: a["dy"] * softmax(a["x"]) * (1 - softmax(a["x"]))),
+}
+
+
+def _activation(arrays: Arrays, a: Attributes, slope: float | None = None) -> Array:
+    x, leak = arrays["x"], a["slope"] if slope is None else slope
+    kinds = {"relu": np.maximum(x, 0), "leaky_relu": np.where(x > 0, x, leak * x), "tanh": np.tanh(x), "sigmoid": sigmoid(x)}
+    return np.asarray(kinds[a["kind"]])
+
+
+def _slope(arrays: Arrays, a: Attributes, at_zero: bool = False) -> Array:
+    x, y = arrays["x"], _activation(arrays, a)
+    on = x >= 0 if at_zero else x > 0
+    kinds = {"relu": on * 1.0, "leaky_relu": np.where(on, 1, a["slope"]), "tanh": 1 - y**2, "sigmoid": y * (1 - y)}
+    return np.asarray(kinds[a["kind"]])
+
+
+def _overflowing(arrays: Arrays, a: Attributes) -> Array:
+    e = np.exp(arrays["x"])
+    kinds = {"tanh": (e - 1 / e) / (e + 1 / e), "sigmoid": e / (1 + e)}
+    return np.asarray(kinds.get(a["kind"], _activation(arrays, a)))
+
+
+ACTIVATIONS: Mapping[str, Mistake] = {
+    "slope ignored (0.01)": result_of(lambda arrays, a: _activation(arrays, a, 0.01)),
+    "slope on the positive side": result_of(
+        lambda arrays, a: -_activation({"x": -arrays["x"]}, a) if a["kind"] == "leaky_relu" else _activation(arrays, a)
+    ),
+    "tanh for sigmoid": result_of(lambda arrays, a: np.tanh(arrays["x"]) if a["kind"] == "sigmoid" else _activation(arrays, a)),
+    "exponential overflows": result_of(_overflowing),
+    "gradient of x: derivative 1 at 0": gradient_of("x", lambda arrays, a: arrays["dy"] * _slope(arrays, a, at_zero=True)),
+    "gradient of x: of the value instead of the argument": gradient_of(
+        "x", lambda arrays, a: arrays["dy"] * _slope({"x": _activation(arrays, a)}, a)
+    ),
+}
+
+
+def _one_hot(x: Array, classes: int) -> Array:
+    return np.moveaxis(np.eye(classes)[x], -1, 1)
+
+
+ONE_HOTS: Mapping[str, Mistake] = {
+    "channels last": result_of(lambda arrays, a: np.eye(a["classes"])[arrays["x"]]),
+    "classes counted from 1": result_of(lambda arrays, a: _one_hot((arrays["x"] - 1) % a["classes"], a["classes"])),
+    "classes in reverse order": result_of(lambda arrays, a: _one_hot(a["classes"] - 1 - arrays["x"], a["classes"])),
+    "as many channels as classes occur": result_of(lambda arrays, a: _one_hot(arrays["x"], int(arrays["x"].max()) + 1)),
+    "class index itself": result_of(lambda arrays, a: arrays["x"][:, None].astype(float)),
+}
+
+
+def _embed(arrays: Arrays) -> Array:
+    return np.moveaxis(arrays["w"][arrays["x"]], -1, 1)
+
+
+def _overwritten(arrays: Arrays, _: Attributes) -> Array:
+    """The last position of a class alone, where all add up."""
+    dw = np.zeros(arrays["w"].shape)
+    dw[arrays["x"]] = np.moveaxis(arrays["dy"], 1, -1)
+    return dw
+
+
+EMBEDDINGS: Mapping[str, Mistake] = {
+    "channels last": result_of(lambda arrays, _: arrays["w"][arrays["x"]]),
+    "classes counted from 1": result_of(lambda arrays, _: _embed({**arrays, "x": arrays["x"] - 1})),
+    "class 0 is padding, all zero": result_of(lambda arrays, _: _embed(arrays) * (arrays["x"] > 0)[:, None]),
+    "gradient of w: last of repeated classes alone": gradient_of("w", _overwritten),
+}
+
+STANDARDIZATIONS: Mapping[str, Mistake] = {
+    "divided by the variance": result_of(lambda arrays, a: (arrays["x"][:, None] - a["mean"]) / a["std"] ** 2),
+    "multiplied by the standard deviation": result_of(lambda arrays, a: (arrays["x"][:, None] - a["mean"]) * a["std"]),
+    "mean not subtracted": result_of(lambda arrays, a: arrays["x"][:, None] / a["std"]),
+    "mean subtracted after the division": result_of(lambda arrays, a: arrays["x"][:, None] / a["std"] - a["mean"]),
+    "without the axis of channels": result_of(lambda arrays, a: (arrays["x"] - a["mean"]) / a["std"]),
+}
+
+
+def _bits(arrays: Arrays, bits: int, base: int = 0) -> tuple[Array, Array]:
+    batch, _, height, width = arrays["x"].shape
+    place = np.indices((height, width)) + base
+    found = [(p[None] >> np.arange(bits)[:, None, None] & 1).astype(float) for p in place]
+    rows, columns = (np.broadcast_to(f, (batch, *f.shape)) for f in found)
+    return rows, columns
+
+
+def _encoding(join: Callable[[Array, Array], Array], base: int = 0) -> Mistake:
+    return result_of(lambda arrays, a: join(*_bits(arrays, a["bits"], base)))
+
+
+def _joined(rows: Array, columns: Array) -> Array:
+    return np.concatenate([rows, columns], axis=1)
+
+
+POSITIONS: Mapping[str, Mistake] = {
+    "columns before rows": _encoding(lambda rows, columns: _joined(columns, rows)),
+    "most significant bit first": _encoding(lambda rows, columns: _joined(rows[:, ::-1], columns[:, ::-1])),
+    "bits of row and column alternate": _encoding(
+        lambda rows, columns: np.stack([rows, columns], axis=2).reshape(len(rows), -1, *rows.shape[2:])
+    ),
+    "counted from 1": _encoding(_joined, base=1),
+    "rows alone": _encoding(lambda rows, _: rows),
+}
