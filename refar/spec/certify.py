@@ -86,12 +86,15 @@ def certify(
     top_k: int | None = None,
     prompt: ArrayLike | None = None,
     condition: Data | None = None,
+    sweeps: int = 256,
     progress: Callable[[int], None] | None = None,
 ) -> Certificate:
     """Whether `generate` with the same options, in exact arithmetic, gives these tokens: x_bt after the prompt, or x_bchw.
 
     `params` are taken as the exact numbers: for tokens of a backend in float32 give the parameters rounded to it. Of images
-    the prompt is their first rows, which `tokens` hold too. `progress` is called with the number of rows that are done.
+    the prompt is their first rows, which `tokens` hold too. What the bound of all orders leaves open is settled one difference of
+    two logits at a time, each a backward sweep, at most `sweeps` of them in a row of the batch; steps beyond stay uncertain.
+    `progress` is called with the number of rows that are done.
     Raises GraphError unless the graph is strict and its head categorical, InputError for tokens that do not fit.
     """
     require_strict(graph, "certify")
@@ -115,7 +118,7 @@ def certify(
     weights = prepare(graph, params, np.float64)
     gaps, bounds, doubts = [], [], []
     for row in range(rows):
-        replay = _Replay(graph, weights, {name: array[row : row + 1] for name, array in cast(inputs, np.float64).items()})
+        replay = _Replay(graph, weights, sweeps, {name: array[row : row + 1] for name, array in cast(inputs, np.float64).items()})
         draws = noise.draw(ops.Categorical(), seed, [row], known, replay.steps - known, kind.size)[:, 0]
         gap, allowed, named = replay.judge(row, known, draws, temperature, top_k)
         gaps.append(gap)
@@ -130,8 +133,8 @@ def certify(
 class _Replay:
     """One row in float64: all values, and how far its logits may be off together."""
 
-    def __init__(self, graph: Graph, params: Arrays, inputs: Arrays) -> None:
-        self.graph, self.params = graph, params
+    def __init__(self, graph: Graph, params: Arrays, sweeps: int, inputs: Arrays) -> None:
+        self.graph, self.params, self.sweeps = graph, params, sweeps
         found = analyse(graph)
         self.kind = found.types[found.sequence]
         self.values = forward_nodes(graph, params, inputs, np.float64)
@@ -162,7 +165,7 @@ class _Replay:
                     gap, allowed = np.where(rivals, -np.inf, gap), np.where(rivals, np.inf, allowed)
                 rivals &= ~surely_out
             open_ = np.flatnonzero(rivals & ~(gap > allowed))
-            for rival in open_:
+            for rival in open_ if len(open_) <= self.sweeps else ():
                 if np.isfinite(allowed[rival]) and np.isfinite(gap[rival]):
                     allowed[rival] = min(allowed[rival], self._difference(step, token, int(rival)) / scale + slack[rival])
             nearest = int(np.argmin(np.where(rivals, gap - allowed, np.inf))) if rivals.any() else token
@@ -173,6 +176,7 @@ class _Replay:
 
     def _difference(self, step: int, token: int, rival: int) -> float:
         """E₁ of logit `token` minus logit `rival`."""
+        self.sweeps -= 1
         if self._local is None:
             self._local = rounding.local_bounds(self.graph, self.params, self.values, bound.FLOAT64)
         dy = np.zeros(self.values[self.graph.output].shape)

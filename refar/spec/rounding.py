@@ -108,7 +108,10 @@ def gradient_errors(
             continue
         got = np.asarray(upstream[name] if name in upstream else dparams[name], np.float64)
         sizes = np.asarray(sum(np.abs(gradient) for gradient, _ in passed))
-        allowed = np.asarray(sum(error for _, error in passed)) + bound.gamma(len(passed) - 1, unit) * sizes
+        allowed = (
+            np.asarray(sum(error for _, error in passed))
+            + (bound.gamma(len(passed) - 1, unit) + bound.gamma(len(passed) - 1, bound.FLOAT64)) * sizes
+        )
         tag = str(graph[name if name in wide else name.rpartition(".")[0]].op.__struct_config__.tag)
         observed = np.abs(got - np.asarray(sum(gradient for gradient, _ in passed)))
         found.append(Errors(f"gradient of {name}", tag, observed, allowed))
