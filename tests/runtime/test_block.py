@@ -17,7 +17,7 @@ from stream_graphs import GRAPHS
 import refar
 from refar import Builder, Graph, models, ops
 from refar.errors import BackendError, FileError, GraphError, InputError
-from refar.infer import analyse
+from refar.infer import analyse, transient
 from refar.runtime import load
 from refar.runtime.bundle import has_start
 from refar.runtime.session import Session
@@ -103,7 +103,7 @@ def test_blocks_and_steps_in_any_mix_are_the_oracles(pair: tuple[Session, Arrays
 def exactly_equal(graph: Graph, pieces: list[list[int]], prompt: int, path: Path, seed: int = 0) -> bool:
     """On integers blocks and steps give the values and the state of the oracle; False if there are no such integers."""
     twin = integral_graph(graph)
-    case = integer_case(twin, np.random.default_rng(seed), 2, (LENGTH,)) if twin else None
+    case = integer_case(twin, np.random.default_rng(seed), 2, (LENGTH + transient(graph),)) if twin else None
     if case is None:
         return False
     session, ahead = load(export(case.graph, case.params, path, block=True)), int(is_strict(case.graph))
@@ -126,9 +126,8 @@ def exactly_equal(graph: Graph, pieces: list[list[int]], prompt: int, path: Path
 )
 def test_random_graphs_on_integers(graph: Graph, seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     rng = np.random.default_rng(seed)
-    total = LENGTH - is_strict(graph)
-    prompt = int(rng.integers(1, 6))
-    pieces = [random_pieces(rng, total - prompt), [total - prompt], [1] * (total - prompt), [prompt - total]]
+    prompt, rest = int(rng.integers(1, 6 + transient(graph))), LENGTH - 6
+    pieces = [random_pieces(rng, rest), [rest], [1] * rest, [-rest]]
     assume(exactly_equal(graph, pieces, prompt, tmp_path_factory.mktemp("b") / "b", seed))
 
 
