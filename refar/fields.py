@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
+from math import gcd
 from operator import or_
 
 from refar import ops
 from refar.errors import GraphError
-from refar.graph import Graph
+from refar.graph import Graph, check_graph
 from refar.infer import analyse, offsets, offsets_of
 from refar.plane import Step, grid_for, steps
 from refar.streams import require_causal
 
-MOST_BITS = 2**27
+MOST_BITS = 2**24
+"""Positions of the largest region that is searched: a few seconds."""
 
 
 def blind_spot(graph: Graph) -> frozenset[Step]:
@@ -25,6 +27,11 @@ def blind_spot(graph: Graph) -> frozenset[Step]:
     Raises GraphError for a graph over time, and for one that looks ahead.
     Source: van den Oord et al. 2016, "Conditional image generation with PixelCNN decoders", section 2.2 and figure 1.
     """
+    return _blind_spot(check_graph(graph))
+
+
+@lru_cache(maxsize=64)
+def _blind_spot(graph: Graph) -> frozenset[Step]:
     found = analyse(graph)
     if found.grid is None:
         raise GraphError(f"blind_spot: expected a graph over a plane, got one over time (its sequence is {found.sequence!r})")
@@ -32,11 +39,12 @@ def blind_spot(graph: Graph) -> frozenset[Step]:
     seen = offsets(graph)
     if not seen:
         return frozenset()
-    rows, lefts = max(up for up, _ in seen), [left for _, left in seen]
+    rows, lefts = max(up for up, _ in seen), {left for _, left in seen}
+    columns = range(min(lefts), max(lefts) + 1)
     region = Region(rows + 1, _wander(graph, rows))
-    reached = region.positions(_reached(graph, region))
-    box = {(up, left) for up in range(rows + 1) for left in range(min(lefts), max(lefts) + 1) if (up, left) > (0, 0)}
-    return frozenset(box - reached)
+    reached = _reached(graph, region)
+    unseen = ((up, left) for up in range(rows + 1) for left in region.missing(reached, up, columns))
+    return frozenset(step for step in unseen if step > (0, 0))
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class Region:
     def __post_init__(self) -> None:
         if self.rows * self.columns > MOST_BITS:
             came = f"{self.rows} rows by {self.columns} columns"
-            raise GraphError(f"blind_spot: the dilations would need a search in {came}, more than {MOST_BITS} positions")
+            raise GraphError(f"blind_spot: these dilations would need a search in {came}, more than {MOST_BITS} positions")
 
     @property
     def columns(self) -> int:
@@ -61,28 +69,33 @@ class Region:
         up, left = step
         if not seen or up >= self.rows or abs(left) >= self.columns:
             return 0
-        stays = ((1 << self.columns - abs(left)) - 1) << max(0, -left)  # the columns that do not leave their row
-        count = 1
-        while count < self.rows:
-            stays |= stays << count * self.columns
-            count *= 2
         places = up * self.columns + left
-        seen = (seen & stays) << places if places >= 0 else (seen & stays) >> -places
-        return seen & ((1 << self.rows * self.columns) - 1)
+        seen &= _staying(self, left)
+        return (seen << places if places >= 0 else seen >> -places) & ((1 << self.rows * self.columns) - 1)
 
     def closed(self, seen: int, moves: Iterable[Step]) -> int:
         """Every element further by any number of each step: doubling reaches all multiples."""
         for up, left in moves:
             count = 1
-            while (up, left) != (0, 0) and (further := self.moved(seen, (count * up, count * left))):
+            while (further := self.moved(seen, (count * up, count * left))) & ~seen:
                 seen |= further
                 count *= 2
         return seen
 
-    def positions(self, seen: int) -> set[Step]:
-        """The steps in a set."""
-        bits = enumerate(reversed(f"{seen:b}"))
-        return {(place // self.columns, place % self.columns - self.half) for place, bit in bits if bit == "1"}
+    def missing(self, seen: int, up: int, columns: range) -> list[int]:
+        """Those of the columns left that a set lacks in a row."""
+        lacks = ~(seen >> up * self.columns + self.half + columns.start) & ((1 << len(columns)) - 1)
+        return [left for left, bit in zip(columns, reversed(f"{lacks:0{len(columns)}b}"), strict=True) if bit == "1"]
+
+
+@lru_cache(maxsize=64)
+def _staying(region: Region, left: int) -> int:
+    """What does not leave its row on the way to the left."""
+    stays, count = ((1 << region.columns - abs(left)) - 1) << max(0, -left), 1
+    while count < region.rows:
+        stays |= stays << count * region.columns
+        count *= 2
+    return stays
 
 
 def _reached(graph: Graph, region: Region) -> int:
@@ -110,12 +123,12 @@ def _wander(graph: Graph, rows: int) -> int:
     """How far to the side the sum of the first layers' steps may be, of a shortest way to a place in the box.
 
     The layers as they are go W columns to the side at most; further steps up, with ρ = max |left|/up, go ρ·rows; and of
-    steps within the row, of which those with a sum of 0 can be left out, the ones in one direction go 2Δ², and the ones in
+    steps within the row, of which those with a sum of 0 can be left out, the ones in one direction go 2Δ²/gcd, those in
     the other as far as the place is from there. A longer way to the side leads nowhere that a shorter one does not.
     """
     moves = {step for node in graph.nodes if isinstance(node.op, ops.Conv2d) for step in steps(node.op)}
     widest = analyse(graph).reach[graph.output]
     slope = max((-(-abs(left) // up) for up, left in moves if up > 0), default=0)
     within = {left for up, left in moves if up == 0}
-    both = max(map(abs, within)) if within and min(within) < 0 < max(within) else 0
-    return 3 * widest + 2 * slope * rows + 2 * both**2
+    both = 2 * max(map(abs, within)) ** 2 // gcd(*within) if within and min(within) < 0 < max(within) else 0
+    return 3 * widest + 2 * slope * rows + both

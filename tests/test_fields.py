@@ -106,8 +106,8 @@ def test_looking_ahead_is_refused() -> None:
 
 def test_a_search_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fields, "MOST_BITS", 20)
-    with refuses(GraphError, "blind_spot: the dilations would need a search in 3 rows by"):
-        refar.blind_spot(masked(1, 3))
+    with refuses(GraphError, "blind_spot: these dilations would need a search in 9 rows by"):
+        refar.blind_spot(masked(1, 9))
 
 
 Layer = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]

@@ -9,7 +9,7 @@ from helpers import refuses
 from PIL import Image
 
 import refar
-from refar import Builder, Graph, models, ops, plots
+from refar import Builder, Graph, fields, models, ops, plots
 from refar.errors import GraphError
 from refar.plots import plane
 from refar.plots.plane import BLIND, LATER, PIXEL, SEEN, UNSEEN, Panel, arranged, panels
@@ -146,6 +146,14 @@ def texts(graph: Graph) -> list[str]:
 )  # fmt: skip
 def test_titles_state_the_figures(graph: Graph, said: list[str]) -> None:
     assert texts(graph) == said
+
+
+def test_a_blind_spot_too_large_to_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields, "MOST_BITS", 20)
+    graph = masked(2, width=5)
+    assert texts(graph)[1] == "blind spot not known: the dilations are too large to search"
+    assert "blind spot" not in legend(graph)
+    assert "not seen" in legend(graph)
 
 
 def test_the_figures_of_many_are_grouped() -> None:

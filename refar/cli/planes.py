@@ -45,7 +45,7 @@ def _blind_text(graph: Graph) -> str:
     try:
         found = blind_spot(graph)
     except GraphError as error:
-        return "none, since the graph looks ahead" if looks_ahead(graph) else f"not known: {error}"
+        return "none, since the graph looks ahead" if looks_ahead(graph) else str(error)
     return f"{steps_text(found)}; no depth would reach them" if found else "none"
 
 

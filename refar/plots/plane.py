@@ -46,24 +46,16 @@ STYLE: dict[str, dict[str, Any]] = {
 class Panel:
     """What the outputs of one colour see, or of all together (None): which colours at which step.
 
-    `cells`: how each cell is painted; one kind, or one for each colour in order, as stripes. `itself`: whether an output
-    sees what it stands for.
+    `cells`: how each cell is painted, one kind, or one for each colour in order, as stripes; over these `rows` up and
+    `columns` left. `itself`: whether an output sees what it stands for.
     """
 
     colour: int | None
     sees: dict[Step, frozenset[int]]
     cells: dict[Step, tuple[str, ...]]
     itself: bool
-
-    @property
-    def rows(self) -> range:
-        """Rows up, from the lowest to the highest."""
-        return range(min(up for up, _ in self.cells), max(up for up, _ in self.cells) + 1)
-
-    @property
-    def columns(self) -> range:
-        """Columns left, from the rightmost to the leftmost."""
-        return range(min(left for _, left in self.cells), max(left for _, left in self.cells) + 1)
+    rows: range
+    columns: range
 
 
 def panels(graph: Graph) -> list[Panel]:
@@ -71,13 +63,21 @@ def panels(graph: Graph) -> list[Panel]:
     outputs = colour_offsets(graph)
     if not any(outputs):
         raise GraphError("the output does not depend on the sequence, so there is no receptive field to draw")
-    blind = frozenset[Step]() if looks_ahead(graph) else blind_spot(graph)
+    blind = _blind(graph) or frozenset()
     itself = [(0, 0, c) in numbers for c, numbers in enumerate(outputs)]
     everything = frozenset((up, left, 0) for numbers in outputs for up, left, _ in numbers)
     found = [_panel(None, everything, 1, everything, blind, any(itself))]
     if 1 < len(outputs) <= PANELS:
         found += [_panel(c, numbers, len(outputs), everything, blind, itself[c]) for c, numbers in enumerate(outputs)]
     return found
+
+
+def _blind(graph: Graph) -> frozenset[Step] | None:
+    """The blind spot; None where there is none to be found."""
+    try:
+        return blind_spot(graph)
+    except GraphError:
+        return None
 
 
 def _panel(
@@ -90,7 +90,7 @@ def _panel(
     ups, lefts = {0, *(up for up, _, _ in everything)}, {0, *(left for _, left, _ in everything)}
     rows, columns = range(min(-1, *ups), max(ups) + 1), range(min(lefts), max(lefts) + 1)
     cells = {(up, left): _paint((up, left), sees, colour or 0, colours, blind) for up in rows for left in columns}
-    return Panel(colour, sees, cells, itself)
+    return Panel(colour, sees, cells, itself, rows, columns)
 
 
 def _paint(step: Step, sees: dict[Step, frozenset[int]], own: int, colours: int, blind: frozenset[Step]) -> tuple[str, ...]:
@@ -104,9 +104,11 @@ def _paint(step: Step, sees: dict[Step, frozenset[int]], own: int, colours: int,
 
 def near(panel: Panel) -> Panel:
     """What is near the pixel."""
-    rows, columns = NEAR
-    cells = {step: kinds for step, kinds in panel.cells.items() if step[0] in rows and step[1] in columns}
-    return replace(panel, cells=cells)
+    rows, columns = (
+        range(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(NEAR, (panel.rows, panel.columns), strict=True)
+    )
+    cells = {(up, left): panel.cells[up, left] for up in rows for left in columns}
+    return replace(panel, cells=cells, rows=rows, columns=columns)
 
 
 def arranged(shown: Sequence[Panel]) -> list[list[Panel]]:
@@ -119,7 +121,8 @@ def arranged(shown: Sequence[Panel]) -> list[list[Panel]]:
         return [[together]]
     if _side(each) >= BESIDE:
         return [each]
-    far = [{step: seen for step, seen in panel.sees.items() if step not in near(panel).cells} for panel in each]
+    close = near(together).cells
+    far = [{step: seen for step, seen in panel.sees.items() if step not in close} for panel in each]
     return [[together], [near(panel) for panel in each]] if all(f == far[0] for f in far) else [[panel] for panel in each]
 
 
@@ -163,7 +166,7 @@ def around(graph: Graph) -> Figure:
             if panel.colour is not None:
                 axes.set_title(_title(panel, shown), color=INK, loc="left", size=9, pad=5)
     partly = any(UNSEEN in kinds and step in shown[0].sees for panel in shown for step, kinds in panel.cells.items())
-    _legend(figure, [panel for line in lines for panel in line], partly or looks_ahead(graph) is not None)
+    _legend(figure, [panel for line in lines for panel in line], partly or _blind(graph) is None)
     return figure
 
 
@@ -223,8 +226,10 @@ def _head(graph: Graph, shown: Sequence[Panel]) -> list[str]:
         lines.append("colours in order: each depends on those before it of the same pixel, too")
     if (node := looks_ahead(graph)) is not None:
         return [*lines, f"{node.name!r} looks ahead, at pixels that are not yet known"]
-    blind = len(blind_spot(graph))
-    return [*lines, f"blind spot: {_pixels(blind)}" if blind else "no blind spot"]
+    blind = _blind(graph)
+    if blind is None:
+        return [*lines, "blind spot not known: the dilations are too large to search"]
+    return [*lines, f"blind spot: {_pixels(len(blind))}" if blind else "no blind spot"]
 
 
 def _pixels(count: int) -> str:
