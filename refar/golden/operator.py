@@ -90,16 +90,16 @@ class Operator:
         assert REQUIRED not in full.values()
         return full
 
-    def wrong(self, name: str, case: Case) -> Arrays:
-        """What the mistake makes of a case, in float64; {} where it does not apply."""
-        arrays, upstream = as_dtype(case.arrays, "float64"), self.signature.upstream
+    def wrong(self, name: str, case: Case, dtype: str = "float64") -> Arrays:
+        """What the mistake makes of a case in a dtype; {} where it does not apply."""
+        arrays, upstream = as_dtype(case.arrays, dtype), self.signature.upstream
         with np.errstate(all="ignore"):
             if name != ONES:
                 return self.mistakes[name](arrays, case.attributes)
             if upstream not in arrays:
                 return {}
             arrays[upstream] = np.ones_like(arrays[upstream])
-            found = self.compute(case.attributes, arrays, np.dtype(np.float64))
+            found = self.compute(case.attributes, arrays, np.dtype(dtype))
         return {key: array for key, array in found.items() if key != self.signature.result}
 
 

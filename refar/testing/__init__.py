@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from refar.testing.causality import check_causality
 from refar.testing.driving import check_streaming
+from refar.testing.function import check_case, check_function, golden_cases
 from refar.testing.laws import LAWS, check_bundle, check_contract, run_bundle_laws, run_laws
 from refar.testing.module import check_module
 from refar.testing.report import ContractError, Line, Report
@@ -21,10 +22,13 @@ __all__ = [
     "Line",
     "Report",
     "check_bundle",
+    "check_case",
     "check_causality",
     "check_contract",
+    "check_function",
     "check_module",
     "check_streaming",
+    "golden_cases",
     "run_bundle_laws",
     "run_laws",
 ]

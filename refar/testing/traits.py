@@ -1,0 +1,66 @@
+"""What wrong numbers have in common, where no known mistake explains them: where they stand, how they relate to right ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refar.arrays import Array
+
+_AXES = {"b": "row", "t": "position", "o": "output channel", "c": "channel", "h": "image row", "w": "image column", "q": "class"}
+_AXES |= {"i": "input channel", "k": "tap"}
+_NEAR = 2.0**-16
+
+
+def trait(expected: Array, came: Array, wrong: Array, axes: str) -> str:
+    """A sentence, or nothing."""
+    finite = np.isfinite(came.astype(np.float64))
+    if not finite.all():
+        kind = "NaN" if np.isnan(came.astype(np.float64)).any() else "infinite"
+        return f"{int((~finite).sum())} numbers are {kind}"
+    return _related(expected, came.astype(np.float64)) or _late(expected, came, axes) or _confined(wrong, axes)
+
+
+def _related(expected: Array, came: Array) -> str:
+    """One number times the right ones, or added to them."""
+    if expected.dtype == np.int64:
+        return "every class is off by the same number" if len({*np.unique(came - expected).tolist()}) == 1 else ""
+    sizes = np.abs(expected).max(initial=0.0) or 1.0
+    there = np.abs(expected) > _NEAR * sizes
+    if there.any():
+        factor = float(np.median(came[there] / expected[there]))
+        if factor != 0 and np.allclose(came, factor * expected, rtol=_NEAR, atol=_NEAR * sizes):
+            return f"all numbers are {factor:.6g} times the right ones"
+    if expected.ndim > 1:
+        by_channel = np.moveaxis(came - expected, 1, 0).reshape(expected.shape[1], -1)
+        if (np.ptp(by_channel, axis=1) <= _NEAR * sizes).all():
+            return "in every channel all numbers are off by one constant: a bias?"
+    return ""
+
+
+def _late(expected: Array, came: Array, axes: str) -> str:
+    """The right numbers at other positions."""
+    if not axes.endswith("t"):
+        return ""
+    for by in range(1, expected.shape[-1] // 2):
+        for sign, word in ((1, "late"), (-1, "early")):
+            a, b = (came[..., by:], expected[..., :-by]) if sign > 0 else (came[..., :-by], expected[..., by:])
+            if np.allclose(a, b, rtol=_NEAR, atol=_NEAR * float(np.abs(expected).max(initial=0.0))) and np.abs(b).any():
+                return f"the right numbers, {by} position{'s' if by > 1 else ''} {word}"
+    return ""
+
+
+def _confined(wrong: Array, axes: str) -> str:
+    """Wrong at some places along an axis only."""
+    found = []
+    for n, axis in enumerate(axes):
+        along = np.asarray(wrong.any(axis=tuple(m for m in range(wrong.ndim) if m != n)))
+        if not along.all() and len(along) > 1:
+            at = np.flatnonzero(along).tolist()
+            what = _AXES.get(axis, f"index {axis}")
+            if at == list(range(len(at))):
+                found.append(f"the first {len(at)} {what}s" if len(at) > 1 else f"the first {what}")
+            elif at == list(range(at[0], len(along))):
+                found.append(f"{what}s from {at[0]} on")
+            else:
+                found.append(f"{what} {', '.join(map(str, at[:8]))}")
+    return f"wrong only at {' and '.join(found)}" if found else ""
