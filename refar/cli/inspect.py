@@ -67,6 +67,7 @@ def _facts(graph: Graph, layers: list[describe.Layer]) -> list[tuple[str, str]]:
         ("receptive field", f"{count(infer.receptive_field(graph), 'position')}, {number(len(seen))} of them used"),
         ("offsets", describe.offsets_text(seen)),
         ("smallest offset", _smallest(graph)),
+        *([("padding", _padding(graph))] if graph.padding != "layer" else []),
         ("multiply-adds", _cost(layers)),
         ("state", _state(graph)),
     ]
@@ -124,6 +125,12 @@ def _smallest(graph: Graph) -> str:
     if streams.is_strict(graph):
         return f"{min(seen)}: strict, y_t models x_t without seeing it"
     return f"{min(seen)}: not strict, y_t sees x_t and can model x_{{t+1}} at best"
+
+
+def _padding(graph: Graph) -> str:
+    if graph.padding == "valid":
+        return f"valid: nothing stands before the start, and the first output is that of t = {number(infer.transient(graph))}"
+    return "input: before the start the input is zero, and every node what it computes from that"
 
 
 def _cost(layers: list[describe.Layer]) -> str:

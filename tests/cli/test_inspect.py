@@ -61,6 +61,20 @@ def test_eighteen_weights_see_512_inputs(refar, tmp_path):
     assert "18 per step and row" in said.out
 
 
+@pytest.mark.parametrize(
+    ("padding", "says"),
+    [("layer", None), ("input", "input: before the start the input is zero"), ("valid", "the first output is that of t = 7")],
+)
+def test_padding_is_said_where_it_is_not_the_usual(refar, tmp_path, padding, says):
+    g = library.Builder()
+    h = g.conv1d(g.conv1d(g.input(channels=1), 1, kernel=4), 1, kernel=3, dilation=2)
+    library.save(g.build(h, padding=padding), tmp_path / "graph.json")
+    said = refar("inspect", tmp_path / "graph.json")
+    assert said.code == 0
+    assert ("padding" in said.out) is (says is not None)
+    assert (says or "") in " ".join(said.out.split())
+
+
 def test_run_and_bundle_are_the_same_network(refar, here):
     run, bundle = refar("inspect", "run"), refar("inspect", "bundle")
     assert run.code == bundle.code == 0
