@@ -71,7 +71,7 @@ def test_padding_is_said_where_it_is_not_the_usual(refar, tmp_path, padding, say
     library.save(g.build(h, padding=padding), tmp_path / "graph.json")
     said = refar("inspect", tmp_path / "graph.json")
     assert said.code == 0
-    assert ("padding" in said.out) is (says is not None)
+    assert ("\npadding " in said.out) is (says is not None)
     assert (says or "") in " ".join(said.out.split())
 
 
