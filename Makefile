@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: all test lint demo bench figures rows clean
+.PHONY: all test test-foreign lint demo bench fuzz figures rows clean
 all: lint test demo
 
 .venv/installed: pyproject.toml constraints.txt
@@ -14,6 +14,10 @@ all: lint test demo
 test: .venv/installed
 	$(BIN)/pytest -n auto --dist worksteal
 
+test-foreign: .venv/installed # the worked examples in JAX and Keras
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,foreign]'
+	$(BIN)/pytest -m foreign
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -24,6 +28,10 @@ demo: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python tests/bench/speed.py
+	$(BIN)/python tests/bench/oracle.py
+
+fuzz: .venv/installed
+	$(BIN)/python tests/bench/fuzz.py --graphs 5000
 
 figures: .venv/installed demo/results.json
 	$(BIN)/python tests/bench/figures.py README.md

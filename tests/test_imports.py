@@ -19,7 +19,7 @@ READING = {
 LIGHT = {"numpy", "msgspec", "safetensors"}
 VERSION = "refar.__version__"
 TRAINING = {"refar.config", "refar.files", "refar.runs"}
-READ_BY_TESTING = {"refar.torch", "refar.runtime", "refar_export", "torch", "numpy", "msgspec", "hypothesis"}
+READ_BY_TESTING = {"refar.torch", "refar.runtime", "refar_export", "onnxruntime", "torch", "numpy", "msgspec", "hypothesis"}
 HEAVY = ("torch", "onnx", "onnxruntime", "matplotlib", "sklearn", "hypothesis", "typer", "rich")
 
 ALLOWED: dict[str, set[str]] = {
@@ -61,6 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar.runtime": {*READING, "refar.files", "refar.runtime", "onnxruntime", *LIGHT},
     "refar.golden": {*READING, "refar.files", "refar.golden", "refar.models", "refar.quantize", "refar.spec", *LIGHT},
     "refar.golden.mistakes": {*READING, "refar.golden.mistakes", "refar.golden.operator", "msgspec", "numpy"},
+    "refar.testing.plugin": {"refar.errors", "refar.testing", "pytest"},
     "refar.testing": {*READING, "refar.golden", "refar.spec", "refar.testing", "refar.tolerance", *READ_BY_TESTING},
     "refar.cli": {"refar", "refar_export", "typer", "rich", *LIGHT},
     "refar.demo": {"refar", "refar_export", "onnxruntime", *LIGHT},
@@ -71,6 +72,7 @@ ALLOWED: dict[str, set[str]] = {
         *READING, VERSION, "refar_export.build", "refar_export.verify", "refar.runtime.bundle", "onnx", *LIGHT
     },
     "refar_export.parameters": {*READING, "refar.runtime.bundle", "onnx"},
+    "refar_export.testdata": {*READING, "refar.files", "refar.golden", "refar_export.build", "onnx", "numpy"},
     "refar_export.verify": {*READING, "refar.runtime", "refar.spec", "refar.tolerance", "numpy"},
 }  # fmt: skip
 
