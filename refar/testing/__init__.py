@@ -4,17 +4,25 @@
     def test_my_network():
         check_contract(my_graph, my_params)
 
-Needs the backends that are asked for; `refar.testing.strategies` needs hypothesis.
+And code that knows nothing of refar: `check_function` holds an operator against golden cases, `check_module` an nn.Module
+against a graph; `check_causality` and `check_streaming` need no graph at all.
+
+Needs the backends that are asked for; `refar.testing.strategies` needs hypothesis. Each name is imported when it is first used,
+so that the pytest plugin, which every pytest loads, costs nothing.
 """
 
 from __future__ import annotations
 
-from refar.testing.causality import check_causality
-from refar.testing.driving import check_streaming
-from refar.testing.function import check_case, check_function, golden_cases
-from refar.testing.laws import LAWS, check_bundle, check_contract, run_bundle_laws, run_laws
-from refar.testing.module import check_module
-from refar.testing.report import ContractError, Line, Report
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from refar.testing.causality import check_causality
+    from refar.testing.driving import check_streaming
+    from refar.testing.function import check_case, check_function, golden_cases
+    from refar.testing.laws import LAWS, check_bundle, check_contract, run_bundle_laws, run_laws
+    from refar.testing.module import check_module
+    from refar.testing.report import ContractError, Line, Report
 
 __all__ = [
     "LAWS",
@@ -32,3 +40,23 @@ __all__ = [
     "run_bundle_laws",
     "run_laws",
 ]
+
+_HOMES = {
+    "causality": ("check_causality",),
+    "driving": ("check_streaming",),
+    "function": ("check_case", "check_function", "golden_cases"),
+    "laws": ("LAWS", "check_bundle", "check_contract", "run_bundle_laws", "run_laws"),
+    "module": ("check_module",),
+    "report": ("ContractError", "Line", "Report"),
+}
+
+
+if not TYPE_CHECKING:  # a type checker would take every misspelt name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        """What the modules here pass on."""
+        for module, names in _HOMES.items():
+            if name in names:
+                value = globals()[name] = getattr(importlib.import_module(f"refar.testing.{module}"), name)
+                return value
+        raise AttributeError(f"module 'refar.testing' has no attribute {name!r}")

@@ -18,8 +18,10 @@ from refar.testing.diagnosis import findings, shares
 from refar.testing.drawing import example
 from refar.testing.probe import Dependence, Offset, measure
 from refar.testing.report import ContractError
+from refar.testing.threads import one_thread
 
 
+@one_thread()
 def check_causality(
     f: Callable[[Array], Any],
     x: ArrayLike | None = None,

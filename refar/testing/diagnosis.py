@@ -49,8 +49,11 @@ def _ahead_in_time(found: Dependence) -> str:
     regular = sorted(offset for offset, count in often.items() if count >= length / 4)
     if not regular or regular[0] >= 0:
         return _ahead_here_and_there(found)
-    nearest, furthest, step = regular[0], regular[-1], spacing(regular)
     every = f"the offsets are {spell(regular)} (-1 is x of the next position)"
+    others = [offset for offset in regular if offset]
+    if not _even(regular) and _even(others):  # a residual sees the present besides
+        regular = others
+    nearest, furthest, step = regular[0], regular[-1], spacing(regular)
     if len(regular) == 1:
         return f"looks like a shift by {-nearest} to the wrong side: {every}"
     if furthest <= 0:

@@ -18,6 +18,7 @@ from refar.testing.probe import require_rows_apart, require_same
 from refar.testing.report import ContractError, Line, Report
 from refar.testing.stepping import Stepper, copied
 from refar.testing.symptoms import Case, at_borders, symptom, where, wrong_at
+from refar.testing.threads import one_thread
 
 STATEMENTS = {
     "whole": "the whole function looks at no later position",
@@ -29,6 +30,7 @@ STATEMENTS = {
 }
 
 
+@one_thread()
 def check_streaming(
     full: Callable[[Array], Any],
     step: Any,

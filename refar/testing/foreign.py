@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from refar.spec import run
 from refar.testing.callee import as_array, require_numbers
 from refar.testing.readings import Streamed
 from refar.testing.report import ContractError
+from refar.testing.threads import one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -71,7 +71,7 @@ class ForeignReading:
 
     def settle(self, inputs: Arrays, expected: Array, allowed: float) -> None:
         """Find the order of axes: the first in which the outputs agree with `expected`, else the first that has its shape."""
-        with self._torch.no_grad(), self._one_thread():
+        with self._torch.no_grad(), one_thread():
             y = self.call(self.tensors(inputs))
             fitting = list(layouts(self.graph, tuple(y.shape), expected.shape))
             if not fitting:
@@ -95,7 +95,7 @@ class ForeignReading:
 
     def forward(self, inputs: Arrays) -> Array:
         """y_bct, without autograd."""
-        with self._torch.no_grad(), self._one_thread():
+        with self._torch.no_grad(), one_thread():
             given = self.tensors(inputs)
             kept = {name: tensor.clone() for name, tensor in given.items()}
             y = as_array(self.name, self.output(given))
@@ -117,7 +117,7 @@ class ForeignReading:
         real = {name: tensor.requires_grad_() for name, tensor in tensors.items() if tensor.is_floating_point()}
         own = [(f"module {name}", self.own[name]) for name in dict.fromkeys(self.names.values())]
         wanted: dict[str, Tensor] = {name: tensor for name, tensor in own if tensor.requires_grad} | real
-        with self._one_thread():
+        with one_thread():
             y = self.output(tensors)
             upstream = self._torch.from_numpy(dy.astype(self.dtype))
             if not y.requires_grad:
@@ -131,15 +131,6 @@ class ForeignReading:
     def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
         """A module is run as a whole; `check_streaming` drives step functions."""
         return []
-
-    @contextmanager
-    def _one_thread(self) -> Iterator[None]:
-        threads = self._torch.get_num_threads()
-        self._torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            self._torch.set_num_threads(threads)
 
 
 def layouts(graph: Graph, came: tuple[int, ...], expected: tuple[int, ...]) -> Iterator[Layout]:

@@ -193,6 +193,7 @@ def test_the_message_names_both_positions_and_both_values() -> None:
         ("sees one future sample", conv(5, 1)),
         ("dilation ignored in the padding: the offsets are -4, -1, 2", conv(2, 4)),
         ("(K-1)·D = 6 are needed (K = 3, D = 3)", conv(2, 4)),
+        ("dilation ignored in the padding: the offsets are -4, -1, 0, 2", lambda x: conv(2, 4)(x) + torch.tensor(x[:, :1])),
         ("looks 2 positions ahead: the offsets are -2, 1, 4", conv(4, 2)),
         ("circular padding", conv(6, 0, mode="circular")),
         ("only at the positions 0..2: padding by reflection", conv(6, 0, mode="reflect")),

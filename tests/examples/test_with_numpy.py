@@ -1,0 +1,50 @@
+"""How to check code of your own: a causal convolution in NumPy, and a stack of them that keeps queues."""
+
+import numpy as np
+import pytest
+
+from refar.testing import ContractError, check_causality, check_streaming
+
+RNG = np.random.default_rng(0)
+WEIGHTS = [RNG.normal(size=(5, 3, 2)), RNG.normal(size=(4, 5, 2))]
+DILATIONS = [1, 4]
+
+
+def causal_conv(x, weight, dilation):
+    """x (B, C, T): zeros on the left, then a weighted sum of two samples."""
+    padded = np.pad(x, ((0, 0), (0, 0), (dilation, 0)))
+    return np.einsum("oi,bit->bot", weight[:, :, 0], padded[:, :, : x.shape[2]]) + np.einsum("oi,bit->bot", weight[:, :, 1], x)
+
+
+def network(x):
+    for weight, dilation in zip(WEIGHTS, DILATIONS, strict=True):
+        x = np.tanh(causal_conv(x, weight, dilation))
+    return x
+
+
+class Generator:
+    """The same, one sample at a time."""
+
+    def reset(self):
+        self.queues = [np.zeros((2, weight.shape[1], dilation)) for weight, dilation in zip(WEIGHTS, DILATIONS, strict=True)]
+
+    def step(self, x):
+        for n, weight in enumerate(WEIGHTS):
+            oldest, queue = self.queues[n][:, :, 0], self.queues[n][:, :, 1:]
+            self.queues[n] = np.concatenate([queue, x[:, :, None]], axis=2)
+            x = np.tanh(oldest @ weight[:, :, 0].T + x @ weight[:, :, 1].T)
+        return x
+
+
+def test_it_is_causal_and_sees_what_it_should():
+    found = check_causality(network, shape=(2, 3, 20), reach={0, 1, 4, 5})
+    assert found.receptive_field == 6
+
+
+def test_step_by_step_is_the_same():
+    check_streaming(network, Generator(), shape=(2, 3, 20))
+
+
+def test_forgetting_the_dilation_is_seen():
+    with pytest.raises(ContractError, match="dilation ignored"):
+        check_causality(lambda x: causal_conv(x, WEIGHTS[0], 1), shape=(2, 3, 20), reach={0, 4})
