@@ -3,13 +3,28 @@
 import numpy as np
 import pytest
 
-from refar.testing import ContractError, check_causality, check_streaming
+from refar.testing import ContractError, check_causality, check_function, check_streaming
 
 pytestmark = pytest.mark.foreign
 
 RNG = np.random.default_rng(0)
 WEIGHTS = [RNG.normal(size=(5, 3, 2)).astype(np.float32), RNG.normal(size=(4, 5, 2)).astype(np.float32)]
 DILATIONS = [1, 4]
+
+
+def causal_conv(x, weight, bias=None, *, dilation, groups, strict):
+    import jax
+
+    padding = [((weight.shape[2] - 1) * dilation + strict, -int(strict))]
+    y = jax.lax.conv_general_dilated(x, weight, (1,), padding, rhs_dilation=(dilation,), feature_group_count=groups)
+    return y if bias is None else y + bias[:, None]
+
+
+def gradient(dy, *arrays, **attributes):
+    import jax
+
+    given = [array for array in arrays if array is not None]
+    return jax.vjp(lambda *a: causal_conv(*a, **attributes), *given)[1](dy)
 
 
 def network(x, left=1):
@@ -34,6 +49,10 @@ def step(queues, x):
 
 def zeros(rows):
     return [np.zeros((rows, weight.shape[1], d), np.float32) for weight, d in zip(WEIGHTS, DILATIONS, strict=True)]
+
+
+def test_the_convolution_and_its_gradient_are_the_definition():
+    check_function(causal_conv, "causal_conv1d", gradient=gradient, dtypes=["float32"])
 
 
 def test_it_is_causal_and_sees_what_it_should():

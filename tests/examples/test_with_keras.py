@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from refar.testing import ContractError, check_causality, check_streaming
+from refar.testing import ContractError, check_causality, check_function, check_streaming
 
 pytestmark = [pytest.mark.foreign, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # torch and NumPy, within Keras
 
@@ -22,6 +22,17 @@ def network(keras, padding):
     layers = [keras.layers.Conv1D(5, 2, padding=padding, dilation_rate=d, activation="tanh") for d in (1, 4)]
     model = keras.Sequential([keras.Input((None, 3)), *layers])
     return lambda x: keras.ops.convert_to_numpy(model(x.transpose(0, 2, 1))).transpose(0, 2, 1)
+
+
+def test_the_convolution_is_the_definition(keras):
+    def causal_conv(x, weight, bias=None, *, dilation):
+        padded = keras.ops.pad(x, [[0, 0], [0, 0], [(weight.shape[2] - 1) * dilation, 0]])
+        kernel = keras.ops.transpose(weight, (2, 1, 0))
+        y = keras.ops.conv(padded, kernel, dilation_rate=dilation, data_format="channels_first")
+        return y if bias is None else y + bias[:, None]
+
+    tensor = lambda array: keras.ops.convert_to_tensor(array)  # noqa: E731
+    check_function(causal_conv, "causal_conv1d", convert=tensor, only={"groups": 1, "strict": False})
 
 
 def test_it_is_causal_and_sees_what_it_should(keras):

@@ -3,22 +3,24 @@
 import numpy as np
 import pytest
 
-from refar.testing import ContractError, check_causality, check_streaming
+from refar.testing import ContractError, check_causality, check_function, check_streaming
 
 RNG = np.random.default_rng(0)
 WEIGHTS = [RNG.normal(size=(5, 3, 2)), RNG.normal(size=(4, 5, 2))]
 DILATIONS = [1, 4]
 
 
-def causal_conv(x, weight, dilation):
-    """x (B, C, T): zeros on the left, then a weighted sum of two samples."""
-    padded = np.pad(x, ((0, 0), (0, 0), (dilation, 0)))
-    return np.einsum("oi,bit->bot", weight[:, :, 0], padded[:, :, : x.shape[2]]) + np.einsum("oi,bit->bot", weight[:, :, 1], x)
+def causal_conv(x, weight, bias=None, *, dilation=1):
+    """x (B, C, T): zeros on the left, then weighted sums of samples that lie `dilation` apart."""
+    kernel, length = weight.shape[2], x.shape[2]
+    padded = np.pad(x, ((0, 0), (0, 0), ((kernel - 1) * dilation, 0)))
+    y = sum(np.einsum("oi,bit->bot", weight[:, :, k], padded[:, :, k * dilation :][:, :, :length]) for k in range(kernel))
+    return y if bias is None else y + bias[:, None]
 
 
 def network(x):
     for weight, dilation in zip(WEIGHTS, DILATIONS, strict=True):
-        x = np.tanh(causal_conv(x, weight, dilation))
+        x = np.tanh(causal_conv(x, weight, dilation=dilation))
     return x
 
 
@@ -36,6 +38,10 @@ class Generator:
         return x
 
 
+def test_the_convolution_is_the_definition():
+    check_function(causal_conv, "causal_conv1d", only={"groups": 1, "strict": False})
+
+
 def test_it_is_causal_and_sees_what_it_should():
     found = check_causality(network, shape=(2, 3, 20), reach={0, 1, 4, 5})
     assert found.receptive_field == 6
@@ -47,4 +53,4 @@ def test_step_by_step_is_the_same():
 
 def test_forgetting_the_dilation_is_seen():
     with pytest.raises(ContractError, match="dilation ignored"):
-        check_causality(lambda x: causal_conv(x, WEIGHTS[0], 1), shape=(2, 3, 20), reach={0, 4})
+        check_causality(lambda x: causal_conv(x, WEIGHTS[0], dilation=1), shape=(2, 3, 20), reach={0, 4})

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from refar import models
-from refar.testing import ContractError, check_causality, check_module, check_streaming
+from refar.testing import ContractError, check_causality, check_function, check_module, check_streaming
 
 DILATIONS = [1, 2, 4]
 
@@ -31,6 +31,11 @@ class WaveNet(nn.Module):
         return self.logits(F.relu(self.hidden(F.relu(total))))
 
 
+def causal_conv(x, weight, bias=None, *, dilation, groups, strict):
+    past = (weight.shape[2] - 1) * dilation + strict
+    return F.conv1d(F.pad(x, (past, -int(strict))), weight, bias, dilation=dilation, groups=groups)
+
+
 NAMES = {"front": "first", "head.hidden": "hidden", "head.logits": "logits"}
 for n in range(3):
     NAMES |= {f"block{n}.{ours}": f"{theirs}.{n}" for ours, theirs in [("conv", "convs"), ("skip", "skips")]}
@@ -46,6 +51,10 @@ def windowed(module, reach=9):
         return module(known)[:, :, -1], window
 
     return step, lambda rows: torch.full((rows, reach), -1)
+
+
+def test_the_convolution_and_its_gradient_are_the_definition():
+    check_function(causal_conv, "causal_conv1d", convert=torch.from_numpy, gradient="torch")
 
 
 def test_it_is_the_network_of_the_paper():
