@@ -15,7 +15,7 @@ from refar.errors import InputError, check_integer
 Draw = Callable[[np.random.Generator, int], tuple[Array, Array]]
 """Of draw number n: an input, and one that differs from it at every position."""
 
-_SCALES = (1.0, 1.0, 4.0, 0.25, 1.0, 16.0, 1.0, 64.0)
+_SCALES = (1.0, 1.0, 4.0, 0.25, 1.0, 16.0)
 
 
 @dataclass(frozen=True)

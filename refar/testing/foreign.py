@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ class ForeignReading:
         self._torch, self._inputs = torch, inputs
         self._layout: Layout | None = None
         try:
-            self.module = copy.deepcopy(module).to(getattr(torch, dtype))
+            self.module = copy.deepcopy(module).cpu().to(getattr(torch, dtype))
         except Exception as error:
             raise InputError(f"module: expected one that copy.deepcopy can copy: {error}") from None
         self.own = dict(self.module.named_parameters(remove_duplicate=False))
@@ -72,7 +73,7 @@ class ForeignReading:
     def settle(self, inputs: Arrays, expected: Array, allowed: float) -> None:
         """Find the order of axes: the first in which the outputs agree with `expected`, else the first that has its shape."""
         with self._torch.no_grad(), one_thread():
-            y = self.call(self.tensors(inputs))
+            y = self._first_call(inputs)
             fitting = list(layouts(self.graph, tuple(y.shape), expected.shape))
             if not fitting:
                 what = f"expected {expected.shape}, or its axes in another order, got {tuple(y.shape)}"
@@ -80,6 +81,15 @@ class ForeignReading:
             each = [self._full(as_array(self.name, layout.to_graph(y))) for layout in fitting]
             right = (layout for layout, values in zip(fitting, each, strict=True) if np.abs(values - expected).max() <= allowed)
             self._layout = next(right, fitting[0])
+
+    def _first_call(self, inputs: Arrays) -> Tensor:
+        try:
+            return self.call(self.tensors(inputs))
+        except RuntimeError as error:
+            if self.dtype == "float64" and {"float", "double"} <= set(re.findall("float|double", str(error).lower())):
+                hint = "use the dtype of its weights there, or give dtype='float32'"
+                raise ContractError(f"{self.name} fixes a dtype somewhere, as .float() does: {error}; {hint}") from error
+            raise
 
     def tensors(self, inputs: Arrays) -> dict[str, Tensor]:
         """The graph's inputs in the dtype of the module."""

@@ -20,7 +20,8 @@ def match(
 ) -> dict[str, str]:
     """{graph's parameter: module's parameter}; several may share one. `aliases` are other names of the module's parameters.
 
-    `names` maps parameters, or whole nodes with all that they have; what it leaves out has the same name on both sides.
+    `names` maps parameters, or whole nodes with all that they have ("" is the module itself); what it leaves out has the same
+    name on both sides.
     `own` are the module's parameters; those in `ignore`, or in a submodule that is, may stay unused. Raises ParameterError with
     names and shapes for everything that is left over on either side, and for shapes that differ by more than axes of length 1.
     """
@@ -46,7 +47,7 @@ def _counterpart(name: str, names: Mapping[str, str]) -> str:
     node, _, leaf = name.rpartition(".")
     if name in names:
         return names[name]
-    return f"{names[node]}.{leaf}" if node in names else name
+    return f"{names[node]}.{leaf}".lstrip(".") if node in names else name
 
 
 def _in(name: str, places: Collection[str]) -> bool:

@@ -39,10 +39,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     if len(marker.args) != 1 or marker.kwargs:
         pytest.fail(f'refar: expected the name of an operator, @pytest.mark.refar("causal_conv1d"), got {marker}', pytrace=False)
+    cases: tuple[Any, ...] = ()
+    said = ""
     try:
         cases = golden_cases(marker.args[0])
     except InputError as error:
-        pytest.fail(f"refar: {error}", pytrace=False)
+        said = str(error)
+    if said:
+        pytest.fail(f"refar: {said}", pytrace=False)
     metafunc.parametrize("refar_case", cases, ids=[case.id.partition("/")[2] for case in cases], indirect=True)
 
 

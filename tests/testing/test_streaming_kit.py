@@ -94,6 +94,9 @@ def test_steps_and_blocks_that_are_right() -> None:
     report = check_streaming(full, step, **OPTIONS)
     assert [line.law for line in report.lines] == ["whole", "step", "again", "state", "batch"]
     assert report.lines[1].figure.startswith("30 steps, largest difference ")
+    assert report.lines[0].figure == "causal"
+    short = check_streaming(full, step, **{**OPTIONS, "shape": (3, 2, 9)})
+    assert short.lines[0].figure.endswith("the last output still depends on the first position: a longer sequence may show more")
     report = check_streaming(full, block, block=True, **OPTIONS)
     assert [line.law for line in report.lines] == ["whole", "block", "again", "state", "batch"]
     for form in (Steps, Steps()):
@@ -148,9 +151,6 @@ def test_integers_are_compared_by_equality() -> None:
     says("allowed 0", step, lambda x: full(x) * (1 + 1e-15), exact=True)
     check_streaming(lambda x: full(x) * (1 + 1e-6), step, tolerance=1e-5, **OPTIONS)
     says("position 0", step, lambda x: full(x) * (1 + 1e-6))
-
-
-# what is wrong, by its name
 
 
 def test_the_message_names_position_row_channel_and_both_values() -> None:
@@ -290,7 +290,7 @@ def test_pieces() -> None:
 
     says("ValueError instead of a value: cannot reshape; is a length traced in as a constant?", constant, block=True)
     whole = says("in pieces of [30]: position 0", lambda s, x: (block(s, x)[0] + 1, block(s, x)[1]), block=True)
-    assert "the steps see the same offsets 0, 2, 4, 6, 8 with other values" in whole
+    assert "the same offsets 0, 2, 4, 6, 8 with other values" in whole
 
 
 def test_resets_and_what_is_kept_outside_the_state() -> None:
