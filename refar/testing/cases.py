@@ -21,7 +21,7 @@ Extent = tuple[int, ...]
 
 SMALL = 128
 """Up to this reach whole sequences are cheap, and every law is run on several of them."""
-SMALL_IMAGE = 1024
+SMALL_IMAGE = 256
 """The same for the pixels of an image."""
 
 

@@ -33,7 +33,8 @@ def adjoint(subject: Subject, measure: Measure) -> None:
     And J v by central differences in float64. Each array alone on a short sequence, all together on a long one.
     """
     assert subject.params is not None
-    extents = {subject.sizes.long} if subject.small else {subject.sizes.short, subject.sizes.long}
+    whole = subject.small and not subject.plane
+    extents = {subject.sizes.long} if whole else {subject.sizes.short, subject.sizes.long}
     for extent in sorted(extents):
         inputs, rng = run.cast(subject.inputs(extent), np.float64), subject.rng(6, *extent)
         values = run.forward_nodes(subject.graph, subject.params, inputs, np.float64)
