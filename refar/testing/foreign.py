@@ -104,7 +104,11 @@ class ForeignReading:
         return self._layout.to_graph(y)
 
     def forward(self, inputs: Arrays) -> Array:
-        """y_bct, without autograd."""
+        """y_bct, without autograd. A sequence too short for any output, under padding "valid", is not given to the module."""
+        found = analyse(self.graph)
+        x = inputs[found.sequence]
+        if first_position(self.graph) >= x.shape[-1]:
+            return np.zeros((len(x), found.types[self.graph.output].size, x.shape[-1]), self.dtype)
         with self._torch.no_grad(), one_thread():
             given = self.tensors(inputs)
             kept = {name: tensor.clone() for name, tensor in given.items()}

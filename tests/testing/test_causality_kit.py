@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -232,6 +233,7 @@ def test_the_present_and_the_shift() -> None:
         ("the reach is off by one: R = 3, not 4", conv(2, dilation=1), 4),
         ("there are holes", conv(6), 7),
         ("it does not reach far enough: a layer is missing", conv(2, dilation=1), range(9)),
+        ("it should depend on nothing", conv(6), set()),
         ("it reaches further than expected", lambda x: conv(9, 0, 3, EVEN)(x), {0, 3}),
         ("holes are filled", lambda x: conv(6)(x) + conv(2, 0, 1)(x), {0, 2, 6}),
         ("the holes are mirrored", lambda x: x + np.pad(x, ((0, 0), (0, 0), (4, 0)))[..., :-4] + late(x, 6), {0, 2, 6}),
@@ -263,6 +265,8 @@ def late(x: np.ndarray, by: int) -> np.ndarray:
         ("left and right are swapped", A[:, ::-1], {"reach": OFFSETS_A}),
         ("the mask is reversed: it sees what comes after", A[::-1, ::-1], {"reach": OFFSETS_A}),
         ("a blind spot", np.where(np.arange(25).reshape(5, 5) % 5 > 2, 0, A), {"reach": OFFSETS_A}),
+        ("pixels are seen that should not be", A, {"reach": OFFSETS_A - {(1, 2)}}),
+        ("pixels are not seen that should be", A, {"reach": OFFSETS_A | {(2, 3)}}),
         ("it does not reach far enough up", np.where(np.arange(25).reshape(5, 5) < 5, 0, A), {"reach": OFFSETS_A}),
     ],
 )
@@ -306,6 +310,10 @@ def test_what_is_returned_is_reported_for_what_it_is() -> None:
     says("got (3, 2, 24): 1 positions too few", lambda x: x[..., :-1])
     says("expected one array, got None: is a return missing?", lambda x: None)
     says("expected one array, got a tuple of 2", lambda x: (x, x))
+    says("expected one array, got a list of unequal parts", lambda x: [[1.0], [1.0, 2.0]])
+    says("got (2, 2, 25)", lambda x: x[:2])
+    says("expected a multiple of 3 channels, got 4", lambda x: np.concatenate([x, x[:, :1]], 1), shape=(2, 3, 4, 5), colours=3)
+    says("on the first 1 of 25 positions: nan_if_short returned NaN", nan_if_short)
     says("returned the wrong dtype: expected real numbers, got complex", lambda x: x + 0j)
     says("returned the wrong dtype: expected real numbers, got object", lambda x: x.astype(object))
     says("returned NaN for finite input at [0, 0, 3] (6 of 150 are NaN)", nan_at_three)
@@ -318,6 +326,10 @@ def nan_at_three(x: np.ndarray) -> np.ndarray:
     y = x.copy()
     y[..., 3] = np.nan
     return y
+
+
+def nan_if_short(x: np.ndarray) -> np.ndarray:
+    return x * (np.nan if x.shape[-1] == 1 else 1)
 
 
 def test_arguments_that_are_changed_and_views_that_change() -> None:
@@ -348,6 +360,7 @@ def test_tensors_lose_their_gradient_and_their_half_precision() -> None:
     layer = torch.nn.Conv1d(2, 3, 1)
     check_causality(lambda x: layer(torch.tensor(x)), shape=SHAPE, reach={0})
     check_causality(lambda x: torch.tensor(x).bfloat16(), shape=SHAPE, reach={0})
+    check_causality(lambda x: x.astype(ml_dtypes.bfloat16), shape=SHAPE, reach={0})
 
 
 def test_what_a_caller_may_not_ask() -> None:

@@ -7,6 +7,7 @@ from helpers import refuses
 from torch import nn
 from torch.nn import functional as F
 
+from refar import Builder
 from refar.errors import InputError
 from refar.testing import ContractError, check_module
 
@@ -59,6 +60,60 @@ def test_the_likely_cause_of_a_wrong_output(words, name, part):
     assert "likely cause" in says(words, with_part(name, part))
 
 
+def alone(op):
+    """One operator behind a convolution of two channels, which is called conv."""
+    g = Builder()
+    h = g.conv1d(g.input(channels=2), 3, name="conv")
+    return g.build(op(g, h))
+
+
+@pytest.mark.parametrize(
+    ("words", "op", "wrong"),
+    [
+        ("a shift by 0 for 1", lambda g, h: g.add(h, g.delay(h, 1)), lambda h: h + h),
+        ("a shift by -1 for 1", lambda g, h: g.add(h, h, g.delay(h, 1)), lambda h: 2 * h + F.pad(h, (-1, 1))),
+        ("a shift by 2 for 1", lambda g, h: g.add(h, g.delay(h, 1)), lambda h: h + F.pad(h, (2, 0))[:, :, : h.shape[2]]),
+        ("tanh for relu", lambda g, h: g.relu(h), lambda h: torch.tanh(h)),
+        ("no relu", lambda g, h: g.relu(h), lambda h: h),
+        (
+            "pooling by max for avg",
+            lambda g, h: g.pool1d(h, "avg", 2, pad="zero"),
+            lambda h: torch.maximum(h, F.pad(h, (1, 0))[:, :, :-1]),
+        ),
+        (
+            "dilation ignored",
+            lambda g, h: g.pool1d(h, "max", 2, dilation=3, pad="zero"),
+            lambda h: torch.maximum(h, F.pad(h, (1, 0))[:, :, :-1]),
+        ),
+    ],
+)
+def test_other_operators(words, op, wrong):
+    class Alone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(2, 3, 1)
+
+        def forward(self, x):
+            return wrong(self.conv(x))
+
+    says(f"likely cause: {words}", Alone(), alone(op), None)
+
+
+def test_values_that_are_not_standardised():
+    g = Builder()
+    graph = g.build(g.conv1d(g.standardize(g.input(classes=5), 2.0, 1.5), 3, kernel=2, name="conv"))
+
+    class Raw(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(1, 3, 2)
+
+        def forward(self, x):
+            return self.conv(F.pad(x[:, None].to(self.conv.weight.dtype), (1, 0)))
+
+    says("likely cause: no standardisation", Raw(), graph, None)
+
+
 def test_one_layer_alone():
     def causal(self, conv, x):
         dilation = conv.dilation[0] if conv is self.dilated[0] else 1
@@ -108,6 +163,45 @@ def test_masks(words, mistake):
     says(words, PixelCNN(layer=mistake), pixel_graph(), None)
 
 
+def planes(**options):
+    g = Builder()
+    h = g.shift2d(g.image(channels=2), down=2, right=1)
+    return g.build(g.conv2d(h, 3, kernel=(3, 3), name="conv", **options))
+
+
+@pytest.mark.parametrize(
+    ("words", "shift", "dilation", "turn"),
+    [
+        ("no shift", (0, 0, 0, 0), 2, lambda w: w),
+        ("a shift to the wrong side", (-1, 1, -2, 2), 2, lambda w: w),
+        ("a shift along the wrong axis", (2, -2, 1, -1), 2, lambda w: w),
+        ("dilation ignored", (1, -1, 2, -2), 1, lambda w: w),
+        ("rows and columns of the kernel swapped", (1, -1, 2, -2), 2, lambda w: w.transpose(2, 3)),
+    ],
+)
+def test_operators_over_images(words, shift, dilation, turn):
+    class Plane(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(2, 3, 3)
+
+        def forward(self, x):
+            zeros = F.pad(x, (3, 3, 3, 3))
+            left, _, up, _ = shift
+            moved = zeros[:, :, 3 - up :, 3 - left :][:, :, : x.shape[2], : x.shape[3]]
+            return F.conv2d(moved, turn(self.conv.weight), self.conv.bias, padding=dilation, dilation=dilation)
+
+    says(f"likely cause: {words}", Plane(), planes(dilation=(2, 2)), None)
+
+
+def test_colours_that_the_mask_ignores():
+    class Grey(MaskedConv2d):
+        def __init__(self, kind, inputs, outputs, size, colours):
+            super().__init__(kind, inputs, outputs, size, 1)
+
+    says("likely cause: the colours ignored by the mask everywhere", PixelCNN(3, Grey), pixel_graph(3), None)
+
+
 def test_an_image_the_wrong_way_round():
     class Turned(PixelCNN):
         def forward(self, x):
@@ -122,6 +216,34 @@ def test_an_image_the_wrong_way_round():
     says("likely cause: the kernel reversed everywhere", PixelCNN(layer=Reversed), pixel_graph(), None)
 
 
+def test_what_a_module_changes():
+    class Drifts(Net):
+        def end(self, y):
+            self.front.bias.data[0] = 3.0
+            return y
+
+    says("Drifts changes its parameter 'front.bias' when it is called", Drifts())
+
+    class Doubles(Net):
+        def end(self, y):
+            self.logits.bias.data *= 2
+            return y
+
+    says("Doubles gives different outputs for the same input, at [0, 0, 0] first ", Doubles().eval())
+
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(2, 3, 1)
+
+        def forward(self, x):
+            y = self.conv(x)
+            x.data *= 2
+            return y
+
+    says("InPlace changed its input 'x'", InPlace(), alone(lambda g, h: g.affine(h, 1.0, 0.0)), None)
+
+
 def test_lengths_that_fail():
     class One(Net):
         def end(self, y):
@@ -131,97 +253,6 @@ def test_lengths_that_fail():
     says("returned the wrong shape: expected (3, 4, ", with_part("end", lambda self, y: y[:, :, 1:]))
     says("expected a tensor, got tuple", with_part("end", lambda self, y: (y, y)))
     says("returned NaN for finite input", with_part("end", lambda self, y: y * torch.nan))
-
-
-# gradients that are wrong
-
-
-class Ones(torch.autograd.Function):
-    """A convolution whose backward takes the upstream gradient for ones."""
-
-    @staticmethod
-    def forward(context, x, weight, bias):
-        context.save_for_backward(x, weight)
-        return F.conv1d(x, weight, bias)
-
-    @staticmethod
-    def backward(context, dy):
-        x, weight = context.saved_tensors
-        ones = torch.ones_like(dy)
-        dx = torch.nn.grad.conv1d_input(x.shape, weight, dy)
-        return dx, torch.nn.grad.conv1d_weight(x, weight.shape, ones), dy.sum((0, 2))
-
-
-class Undilated(torch.autograd.Function):
-    """A dilated convolution whose backward forgets the dilation in the gradient of the weight."""
-
-    @staticmethod
-    def forward(context, x, weight, bias, dilation):
-        context.save_for_backward(x, weight)
-        context.dilation = dilation
-        return F.conv1d(x, weight, bias, dilation=dilation)
-
-    @staticmethod
-    def backward(context, dy):
-        x, weight = context.saved_tensors
-        dx = torch.nn.grad.conv1d_input(x.shape, weight, dy, dilation=context.dilation)
-        cut = x[:, :, (weight.shape[2] - 1) * (context.dilation - 1) :]
-        return dx, torch.nn.grad.conv1d_weight(cut, weight.shape, dy), dy.sum((0, 2)), None
-
-
-@pytest.mark.parametrize(
-    ("words", "name", "part"),
-    [
-        ("no gradient arrives: the parameter is detached", "mixed", lambda self, mix, z: F.conv1d(z, mix.weight.data, mix.bias)),
-        ("it is 0.5 times what it has to be", "mixed", lambda self, mix, z: F.conv1d(z, halved(mix.weight), mix.bias)),
-        ("the upstream gradient is taken for ones", "end", lambda self, y: Ones.apply(*self.last(y))),
-        (
-            "dilation ignored in 'block0.conv', in the gradient",
-            "causal",
-            lambda self, conv, x: Undilated.apply(F.pad(x, (2 * conv.dilation[0], 0)), conv.weight, conv.bias, conv.dilation[0]),
-        ),
-    ],
-)
-def test_the_likely_cause_of_a_wrong_gradient(words, name, part):
-    module = with_part(name, part)
-    if name == "end":
-        module = WithOnes()
-    assert "law 'gradients': " in says(words, module)
-
-
-def halved(weight):
-    return weight / 2 + weight.detach() / 2
-
-
-class WithOnes(Net):
-    def forward(self, x):
-        h = self.start(F.one_hot(x, 4).to(self.front.weight.dtype).permute(0, 2, 1))
-        for conv, mix in zip(self.dilated, self.mix, strict=True):
-            h = h + mix(self.gate(self.causal(conv, h)))
-        return Ones.apply(F.relu(h), self.logits.weight, self.logits.bias)
-
-
-def test_gradients_name_the_parameter_on_both_sides():
-    message = says(
-        "gradient of 'mix.0.weight' (block0.out.weight) at [0, 0, 0]",
-        with_part("mixed", lambda self, mix, z: F.conv1d(z, mix.weight.data, mix.bias)),
-    )
-    assert "expected " in message
-    frozen = Net()
-    frozen.front.weight.requires_grad_(False)
-    says("'front.weight' has no gradient: its requires_grad is False", frozen)
-    with torch.no_grad():
-        plain = with_part("end", lambda self, y: y.detach())
-    says("no gradient arrives", plain)
-
-
-def test_masked_weights_that_receive_gradient():
-    class InPlace(MaskedConv2d):
-        def forward(self, x):
-            self.weight.data *= self.mask
-            return self._conv_forward(x, self.weight, self.bias)
-
-    says("masked weights receive gradient", PixelCNN(layer=InPlace), pixel_graph(), None)
 
 
 # dependence

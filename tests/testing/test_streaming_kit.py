@@ -224,10 +224,7 @@ def test_queues_of_the_wrong_length() -> None:
 
 
 def test_queues_that_forget_or_are_turned_round() -> None:
-    def forgets(state: State, x: np.ndarray) -> tuple[np.ndarray, State]:
-        y, new = step({**state, "h": 0 * state["h"]}, x)
-        return y, new
-
+    forgets = lambda s, x: step({**s, "h": 0 * s["h"]}, x)  # noqa: E731
     says("the state forgets what is 6 or more positions old, a queue of the wrong length", forgets)
 
     def turned(state: State, x: np.ndarray) -> tuple[np.ndarray, State]:
@@ -247,6 +244,8 @@ def test_queues_that_forget_or_are_turned_round() -> None:
         return padded[:, :, 4:] + padded[:, :, 3:-1] + padded[:, :, :-4]
 
     says("the queue is read from the wrong end", wrong_end, holes, shape=(3, 2, 24))
+    scrambled = lambda s, x: (step(s, x)[0], {"x": step(s, x)[1]["x"], "h": step(s, x)[1]["h"][:, :, ::-1]})  # noqa: E731
+    says("a queue of the wrong length or in the wrong order", scrambled)
 
 
 def test_what_is_stored_is_not_what_is_read() -> None:
