@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: all test test-foreign lint demo bench fuzz figures rows clean
+.PHONY: all test test-foreign lint demo bench fuzz figures rows power clean
 all: lint test demo
 
 .venv/installed: pyproject.toml constraints.txt
@@ -38,6 +38,9 @@ figures: .venv/installed demo/results.json
 
 rows: .venv/installed
 	$(BIN)/python tests/rows.py README.md
+
+power: .venv/installed
+	$(BIN)/python tests/power.py README.md
 
 demo/results.json:
 	$(MAKE) demo

@@ -1,0 +1,115 @@
+"""How many known mistakes the kit kills, by family: `python tests/power.py [README.md]` runs the tests that put them in.
+
+Each case of these tests is the correct code with one mistake in it, and passes only if what a user calls finds it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- power -->", "<!-- /power -->"
+MUTANTS, KIT = "tests/mutants/test_", "tests/testing/test_"
+FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
+    # family: what finds them, and the tests
+    "NumPy: convolution, padding, masks of time, queues, gradients": (
+        "check_contract", (f"{MUTANTS}mutants.py::test_every_mistake",)
+    ),
+    "NumPy: pooling, groups, shifts, local conditions": (
+        "check_contract", (f"{MUTANTS}operator_mutants.py::test_every_mistake",)
+    ),
+    "NumPy: images: masks, kernels, colours, positions, pixel by pixel": (
+        "check_contract", (f"{MUTANTS}plane_mutants.py::test_every_mistake",)
+    ),
+    "NumPy: precision lost on the way": ("check_contract", (f"{KIT}bounds.py::test_less_precision",)),
+    "PyTorch modules": (
+        "check_contract",
+        (
+            f"{MUTANTS}backend_mutants.py::test_mistakes_in_pytorch", f"{MUTANTS}backend_mutants.py::test_gate",
+            f"{MUTANTS}backend_operator_mutants.py::test_mistakes_in_pytorch",
+            f"{MUTANTS}plane_backend_mutants.py::test_masks_in_pytorch",
+            f"{MUTANTS}plane_backend_mutants.py::test_mistakes_in_pytorch",
+            f"{MUTANTS}plane_backend_mutants.py::test_a_",
+        ),
+    ),
+    "ONNX graphs and bundles": (
+        "check_contract, check_bundle",
+        (
+            f"{MUTANTS}backend_mutants.py::test_mistakes_in_the_exporter", f"{MUTANTS}backend_mutants.py::test_weights",
+            f"{MUTANTS}backend_operator_mutants.py::test_mistakes_in_the_exporter",
+            f"{MUTANTS}backend_operator_mutants.py::test_a_local",
+            f"{MUTANTS}plane_backend_mutants.py::test_mistakes_in_the_exporter",
+            f"{MUTANTS}plane_backend_mutants.py::test_the_mask",
+            "tests/export/test_block.py::test_every_mistake", "tests/export/test_block.py::test_a_state",
+            "tests/export/test_block.py::test_conditions",
+        ),
+    ),
+    "quantisers, samplers, heads, densities": ("their tests", (f"{MUTANTS}output_mutants.py::test_every_mistake",)),
+    "anybody's operator": ("check_function", (f"{KIT}function.py::test_every_known_mistake",)),
+    "anybody's module": (
+        "check_module",
+        tuple(
+            f"{KIT}module_kit_mistakes.py::test_{name}"
+            for name in ("the_likely_cause", "other_operators", "masks", "operators_over", "a_gradient_that", "values_that")
+        ),
+    ),
+    "anybody's function, no graph": (
+        "check_causality", tuple(f"{KIT}causality_kit.py::test_{name}" for name in ("the_future", "another_set", "masks"))
+    ),
+}  # fmt: skip
+
+
+class Kills:
+    """A pytest plugin: runs the cases of the families alone, and keeps which passed."""
+
+    def __init__(self) -> None:
+        self.cases: dict[str, list[str]] = {family: [] for family in FAMILIES}
+        self.passed: set[str] = set()
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            for family, (_, prefixes) in FAMILIES.items():
+                if item.nodeid.startswith(prefixes):
+                    self.cases[family].append(item.nodeid)
+        chosen = {case for cases in self.cases.values() for case in cases}
+        items[:] = [item for item in items if item.nodeid in chosen]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed:
+            self.passed.add(report.nodeid)
+
+
+def table(kills: Kills) -> str:
+    """A line for each family, and their sum."""
+    lines, total = ["| mistakes in | found by | killed |", "|---|---|---|"], [0, 0]
+    for family, (finder, _) in FAMILIES.items():
+        cases = kills.cases[family]
+        if not cases:
+            raise SystemExit(f"family {family!r} has no cases; its tests have other names now")
+        killed = sum(case in kills.passed for case in cases)
+        total = [total[0] + killed, total[1] + len(cases)]
+        lines.append(f"| {family} | {finder} | {killed} of {len(cases)} |")
+    return "\n".join([*lines, f"| all | | {total[0]} of {total[1]} |"])
+
+
+def main(readme: Path | None) -> int:
+    """Run, and print the table or put it into the file. The exit status is pytest's."""
+    kills = Kills()
+    status = pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", str(ROOT / "tests")], plugins=[kills])
+    text = table(kills)
+    if readme is None:
+        print(text)
+        return int(status)
+    before, begin, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"{readme}: expected the marks {BEGIN} and {END}")
+    readme.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    return int(status)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else None))
