@@ -96,7 +96,7 @@ class Conv2d(Op, frozen=True, tag="conv2d"):
     So with one colour A hides the pixel and B shows it. Masked weights have no effect, and their gradient is exactly 0.
 
     x_bihw → y_bohw; weight_oihw with C_in/G input channels as in `Conv1d`, bias_o. kernel, anchor, dilation: (rows, columns).
-    Source: van den Oord et al. 2016, "Pixel recurrent neural networks", section 3.4 and figure 4.
+    Source: van den Oord et al. 2016, "Pixel recurrent neural networks", section 3.4 and figure 2.
     """
 
     channels: Positive

@@ -2,8 +2,8 @@
 
 In arithmetic with unit roundoff u every operation gives fl(a ∘ b) = (a ∘ b)(1 + δ), |δ| ≤ u. A sum of m products, in any
 order, with or without fused multiply-add, then obeys |ŷ - y| ≤ γ_m · Σ|a_i·b_i| with γ_m = m·u / (1 - m·u), where a product
-with a zero counts nothing: the bound of Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1, equation
-(3.7), and lemma 3.1 for the other formulas. It holds for direct convolution and for matrix products, not for Winograd or FFT.
+with a zero counts nothing: the bound of Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1, and
+its lemma 3.1 for the other formulas. It holds for direct convolution and for matrix products, not for Winograd or FFT.
 
 All bounds are *local*: the arguments, and the parameters as rounded to the dtype, are taken as exact, so depth does not
 matter. Each is absolute, an array of the shape of what it bounds. To every rounding of a product or quotient one `tiny` is
@@ -101,6 +101,25 @@ def forward(
             return _softmax(args[0], unit)
         case _:
             assert_never(op)
+
+
+def around(
+    op: ops.AnyOp, args: Sequence[Array], off: Sequence[Array], own: Arrays, classes: int, unit: float, before: node.Before
+) -> Array:
+    """The largest that `forward` is, wherever each argument lies within its `off`, which broadcasts, of the one in `args`.
+
+    Where the bound grows with the magnitudes of the arguments, it is the one of |x| + off. Leaky relu: γ_2·slope·(|x| + off)
+    unless x - off > 0. Softmax: every y at most e^(2·max off) times as large, and x_j - max x at most 2·max off further.
+    """
+    match op:
+        case ops.Activation(kind="leaky_relu"):
+            (x,), (e,) = args, off
+            return np.where(x - e > 0, 0, gamma(2, unit) * op.slope * (np.abs(x) + e) + tiny(unit))
+        case ops.Softmax():
+            return _softmax(args[0], unit, 2 * np.max(off[0], axis=1, keepdims=True))
+        case _:
+            wide = [x if x.dtype == np.int64 else np.abs(x) + e for x, e in zip(args, off, strict=True)]
+            return forward(op, wide, own, classes, unit, before=_abs_before(before))
 
 
 def backward(
@@ -201,9 +220,11 @@ def _gate_backward(x: Array, dy: Array, unit: float) -> Array:
     return np.concatenate([da, db], axis=1) + 4 * tiny(unit)
 
 
-def _softmax(x: Array, unit: float) -> Array:
-    y = pointwise.softmax(x)
-    off = (np.abs(x - x.max(axis=1, keepdims=True)) + EXP) * unit
+def _softmax(x: Array, unit: float, further: Array | float = 0.0) -> Array:
+    """`further`: how much further apart than they are any two of x may be."""
+    with np.errstate(over="ignore"):
+        y = np.minimum(pointwise.softmax(x) * np.exp(further), 1)
+    off = (np.abs(x - x.max(axis=1, keepdims=True)) + further + EXP) * unit
     relative = off + (y * off).sum(axis=1, keepdims=True) + gamma(x.shape[1] + 1, unit)
     return y * relative * (1 + relative) + x.shape[1] * tiny(unit)
 

@@ -39,10 +39,8 @@ def norms(graph: Graph, params: Arrays, values: Arrays, unit: float) -> Arrays:
             continue
         args, own = [values[name] for name in each.inputs], own_parameters(each, params)
         off = [result[name] for name in each.inputs]
-        grown = [x if x.dtype == np.int64 else np.abs(x) + e[:, None] for x, e in zip(args, off, strict=True)]
-        earlier = [before.get(name) for name in each.inputs]
-        wide = [None if b is None else np.abs(b) for b in earlier]
-        local = bound.forward(each.op, grown, own, types[each.inputs[0]].size, unit, before=wide)
+        classes, earlier = types[each.inputs[0]].size, [before.get(name) for name in each.inputs]
+        local = bound.around(each.op, args, [e[:, None] for e in off], own, classes, unit, earlier)
         result[each.name] = (_passed_on(each, args, off, own, value) + np.sqrt((local**2).sum(axis=1))) * _SLACK
     return result
 

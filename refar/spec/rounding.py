@@ -166,10 +166,8 @@ def composed(graph: Graph, params: Arrays, inputs: Arrays, unit: float) -> Array
             continue
         args, own = [values[name] for name in each.inputs], own_parameters(each, params)
         off = [result[name] for name in each.inputs]
-        grown = [x if x.dtype == np.int64 else np.abs(x) + e for x, e in zip(args, off, strict=True)]
         classes, earlier = types[each.inputs[0]].size, [before.get(name) for name in each.inputs]
-        wide = [None if b is None else np.abs(b) for b in earlier]
-        local = bound.forward(each.op, grown, own, classes, unit, before=wide)
+        local = bound.around(each.op, args, off, own, classes, unit, earlier)
         result[each.name] = _passed_on(each, args, off, own, classes, values[each.name]) + local
     return result
 

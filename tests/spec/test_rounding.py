@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from refar import Graph
+from refar import Builder, Graph
 from refar.infer import analyse
 from refar.spec import bound, node, rounding
 from refar.spec.norms import norms
@@ -100,3 +100,20 @@ def test_first_order_is_linear_in_the_unit(model: Graph, unit: float) -> None:
     dy = np.ones(values[model.output].shape)
     first, _ = rounding.first_order(model, params, values, rounding.local_bounds(model, params, values, unit), dy)
     assert ((first > 0) & (first < 1e7 * unit * np.abs(dy).reshape(3, -1).sum(axis=1))).all()
+
+
+@pytest.mark.parametrize("kind", ["leaky_relu", "softmax"])
+def test_where_smaller_magnitudes_round_more(kind: str) -> None:
+    """A bound at |x| + E would take the slope of negative numbers for 1, and other channels for the largest."""
+    g = Builder()
+    x = g.embedding(g.input(classes=50), 6)
+    graph = g.build(g.leaky_relu(x, 0.3) if kind == "leaky_relu" else g.softmax(g.affine(x, 0.3, 0.7)))
+    table = np.random.default_rng(5).normal(size=(50, 6)).astype(np.float32).astype(float)
+    table[:, 0] = -300
+    inputs = {"x": np.arange(50)[None]}
+    values, single = (run(graph, {"embedding.weight": table}, inputs, dtype) for dtype in ("float64", "float32"))
+    off = np.abs(single[graph.output] - values[graph.output])
+    assert off.max() > 0
+    assert (off <= rounding.composed(graph, {"embedding.weight": table}, inputs, bound.FLOAT32)[graph.output]).all()
+    together = norms(graph, {"embedding.weight": table}, values, bound.FLOAT32)[graph.output]
+    assert (np.sqrt((off**2).sum(axis=1)) <= together).all()
