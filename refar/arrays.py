@@ -203,6 +203,22 @@ def bind_prompt(
     return np.repeat(array, rows, axis=0) if array.shape[0] != rows else array, conditions, rows
 
 
+def first_rows(kind: Type, prompt: ArrayLike | None, shape: tuple[int, int]) -> Array:
+    """The prompt of images of `shape` (H, W): x_bchw with their first rows, any number up to H; of one image none, if None.
+
+    Raises InputError for anything else.
+    """
+    height, width = shape
+    none = (kind.channels, 0, width)
+    if prompt is None or np.shape(as_array("prompt", prompt, f"an array with axes {kind.axes}"))[1:] == none:
+        return np.zeros((1 if prompt is None else len(np.asarray(prompt)), *none), np.int64 if kind.indexed else np.float64)
+    array = check_array("prompt", prompt, kind)
+    if array.shape[3] != width or array.shape[2] > height:
+        came = f"{array.shape[2]} rows of {array.shape[3]}"
+        raise InputError(f"prompt: expected the first rows of an image of {height} rows and {width} columns, got {came}")
+    return array
+
+
 def _name_conditions(names: tuple[str, ...], condition: Data | None) -> dict[str, ArrayLike]:
     if condition is None:
         return {}

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from refar import noise, ops
-from refar.arrays import Array, Arrays, Data, bind_inputs, bind_prompt, check_array, in_order
-from refar.errors import GraphError, InputError
+from refar.arrays import MOST, Array, Arrays, Data, bind_inputs, bind_prompt, check_array, first_rows, in_order
+from refar.errors import GraphError, InputError, check_integer
 from refar.graph import Graph, require_head
 from refar.infer import analyse
 from refar.spec import bound, rounding
@@ -101,13 +101,23 @@ def certify(
     if not isinstance(require_head(graph, "certify"), ops.Categorical):
         raise GraphError(f"certify needs a categorical head, of which the draws are classes; this one is {graph.head!r}")
     noise.check_temperature(temperature)
+    sweeps = check_integer("sweeps", sweeps, 0, MOST)
     found = analyse(graph)
     kind = found.types[found.sequence]
     noise.check_top_k(ops.Categorical(), top_k, kind.size)
     drawn = check_array("tokens", tokens, kind)
     rows, known = len(drawn), 0
     if kind.plane:
-        known = 0 if prompt is None else int(np.shape(prompt)[2]) * drawn.shape[3] * drawn.shape[1]
+        first = first_rows(kind, prompt, (drawn.shape[2], drawn.shape[3]))
+        if len(first) not in (1, rows):
+            raise InputError(
+                f"prompt: expected {'1 row' if rows == 1 else f'1 or {rows} rows'}, as there are images, got {len(first)}"
+            )
+        if (drawn[:, :, : first.shape[2]] != first).any():
+            raise InputError(
+                f"tokens: expected whole images, of which the first {first.shape[2]} rows are the prompt; got others"
+            )
+        known = first.shape[2] * drawn.shape[3] * drawn.shape[1]
         inputs = bind_inputs(graph, drawn, condition)
     else:
         first, conditions, given = bind_prompt(graph, prompt, condition, rows, more=drawn.shape[-1])
@@ -160,8 +170,10 @@ class _Replay:
             rivals = np.arange(len(y)) != token
             if top_k is not None:
                 border = math.sqrt(2) * self.off[step]
-                surely_out = ((y[:, None] - y[None]) > border).sum(axis=0) >= top_k
-                if ((y - y[token]) > -border)[rivals].sum() >= top_k:  # the token itself may be out
+                ahead, lower = y[:, None] - y, np.arange(len(y))[:, None] < np.arange(len(y))  # of equals the lower class stays
+                surely_out = ((ahead > border) | ((ahead == border) & lower)).sum(axis=0) >= top_k
+                may_precede = (ahead > -border) | ((ahead == -border) & lower)
+                if may_precede[rivals, token].sum() >= top_k:  # the token itself may be out
                     gap, allowed = np.where(rivals, -np.inf, gap), np.where(rivals, np.inf, allowed)
                 rivals &= ~surely_out
             open_ = np.flatnonzero(rivals & ~(gap > allowed))

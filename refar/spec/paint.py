@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refar import noise, ops
-from refar.arrays import Array, Arrays, Data, bind_plane, check_array, check_sampling, check_shape
+from refar.arrays import Array, Arrays, Data, bind_plane, check_sampling, check_shape, first_rows
 from refar.errors import InputError
 from refar.graph import Graph
 from refar.infer import analyse
@@ -52,20 +52,15 @@ def prepare_canvas(
     kind = found.types[found.sequence]
     height, width = check_shape(shape)
     weights = prepare(graph, params, dtype)
-    given = None if prompt is None or 0 in np.shape(prompt)[2:] else check_array("prompt", prompt, kind)
-    if given is not None and (given.shape[3] != width or given.shape[2] > height):
-        came = f"{given.shape[2]} rows of {given.shape[3]}"
-        raise InputError(f"prompt: expected the first rows of an image of {height} rows and {width} columns, got {came}")
-    wanted = len(given) if given is not None and batch is None and len(given) > 1 else batch
+    given = first_rows(kind, prompt, (height, width))
+    wanted = batch if batch is not None or len(given) == 1 else len(given)
     conditions, rows, _ = bind_plane(graph, condition, wanted, (height, width))
-    if given is not None and len(given) not in (1, rows):
+    if len(given) not in (1, rows):
         raise InputError(f"prompt: expected 1 or {rows} rows, got {len(given)}")
     check_sampling(height * width * kind.channels, 1.0, 0, rows)
     images = np.zeros((rows, kind.channels, height, width), np.int64 if kind.indexed else np.dtype(dtype))
-    done = 0 if given is None else given.shape[2]
-    if given is not None:
-        images[:, :, :done] = given
-    return Canvas(graph, weights, cast(conditions, dtype), images, done, dtype)
+    images[:, :, : given.shape[2]] = given
+    return Canvas(graph, weights, cast(conditions, dtype), images, given.shape[2], dtype)
 
 
 def paint(

@@ -92,6 +92,25 @@ def test_images_are_certified() -> None:
     assert certify(graph, params, tokens, seed=9).doubts[0].step == (2 * 5 + 3) * 3 + 1
 
 
+def test_images_hold_their_prompt() -> None:
+    graph = images()
+    params, tokens, _ = drawn(graph, (4, 5))
+    first = tokens[:, :, :2]
+    again = refar.generate(graph, params, (4, 5), seed=9, prompt=first[:1], batch=2)
+    assert certify(graph, params, again, seed=9, prompt=first[:1]).gaps.shape == (2, 30)
+    assert certify(graph, params, tokens, seed=9, prompt=first[:, :, :0]).gaps.shape == (2, 60)
+    for prompt, fragments in (
+        ((first + 1) % 3, ["tokens", "first 2 rows are the prompt", "others"]),
+        (first[..., :4], ["prompt", "4 rows and 5 columns", "2 rows of 4"]),
+        (np.concatenate([tokens, tokens], axis=2), ["prompt", "8 rows of 5"]),
+        (first[[0, 1, 1]], ["prompt", "1 or 2 rows", "3"]),
+        (first[0, 0], ["prompt", "axes bchw with 3 channels", "(2, 5)"]),
+        (3, ["prompt", "axes bchw with 3 channels", "()"]),
+    ):
+        with refuses(InputError, *fragments):
+            certify(graph, params, tokens, seed=9, prompt=prompt)
+
+
 def equal_logits(bias: list[float]) -> tuple[Graph, Any]:
     """Logits that do not depend on anything."""
     g = Builder()
@@ -117,6 +136,18 @@ def test_a_border_of_top_k_that_rounding_could_cross_is_uncertain() -> None:
     assert certify(graph, params, refar.generate(graph, params, 40, seed=1, top_k=2), seed=1, top_k=2).certain
 
 
+def test_equal_logits_without_rounding_are_cut_off_by_top_k_in_their_order() -> None:
+    g = Builder()
+    graph = g.build(g.delay(g.one_hot(g.input(classes=4))), ops.Categorical())  # nothing rounds: the logits are 0 and 1
+    for seed in range(8):
+        tokens = refar.generate(graph, {}, 12, seed=seed, top_k=2)
+        assert certify(graph, {}, tokens, seed=seed, top_k=2).certain
+        for step in range(12):
+            for other in set(range(4)) - {int(tokens[0, step])}:
+                wrong = np.append(tokens[:, :step], [[other]], axis=1)
+                assert not certify(graph, {}, wrong, seed=seed, top_k=2).certain
+
+
 def test_no_tokens() -> None:
     graph, params = equal_logits([0, 1, 2])
     assert certify(graph, params, np.zeros((2, 0), int)).certain
@@ -128,6 +159,8 @@ def test_what_is_refused() -> None:
         certify(graph, params, [[3]])
     with refuses(InputError, "prompt", "1 or 2 rows", "3"):
         certify(graph, params, [[1], [2]], prompt=np.zeros((3, 1), int))
+    with refuses(InputError, "sweeps", "-1"):
+        certify(graph, params, [[1], [2]], sweeps=-1)
     linear = refar.models.linear_ar(2)
     with refuses(GraphError, "categorical head", "Gaussian"):
         certify(linear, refar.init(linear), np.zeros((1, 1, 3)))
