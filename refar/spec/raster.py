@@ -55,6 +55,7 @@ class Raster:
     def __init__(self, graph: Graph, params: Arrays, dtype: DTypeLike) -> None:
         self.graph, self.plan, self.dtype = graph, raster(graph), np.dtype(dtype)
         self._found = analyse(graph)
+        self._fixed = {node.name for node in graph.nodes if self.plan.clock.get(node.name, "constant") == "constant"}
         self._own = {node.name: own_parameters(node, params) for node in graph.nodes}
         self._taps: dict[str, list[tuple[Step, Array]]] = {}
         for node in graph.nodes:
@@ -66,8 +67,7 @@ class Raster:
         """The state before the first pixel. `conditions` are checked and cast, each with `batch` rows."""
         fixed: Arrays = {}
         for node in self.graph.nodes:
-            kind = self._found.types[node.name]
-            if node.name != self._found.sequence and (not kind.timed or self.plan.clock[node.name] == "constant"):
+            if node.name in self._fixed:
                 args = [fixed[name] if name in fixed else self._zeros(name, batch, *shape) for name in node.inputs]
                 fixed[node.name] = conditions[node.name] if isinstance(node.op, ops.Input) else self._whole(node, args)
         rows = {name: self._zeros(name, batch, kept, shape[1]) for name, kept in self.plan.rows.items()}
@@ -100,8 +100,14 @@ class Raster:
         """Raise InputError for a state of another graph or dtype, or of an image that is complete."""
         if self.is_complete(state):
             raise InputError(f"state: expected one of an image with pixels to come, got one of all {state.place}")
-        clocks = {name for name, clock in self.plan.clock.items() if clock == "pixel"}
-        if state.done.keys() != clocks or any(state.done[n].shape[1] != self._found.types[n].channels for n in clocks):
+        channels = {name: self._found.types[name].channels for name in self.plan.clock}
+        expected = (
+            self._fixed,
+            {name: (channels[name], kept) for name, kept in self.plan.rows.items()},
+            {name: channels[name] for name, clock in self.plan.clock.items() if clock == "pixel"},
+        )
+        rows = {name: array.shape[1:3] for name, array in state.rows.items()}
+        if (set(state.fixed), rows, {name: array.shape[1] for name, array in state.done.items()}) != expected:
             raise InputError("state: expected one of this graph, got one of another")
         if any(array.dtype not in (self.dtype, np.int64) for array in state.done.values()):
             raise InputError(f"state: expected one in {self.dtype}, got one in another dtype")

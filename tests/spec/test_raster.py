@@ -236,6 +236,29 @@ def test_states_are_values() -> None:
     assert (seen[0] == seen[1]).all()
 
 
+def test_the_state_of_another_graph() -> None:
+    def build(kernel: int, condition: bool) -> Graph:
+        g = Builder()
+        h = g.conv2d(g.image(channels=1), 2, kernel=kernel, mask="A", name="front")
+        if condition:
+            h = g.add(h, g.conv1d(g.condition(channels=1), 2, name="matrix"), name="front2")
+        return g.build(g.conv2d(h, 1, name="last"))
+
+    own, x = build(5, condition=False), np.zeros((1, 1))
+    params = refar.init(own)
+    refar.step(own, params, refar.initial_state(own, params, shape=(9, 9)), x)
+    for other, condition in ((build(3, condition=False), None), (build(5, condition=True), [[0.0]])):
+        state = refar.initial_state(other, refar.init(other), 1, condition, shape=(9, 9))
+        with refuses(InputError, "state", "this graph", "another"):
+            refar.step(own, params, state, x)
+
+
+def test_a_prompt_without_rows_still_has_its_images() -> None:
+    graph = refar.models.masked_pixelcnn(2, layers=1, hidden=2)
+    none = np.zeros((3, 1, 0, 4), int)
+    assert len(refar.generate(graph, refar.init(graph), (3, 4), prompt=none)) == 3
+
+
 def test_what_is_refused() -> None:
     graph, params, x, _ = case("gated", (3, 3))
     _, state = refar.start(graph, params, 2, shape=(3, 3))
