@@ -23,7 +23,7 @@ def nats(head: ops.AnyHead, y_bct: Tensor, x: Tensor) -> Tensor:
     """
     if x.ndim == 4:
         colours = x.shape[1]
-        y_bct = y_bct.reshape(len(y_bct), -1, colours, *y_bct.shape[2:]).movedim(2, -1).flatten(2)
+        y_bct = y_bct.reshape(len(y_bct), y_bct.shape[1] // colours, colours, *y_bct.shape[2:]).movedim(2, -1).flatten(2)
         x = x.movedim(1, -1).flatten(1)
         x = x.unsqueeze(1) if isinstance(head, ops.Gaussian) else x
     match head:

@@ -89,3 +89,10 @@ def test_gumbel_softmax_refuses_what_it_cannot_take() -> None:
             refar.torch.gumbel_softmax(logits, logits, temperature)
     with refuses(InputError, "noise: expected the shape of the logits (2, 4, 3), got (3, 2, 4)"):
         refar.torch.gumbel_softmax(logits, logits.permute(2, 0, 1), 1.0)
+
+
+@pytest.mark.parametrize("head", [ops.Categorical(), ops.Gaussian(), ops.MixtureLogistics(2, 4)])
+def test_no_images(head: ops.AnyHead) -> None:
+    channels, dtype = {ops.Categorical: 8, ops.Gaussian: 2}.get(type(head), 12), torch.float64
+    x = torch.zeros((0, 2, 3, 4), dtype=dtype if isinstance(head, ops.Gaussian) else torch.int64)
+    assert nats(head, torch.zeros((0, channels, 3, 4), dtype=dtype), x).shape == (0, 24)
