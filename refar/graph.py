@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
@@ -275,7 +275,7 @@ class Builder:
         name: str | None = None,
     ) -> str:
         """Masked dilated convolution over a plane, see `ops.Conv2d`; one number stands for rows and columns alike."""
-        sides, gaps = ((n, n) if isinstance(n, int) else n for n in (kernel, dilation))
+        sides, gaps = (n if isinstance(n, Sized) else (n, n) for n in (kernel, dilation))
         return self.add_op(ops.Conv2d(channels, sides, mask, anchor, gaps, colours, bias, groups), x, name=name)
 
     def shift2d(self, x: str, *, down: int = 0, right: int = 0, name: str | None = None) -> str:

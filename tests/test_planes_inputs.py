@@ -70,6 +70,12 @@ def test_what_would_mix_up_colours(colours: int, build: Callable[[Builder, str],
         g.build(build(g, y))
 
 
+def test_numbers_of_numpy_are_numbers() -> None:
+    g = Builder()
+    node = g.conv2d(g.image(), np.int64(2), kernel=np.int64(3), dilation=np.int32(2))
+    assert g.build(node)[node].op == ops.Conv2d(2, (3, 3), dilation=(2, 2))
+
+
 def test_whole_pixels_may_be_moved() -> None:
     g = Builder()
     y = g.conv2d(g.image(channels=3), 6, mask="A", colours=3)
