@@ -36,9 +36,9 @@ def test_the_tour_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert shorter != config
     Path("config.toml").write_text(shorter)
     assert load_config("config.toml").graph == models.wavenet(17, [1, 2], residual=4, gate=4, skip=4, condition="class:10")
-    describe, more, images, ask, check, own, run = blocks("python")
+    describe, more, images, ask, check, kit, own, run, *_ = blocks("python")
     space: dict[str, object] = {}
-    exec(describe + more + images + ask + check + own, space)
+    exec(describe + more + images + ask + check + kit + own, space)
     assert "(9, [1, 2, 3, 4, 5, 6, 7, 8, 9])" in describe
     assert space["refar"].receptive_field(space["graph"]) == 9  # type: ignore[attr-defined]
     train("config.toml", "run", progress=False)
