@@ -17,12 +17,13 @@ from refar.cli.console import err
 from refar.cli.demo import demo
 from refar.cli.export import export
 from refar.cli.generate import generate
+from refar.cli.golden import golden
 from refar.cli.inspect import inspect
 from refar.cli.score import classify, score
 from refar.cli.train import train
 from refar.errors import RefarError
 
-COMMANDS = (demo, inspect, train, check, export, generate, score, classify)
+COMMANDS = (demo, inspect, train, check, export, generate, score, classify, golden)
 EXTRAS = {"torch": "torch", "onnx": "export", "onnxruntime": "runtime", "sklearn": "data", "matplotlib": "plot"}
 
 app = typer.Typer(

@@ -26,6 +26,11 @@ def softmax(y: Array) -> Array:
     return bound.forward(_SOFTMAX, [y], {}, unit=FLOAT32) / FLOAT32
 
 
+def probability(y: Array) -> Array:
+    """Of p_q where a gradient needs it: a softmax, or the exp of a log-softmax, whatever that is off by."""
+    return np.maximum(softmax(y), pointwise.softmax(y) * (log_softmax(y) + EXP))
+
+
 def log_softmax(y: Array) -> Array:
     """Of y_q - log Σ_j exp(y_j), Q classes: with s = y - max y,
 
@@ -41,7 +46,7 @@ def log_softmax(y: Array) -> Array:
 def log_softmax_backward(y: Array, dy: Array) -> Array:
     """Of dy_q - p_q·Σ_j dy_j: the error of p, of the sum, and three roundings."""
     p, sizes = pointwise.softmax(y), np.abs(dy).sum(axis=1, keepdims=True)
-    return np.asarray(softmax(y) * sizes + y.shape[1] * p * sizes + 3 * (np.abs(dy) + p * sizes))
+    return np.asarray(probability(y) * sizes + y.shape[1] * p * sizes + 3 * (np.abs(dy) + p * sizes))
 
 
 def cross_entropy_backward(y: Array, x: Array, d: Array) -> Array:
@@ -49,7 +54,7 @@ def cross_entropy_backward(y: Array, x: Array, d: Array) -> Array:
     p = pointwise.softmax(y)
     target = np.zeros_like(p)
     np.put_along_axis(target, x[:, None], 1, axis=1)
-    return np.asarray(np.abs(d)[:, None] * (softmax(y) + 3 * np.abs(p - target)))
+    return np.asarray(np.abs(d)[:, None] * (probability(y) + 3 * np.abs(p - target)))
 
 
 def gaussian(y: Array, x: Array, std: float) -> Array:
@@ -92,7 +97,7 @@ def mixture(components: int, classes: int, y: Array, x: Array) -> tuple[Array, A
     )
     slope = np.abs(tail[0] - tail[1])
     reach = np.abs(np.where(final, 0, high)) + np.abs(np.where(first, 0, low)) + 1
-    dlogits = softmax(logits) + responsibility * relative + 3 * (pointwise.softmax(logits) + responsibility)
+    dlogits = probability(logits) + responsibility * relative + 3 * (pointwise.softmax(logits) + responsibility)
     dmeans = responsibility * inverse * (relative * slope + curve + (EXP + 4) * slope)
     dscales = responsibility * reach * (relative + curve + 2 * EXP)
     return np.asarray(total + LOG * np.abs(nats)), np.concatenate([dlogits, dmeans, dscales], axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -69,12 +70,18 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def schema() -> bytes:
-    """JSON Schema of the manifest."""
+    """JSON Schema of the manifest. A graph is a format of its own, with a version of its own: here its operators are open."""
     found = msgspec.json.schema(Manifest)
-    found = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"refar golden vectors, version {SPEC_VERSION}",
-    } | found
+    title = f"refar golden vectors, version {SPEC_VERSION}"
+    found = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title} | found
+    definitions = found["$defs"]
+    operator = {"type": "object", "required": ["type"], "properties": {"type": {"type": "string"}}}
+    definitions["Node"]["properties"]["op"] = operator
+    definitions["Graph"]["properties"] |= {"head": operator, "padding": {"type": "string"}}
+    definitions["Graph"]["description"] = "A network in the JSON of refar-graph, version 1; refar.from_json reads it strictly."
+    for each in definitions.values():
+        each["description"] = inspect.cleandoc(each["description"])
+    found["$defs"] = {name: definitions[name] for name in ("Manifest", "Entry", "Tensor", "Definition", "Graph", "Node")}
     return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
 
 

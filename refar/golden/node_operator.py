@@ -13,7 +13,6 @@ from refar.golden.operator import FLOAT32, Attributes, Example, Mistake, Operato
 from refar.graph import Builder, Graph
 from refar.spec import bound, literal, node
 
-ToOp = Callable[[Attributes, Arrays], ops.AnyOp]
 OWN = {"w": "weight", "b": "bias"}
 """The arguments that are a node's parameters."""
 
@@ -21,7 +20,7 @@ OWN = {"w": "weight", "b": "bias"}
 def node_operator(
     signature: str,
     source: str,
-    to_op: ToOp,
+    to_op: Callable[[Attributes, Arrays], ops.AnyOp],
     examples: Callable[[], Iterator[Example]],
     mistakes: Mapping[str, Mistake],
     kind: Kind = "op",
@@ -55,19 +54,14 @@ def node_operator(
             found |= {name: error / FLOAT32 for name, error in _named(arrays, each).items()}
         return found
 
-    return Operator(kind, Signature.of(signature), source, define, compute, allow, mistakes, examples)
+    return Operator(kind, Signature.of(signature), source, define, compute, allow, mistakes, examples, to_op)
 
 
-def as_graph(case: Case, to_op: ToOp) -> tuple[Graph, Arrays]:
-    """The case as a graph of one node "op" on its input "x", with its parameters."""
-    g = Builder()
-    x, axes = case.arrays["x"], case.arrays["x"].ndim
+def as_graph(case: Case, op: ops.AnyOp) -> tuple[Graph, Arrays]:
+    """The case as a graph of one node "op" on its input "x", with its parameters. Raises GraphError where there is none."""
+    g, x = Builder(), case.arrays["x"]
     classes = _classes(case.attributes, case.arrays)
-    if axes == 4:
-        source = g.image(classes=classes, channels=x.shape[1])
-    else:
-        source = g.input(classes=classes, channels=0 if classes else x.shape[1])
-    op = to_op(case.attributes, case.arrays)
+    source = g.image(channels=x.shape[1]) if x.ndim == 4 else g.input(classes=classes, channels=0 if classes else x.shape[1])
     more = [g.add_op(ops.Ones(), source)] if isinstance(op, ops.Pool1d) and op.pad == "exclude" else []
     graph = g.build(g.add_op(op, source, *more, name="op"))
     return graph, {f"op.{name}": array for name, array in _own(case.arrays).items()}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from refar import ops
 from refar.arrays import Array, Arrays
 from refar.golden.case import REQUIRED, Case, Kind, Signature
 
@@ -41,6 +42,7 @@ class Operator:
 
     `define`: result and gradients from the definition on exact numbers. `compute`: the same by refar's NumPy in a dtype.
     `allow`: what each may be off by, in units of u. `mistakes` by name: what wrong code comes to.
+    `to_op`: the same as the node of a graph, where there is such a node.
     Gradients are those of the arguments that are given as numbers, where the upstream gradient is given.
     """
 
@@ -52,6 +54,7 @@ class Operator:
     allow: Callable[[Attributes, Arrays], Arrays]
     mistakes: Mapping[str, Mistake]
     examples: Callable[[], Iterator[Example]]
+    to_op: Callable[[Attributes, Arrays], ops.AnyOp] | None = None
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from refar.arrays import Array
 from refar.golden.case import Case
-from refar.golden.operator import ONES, UNITS, Operator
+from refar.golden.operator import ONES, UNITS, Operator, differs
 from refar.testing.report import Line, Report
 from refar.testing.traits import trait
 
@@ -46,14 +46,16 @@ class Findings:
         self._wrong: dict[str, list[Finding]] = {law: [] for law in laws}
         self._equal, self._bounded = Counter[str](), Counter[str]()
         self._absent: dict[str, str] = {}
+        self._held: list[tuple[Case, str]] = []
 
     def add(self, law: str, finding: Finding) -> None:
         """Something is wrong."""
         self._wrong[law].append(finding)
 
-    def right(self, law: str, numbers: int, bounded: bool) -> None:
-        """So many numbers are right."""
-        (self._bounded if bounded else self._equal)[law] += numbers
+    def right(self, law: str, case: Case, name: str) -> None:
+        """One array is right."""
+        (self._bounded if name in case.bound else self._equal)[law] += case.expected[name].size
+        self._held.append((case, name))
 
     def leave_out(self, law: str, why: str) -> None:
         """A law that has nothing to say."""
@@ -90,13 +92,22 @@ class Findings:
         return said + (f"; {guess}" if guess else "")
 
     def _causes(self, explained: list[list[str]]) -> dict[str, int]:
-        """Few mistakes that explain most findings, the likeliest first, with how many each explains beyond those before it."""
+        """Few mistakes that explain most findings, the likeliest first, with how many each explains beyond those before it.
+
+        What is right although a mistake would have changed it speaks against that mistake.
+        """
         order, left, causes = [*self.operator.mistakes, ONES], explained, dict[str, int]()
+        against = {name: self._against(name) for name in {name for names in explained for name in names}}
         while len(causes) < _CAUSES and (counts := Counter(name for names in left for name in names)):
-            best = min(counts, key=lambda name: (-counts[name], order.index(name)))
+            best = min(counts, key=lambda name: (against[name] - counts[name], order.index(name)))
             causes[best] = counts[best]
             left = [names for names in left if best not in names]
         return causes
+
+    def _against(self, mistake: str) -> int:
+        """How many arrays are right that this mistake would have changed."""
+        wrong = {case.id: self.operator.wrong(mistake, case) for case, _ in self._held if mistake in case.catches}
+        return sum(name in wrong.get(case.id, {}) and differs(case, {name: wrong[case.id][name]}) for case, name in self._held)
 
     def _mistakes(self, finding: Finding) -> list[str]:
         """The known mistakes that come to exactly this."""

@@ -82,7 +82,7 @@ def run_function(
     found = OPERATORS[known(operator, OPERATORS)]
     cases = _chosen(found, all_cases(operator), only or {})
     said = "" if only is None else f" with {', '.join(f'{name}={value!r}' for name, value in only.items())}"
-    return _run(found, cases, f, gradient, dtypes, convert, f"{len(cases)} cases{said}")
+    return _run(found, cases, f, gradient, dtypes, convert, f"{len(cases)} case{'s' if len(cases) > 1 else ''}{said}")
 
 
 def check_case(
@@ -141,9 +141,9 @@ def _run_case(findings: Findings, caller: Caller, case: Case, dtype: Dtype, real
         return findings.add("gradient", Finding(case, dtype, str(error)))
     for key in (key for key in case.expected if key != name):
         if key not in gradients:
-            findings.add(
-                "gradient", Finding(case, dtype, f"expected a gradient of {key[9:]}, got those of {', '.join(gradients)}")
-            )
+            came = ", ".join(each.removeprefix("gradient.") for each in gradients) or "none"
+            said = f"expected a gradient of {key.removeprefix('gradient.')}, got those of {came}"
+            findings.add("gradient", Finding(case, dtype, said))
         else:
             _judge(findings, case, dtype, key, gradients[key], "gradient")
     return None
@@ -189,7 +189,7 @@ def _judge(findings: Findings, case: Case, dtype: Dtype, name: str, came: Array,
     wrong = difference(case, name, came, unit, axes)
     if wrong is not None:
         return findings.add(law, Finding(case, dtype, str(wrong), name, came, wrong.where, axes))
-    return findings.right(law, expected.size, name in case.bound)
+    return findings.right(law, case, name)
 
 
 def _chosen(operator: Operator, cases: tuple[Case, ...], only: Mapping[str, Any]) -> list[Case]:

@@ -15,16 +15,15 @@ Change = Callable[[Attributes, Arrays], dict[str, Any]]
 
 
 def mask(a: Attributes, shape: tuple[int, ...]) -> Array:
-    """Which weights see, by a loop; `a` may hold a "colour" of its own, colour(channel, channels)."""
+    """Which weights see. `a` may hold a "colour" of its own, colour(channel, channels)."""
     colour = a.get("colour", lambda channel, _: channel % a["colours"])
     top, left = _anchor(a, shape)
     out, size = shape[0] // a["groups"], shape[1]
-    found = np.ones(shape, bool)
-    for o, i, u, v in np.ndindex(shape):
-        given, wanted = colour(o // out * size + i, size * a["groups"]), colour(o, shape[0])
-        pixel = given < wanted or (a["mask"] == "B" and given == wanted)
-        found[o, i, u, v] = a["mask"] == "none" or u < top or (u == top and v < left) or (u == top and v == left and pixel)
-    return found
+    o, i, u, v = np.ogrid[tuple(slice(n) for n in shape)]
+    given, wanted = colour(o // out * size + i, size * a["groups"]), colour(o, shape[0])
+    pixel = (given < wanted) | ((a["mask"] == "B") & (given == wanted))
+    seen = (u < top) | ((u == top) & (v < left)) | ((u == top) & (v == left) & pixel)
+    return np.broadcast_to(seen | (a["mask"] == "none"), shape)
 
 
 def _anchor(a: Attributes, shape: tuple[int, ...]) -> tuple[int, int]:

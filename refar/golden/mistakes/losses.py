@@ -20,7 +20,7 @@ def _nats(f: Nats) -> Mistake:
 
 
 def _dy(f: Nats) -> Mistake:
-    return lambda arrays, a: {"gradient.y": f(arrays, a)}
+    return lambda arrays, a: {"gradient.y": f(arrays, a)} if "dnats" in arrays else {}
 
 
 def _log_softmax(y: Array, axis: int = 1) -> Array:
@@ -145,7 +145,7 @@ def _relaxed_gradient(arrays: Arrays, temperature: float, dy: Array) -> Array:
 
 
 def _dlogits(f: Nats) -> Mistake:
-    return lambda arrays, a: {"gradient.logits": f(arrays, a)}
+    return lambda arrays, a: {"gradient.logits": f(arrays, a)} if "dy" in arrays else {}
 
 
 GUMBELS: Mapping[str, Mistake] = {

@@ -49,13 +49,6 @@ def _divided_by_zero(arrays: Arrays, a: Attributes) -> Arrays:
     )
 
 
-def _noise_first(arrays: Arrays, a: Attributes) -> Arrays:
-    """The k largest after the noise is added: any class may be drawn."""
-    t = a["temperature"]
-    scores = arrays["y"] if t == 0 else _right(arrays["y"], arrays["noise"], t)
-    return {"x": np.argmax(np.where(_kept(scores, a["top_k"]), scores, -np.inf), axis=1)}
-
-
 def _overflowing(arrays: Arrays, a: Attributes) -> Arrays:
     """In float32, logits divided by a tiny temperature are infinite."""
     t = a["temperature"]
@@ -65,8 +58,7 @@ def _overflowing(arrays: Arrays, a: Attributes) -> Arrays:
 
 CATEGORICALS: Mapping[str, Mistake] = {
     "temperature multiplies the logits": _draw(lambda y, n, t: y * t + n),
-    "temperature divides the noise too": _draw(lambda y, n, t: (y + n) / t),
-    "temperature ignored": _draw(lambda y, n, t: y + n),
+    "temperature ignored, or it divides the noise too": _draw(lambda y, n, t: y + n),
     "temperature 0 divides by zero": _divided_by_zero,
     "overflows at a small temperature": _overflowing,
     "noise ignored: always the most probable": _draw(lambda y, n, t: y),
@@ -75,8 +67,7 @@ CATEGORICALS: Mapping[str, Mistake] = {
     "last of equals": _draw(_right, last=True),
     "top-k keeps more where the k-th is not alone": _draw(_right, _with_ties),
     "top-k keeps the higher classes of equals": _draw(_right, _last_kept),
-    "top-k ignored": _draw(_right, lambda y, k: np.ones(y.shape, bool)),
-    "top-k taken after the noise": _noise_first,
+    "top-k ignored, or taken after the noise": _draw(_right, lambda y, k: np.ones(y.shape, bool)),
     "one class fewer than k": _draw(_right, lambda y, k: _kept(y, max(k - 1, 1) if k else k)),
 }
 

@@ -1,0 +1,223 @@
+"""The files: what stands in the repository is what is written, and nothing else is read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+import safetensors.numpy
+from helpers import refuses
+
+from refar.errors import FileError
+from refar.golden import SPEC_VERSION, Case, catalogue
+from refar.golden import files as golden_files
+from refar.golden.files import changes, read, render, write
+from refar.golden.manifest import digest, encode, schema
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+BY_HAND = {"README.md", "check_case.py", "check_case.mjs"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy to be damaged."""
+    return Path(shutil.copytree(GOLDEN, tmp_path / "golden"))
+
+
+def test_the_repository_holds_what_is_written(tmp_path: Path) -> None:
+    """Byte by byte. If this fails after a change that is meant: refar golden write golden --overwrite."""
+    written = render(catalogue())
+    there = {str(p.relative_to(GOLDEN).as_posix()): p for p in GOLDEN.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    assert {name for name, path in there.items() if path.name not in BY_HAND} == set(written)
+    different = [name for name, data in written.items() if there[name].read_bytes() != data]
+    assert not different, changes(GOLDEN)
+    assert render(catalogue()) == written
+    assert changes(GOLDEN) == []
+    assert write(GOLDEN) == []
+    assert sum(path.stat().st_size for path in there.values()) < 2_000_000
+
+
+def test_what_is_read_is_the_catalogue() -> None:
+    cases = {case.id: case for case in read(GOLDEN)}
+    for case in catalogue():
+        same = cases.pop(case.id)
+        assert same.graph == case.graph
+        assert (same.text, same.error, same.catches) == (case.text, case.error, case.catches)
+        for group in ("arrays", "expected", "bound"):
+            assert getattr(same, group).keys() == getattr(case, group).keys()
+            for name, array in getattr(case, group).items():
+                np.testing.assert_array_equal(getattr(same, group)[name], array, strict=True)
+    assert not cases
+
+
+def test_the_schema_fits_and_is_closed() -> None:
+    manifest, found = json.loads((GOLDEN / "manifest.json").read_bytes()), json.loads(schema())
+    jsonschema.Draft202012Validator.check_schema(found)
+    validator = jsonschema.Draft202012Validator(found)
+    validator.validate(manifest)
+    for change in (
+        lambda m: m | {"author": "me"},
+        lambda m: m | {"cases": [m["cases"][0] | {"comment": "x"}]},
+        lambda m: m | {"cases": [{k: v for k, v in m["cases"][0].items() if k != "exact"}]},
+        lambda m: m | {"version": 0},
+    ):
+        assert not validator.is_valid(change(manifest))
+    closed = [each for each in found["$defs"].values() if each["additionalProperties"] is False]
+    assert len(closed) == len(found["$defs"])
+
+
+@pytest.mark.parametrize("name", ["causal_conv1d.safetensors", "schema.json", "invalid/cycle.json", "network.safetensors"])
+def test_one_altered_byte_names_its_file(folder: Path, name: str) -> None:
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).write_bytes(data)
+    with refuses(FileError, str(folder / name), "was altered: expected SHA-256", "…, got"):
+        read(folder)
+
+
+def test_one_altered_byte_of_the_manifest(folder: Path) -> None:
+    text = (folder / "manifest.json").read_bytes()
+    (folder / "manifest.json").write_bytes(text.replace(b"kernel flipped", b"kernel flopped", 1))
+    with refuses(FileError, "manifest.json", "sha256: expected", "for what it holds, got"):
+        read(folder)
+
+
+@pytest.mark.parametrize("name", ["gate.safetensors", "invalid/groups.json", "schema.json"])
+def test_a_missing_file(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with refuses(FileError, f"golden vectors {str(folder)!r}: the file {name!r} is missing"):
+        read(folder)
+
+
+def test_no_manifest(tmp_path: Path) -> None:
+    with refuses(FileError, f"golden vectors {str(tmp_path)!r}: manifest.json cannot be read: No such file"):
+        read(tmp_path)
+
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def rewrite(folder: Path, change: Change) -> None:
+    """Change the manifest, with the digest that belongs to it."""
+    raw = json.loads((folder / "manifest.json").read_bytes())
+    change(raw)
+    raw["sha256"] = "0" * 64
+    text = json.dumps(raw).encode()
+    (folder / "manifest.json").write_bytes(text.replace(b"0" * 64, digest(text).encode(), 1))
+
+
+def case(raw: dict[str, Any], id: str) -> dict[str, Any]:
+    return next(each for each in raw["cases"] if each["id"] == id)
+
+
+def gate(raw: dict[str, Any]) -> dict[str, Any]:
+    return case(raw, "gate/2-channels")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: m.update(author="me"), "Object contains unknown field `author`"),
+        (lambda m: m.update(version=SPEC_VERSION + 1), f"version: expected at most {SPEC_VERSION}, which this refar reads"),
+        (lambda m: m.update(format="other"), "Invalid enum value 'other' - at `$.format`"),
+        (lambda m: m.pop("units"), "Object missing required field `units`"),
+        (lambda m: gate(m).update(note=1), "case 'gate/2-channels': Object contains unknown field `note`"),
+        (lambda m: gate(m).pop("exact"), "case 'gate/2-channels': Object missing required field `exact`"),
+        (lambda m: case(m, "step/pools")["graph"].update(output="z"), "case 'step/pools': output 'z' is not a node"),
+        (lambda m: gate(m).update(file="gat.safetensors"), "case 'gate/2-channels': its file 'gat.safetensors' is not among"),
+        (lambda m: m["files"].update({"../x": "0" * 64}), "files: '../x' lies outside of the folder"),
+        (lambda m: gate(m).update(exact=True), "case 'gate/2-channels': exact and bound do not fit each other"),
+        (lambda m: gate(m)["arrays"].update(z={"dtype": "F32", "shape": [1]}), "tensor 'gate/2-channels/z' is missing"),
+        (lambda m: gate(m)["arrays"].pop("x"), "tensor 'gate/2-channels/x' belongs to no case"),
+        (
+            lambda m: gate(m)["arrays"]["x"].update(dtype="F64"),
+            "tensor 'gate/2-channels/x': expected F64 (3, 2, 5), got float32 (3, 2, 5)",
+        ),
+        (
+            lambda m: gate(m)["arrays"]["x"].update(shape=[3, 10]),
+            "tensor 'gate/2-channels/x': expected F32 (3, 10), got float32 (3, 2, 5)",
+        ),
+    ],
+)
+def test_a_manifest_that_is_not_right(folder: Path, change: Change, said: str) -> None:
+    rewrite(folder, change)
+    with refuses(FileError, str(folder), said):
+        read(folder)
+
+
+def test_a_manifest_that_is_no_json(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{")
+    with refuses(FileError, "manifest.json", "not JSON"):
+        read(folder)
+
+
+def test_a_file_that_is_no_safetensors(folder: Path) -> None:
+    (folder / "gate.safetensors").write_bytes(b"nothing")
+    rewrite(folder, lambda m: m["files"].update({"gate.safetensors": digest(b"nothing")}))
+    with refuses(FileError, "gate.safetensors", "is damaged"):
+        read(folder)
+
+
+def few(monkeypatch: pytest.MonkeyPatch, change: Callable[[Case], Case | None] = lambda case: case) -> None:
+    """A catalogue of gates alone."""
+    cases = [changed for case in read(GOLDEN) if case.operator in ("gate", "invalid") and (changed := change(case)) is not None]
+    monkeypatch.setattr(golden_files, "catalogue", lambda: iter(cases))
+
+
+def test_writing_twice_changes_nothing_and_other_bytes_need_another_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few(monkeypatch)
+    names = write(tmp_path / "new")
+    assert {"manifest.json", "schema.json", "gate.safetensors", "invalid/cycle.json"} <= set(names)
+    assert write(tmp_path / "new") == []
+
+    def change(case: Case) -> Case | None:
+        if case.id == "gate/saturated":
+            return None
+        y = case.expected.get("y")
+        return Case(**{**vars(case), "expected": case.expected | {"y": y + 0.5}}) if y is not None and "2-" in case.id else case
+
+    few(monkeypatch, change)
+    said = changes(tmp_path / "new")
+    assert said == ["removed gate/saturated", "changed gate/2-channels: 15 of 15 numbers of y, by up to 0.5"]
+    with refuses(FileError, "of version 1 differ in 'gate.safetensors': raise SPEC_VERSION", "or allow overwriting them"):
+        write(tmp_path / "new")
+    assert write(tmp_path / "new", overwrite=True) == ["gate.safetensors", "manifest.json"]
+    assert changes(tmp_path / "new") == []
+    assert read(tmp_path / "new")[0].id == "gate/2-channels"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: {"seed": 1}, "changed gate/2-channels: seed"),
+        (lambda c: {"bound": {"y": c.bound["y"]}}, "changed gate/2-channels: bound of gradient.x is gone"),
+        (lambda c: {"arrays": c.arrays | {"z": c.arrays["x"]}}, "changed gate/2-channels: z is new"),
+        (
+            lambda c: {"expected": c.expected | {"y": c.expected["y"][:2]}, "bound": {}},
+            "y was float64 (3, 1, 5), is float64 (2, 1, 5)",
+        ),
+    ],
+)
+def test_what_would_change_is_said(monkeypatch: pytest.MonkeyPatch, change: Callable[[Case], dict[str, Any]], said: str) -> None:
+    few(monkeypatch, lambda case: Case(**{**vars(case), **change(case)}) if case.id == "gate/2-channels" else case)
+    assert any(said in line for line in changes(GOLDEN))
+
+
+def test_a_case_to_a_line() -> None:
+    lines = (GOLDEN / "manifest.json").read_text().splitlines()
+    assert sum(line.startswith('    {"id":"') for line in lines) == len(read(GOLDEN))
+    manifest = golden_files.read_manifest(GOLDEN)
+    assert encode(manifest) == (GOLDEN / "manifest.json").read_bytes()
+
+
+def test_tensors_are_named_by_case() -> None:
+    tensors = safetensors.numpy.load_file(GOLDEN / "gate.safetensors")
+    assert {"gate/saturated/x", "gate/saturated/dy", "gate/saturated/y", "gate/saturated/bound.y"} <= tensors.keys()
