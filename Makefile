@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: all test test-foreign lint demo bench fuzz figures rows power clean
+.PHONY: all test test-foreign lint demo golden bench fuzz figures rows power clean
 all: lint test demo
 
 .venv/installed: pyproject.toml constraints.txt
@@ -25,6 +25,9 @@ lint: .venv/installed
 
 demo: .venv/installed
 	$(BIN)/refar demo --out demo
+
+golden: .venv/installed
+	$(BIN)/refar golden check
 
 bench: .venv/installed
 	$(BIN)/python tests/bench/speed.py
