@@ -57,6 +57,14 @@ def _chomped(arrays: Arrays, a: Attributes) -> Array:
     return right if pad else right[..., :0]
 
 
+def _undilated_same(arrays: Arrays, a: Attributes) -> Array:
+    """(K-1)/2 zeros on both sides, as if the kernel were not dilated."""
+    x, w = arrays["x"], arrays["w"]
+    pad = w.shape[2] - 1
+    padded = np.pad(x, ((0, 0), (0, 0), (pad // 2 + a["strict"], pad - pad // 2)))
+    return _valid(padded[..., : padded.shape[2] - a["strict"]], w, arrays.get("b"), a["dilation"], a["groups"])
+
+
 def _phases(arrays: Arrays, a: Attributes) -> Array:
     """Time to batch by a reshape alone: the D phases of the signal are taken for D stretches of it."""
     x, w, d = arrays["x"], arrays["w"], a["dilation"]
@@ -129,6 +137,7 @@ MISTAKES: Mapping[str, Mistake] = {
     "padded on both sides (same), the odd one on the right": _at(
         lambda a, k: [o - ((k - 1) * a["dilation"] + 1) // 2 for o in _right(a, k)]
     ),
+    "padded on both sides, dilation forgotten": result_of(_undilated_same),
     "padded on the right (anticausal)": _at(lambda a, k: [o - (k - 1) * a["dilation"] for o in _right(a, k)]),
     "time reversed (offsets of the wrong sign)": _at(lambda a, k: [-o for o in _right(a, k)]),
     "padded with the first value": _at(_right, "nearest"),

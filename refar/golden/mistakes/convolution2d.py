@@ -60,6 +60,17 @@ def _masked_by(seen: Callable[[Attributes, Array], Array]) -> Mistake:
     return lambda arrays, a: {"y": _y(arrays, a, seen(a, mask(a, arrays["w"].shape)))} if a["mask"] != "none" else {}
 
 
+def _swapped_padding(arrays: Arrays, a: Attributes) -> Array:
+    """The zeros above and below put on the left and right, and the other way round."""
+    x, w, (dh, dw) = arrays["x"], arrays["w"], a["dilation"]
+    (top, left), (height, width) = _anchor(a, w.shape), w.shape[2:]
+    rows, columns = (top * dh, (height - 1 - top) * dh), (left * dw, (width - 1 - left) * dw)
+    padded = np.pad(x, ((0, 0), (0, 0), columns, rows))
+    extent = [max(n - (k - 1) * d, 0) for n, k, d in zip(padded.shape[2:], (height, width), (dh, dw), strict=True)]
+    windows = [padded[:, :, u * dh : u * dh + extent[0], v * dw : v * dw + extent[1]] for u, v in np.ndindex((height, width))]
+    return correlate(windows, _flat(np.where(mask(a, w.shape), w, 0)), arrays.get("b"), a["groups"])
+
+
 def _with(change: Callable[[Arrays], Arrays]) -> Mistake:
     return result_of(lambda arrays, a: _y(arrays | change(arrays), a))
 
@@ -140,6 +151,7 @@ MISTAKES: Mapping[str, Mistake] = {
     "anchor ignored, taken for the centre": _but(lambda a, _: {"anchor": None}),
     "anchor of rows and columns swapped": _but(lambda a, arrays: {"anchor": _anchor(a, arrays["w"].shape)[::-1]}),
     "even kernel padded on the wrong side": _but(_mirrored),
+    "padding of rows and columns swapped": result_of(_swapped_padding),
     "shifted by one pixel down and right": _but(_later),
     "wraps around": result_of(lambda arrays, a: _y(arrays, a, edge="wrap")),
     "padded with the nearest pixel": result_of(lambda arrays, a: _y(arrays, a, edge="nearest")),

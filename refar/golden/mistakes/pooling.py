@@ -60,6 +60,20 @@ def _routed(among: Callable[[Array], Array]) -> Mistake:
     return gradient_of("x", dx)
 
 
+def _into_the_start(arrays: Arrays, a: Attributes) -> Array:
+    """The gradient that belongs to the padding goes to the first value."""
+    values, there = _windows(arrays["x"], a)
+    padded = np.where(there | (a["pad"] == "zero"), values, -np.inf)
+    share = _first(padded == padded.max(0)) if a["kind"] == "max" else np.full(values.shape, 1 / a["kernel"])
+    if a["kind"] == "avg" and a["pad"] == "exclude":
+        share = there / there.sum(0) * np.ones(values.shape)
+    parts = [window(arrays["dy"] * share[k], -k * a["dilation"]) for k in range(a["kernel"])]
+    lost = np.sum([(arrays["dy"] * share[k] * ~there[k]).sum(-1) for k in range(a["kernel"])], axis=0)
+    dx: Array = np.sum(parts, axis=0)
+    dx[..., 0] += lost
+    return dx
+
+
 def _first(largest: Array) -> Array:
     return (largest & (np.cumsum(largest, axis=0) == 1)).astype(float)
 
@@ -79,6 +93,7 @@ POOLS: Mapping[str, Mistake] = {
     "strided": result_of(_kept),
     "gradient of x: to the oldest of equal values": _routed(lambda largest: _first(largest[::-1])[::-1]),
     "gradient of x: to all of equal values": _routed(lambda largest: largest.astype(float)),
+    "gradient of x: that of the padding goes to the first value": gradient_of("x", _into_the_start),
     "gradient of x: shared by equal values": _routed(lambda largest: largest / largest.sum(0)),
 }
 
