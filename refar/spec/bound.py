@@ -110,6 +110,7 @@ def around(
 
     Where the bound grows with the magnitudes of the arguments, it is the one of |x| + off. Leaky relu: γ_2·slope·(|x| + off)
     unless x - off > 0. Softmax: every y at most e^(2·max off) times as large, and x_j - max x at most 2·max off further.
+    `before` is |what stands before the start| + off already.
     """
     match op:
         case ops.Activation(kind="leaky_relu"):
@@ -119,7 +120,7 @@ def around(
             return _softmax(args[0], unit, 2 * np.max(off[0], axis=1, keepdims=True))
         case _:
             wide = [x if x.dtype == np.int64 else np.abs(x) + e for x, e in zip(args, off, strict=True)]
-            return forward(op, wide, own, classes, unit, before=_abs_before(before))
+            return forward(op, wide, own, classes, unit, before=before)
 
 
 def backward(

@@ -6,7 +6,8 @@ their difference, exact arithmetic draws it too, given the tokens before; by ind
 backends of which the tokens are certified are equal. Elsewhere the step is *uncertain*, and named.
 
 What rounding can do: √2·N for any two logits (`spec.norms`, a bound of all orders); where that does not settle a step, E₁ of
-the very difference (`rounding.first_order`), which is far smaller but holds to first order only.
+the very difference (`rounding.first_order`), which is far smaller but holds to first order only. Under input padding, where E₁
+takes what stands before the start as exact, the bound of all orders must do.
 """
 
 from __future__ import annotations
@@ -177,7 +178,7 @@ class _Replay:
                     gap, allowed = np.where(rivals, -np.inf, gap), np.where(rivals, np.inf, allowed)
                 rivals &= ~surely_out
             open_ = np.flatnonzero(rivals & ~(gap > allowed))
-            for rival in open_ if len(open_) <= self.sweeps else ():
+            for rival in open_ if len(open_) <= self.sweeps and self.graph.padding != "input" else ():
                 if np.isfinite(allowed[rival]) and np.isfinite(gap[rival]):
                     allowed[rival] = min(allowed[rival], self._difference(step, token, int(rival)) / scale + slack[rival])
             nearest = int(np.argmin(np.where(rivals, gap - allowed, np.inf))) if rivals.any() else token

@@ -160,28 +160,42 @@ def composed(graph: Graph, params: Arrays, inputs: Arrays, unit: float) -> Array
     types = analyse(graph).types
     before = before_start(graph, params, values, len(values[analyse(graph).sequence]), np.float64)
     result: Arrays = {}
+    resting: Arrays = {}  # E before the start, (B, C, 1)
+
+    def off_by(each: Node, args: list[Array], off: list[Array], earlier: list[Array | None], y: Array) -> Array:
+        own, classes = own_parameters(each, params), types[each.inputs[0]].size
+        wide = [None if e is None else np.abs(before[name]) + e for name, e in zip(each.inputs, earlier, strict=True)]
+        local = bound.around(each.op, args, off, own, classes, unit, wide)
+        return _passed_on(each, args, off, earlier, own, classes, y) + local
+
     for each in graph.nodes:
         if isinstance(each.op, ops.Input):
             result[each.name] = np.zeros(values[each.name].shape)
+        else:
+            args, off = [values[name] for name in each.inputs], [result[name] for name in each.inputs]
+            result[each.name] = off_by(each, args, off, [resting.get(name) for name in each.inputs], values[each.name])
+        if graph.padding != "input" or not types[each.name].timed:
             continue
-        args, own = [values[name] for name in each.inputs], own_parameters(each, params)
-        off = [result[name] for name in each.inputs]
-        classes, earlier = types[each.inputs[0]].size, [before.get(name) for name in each.inputs]
-        local = bound.around(each.op, args, off, own, classes, unit, earlier)
-        result[each.name] = _passed_on(each, args, off, own, classes, values[each.name]) + local
+        if is_source(graph, each):
+            resting[each.name] = np.zeros(before[each.name].shape)
+        else:  # one position, before which stands the same
+            off = [resting.get(name, result[name]) for name in each.inputs]
+            resting[each.name] = off_by(each, [before[name] for name in each.inputs], off, list(off), before[each.name])
     return result
 
 
-def _passed_on(each: Node, args: list[Array], off: list[Array], own: Arrays, classes: int, y: Array) -> Array:
-    """How far the exact operator moves when its arguments are off by so much."""
+def _passed_on(
+    each: Node, args: list[Array], off: list[Array], earlier: list[Array | None], own: Arrays, classes: int, y: Array
+) -> Array:
+    """How far the exact operator moves when its arguments, and what stands before them, are off by so much."""
     dtype, none = np.dtype(np.float64), [None] * len(args)
     match each.op:
         case ops.OneHot() | ops.Embedding() | ops.Standardize() | ops.Ones() | ops.Position():
             return np.zeros(y.shape)
         case ops.Conv1d() | ops.Conv2d():
-            return node.forward(each.op, off, none, {"weight": np.abs(own["weight"])} | _zero_bias(own), classes, dtype)
+            return node.forward(each.op, off, earlier, {"weight": np.abs(own["weight"])} | _zero_bias(own), classes, dtype)
         case ops.Pool1d():
-            return node.forward(each.op, [off[0], *args[1:]], none, own, classes, dtype)
+            return node.forward(each.op, [off[0], *args[1:]], earlier, own, classes, dtype)
         case ops.Activation(kind="tanh"):
             return np.minimum(off[0], 2)
         case ops.Activation(kind="sigmoid"):
@@ -203,7 +217,7 @@ def _passed_on(each: Node, args: list[Array], off: list[Array], own: Arrays, cla
         case ops.Softmax():
             return np.broadcast_to(np.minimum(off[0].max(axis=1, keepdims=True) / 2, 1), y.shape)
         case _:
-            return node.forward(each.op, off, none, own, classes, dtype)
+            return node.forward(each.op, off, earlier, own, classes, dtype)
 
 
 def _zero_bias(own: Arrays) -> Arrays:

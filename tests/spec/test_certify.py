@@ -148,6 +148,17 @@ def test_equal_logits_without_rounding_are_cut_off_by_top_k_in_their_order() -> 
                 assert not certify(graph, {}, wrong, seed=seed, top_k=2).certain
 
 
+def test_what_stands_before_the_start_may_be_off_too() -> None:
+    g = Builder()
+    h = g.add(g.conv1d(g.one_hot(g.input(classes=2)), 2, bias=False), g.conv1d(g.condition(channels=3), 2, name="matrix"))
+    graph = g.build(g.delay(h), ops.Categorical(), padding="input")
+    weight = np.stack([np.ones((3, 1)), np.zeros((3, 1))])
+    params = {"conv1d.weight": np.zeros((2, 2, 1)), "matrix.weight": weight, "matrix.bias": np.array([0, 0.5])}
+    vector = [[1e16, 1.0, -1e16]]  # of which the sum, the first logit, is 1, and 0 as soon as it is rounded on the way
+    for token in (0, 1):
+        assert not certify(graph, params, [[token]], temperature=0, condition=vector).certain
+
+
 def test_no_tokens() -> None:
     graph, params = equal_logits([0, 1, 2])
     assert certify(graph, params, np.zeros((2, 0), int)).certain

@@ -117,3 +117,19 @@ def test_where_smaller_magnitudes_round_more(kind: str) -> None:
     assert (off <= rounding.composed(graph, {"embedding.weight": table}, inputs, bound.FLOAT32)[graph.output]).all()
     together = norms(graph, {"embedding.weight": table}, values, bound.FLOAT32)[graph.output]
     assert (np.sqrt((off**2).sum(axis=1)) <= together).all()
+
+
+def test_under_input_padding_what_stands_before_the_start_rounds_too() -> None:
+    """A condition that cancels: what stands before the start is small, and off by far more than its own magnitude rounds."""
+    g = Builder()
+    x, c = g.input(channels=1), g.condition("c", channels=16)
+    h = g.add(g.conv1d(x, 4, bias=False), g.conv1d(c, 4, name="matrix"))
+    graph = g.build(g.conv1d(g.pool1d(g.delay(h, 2), "avg", 2, pad="zero"), 2, bias=False), padding="input")
+    params, inputs = case(graph)
+    params["matrix.weight"][:, 1::2] = params["matrix.weight"][:, 0::2]
+    inputs["c"] = (inputs["c"] + np.tile([1e4, -1e4], 8)).astype(np.float32).astype(float)
+    values, single = (run(graph, params, inputs, dtype) for dtype in ("float64", "float32"))
+    off = np.abs(single[graph.output] - values[graph.output])
+    assert off[:, :, 0].max() > 1e-5
+    assert (off <= rounding.composed(graph, params, inputs, bound.FLOAT32)[graph.output]).all()
+    assert (np.sqrt((off**2).sum(axis=1)) <= norms(graph, params, values, bound.FLOAT32)[graph.output]).all()
