@@ -12,7 +12,7 @@ from refar import ops
 from refar.errors import GraphError
 from refar.graph import Graph, check_graph
 from refar.infer import analyse, offsets, offsets_of
-from refar.plane import Step, grid_for, steps
+from refar.plane import Step, furthest, grid_for, steps
 from refar.streams import require_causal
 
 MOST_BITS = 2**24
@@ -109,7 +109,7 @@ def _reached(graph: Graph, region: Region) -> int:
         given = list(dict.fromkeys(seen for name in node.inputs for seen in reached[name] if seen))
         index = {seen: k for k, seen in enumerate(given)}
         sources = [tuple(frozenset({index[seen]} if seen else ()) for seen in reached[name]) for name in node.inputs]
-        grid = grid_for([node.op], max(len(given), 1))
+        grid = grid_for(furthest(node.op) if isinstance(node.op, ops.PlaneOp) else 0, max(len(given), 1))
         taken = offsets_of(node.op, found.types[node.name], sources, grid)
         sums: dict[frozenset[int], int] = {}
         for numbers in set(taken):

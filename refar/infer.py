@@ -82,7 +82,7 @@ def _analyse(graph: Graph) -> Analysis:
         if count > ops.MOST_PARAMETERS:
             raise refuse(node, f"at most {ops.MOST_PARAMETERS} parameters up to here", count)
     sequence, conditions = _inputs(graph, types)
-    grid = grid_for((node.op for node in graph.nodes), types[sequence].channels) if types[sequence].plane else None
+    grid = grid_for(max(reach.values()), types[sequence].channels) if types[sequence].plane else None
     offsets: dict[str, tuple[Offsets, ...]] = {}
     for node in graph.nodes:
         offsets[node.name] = offsets_of(node.op, types[node.name], [offsets[name] for name in node.inputs], grid)

@@ -88,7 +88,6 @@ class Grid:
         return number % self.colours
 
 
-def grid_for(operators: Iterable[ops.AnyOp], colours: int) -> Grid:
-    """A grid with room for every sum of steps of these operators."""
-    widest = sum(max(abs(left) for _, left in steps(op) | {(0, 0)}) for op in operators if isinstance(op, ops.PlaneOp))
+def grid_for(widest: int, colours: int) -> Grid:
+    """A grid with room for every sum of steps that goes no more than `widest` columns to the side."""
     return Grid(2 * widest + 1, colours)

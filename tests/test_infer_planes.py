@@ -19,6 +19,7 @@ from refar import Builder, Graph, models, ops
 from refar.errors import GraphError
 from refar.graph import digest
 from refar.infer import analyse, colour_offsets, offsets, receptive_field
+from refar.plane import Grid
 from refar.streams import Raster, is_ordered, is_strict, raster, require_strict
 
 Pairs = set[tuple[int, int]]
@@ -74,6 +75,15 @@ def test_sums_of_steps_do_not_wrap_around() -> None:
     assert [{analyse(graph).grid.step(n) for n in seen} for seen in analyse(graph).offsets[graph.output]] == [
         {(0, 10)}, {(1, -10)}, {(-1, 20)}
     ]  # fmt: skip
+
+
+def test_layers_side_by_side_need_no_wider_grid() -> None:
+    """As many as there are, a sum of steps goes along one path; with a column for each, analysis took minutes."""
+    g = Builder()
+    x = g.image()
+    graph = g.build(g.add(*(g.conv2d(x, 1, kernel=3, dilation=(1, 4)) for _ in range(9))))
+    assert analyse(graph).grid == Grid(9, 1)
+    assert offsets(graph) == {(up, left) for up in (-1, 0, 1) for left in (-4, 0, 4)}
 
 
 def test_colours_of_the_masks() -> None:
