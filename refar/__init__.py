@@ -65,6 +65,6 @@ if not TYPE_CHECKING:  # a type checker would take every misspelt name for a mod
 
     def __getattr__(name: str) -> ModuleType:
         """The submodules that are imported on first use, since they may need more than NumPy."""
-        if name in ("conceptual", "conceptual_json", "data", "noise", "plots", "runtime", "testing", "torch"):
+        if name in ("conceptual", "conceptual_json", "data", "golden", "noise", "plots", "runtime", "testing", "torch"):
             return importlib.import_module(f"refar.{name}")
         raise AttributeError(f"module 'refar' has no attribute {name!r}")

@@ -58,14 +58,17 @@ def write(path: str | Path, *, overwrite: bool = False) -> list[str]:
     folder = as_path(path)
     files = render(catalogue())
     changed = [name for name, data in files.items() if _content(folder / name) != data]
-    known = read_manifest(folder) if (folder / MANIFEST).is_file() and not overwrite else None
-    if changed and known is not None and known.version == SPEC_VERSION:
+    known = _manifest_there(folder, overwrite)
+    if changed and not overwrite and known is not None and known.version == SPEC_VERSION:
         raise FileError(
             f"golden vectors {str(folder)!r} of version {SPEC_VERSION} differ in {changed[0]!r}: "
             "raise SPEC_VERSION in refar/golden/case.py, or allow overwriting them"
         )
     for name in changed:
         write_bytes(folder / name, files[name])
+    for name in known.files if known is not None else ():
+        if name not in files and _is_inside(name):
+            (folder / name).unlink(missing_ok=True)
     return changed
 
 
@@ -85,6 +88,18 @@ def read(path: str | Path) -> list[Case]:
         if left:
             raise FileError(f"{str(folder / file)!r}: its tensor {next(iter(left))!r} belongs to no case")
     return cases
+
+
+def _manifest_there(folder: Path, overwrite: bool) -> Manifest | None:
+    """What stands in a folder already. One that cannot be read counts as none only where it may be overwritten."""
+    if not (folder / MANIFEST).is_file():
+        return None
+    try:
+        return read_manifest(folder)
+    except FileError:
+        if not overwrite:
+            raise
+        return None
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -166,7 +181,7 @@ def _taken(folder: Path, each: Entry, name: str, tensor: Tensor, tensors: Arrays
 
 
 def _checked(folder: Path, name: str, expected: str) -> bytes:
-    if ".." in Path(name).parts or Path(name).is_absolute():
+    if not _is_inside(name):
         raise FileError(f"{str(folder / MANIFEST)!r}: files: {name!r} lies outside of the folder")
     data = _content(folder / name)
     if data is None:
@@ -174,6 +189,10 @@ def _checked(folder: Path, name: str, expected: str) -> bytes:
     if digest(data) != expected:
         raise FileError(f"{str(folder / name)!r} was altered: expected SHA-256 {expected[:12]}…, got {digest(data)[:12]}…")
     return data
+
+
+def _is_inside(name: str) -> bool:
+    return ".." not in Path(name).parts and not Path(name).is_absolute()
 
 
 def _load(path: Path, data: bytes) -> Arrays:

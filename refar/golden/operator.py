@@ -127,10 +127,12 @@ def differs(case: Case, found: Arrays) -> bool:
 
 
 def rounded_up(bound: Array, expected: Array) -> Array:
-    """A bound in units of u with room for the rounding of what is stored, to five significant bits: no machine's last digit
-    shows. What must be exact stays 0."""
+    """A bound in units of u with room for the rounding of what is stored, up to five significant bits; a 0 stays 0.
+
+    What lies above such a number by less than 2^-30 of it counts as that number: no machine's last digits show.
+    """
     mantissa, exponent = np.frexp(np.where(bound > 0, bound + np.abs(expected), 0))
-    return np.ldexp(np.ceil(mantissa * 32) / 32, exponent).astype(np.float32)
+    return np.ldexp(np.ceil(mantissa * 32 * (1 - 2.0**-30)) / 32, exponent).astype(np.float32)
 
 
 def _stored(array: Array) -> Array:

@@ -80,7 +80,8 @@ def _inputs(draw: Draw, classes: int, number: Callable[[float, int], Fraction]) 
     given = [-1.0, 1.0, 0.0]
     if number is linear_class and classes & (classes - 1) == 0:
         given += [2 * q / classes - 1 for q in range(1, classes, max(1, classes // 8))]
-    drawn = np.round(draw.reals(400) ** 3 * 4096) / 4096
+    u = draw.reals(400).astype(np.float64)
+    drawn = np.round(u * u * u * 4096) / 4096
     kept = [float(v) for v in drawn if _MARGIN < number(float(v), classes) % 1 < 1 - _MARGIN and v]
     return np.array([*given, *kept[: 48 - len(given)]], np.float32).reshape(3, 16)
 

@@ -192,6 +192,13 @@ def test_writing_twice_changes_nothing_and_other_bytes_need_another_version(
     assert write(tmp_path / "new", overwrite=True) == ["gate.safetensors", "manifest.json"]
     assert changes(tmp_path / "new") == []
     assert read(tmp_path / "new")[0].id == "gate/2-channels"
+    few(monkeypatch, lambda case: None if case.id == "invalid/cycle" else case)
+    write(tmp_path / "new", overwrite=True)
+    assert not (tmp_path / "new" / "invalid" / "cycle.json").exists()
+    (tmp_path / "new" / "manifest.json").write_text("{")
+    with refuses(FileError, "not JSON"):
+        write(tmp_path / "new")
+    assert write(tmp_path / "new", overwrite=True) == ["manifest.json"]
 
 
 @pytest.mark.parametrize(
