@@ -139,14 +139,9 @@ def first_order(graph: Graph, params: Arrays, values: Arrays, local: Arrays, dy:
     dvalues, _ = backward_nodes(graph, params, values, dy)
     total, squares = np.zeros(len(dy)), np.zeros(len(dy))
     for name, error in local.items():
-        if error.dtype.kind == "f" and error.ndim > 1:
-            terms = (
-                (np.abs(dvalues[name]) * error).reshape(len(error), -1)
-                if dvalues[name].shape == error.shape
-                else np.zeros((len(dy), 1))
-            )
-            total += terms.sum(axis=1)
-            squares += (terms**2).sum(axis=1)
+        terms = (np.abs(dvalues[name]) * error).reshape(len(dy), -1)
+        total += terms.sum(axis=1)
+        squares += (terms**2).sum(axis=1)
     return total, np.sqrt(squares)
 
 
