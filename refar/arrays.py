@@ -85,6 +85,9 @@ def _mask_oihw(op: ops.Conv2d, shape: tuple[int, ...]) -> Array:
     mask = np.zeros(shape, bool)
     for u, row in enumerate(kernel_steps(op)):
         for v, step in enumerate(row):
+            if step != (0, 0):
+                mask[:, :, u, v] = sees(op, step, 0, 0)
+                continue
             by_colour = np.array([[sees(op, step, given, wanted) for given in range(op.colours)] for wanted in range(op.colours)])
             mask[:, :, u, v] = by_colour[o % op.colours, i % op.colours]
     return mask

@@ -129,7 +129,8 @@ def _smallest(graph: Graph) -> str:
 
 def _padding(graph: Graph) -> str:
     if graph.padding == "valid":
-        return f"valid: nothing stands before the start, and the first output is that of t = {number(infer.first_position(graph))}"
+        first = number(infer.first_position(graph))
+        return f"valid: nothing stands before the start, and the first output is that of t = {first}"
     return "input: before the start the input is zero, and every node what it computes from that"
 
 

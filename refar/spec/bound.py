@@ -27,7 +27,7 @@ from refar.spec import node, pointwise
 TANH, SIGMOID, EXP = 8, 8, 4
 
 FLOAT64, FLOAT32, TF32, FLOAT16, BFLOAT16 = 2.0**-53, 2.0**-24, 2.0**-11, 2.0**-11, 2.0**-8
-"""Unit roundoffs: half the distance from 1 to the next number."""
+"""Unit roundoffs: half the distance from 1 to the next number. The last three are for `reduced` alone."""
 
 
 def gamma(m: Array | int, unit: float) -> Array:
@@ -38,7 +38,7 @@ def gamma(m: Array | int, unit: float) -> Array:
 
 def tiny(unit: float) -> float:
     """The smallest normal number of the format, below which a result may be flushed to 0."""
-    return 2.0**-1022 if unit <= FLOAT64 else 2.0**-126 if unit != FLOAT16 else 2.0**-14
+    return 2.0**-1022 if unit <= FLOAT64 else 2.0**-126
 
 
 def forward(
@@ -57,7 +57,8 @@ def forward(
     products that are not 0 and the bias; where a backend first rounds weights and values to a format with unit roundoff
     `reduced` (TF32, bfloat16), each product is off by 2·reduced + reduced² more. Sum of n: γ_{n-1}·Σ|x|. Product of n:
     γ_{n-1}·|Πx|. scale·x + shift, both numbers rounded first: γ_3·(|scale·x| + |shift|). Average of n: γ_{n+1}·Σ|x|/n.
-    (c - mean)/std: γ_3·|y|. tanh, σ: see above. Gate: TANH·u·σ + SIGMOID·u·|tanh| + u·|y|, and their product.
+    (c - mean)/std, mean rounded first: γ_3·(|y| + |mean|/std).
+    tanh, σ: see above. Gate: TANH·u·σ + SIGMOID·u·|tanh| + u·|y|, and their product.
     Softmax over n: with r_j = u·|x_j - max x| + EXP·u, y_i·(r_i + Σ_j y_j·r_j + γ_{n+1}), each factor 1 + δ.
     """
     before = [None] * len(args) if before is None else before
@@ -78,7 +79,7 @@ def forward(
         case ops.OneHot() | ops.Embedding() | ops.Concat() | ops.Slice():
             return np.zeros(apply(args, own, before).shape)
         case ops.Standardize():
-            return gamma(3, unit) * np.abs(apply(args, own, before)) + tiny(unit)
+            return gamma(3, unit) * (np.abs(apply(args, own, before)) + abs(op.mean) / op.std) + tiny(unit)
         case ops.Pool1d(kind="max"):
             return np.zeros(args[0].shape)
         case ops.Pool1d():

@@ -57,11 +57,15 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Certificate:
-    """The verdict on `steps` steps: `gaps` (rows, steps) to the nearest rival, their `bounds`, and what is in doubt."""
+    """The verdict on every step: `gaps` (rows, steps) to the nearest rival, their `bounds`, and what is in doubt.
+
+    `first_order` steps are certain by E₁ alone, which holds to first order; all others by a bound of all orders.
+    """
 
     gaps: Array
     bounds: Array
     doubts: tuple[Doubt, ...]
+    first_order: int = 0
 
     @property
     def certain(self) -> bool:
@@ -71,7 +75,8 @@ class Certificate:
     def __str__(self) -> str:
         if self.certain:
             smallest = f"; the smallest gap is {self.gaps.min():.3g}" if self.gaps.size else ""
-            return f"certified: all {self.gaps.size} tokens are those of exact arithmetic{smallest}"
+            order = f", {self.first_order} of them to first order" if self.first_order else ""
+            return f"certified: all {self.gaps.size} tokens are those of exact arithmetic{order}{smallest}"
         named = "\n".join(f"  {doubt}" for doubt in self.doubts[:10])
         more = f"\n  and {len(self.doubts) - 10} more" if len(self.doubts) > 10 else ""
         return f"{len(self.doubts)} of {self.gaps.size} steps are uncertain:\n{named}{more}"
@@ -127,7 +132,7 @@ def certify(
         known = first.shape[-1]
         inputs = {found.sequence: np.concatenate([first, drawn], axis=-1), **conditions}
     weights = prepare(graph, params, np.float64)
-    gaps, bounds, doubts = [], [], []
+    gaps, bounds, doubts, first_order = [], [], [], 0
     for row in range(rows):
         replay = _Replay(graph, weights, sweeps, {name: array[row : row + 1] for name, array in cast(inputs, np.float64).items()})
         draws = noise.draw(ops.Categorical(), seed, [row], known, replay.steps - known, kind.size)[:, 0]
@@ -135,10 +140,11 @@ def certify(
         gaps.append(gap)
         bounds.append(allowed)
         doubts += named
+        first_order += replay.first_order
         if progress is not None:
             progress(row + 1)
     shape = (rows, -1) if rows else (0, 0)
-    return Certificate(np.reshape(gaps, shape), np.reshape(bounds, shape), tuple(doubts))
+    return Certificate(np.reshape(gaps, shape), np.reshape(bounds, shape), tuple(doubts), first_order)
 
 
 class _Replay:
@@ -154,6 +160,7 @@ class _Replay:
         self.steps = len(self.tokens)
         off = norms(graph, params, self.values, bound.FLOAT64)[graph.output].reshape(-1)
         self.off = np.repeat(off, self.kind.colours)
+        self.first_order = 0
         self._local: Arrays | None = None
 
     def judge(
@@ -173,6 +180,11 @@ class _Replay:
                 border = math.sqrt(2) * self.off[step]
                 ahead, lower = y[:, None] - y, np.arange(len(y))[:, None] < np.arange(len(y))  # of equals the lower class stays
                 surely_out = ((ahead > border) | ((ahead == border) & lower)).sum(axis=0) >= top_k
+                if surely_out[token]:
+                    drawn = int(np.argmax(np.where(surely_out, -np.inf, y / scale + n)))
+                    gaps[step - known] = -np.inf
+                    doubts.append(Doubt(row, step, token, drawn, -np.inf, 0.0))
+                    continue
                 may_precede = (ahead > -border) | ((ahead == -border) & lower)
                 if may_precede[rivals, token].sum() >= top_k:  # the token itself may be out
                     gap, allowed = np.where(rivals, -np.inf, gap), np.where(rivals, np.inf, allowed)
@@ -181,10 +193,15 @@ class _Replay:
             for rival in open_ if len(open_) <= self.sweeps and self.graph.padding != "input" else ():
                 if np.isfinite(allowed[rival]) and np.isfinite(gap[rival]):
                     allowed[rival] = min(allowed[rival], self._difference(step, token, int(rival)) / scale + slack[rival])
-            nearest = int(np.argmin(np.where(rivals, gap - allowed, np.inf))) if rivals.any() else token
+            if not rivals.any():
+                gaps[step - known] = np.inf
+                continue
+            nearest = int(np.argmin(np.where(rivals, gap - allowed, np.inf)))
             gaps[step - known], bounds[step - known] = gap[nearest], allowed[nearest]
-            if rivals.any() and not gap[nearest] > allowed[nearest]:
+            if not gap[nearest] > allowed[nearest]:
                 doubts.append(Doubt(row, step, token, nearest, float(gap[nearest]), float(allowed[nearest])))
+            elif open_.size:
+                self.first_order += 1
         return gaps, bounds, doubts
 
     def _difference(self, step: int, token: int, rival: int) -> float:

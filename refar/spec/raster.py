@@ -2,7 +2,7 @@
 
 `refar.streams.raster` says when each node has a value. Before a row begins, one pass completes the row above and computes
 what depends on rows above only: whole rows of the row-start nodes, and of each pixel convolution the part that its taps in
-rows above add. Then every pixel adds the taps in its own row. So a pixel costs the same in an image of any size.
+rows above add. Then every pixel adds the taps in its own row. So a pixel costs the same multiply-adds in an image of any size.
 Everything outside the image is 0: what would stand before a row or above the first one is never computed.
 """
 

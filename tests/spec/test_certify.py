@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import IMAGE_MODELS, MODELS
 from helpers import refuses
 
 import refar
@@ -14,6 +15,7 @@ from refar import Builder, Graph, ops
 from refar.errors import GraphError, InputError
 from refar.infer import analyse
 from refar.runtime import load
+from refar.spec import certify as certification
 from refar.spec.certify import Certificate, certify
 from refar.testing.cases import generic_parameters
 
@@ -23,44 +25,48 @@ def drawn(graph: Graph, n: Any, dtype: str = "float64", **options: Any) -> tuple
     rng, found = np.random.default_rng(4), analyse(graph)
     params = {name: a.astype(np.float32) for name, a in generic_parameters(graph, rng).items()}
     kinds = {name: found.types[name] for name in found.conditions}
-    condition = {name: rng.integers(0, k.size, 2) if k.indexed else rng.normal(size=(2, k.size)) for name, k in kinds.items()}
+    over = n if isinstance(n, tuple) else ()
+    condition = {
+        name: rng.integers(0, k.size, 2) if k.indexed else rng.normal(size=(2, k.size, *(over if k.timed else ())))
+        for name, k in kinds.items()
+    }
     return params, refar.generate(graph, params, n, batch=2, seed=9, condition=condition, dtype=dtype, **options), condition
 
 
-def categorical(graph: Graph) -> bool:
-    return isinstance(graph.head, ops.Categorical) and analyse(graph).grid is None
+@pytest.fixture(params=[name for name, graph in MODELS.items() if isinstance(graph.head, ops.Categorical)])
+def categorical(request: pytest.FixtureRequest) -> Graph:
+    return MODELS[request.param]
+
+
+@pytest.fixture(params=[name for name, graph in IMAGE_MODELS.items() if isinstance(graph.head, ops.Categorical)])
+def painter(request: pytest.FixtureRequest) -> Graph:
+    return IMAGE_MODELS[request.param]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.7}, {"top_k": 2}, {"temperature": 0}])
-def test_honest_tokens_are_certified(model: Graph, dtype: str, options: dict[str, Any]) -> None:
-    if not categorical(model):
-        return
-    params, tokens, condition = drawn(model, 30, dtype, **options)
-    certificate = certify(model, params, tokens, seed=9, condition=condition, **options)
+def test_honest_tokens_are_certified(categorical: Graph, dtype: str, options: dict[str, Any]) -> None:
+    params, tokens, condition = drawn(categorical, 30, dtype, **options)
+    certificate = certify(categorical, params, tokens, seed=9, condition=condition, **options)
     assert certificate.certain, str(certificate)
     assert certificate.gaps.shape == certificate.bounds.shape == (2, 30)
     assert (certificate.bounds < 1e-9).all()
     assert "all 60 tokens" in str(certificate)
 
 
-def test_a_prompt(model: Graph) -> None:
-    if not categorical(model):
-        return
-    params, tokens, condition = drawn(model, 20)
+def test_a_prompt(categorical: Graph) -> None:
+    params, tokens, condition = drawn(categorical, 20)
     prompt = tokens[:, :12]
-    more = refar.generate(model, params, 8, seed=9, condition=condition, prompt=prompt)
-    assert certify(model, params, more, seed=9, condition=condition, prompt=prompt).certain
-    assert certify(model, params, more, seed=8, condition=condition, prompt=prompt).doubts
+    more = refar.generate(categorical, params, 8, seed=9, condition=condition, prompt=prompt)
+    assert certify(categorical, params, more, seed=9, condition=condition, prompt=prompt).certain
+    assert certify(categorical, params, more, seed=8, condition=condition, prompt=prompt).doubts
 
 
-def test_a_wrong_token_is_contradicted(model: Graph) -> None:
-    if not categorical(model):
-        return
-    params, tokens, condition = drawn(model, 30)
+def test_a_wrong_token_is_contradicted(categorical: Graph) -> None:
+    params, tokens, condition = drawn(categorical, 30)
     wrong = tokens.copy()
-    wrong[1, 20] = (wrong[1, 20] + 1) % analyse(model).types["x"].size
-    certificate = certify(model, params, wrong, seed=9, condition=condition)
+    wrong[1, 20] = (wrong[1, 20] + 1) % analyse(categorical).types["x"].size
+    certificate = certify(categorical, params, wrong, seed=9, condition=condition)
     first = certificate.doubts[0]
     assert (first.row, first.step, first.token, first.rival) == (1, 20, wrong[1, 20], tokens[1, 20])
     assert first.contradicted
@@ -90,6 +96,29 @@ def test_images_are_certified() -> None:
     assert again.certain
     tokens[0, 1, 2, 3] = (tokens[0, 1, 2, 3] + 1) % 3
     assert certify(graph, params, tokens, seed=9).doubts[0].step == (2 * 5 + 3) * 3 + 1
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 2, "temperature": 0.8}])
+def test_published_networks_over_images(painter: Graph, options: dict[str, Any]) -> None:
+    params, tokens, condition = drawn(painter, (4, 5), "float32", **options)
+    certificate = certify(painter, params, tokens, seed=9, condition=condition, **options)
+    assert certificate.certain, str(certificate)
+    assert certificate.first_order == 0
+    wrong = tokens.copy()
+    wrong[1, -1, 3, 4] = (wrong[1, -1, 3, 4] + 1) % analyse(painter).types["x"].size
+    (doubt,) = certify(painter, params, wrong, seed=9, condition=condition, **options).doubts
+    assert (doubt.row, doubt.step, doubt.rival) == (1, tokens[0].size - 1, tokens[1, -1, 3, 4])
+
+
+def test_what_only_first_order_settles_is_said(categorical: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, tokens, condition = drawn(categorical, 10)
+    right = certification.norms
+    monkeypatch.setattr(certification, "norms", lambda *a: {name: 1e3 + n for name, n in right(*a).items()})
+    certificate = certify(categorical, params, tokens, seed=9, condition=condition)
+    assert certificate.certain
+    assert certificate.first_order == 20
+    assert "20 of them to first order" in str(certificate)
+    assert len(certify(categorical, params, tokens, seed=9, condition=condition, sweeps=0).doubts) == 20
 
 
 def test_images_hold_their_prompt() -> None:
