@@ -15,7 +15,6 @@ from refar import ops
 from refar.spec import bound, literal
 
 U, TINY = 2.0**-11, 2.0**-14
-RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +23,8 @@ def half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def draw(*shape: int) -> Any:
-    """Halves, among them 0 and -1, of which a count of terms must see the one alone."""
-    return RNG.integers(-4, 5, shape) / 2
+    """Halves, among them 0 and -1, of which a count of terms must see the one alone; the same for a shape."""
+    return np.random.default_rng(shape).integers(-4, 5, shape) / 2
 
 
 def gamma(m: float) -> float:
@@ -36,7 +35,7 @@ def floats(array: Any) -> Any:
     return array.astype(float)
 
 
-X, IMAGE, CLASSES = draw(2, 6, 7), draw(2, 4, 3, 5), RNG.integers(0, 5, (2, 7))
+X, IMAGE, CLASSES = draw(2, 6, 7), draw(2, 4, 3, 5), np.random.default_rng(0).integers(0, 5, (2, 7))
 LINEAR: dict[str, tuple[ops.AnyOp, list[Any], dict[str, Any]]] = {
     "conv1d": (ops.Conv1d(4, 3, 2), [X], {"weight": draw(4, 6, 3), "bias": draw(4)}),
     "conv1d, groups": (ops.Conv1d(4, 2, groups=2, strict=True, bias=False), [X], {"weight": draw(4, 3, 2)}),
