@@ -209,9 +209,11 @@ def require_strict(graph: Graph, purpose: str) -> None:
     if (grid := analyse(graph).grid) is not None:
         channel, seen = _sees_itself(graph) or (0, 0)
         sees = f", of colour {channel % grid.colours}, sees colour {seen} of the same pixel" if grid.colours > 1 else " sees it"
+        masks = "Shift the input (Builder.shift2d) or give the first convolution mask 'A'"
+        orders = f"{masks}, and every masked convolution colours={grid.colours}" if grid.colours > 1 else masks
         raise GraphError(
             f"{purpose} needs a strict graph, in which an output models its pixel without seeing it; here channel {channel} of "
-            f"{graph.output!r}{sees}. Shift the input (Builder.shift2d) or give the first convolution mask 'A'"
+            f"{graph.output!r}{sees}. {orders}"
         )
     if min(offsets(graph), default=0) >= 1:
         raise GraphError(

@@ -16,6 +16,7 @@ from refar.cli.console import line, out, status
 from refar.cli.sources import Source, open_source
 from refar.errors import InputError
 from refar.files import write_bytes
+from refar.streams import is_strict
 
 if TYPE_CHECKING:
     from refar.testing import Report
@@ -46,6 +47,8 @@ def check(
     idle = sum(not result.applies for result in report.lines)
     held = f"{len(report.lines) - idle} laws hold" + (f", {idle} do{'es' * (idle == 1)} not apply" if idle else "")
     line(held if report.passed else f"{broken} of {len(report.lines)} laws are broken")
+    if opened.graph.head is not None and not is_strict(opened.graph):
+        line("but it is not strict: its outputs see what they are to model, so it has no density; refar inspect says where")
     if save is not None:
         lines = [asdict(result) for result in report.lines]
         document = {"source": source, "kind": opened.kind, "passed": report.passed, "laws": lines}

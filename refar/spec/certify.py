@@ -79,6 +79,11 @@ class Certificate:
             return f"certified: all {self.gaps.size} tokens are those of exact arithmetic{order}{smallest}"
         named = "\n".join(f"  {doubt}" for doubt in self.doubts[:10])
         more = f"\n  and {len(self.doubts) - 10} more" if len(self.doubts) > 10 else ""
+        contradicted = sum(doubt.contradicted for doubt in self.doubts)
+        if contradicted:
+            what = f"{contradicted} of {self.gaps.size} tokens are not those of exact arithmetic"
+            asked = "were seed, temperature, top_k, prompt and condition those of the draw?"
+            return f"{what}; {asked}\n{named}{more}"
         return f"{len(self.doubts)} of {self.gaps.size} steps are uncertain:\n{named}{more}"
 
 

@@ -11,8 +11,15 @@ checks all parameters; for many tokens there is `generate`.
 
 Over a plane t runs through the pixels by rows and columns, all conditions are given at the start, and one kind of state,
 `spec.raster.RasterState`, serves both pairs; it needs the `shape` (H, W). Where colours are ordered (`streams.is_ordered`),
-the outputs of `start` and `next` hold for the first colour. Those of the others come from `step` with the colours that are
-known, and anything in place of those that are not; only the state after the whole pixel is one to go on from.
+`start` and `next` give the outputs of the first colour, and nan for the others: those come from `step` with the colours that
+are known, and anything in place of those that are not; only the state after the whole pixel is one to go on from:
+
+    y, state = start(graph, params, batch, shape=(H, W))            # colour c of y: y[:, c::C]
+    for c in range(C):                                               # for each pixel
+        if c:
+            y, _ = step(graph, params, state, pixel)                 # pixel_bc holds colours 0..c-1
+        pixel[:, c] = drawn(y[:, c::C])
+    y, state = next(graph, params, state, pixel)
 """
 
 from __future__ import annotations
@@ -46,7 +53,7 @@ from refar.spec import causal1d, pointwise
 from refar.spec.padding import before_start, own_parameters
 from refar.spec.raster import Raster, RasterState
 from refar.spec.run import cast, prepare
-from refar.streams import require_causal, require_strict
+from refar.streams import is_ordered, require_causal, require_strict
 from refar.streams import stream as plan
 
 State = Any
@@ -133,11 +140,14 @@ def start(
     shape: tuple[int, int] | None = None,
     dtype: DTypeLike = np.float64,
 ) -> tuple[Array, State]:
-    """y_0, which depends on no token, and the state for `next`. Raises GraphError unless the graph is strict."""
+    """y_0, which depends on no token, and the state for `next`. Raises GraphError unless the graph is strict.
+
+    Of an image with ordered colours, y_0 of the first colour; the others are nan, and `step` gives them one by one.
+    """
     require_strict(graph, "start")
     if _is_plane(graph, "start", shape):
         painter, begun = _begin(graph, params, batch, condition, shape, dtype)
-        return painter.look(begun), begun
+        return _of_first_colour(graph, painter.look(begun)), begun
     conditions, rows = bind_conditions(graph, condition, batch)
     weights, inputs = prepare(graph, params, dtype), _one_position(graph, conditions)
     state = empty(graph, weights, cast(inputs, dtype), rows, ahead=True, dtype=dtype)
@@ -158,12 +168,13 @@ def next(
 
     `condition` holds the local conditions of position t + 1, and the global ones, the same in every call: the state is
     made under them. Of an image the state has them, and after its last pixel the output is None.
+    Ordered colours: see `start`.
     """
     require_strict(graph, "next")
     if _is_plane(graph, "next"):
         painter, pixel = _go_on_painting(graph, params, state, x_t, condition, dtype)
         _, after = painter.push(state, pixel)
-        return (None if painter.is_complete(after) else painter.look(after)), after
+        return (None if painter.is_complete(after) else _of_first_colour(graph, painter.look(after))), after
     inputs = _one_position(graph, bind_inputs(graph, x_t, condition, stepwise=True))
     y, state = _go_on(graph, params, state, inputs, ahead=True, dtype=dtype)
     return y[:, :, 0], state
@@ -209,6 +220,15 @@ def _begin(
     conditions, rows, extent = bind_plane(graph, condition, batch, shape)
     painter = Raster(graph, prepare(graph, params, dtype), dtype)
     return painter, painter.begin(cast(conditions, dtype), rows, extent)
+
+
+def _of_first_colour(graph: Graph, y: Array) -> Array:
+    """The outputs of a pixel of which nothing is known: where colours are ordered, those of all but the first are nan."""
+    if not is_ordered(graph):
+        return y
+    found = analyse(graph)
+    first = np.arange(y.shape[1]) % found.types[found.sequence].channels == 0
+    return np.where(first, y, np.nan).astype(y.dtype)
 
 
 def _go_on_painting(

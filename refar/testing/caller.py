@@ -63,7 +63,8 @@ class Caller:
         try:
             return f(*(a if a is None or convert is None else convert(a) for a in given), **attributes)
         except Exception as error:
-            raise ContractError(f"{what}raises {type(error).__name__}: {error}") from error
+            hint = "; if it takes tensors, give convert=torch.from_numpy" if "ensor" in str(error) else ""
+            raise ContractError(f"{what}raises {type(error).__name__}: {error}{hint}") from error
 
 
 def _taken(

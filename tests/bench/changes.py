@@ -22,6 +22,7 @@ PAIRS = ["min max", "minimum maximum", "argmin argmax", "any all", "zeros ones",
 RIVAL = {a: b for pair in map(str.split, PAIRS) for a, b in (pair, pair[::-1])}
 LEFT_OUT = {"abs", "sqrt", "exp", "log", "tanh", "sorted", "reversed"}
 KEPT = {"strict"}  # zip's, which guards as an assertion does
+SYMMETRIC = {"min", "max", "minimum", "maximum", "logaddexp", "hypot", "isinstance"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def mutants(path: Path) -> list[Mutant]:
 def _changes(node: ast.AST, lines: range, known: set[str]) -> Iterator[tuple[Any, str, range]]:
     """What is replaced, by which text, and the lines that run it; `known` are the names that an earlier statement set."""
     match node:
+        case ast.Expr(ast.Call(ast.Name("assert_never"))):
+            return
         case ast.JoinedStr() | ast.Assert() | ast.pattern() | ast.Import() | ast.ImportFrom() | ast.alias():
             return
         case ast.FunctionDef():
@@ -79,6 +82,8 @@ def _changes(node: ast.AST, lines: range, known: set[str]) -> Iterator[tuple[Any
         known |= names
         if isinstance(node, ast.Raise):
             return
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and node.slice.value == 0:
+        node.slice.first = True  # of a sequence of one the last is the first
     if isinstance(node, ast.expr):
         yield from ((node, text, lines) for text in _expressions(node))
     if isinstance(node, ast.Slice):
@@ -109,7 +114,9 @@ def _expressions(node: ast.expr) -> Iterator[str]:
         case ast.Constant(value=bool()):
             yield str(not node.value)
         case ast.Constant(value=int()):
-            yield from (f"({node.value + 1})", f"({node.value - 1})")
+            yield f"({node.value + 1})"
+            if not hasattr(node, "first"):
+                yield f"({node.value - 1})"
         case ast.Constant(value=float()):
             yield f"({node.value + 1})"
         case ast.Compare():
@@ -121,7 +128,7 @@ def _expressions(node: ast.expr) -> Iterator[str]:
             yield f"({ast.unparse(node.operand)})"
         case ast.Call():
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            for n in range(len(node.args) - 1 if name != "isinstance" else 0):
+            for n in range(len(node.args) - 1 if name not in SYMMETRIC else 0):
                 yield changed(args=[*node.args[:n], node.args[n + 1], node.args[n], *node.args[n + 2 :]])
             for n, keyword in enumerate(node.keywords):
                 if keyword.arg is not None and keyword.arg not in KEPT:

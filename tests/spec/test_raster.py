@@ -109,6 +109,7 @@ def test_next_is_forward_one_pixel_further(name: str, shape: tuple[int, int]) ->
     for row, column in np.ndindex(shape):
         expected = y[:, ::first, row, column]
         np.testing.assert_allclose(seen[:, ::first], expected, rtol=0, atol=1e-13 * np.abs(y).max(), err_msg=f"{row, column}")
+        assert all(np.isnan(seen[:, colour::first]).all() for colour in range(1, first)), "not known yet, and not zero either"
         seen, state = refar.next(graph, params, state, x[:, :, row, column])
     assert seen is None
     with refuses(InputError, "state", "pixels to come"):
