@@ -1,0 +1,124 @@
+"""The gaps and bounds of a certificate, one by one from their definition."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import IMAGE_MODELS, MODELS
+
+import refar
+from refar import Graph, noise, ops
+from refar.arrays import in_order
+from refar.infer import analyse
+from refar.spec import bound, rounding
+from refar.spec import certify as certification
+from refar.spec.certify import certify
+from refar.spec.norms import norms
+from refar.spec.run import forward_nodes
+from refar.testing.cases import generic_parameters
+
+GRAPHS = {"wavenet": (MODELS["wavenet"], 12), "masked_rgb": (IMAGE_MODELS["masked_rgb"], (2, 3))}
+SEED, SLACK = 9, 8 * 2.0**-53
+
+
+def case(graph: Graph, n: Any, temperature: float, top_k: int | None = None) -> tuple[Any, Any, Any, Any, Any]:
+    """Parameters, tokens, all values, and of every value in order: the logits (B, Q, N) and the noise (B, N, Q)."""
+    params = generic_parameters(graph, np.random.default_rng(4))
+    tokens = refar.generate(graph, params, n, batch=2, seed=SEED, temperature=temperature, top_k=top_k)
+    kind = analyse(graph).types["x"]
+    values = forward_nodes(graph, params, {"x": tokens}, np.float64)
+    y, _ = in_order(kind, values[graph.output], tokens)
+    draws = noise.draw(ops.Categorical(), SEED, range(2), 0, y.shape[2], kind.size).transpose(1, 0, 2)
+    return params, tokens, values, y, draws if temperature else 0 * draws
+
+
+def allowed_rounding(y: Any, n: Any, token: int, q: int, scale: float) -> float:
+    """Of a division and a sum."""
+    return SLACK * ((abs(y[token]) + abs(y[q])) / scale + abs(n[token]) + abs(n[q]))
+
+
+@pytest.mark.parametrize("temperature", [0, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_bound_of_all_orders(name: str, temperature: float) -> None:
+    """√2·N/T and the rounding of the replay; the gap is that of the rival that comes nearest to its bound."""
+    graph, length = GRAPHS[name]
+    params, tokens, values, y, draws = case(graph, length, temperature)
+    found, scale = certify(graph, params, tokens, seed=SEED, temperature=temperature), temperature or 1.0
+    kind = analyse(graph).types["x"]
+    off = np.repeat(
+        norms(graph, params, values, bound.FLOAT64)[graph.output].reshape(2, -1), kind.channels if kind.plane else 1, 1
+    )
+    _, x = in_order(kind, values[graph.output], tokens)
+    for b, step in np.ndindex(x.shape):
+        token, logits, n = int(x[b, step]), y[b, :, step], draws[b, step]
+        rivals = []
+        for q in set(range(len(logits))) - {token}:
+            gap = (logits[token] - logits[q]) / scale + n[token] - n[q]
+            allowed = math.sqrt(2) * off[b, step] / scale + allowed_rounding(logits, n, token, q, scale)
+            rivals.append((gap - allowed, gap, allowed))
+        _, gap, allowed = min(rivals)
+        assert found.gaps[b, step] == pytest.approx(gap, rel=1e-9)
+        assert found.bounds[b, step] == pytest.approx(allowed, rel=1e-6)
+    assert (found.first_order, found.doubts) == (0, ())
+
+
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_bound_of_first_order(name: str, temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E₁ of the difference of the two logits, where no bound of all orders settles anything."""
+    graph, length = GRAPHS[name]
+    params, tokens, values, y, draws = case(graph, length, temperature)
+    monkeypatch.setattr(certification, "norms", lambda *a: {each: 1e9 + n for each, n in norms(*a).items()})
+    found, kind = certify(graph, params, tokens, seed=SEED, temperature=temperature), analyse(graph).types["x"]
+    local = rounding.local_bounds(graph, params, values, bound.FLOAT64)
+    colours = kind.channels if kind.plane else 1
+    _, x = in_order(kind, values[graph.output], tokens)
+    assert found.first_order == x.size
+    for b, step in np.ndindex(x.shape):
+        token, logits, n = int(x[b, step]), y[b, :, step], draws[b, step]
+        rivals = []
+        for q in set(range(len(logits))) - {token}:
+            dy = np.zeros(values[graph.output].shape)
+            flat = dy.reshape(2, len(logits), colours, -1)  # channel q·C + c is logit q of colour c
+            flat[b, token, step % colours, step // colours] = 1
+            flat[b, q, step % colours, step // colours] = -1
+            first, _ = rounding.first_order(graph, params, values, local, dy)
+            gap = (logits[token] - logits[q]) / temperature + n[token] - n[q]
+            allowed = first[b] / temperature + allowed_rounding(logits, n, token, q, temperature)
+            rivals.append((gap - allowed, gap, allowed))
+        _, gap, allowed = min(rivals)
+        assert found.gaps[b, step] == pytest.approx(gap, rel=1e-9)
+        assert found.bounds[b, step] == pytest.approx(allowed, rel=1e-6)
+
+
+def test_a_prompt_takes_its_steps_off_the_noise() -> None:
+    graph = MODELS["wavenet"]
+    params = generic_parameters(graph, np.random.default_rng(4))
+    tokens = refar.generate(graph, params, 12, batch=2, seed=SEED)
+    whole = certify(graph, params, tokens, seed=SEED)
+    rest = certify(graph, params, tokens[:, 5:], seed=SEED, prompt=tokens[:, :5])
+    np.testing.assert_allclose(rest.gaps, whole.gaps[:, 5:], rtol=1e-9)
+    np.testing.assert_allclose(rest.bounds, whole.bounds[:, 5:], rtol=1e-6)
+
+
+def test_sweeps_are_counted_for_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 5 classes each open step takes four; what is left of 11 settles two steps of each row, not half a third."""
+    graph = MODELS["wavenet"]
+    params, tokens, *_ = case(graph, 6, 1.0)
+    monkeypatch.setattr(certification, "norms", lambda *a: {each: 1e9 + n for each, n in norms(*a).items()})
+    found = certify(graph, params, tokens, seed=SEED, sweeps=11)
+    assert found.first_order == 4
+    assert [(doubt.row, doubt.step) for doubt in found.doubts] == [(b, t) for b in range(2) for t in range(2, 6)]
+    assert len(certify(graph, params, tokens, seed=SEED, sweeps=8).doubts) == 8
+    assert len(certify(graph, params, tokens, seed=SEED, sweeps=7).doubts) == 10
+
+
+def test_progress_counts_rows() -> None:
+    graph = MODELS["wavenet"]
+    params, tokens, *_ = case(graph, 3, 1.0)
+    seen: list[int] = []
+    certify(graph, params, tokens, seed=SEED, progress=seen.append)
+    assert seen == [1, 2]
