@@ -122,7 +122,7 @@ def certify(
         first = first_rows(kind, prompt, (drawn.shape[2], drawn.shape[3]))
         if len(first) not in (1, rows):
             raise InputError(
-                f"prompt: expected {'1 row' if rows == 1 else f'1 or {rows} rows'}, as there are images, got {len(first)}"
+                f"prompt: expected {'1 image' if rows == 1 else f'1 or {rows} images'}, got {len(first)}"
             )
         if (drawn[:, :, : first.shape[2]] != first).any():
             raise InputError(

@@ -56,7 +56,7 @@ def prepare_canvas(
     wanted = batch if batch is not None or len(given) == 1 else len(given)
     conditions, rows, _ = bind_plane(graph, condition, wanted, (height, width))
     if len(given) not in (1, rows):
-        raise InputError(f"prompt: expected 1 or {rows} rows, got {len(given)}")
+        raise InputError(f"prompt: expected 1 or {rows} images, got {len(given)}")
     check_sampling(height * width * kind.channels, 1.0, 0, rows)
     images = np.zeros((rows, kind.channels, height, width), np.int64 if kind.indexed else np.dtype(dtype))
     images[:, :, : given.shape[2]] = given

@@ -132,7 +132,7 @@ def test_images_hold_their_prompt() -> None:
         ((first + 1) % 3, ["tokens", "first 2 rows are the prompt", "others"]),
         (first[..., :4], ["prompt", "4 rows and 5 columns", "2 rows of 4"]),
         (np.concatenate([tokens, tokens], axis=2), ["prompt", "8 rows of 5"]),
-        (first[[0, 1, 1]], ["prompt", "1 or 2 rows", "3"]),
+        (first[[0, 1, 1]], ["prompt", "1 or 2 images", "3"]),
         (first[0, 0], ["prompt", "axes bchw with 3 channels", "(2, 5)"]),
         (3, ["prompt", "axes bchw with 3 channels", "()"]),
     ):
