@@ -90,7 +90,6 @@ def nll(
     dtype: DTypeLike = np.float64,
 ) -> float:
     """The training loss: -log p in nats, averaged over sequences and positions; of images, over pixels and colours."""
-    require_strict(graph, "nll")
     inputs, found = bind_inputs(graph, x, condition), analyse(graph)
     sequence, kind = inputs[found.sequence], found.types[found.sequence]
     count = len(sequence) * math.prod(extent(kind, sequence)) * (kind.channels if kind.plane else 1)

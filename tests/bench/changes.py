@@ -21,7 +21,7 @@ OTHER: dict[type[ast.AST], list[type[ast.AST]]] = {
 PAIRS = ["min max", "minimum maximum", "argmin argmax", "any all", "zeros ones", "zeros_like ones_like", "floor ceil"]
 RIVAL = {a: b for pair in map(str.split, PAIRS) for a, b in (pair, pair[::-1])}
 LEFT_OUT = {"abs", "sqrt", "exp", "log", "tanh", "sorted", "reversed"}
-KEPT = {"strict"}  # zip's, which guards as an assertion does
+KEPT = {"strict", "copy"}  # zip's, which guards as an assertion does, and astype's, which saves time
 SYMMETRIC = {"min", "max", "minimum", "maximum", "logaddexp", "hypot", "isinstance"}
 
 
@@ -69,6 +69,8 @@ def _changes(node: ast.AST, lines: range, known: set[str]) -> Iterator[tuple[Any
             return
         case ast.FunctionDef():
             known = {arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)}
+        case ast.ClassDef():
+            known = set()
     if isinstance(node, ast.stmt):
         body = [child for name in ("body", "cases") for child in getattr(node, name, [])]
         first = min((getattr(c, "lineno", 0) or c.pattern.lineno for c in body), default=node.end_lineno + 1)

@@ -35,7 +35,8 @@ from changes import Mutant, mutants  # noqa: E402
 SPEC = ROOT / "refar" / "spec"
 EQUIVALENTS = Path(__file__).with_name("equivalents.toml")
 BEGIN, END = "<!-- mutation -->", "<!-- /mutation -->"
-TESTS = ["tests/spec", "tests/testing", "tests/models", "tests/test_look_ahead.py", "tests/test_local_conditions.py"]
+WHOLE = ["images", "inputs", "local_conditions", "look_ahead", "noise", "planes_inputs"]
+TESTS = ["tests/spec", "tests/testing", "tests/models", *(f"tests/test_{name}.py" for name in WHOLE)]
 
 Seen = dict[str, tuple[float, set[tuple[str, int]]]]
 """Of each test the seconds and the lines (file, number) that it runs."""
