@@ -233,7 +233,7 @@ def test_weights_of_another_shape() -> None:
         *(({"top_k": k}, ["top_k: expected an integer from 1 to 3", f"got {k}"]) for k in (0, 4)),
         ({"temperature": -0.5}, ["temperature", "finite number ≥ 0", "got -0.5"]),
         ({"seed": -1}, ["seed", "got -1"]),
-        ({"batch": 3}, ["expected 1 or 3 images, got 2"]),
+        ({"batch": 3}, ["expected 1 or 3 rows, got 2"]),
         ({"prompt": X[:, :, :1].astype(float)}, ["'prompt'", "expected integers"]),
         ({"condition": {"label": LABEL, "chart": CHART[:, :, :2]}}, ["condition 'chart'", "3 x 4 pixels", "got 2 x 4"]),
     ],
