@@ -125,7 +125,7 @@ def test_models(model: Graph) -> None:
     check_contract(model, refar.init(model, seed=2), seed=5)
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(strategies.graphs())
 def test_random_graphs(graph: Graph) -> None:
     check_contract(graph, backends=("numpy",))

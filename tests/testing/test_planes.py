@@ -36,7 +36,7 @@ def said(graph: Graph, **options: Any) -> dict[str, Line]:
     return {line.law: line for line in run_laws(graph, **options).lines}
 
 
-@settings(max_examples=40)
+@settings(max_examples=50)
 @given(strategies.plane_graphs())
 def test_random_graphs(graph: Graph) -> None:
     check_contract(graph, backends=("numpy",))
