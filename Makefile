@@ -40,10 +40,10 @@ figures: .venv/installed demo/results.json
 	$(BIN)/python tests/bench/figures.py README.md
 
 rows: .venv/installed
-	$(BIN)/python tests/rows.py README.md
+	$(BIN)/python tests/bench/rows.py README.md
 
 power: .venv/installed
-	$(BIN)/python tests/power.py README.md
+	$(BIN)/python tests/bench/power.py README.md
 
 demo/results.json:
 	$(MAKE) demo

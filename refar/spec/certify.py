@@ -121,9 +121,7 @@ def certify(
     if kind.plane:
         first = first_rows(kind, prompt, (drawn.shape[2], drawn.shape[3]))
         if len(first) not in (1, rows):
-            raise InputError(
-                f"prompt: expected {'1 image' if rows == 1 else f'1 or {rows} images'}, got {len(first)}"
-            )
+            raise InputError(f"prompt: expected {'1 image' if rows == 1 else f'1 or {rows} images'}, got {len(first)}")
         if (drawn[:, :, : first.shape[2]] != first).any():
             raise InputError(
                 f"tokens: expected whole images, of which the first {first.shape[2]} rows are the prompt; got others"

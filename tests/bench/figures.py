@@ -6,7 +6,6 @@ Without a file the tables are printed. What the demo found is read from demo/res
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 import oracle
 import speed
 import torch
+from readme import publish
 
 import refar
 from refar import Builder, Graph, models
@@ -30,7 +30,6 @@ from refar.tolerance import tolerance
 from refar.torch import Module
 from refar_export import export
 
-BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 MODELS: dict[str, Callable[[], Graph]] = {
     "linear_ar, R = 512": lambda: models.linear_ar(512),
     "nettoy1d": models.nettoy1d,
@@ -221,10 +220,4 @@ def demo(path: Path) -> str:
 if __name__ == "__main__":
     parts = [stack(), agreement(), integers(), bounds.table(), tokens(), certificates.table(), oracle.sentence()]
     text = "\n\n".join([*parts, demo(Path("demo/results.json"))])
-    if len(sys.argv) > 1:
-        readme = Path(sys.argv[1])
-        before, _, rest = readme.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        readme.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
-    else:
-        print(text)
+    publish("figures", text)

@@ -6,21 +6,18 @@ Without a file the text is printed; with one it is written between its markers.
 from __future__ import annotations
 
 import inspect
-import sys
 import textwrap
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
+from readme import publish
 from torch import nn
 from torch.nn import functional as F
 
 from refar import Builder
 from refar.testing import ContractError, check_causality, check_module, check_streaming
-
-BEGIN, END = "<!-- mistakes -->", "<!-- /mistakes -->"
 
 
 class Block(nn.Module):
@@ -107,18 +104,5 @@ def text() -> str:
     return "\n\n".join(parts)
 
 
-def main(readme: Path | None) -> None:
-    """Print, or put it into the file."""
-    found = text()
-    if readme is None:
-        print(found)
-        return
-    before, begin, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"{readme}: expected the marks {BEGIN} and {END}")
-    readme.write_text(f"{before}{BEGIN}\n\n{found}\n\n{END}{after}", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    publish("mistakes", text())

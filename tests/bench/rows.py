@@ -1,18 +1,17 @@
-"""Which test shows which promise: `python tests/rows.py [README.md]` runs the marked tests and writes the table into the file.
+"""Which test shows which promise: `python tests/bench/rows.py [README.md]` runs the marked tests and writes the table.
 
 A promise is a row of the capabilities that the documents describe, `@pytest.mark.row("000-5")` on every test that shows it.
 """
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from readme import publish
 
-ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- rows -->", "<!-- /rows -->"
+ROOT = Path(__file__).parents[2]
 DOCUMENTS = {
     "000": "Convolutions in autoregressive neural networks (Theblog 2019)",
     "001": "Causal convolutions (Fleuret, Deep learning 10.2)",
@@ -62,21 +61,13 @@ def _link(function: str) -> str:
     return f"[{name.removeprefix('test_').replace('_', ' ')}]({path})"
 
 
-def main(readme: Path | None) -> int:
+def main() -> int:
     """Run, and print the table or put it into the file. The exit status is pytest's."""
     rows = Rows()
     status = pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", str(ROOT / "tests")], plugins=[rows])
-    text = table(rows)
-    if readme is None:
-        print(text)
-        return int(status)
-    before, begin, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"{readme}: expected the marks {BEGIN} and {END}")
-    readme.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    publish("rows", table(rows))
     return int(status)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else None))
+    raise SystemExit(main())

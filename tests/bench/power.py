@@ -1,17 +1,16 @@
-"""How many known mistakes the kit kills, by family: `python tests/power.py [README.md]` runs the tests that put them in.
+"""How many known mistakes the kit kills, by family: `python tests/bench/power.py [README.md]` runs the tests that put them in.
 
 Each case of these tests is the correct code with one mistake in it, and passes only if what a user calls finds it.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
+from readme import publish
 
-ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- power -->", "<!-- /power -->"
+ROOT = Path(__file__).parents[2]
 MUTANTS, KIT = "tests/mutants/test_", "tests/testing/test_"
 FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     # family: what finds them, and the tests
@@ -95,21 +94,13 @@ def table(kills: Kills) -> str:
     return "\n".join([*lines, f"| all | | {total[0]} of {total[1]} |"])
 
 
-def main(readme: Path | None) -> int:
+def main() -> int:
     """Run, and print the table or put it into the file. The exit status is pytest's."""
     kills = Kills()
     status = pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", str(ROOT / "tests")], plugins=[kills])
-    text = table(kills)
-    if readme is None:
-        print(text)
-        return int(status)
-    before, begin, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"{readme}: expected the marks {BEGIN} and {END}")
-    readme.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    publish("power", table(kills))
     return int(status)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else None))
+    raise SystemExit(main())

@@ -1,0 +1,19 @@
+"""What scripts write into the README stands between marks: <!-- name --> and <!-- /name -->."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def publish(name: str, text: str) -> None:
+    """Put the text between the marks of this name in the file that the command line names; print it if it names none."""
+    if len(sys.argv) < 2:
+        print(text)
+        return
+    readme, begin, end = Path(sys.argv[1]), f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, opened, rest = readme.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (opened and closed):
+        raise SystemExit(f"{readme}: expected the marks {begin} and {end}")
+    readme.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
