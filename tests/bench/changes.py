@@ -22,7 +22,7 @@ PAIRS = ["min max", "minimum maximum", "argmin argmax", "any all", "zeros ones",
 RIVAL = {a: b for pair in map(str.split, PAIRS) for a, b in (pair, pair[::-1])}
 LEFT_OUT = {"abs", "sqrt", "exp", "log", "tanh", "sorted", "reversed"}
 KEPT = {"strict", "copy"}  # zip's, which guards as an assertion does, and astype's, which saves time
-SYMMETRIC = {"min", "max", "minimum", "maximum", "logaddexp", "hypot", "isinstance"}
+SYMMETRIC = {"min", "max", "minimum", "maximum", "logaddexp", "hypot", "swapaxes", "gamma", "isinstance"}  # γ_m(u) is of m·u
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,18 @@ def _changes(node: ast.AST, lines: range, known: set[str]) -> Iterator[tuple[Any
             return
         case ast.JoinedStr() | ast.Assert() | ast.pattern() | ast.Import() | ast.ImportFrom() | ast.alias():
             return
+        case ast.Module() | ast.ClassDef():
+            known = set()
+            for child in node.body:
+                child.outside = True  # of a function: no test runs it, the import does
         case ast.FunctionDef():
             known = {arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)}
-        case ast.ClassDef():
-            known = set()
     if isinstance(node, ast.stmt):
         body = [child for name in ("body", "cases") for child in getattr(node, name, [])]
         first = min((getattr(c, "lineno", 0) or c.pattern.lineno for c in body), default=node.end_lineno + 1)
         lines = range(node.lineno, max(first, node.lineno + 1))
+        if hasattr(node, "outside"):
+            lines = range(node.lineno, node.end_lineno + 1) if isinstance(node, ast.FunctionDef) else range(0)
         targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AugAssign) else []
         stored = [part for target in targets for part in ast.walk(target)]
         names = {part.id for part in stored if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}

@@ -56,8 +56,10 @@ def _transplant(new: Any, old: Any, module: str) -> None:
         mine = old.get(name)
         if isinstance(value, property):
             value, mine = value.fget, mine.fget
-        if isinstance(value, types.FunctionType) and value.__module__ == module and value.__code__.co_filename != "<string>":
-            mine.__code__, mine.__defaults__, mine.__kwdefaults__ = value.__code__, value.__defaults__, value.__kwdefaults__
+        if isinstance(value, types.FunctionType) and value.__module__ == module:
+            mine.__defaults__, mine.__kwdefaults__ = value.__defaults__, value.__kwdefaults__
+            if value.__code__.co_filename != "<string>":  # what a dataclass makes
+                mine.__code__ = value.__code__
         elif isinstance(value, type) and value.__module__ == module:
             _transplant(vars(value), vars(mine), module)
         elif isinstance(value, int | float | tuple) and value != mine and not name.startswith("__"):

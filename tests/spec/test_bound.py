@@ -144,3 +144,14 @@ def test_reduced_inputs_add_their_own_rounding() -> None:
 def test_where_nothing_can_be_said_the_bound_is_infinite() -> None:
     assert bound.gamma(2**24, bound.FLOAT32) == np.inf
     assert bound.gamma(10, 2.0**-53) == 10 * 2.0**-53 / (1 - 10 * 2.0**-53)
+
+
+@pytest.mark.parametrize(("unit", "dtype"), [(bound.FLOAT64, "float64"), (bound.FLOAT32, "float32"), (bound.FLOAT16, "float16")])
+def test_units_are_half_of_the_last_place_of_one(unit: float, dtype: str) -> None:
+    assert 2 * unit == np.finfo(dtype).eps
+    if dtype != "float16":
+        assert bound.tiny(unit) == np.finfo(dtype).tiny
+
+
+def test_units_of_what_numpy_does_not_know() -> None:
+    assert (bound.TF32, bound.BFLOAT16) == (2.0**-11, 2.0**-8)  # 11 and 8 bits, counting the one that is not stored

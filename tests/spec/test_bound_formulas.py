@@ -230,6 +230,9 @@ def test_around_a_point() -> None:
         np.testing.assert_allclose(
             got[b, :, t], [y[c] * relative[c] * (1 + relative[c]) + 6 * TINY for c in range(6)], rtol=1e-12
         )
+    far = bound.around(ops.Softmax(), [X], [np.full(X.shape, 1e3)], {}, 0, U, none)  # any y may be 1
+    assert np.isfinite(far).all()
+    assert (far > bound.forward(ops.Softmax(), [X], {}, 0, U)).all()
     table = bound.around(ops.Embedding(3), [CLASSES], [np.zeros(CLASSES.shape)], {"weight": draw(5, 3)}, 5, U, none)
     assert table.shape == (2, 3, 7)
     assert not table.any()

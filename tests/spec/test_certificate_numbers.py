@@ -10,7 +10,7 @@ import pytest
 from conftest import IMAGE_MODELS, MODELS
 
 import refar
-from refar import Graph, noise, ops
+from refar import Builder, Graph, noise, ops
 from refar.arrays import in_order
 from refar.infer import analyse
 from refar.spec import bound, rounding
@@ -60,8 +60,8 @@ def test_the_bound_of_all_orders(name: str, temperature: float) -> None:
             allowed = math.sqrt(2) * off[b, step] / scale + allowed_rounding(logits, n, token, q, scale)
             rivals.append((gap - allowed, gap, allowed))
         _, gap, allowed = min(rivals)
-        assert found.gaps[b, step] == pytest.approx(gap, rel=1e-9)
-        assert found.bounds[b, step] == pytest.approx(allowed, rel=1e-6)
+        assert found.gaps[b, step] == pytest.approx(gap, rel=1e-9, abs=0)
+        assert found.bounds[b, step] == pytest.approx(allowed, rel=1e-6, abs=0)
     assert (found.first_order, found.doubts) == (0, ())
 
 
@@ -90,8 +90,8 @@ def test_the_bound_of_first_order(name: str, temperature: float, monkeypatch: py
             allowed = first[b] / temperature + allowed_rounding(logits, n, token, q, temperature)
             rivals.append((gap - allowed, gap, allowed))
         _, gap, allowed = min(rivals)
-        assert found.gaps[b, step] == pytest.approx(gap, rel=1e-9)
-        assert found.bounds[b, step] == pytest.approx(allowed, rel=1e-6)
+        assert found.gaps[b, step] == pytest.approx(gap, rel=1e-9, abs=0)
+        assert found.bounds[b, step] == pytest.approx(allowed, rel=1e-6, abs=0)
 
 
 def test_a_prompt_takes_its_steps_off_the_noise() -> None:
@@ -114,6 +114,70 @@ def test_sweeps_are_counted_for_each_row(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [(doubt.row, doubt.step) for doubt in found.doubts] == [(b, t) for b in range(2) for t in range(2, 6)]
     assert len(certify(graph, params, tokens, seed=SEED, sweeps=8).doubts) == 8
     assert len(certify(graph, params, tokens, seed=SEED, sweeps=7).doubts) == 10
+
+
+def equal_logits(bias: list[float]) -> tuple[Graph, Any]:
+    """Logits that do not depend on anything."""
+    g = Builder()
+    graph = g.build(g.conv1d(g.one_hot(g.input(classes=3)), 3, strict=True, name="front"), ops.Categorical())
+    return graph, {"front.weight": np.zeros((3, 3, 1)), "front.bias": np.array(bias)}
+
+
+def test_without_a_rival_the_gap_is_infinite() -> None:
+    graph, params = equal_logits([1.0, 5.0, 2.0])
+    found = certify(graph, params, [[1, 1]], seed=SEED, top_k=1)
+    assert found.certain
+    assert (found.gaps == np.inf).all()
+    assert (found.bounds == 0).all()
+
+
+def test_a_token_that_top_k_leaves_out_is_contradicted_by_the_one_drawn() -> None:
+    """With temperature 4 the noise decides among the two largest, and not the logit."""
+    graph, params = equal_logits([2.0, -3.0, 1.5])
+    drawn = refar.generate(graph, params, 20, seed=SEED, temperature=4.0, top_k=2)
+    assert set(drawn[0].tolist()) == {0, 2}
+    found = certify(graph, params, np.full((1, 20), 1), seed=SEED, temperature=4.0, top_k=2)
+    assert [doubt.rival for doubt in found.doubts] == drawn[0].tolist()
+    assert all(doubt.contradicted for doubt in found.doubts)
+    assert {(doubt.token, doubt.gap, doubt.bound) for doubt in found.doubts} == {(1, -np.inf, 0.0)}
+    assert (found.gaps == -np.inf).all()
+
+
+def test_a_token_that_top_k_may_leave_out_is_in_doubt_whatever_its_score() -> None:
+    graph, params = equal_logits([2.0, 1.0, 1.0])
+    found = certify(graph, params, refar.generate(graph, params, 40, seed=1, top_k=2), seed=1, top_k=2)
+    named = [doubt for doubt in found.doubts if doubt.token == 1]
+    assert named
+    assert {(doubt.gap, doubt.bound, doubt.contradicted) for doubt in named} == {(-np.inf, np.inf, False)}
+
+
+def test_no_rows() -> None:
+    graph, params = equal_logits([0.0, 1.0, 2.0])
+    found = certify(graph, params, np.zeros((0, 4), int))
+    assert found.gaps.shape == found.bounds.shape == (0, 0)
+    assert found.certain
+
+
+def test_ten_doubts_are_named_and_the_others_counted() -> None:
+    graph, params = equal_logits([1.0, 1.0, 0.0])
+    ten, twelve = (str(certify(graph, params, np.zeros((1, n), int), temperature=0)) for n in (10, 12))
+    assert ten.count("row 0, step") == twelve.count("row 0, step") == 10
+    assert "more" not in ten
+    assert twelve.endswith("and 2 more")
+
+
+def test_local_conditions() -> None:
+    g = Builder()
+    c = g.condition("c", channels=2, local=True)
+    h = g.add(g.conv1d(g.one_hot(g.input(classes=3)), 3, strict=True), g.conv1d(c, 3, bias=False))
+    graph = g.build(h, ops.Categorical())
+    params, rng = generic_parameters(graph, np.random.default_rng(4)), np.random.default_rng(5)
+    condition = rng.normal(size=(2, 2, 9))
+    tokens = refar.generate(graph, params, 9, seed=SEED, condition=condition)
+    whole = certify(graph, params, tokens, seed=SEED, condition=condition)
+    assert whole.certain
+    rest = certify(graph, params, tokens[:, 4:], seed=SEED, condition=condition, prompt=tokens[:, :4])
+    np.testing.assert_allclose(rest.gaps, whole.gaps[:, 4:], rtol=1e-9)
 
 
 def test_progress_counts_rows() -> None:
