@@ -140,7 +140,7 @@ def killed(session: pytest.Session, items: list[pytest.Item], mutant: Mutant, li
             silence = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silence, 1), os.dup2(silence, 2)
             resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 5))
-            resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
+            resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
             apply(mutant)
             for item, following in zip(items, [*items[1:], None], strict=bool(items)):
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
