@@ -28,13 +28,18 @@ def test_each_is_called_by_its_name(script, number, words):
     assert words in script.message(script.MISTAKES[number][2])
 
 
-def test_the_script_writes_between_its_markers(script, tmp_path):
+def test_what_a_script_publishes_stands_between_its_marks(script, tmp_path, monkeypatch, capsys):
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- mistakes -->\nold\n<!-- /mistakes -->\nafter\n", encoding="utf-8")
-    script.main(readme)
-    written = readme.read_text(encoding="utf-8")
-    assert written.startswith("before\n<!-- mistakes -->\n\n**The dilation forgotten")
-    assert written.endswith("<!-- /mistakes -->\nafter\n")
-    assert "old" not in written
-    script.main(readme)
-    assert readme.read_text(encoding="utf-8") == written
+    monkeypatch.setattr(sys, "argv", ["mistakes.py", str(readme)])
+    for _ in range(2):
+        script.publish("mistakes", script.text())
+        written = readme.read_text(encoding="utf-8")
+        assert written.startswith("before\n<!-- mistakes -->\n\n**The dilation forgotten")
+        assert written.endswith("<!-- /mistakes -->\nafter\n")
+        assert "old" not in written
+    with pytest.raises(SystemExit, match="expected the marks <!-- other --> and <!-- /other -->"):
+        script.publish("other", "text")
+    monkeypatch.setattr(sys, "argv", ["mistakes.py"])
+    script.publish("mistakes", "a text")
+    assert capsys.readouterr().out == "a text\n"
