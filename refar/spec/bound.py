@@ -161,9 +161,9 @@ def backward(
         case _:
             factors = {ops.Multiply: len(args), ops.Pool1d: 2}.get(type(op), 0)
             there = [arg if arg.dtype == np.int64 else (arg != 0).astype(dtype) for arg in args]
-            sizes, _, dsizes = node.backward(op, _abs(args), _abs_before(before), _abs_all(own), np.abs(y), np.abs(dy))
+            sizes, _, dsizes = node.backward(op, _abs(args), _abs_before(before), _abs_all(own), y, np.abs(dy))
             known = [None if b is None else (b != 0).astype(dtype) for b in before]
-            counts, _, dcounts = node.backward(op, there, known, _there_all(own), np.abs(y), (dy != 0).astype(dtype))
+            counts, _, dcounts = node.backward(op, there, known, _there_all(own), y, (dy != 0).astype(dtype))
             if isinstance(op, ops.Pool1d):  # the counts of an average are divided by its size
                 counts = [None if c is None else np.full(c.shape, op.kernel) for c in counts]
             errors = [

@@ -117,7 +117,7 @@ def certify(
     kind = found.types[found.sequence]
     noise.check_top_k(ops.Categorical(), top_k, kind.size)
     drawn = check_array("tokens", tokens, kind)
-    rows, known = len(drawn), 0
+    rows = len(drawn)
     if kind.plane:
         first = first_rows(kind, prompt, (drawn.shape[2], drawn.shape[3]))
         if len(first) not in (1, rows):

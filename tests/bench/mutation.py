@@ -86,7 +86,7 @@ class Runner:
         print(f"{len(seen)} tests pass in {sum(seconds for seconds, _ in seen.values()):.0f} s of one core, traced", flush=True)
         for n, mutant in enumerate(self.chosen):
             wanted = {(mutant.file, line) for line in mutant.lines}
-            names = [test for test, (_, lines) in seen.items() if (lines & wanted if wanted else mutant.file in dict(lines))]
+            names = [test for test, (_, lines) in seen.items() if not wanted or lines & wanted]
             names = sorted(set(names) & items.keys(), key=lambda name: seen[name][0])
             limit = 30 + 3 * sum(seen[name][0] for name in names)
             if not killed(session, [items[name] for name in names], mutant, limit):
