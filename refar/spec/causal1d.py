@@ -109,7 +109,7 @@ def conv1d(windows_kbit: Windows, weight_oik: Array, bias_o: Array | None, group
     return y_bot
 
 
-def conv1d_backward(windows_kbit: Windows, weight_oik: Array, dy_bot: Array, groups: int = 1) -> tuple[list[Array], Array, Array]:
+def conv1d_backward(windows_kbit: Windows, weight_oik: Array, dy_bot: Array, groups: int) -> tuple[list[Array], Array, Array]:
     """The gradients of Σ dy·y.
 
     For window k: Σ_o weight[o,i,k]·dy[b,o,t]. For the weight: Σ_{b,t} dy[b,o,t]·windows[k][b,i,t]. For the bias: Σ_{b,t} dy.

@@ -65,7 +65,7 @@ class Certificate:
     gaps: Array
     bounds: Array
     doubts: tuple[Doubt, ...]
-    first_order: int = 0
+    first_order: int
 
     @property
     def certain(self) -> bool:

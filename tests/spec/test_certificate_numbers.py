@@ -129,6 +129,7 @@ def test_without_a_rival_the_gap_is_infinite() -> None:
     assert found.certain
     assert (found.gaps == np.inf).all()
     assert (found.bounds == 0).all()
+    assert (certify(graph, params, [[1, 1]], seed=SEED, top_k=1, prompt=[[1, 1, 1]]).gaps == np.inf).all()
 
 
 def test_a_token_that_top_k_leaves_out_is_contradicted_by_the_one_drawn() -> None:
@@ -141,6 +142,9 @@ def test_a_token_that_top_k_leaves_out_is_contradicted_by_the_one_drawn() -> Non
     assert all(doubt.contradicted for doubt in found.doubts)
     assert {(doubt.token, doubt.gap, doubt.bound) for doubt in found.doubts} == {(1, -np.inf, 0.0)}
     assert (found.gaps == -np.inf).all()
+    after = certify(graph, params, np.full((1, 17), 1), seed=SEED, temperature=4.0, top_k=2, prompt=[[1, 1, 1]])
+    assert [doubt.rival for doubt in after.doubts] == drawn[0, 3:].tolist()
+    assert (after.gaps == -np.inf).all()
 
 
 def test_a_token_that_top_k_may_leave_out_is_in_doubt_whatever_its_score() -> None:
