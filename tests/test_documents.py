@@ -214,8 +214,8 @@ def test_cached_states_spare_every_recomputation(monkeypatch: pytest.MonkeyPatch
     computed: list[int] = []
     original = causal1d.conv1d
 
-    def counted(windows: list[np.ndarray], *rest: object) -> np.ndarray:
-        computed.append(windows[0].shape[2])
+    def counted(windows: np.ndarray, *rest: object) -> np.ndarray:
+        computed.append(windows.shape[3])
         return original(windows, *rest)
 
     monkeypatch.setattr(causal1d, "conv1d", counted)

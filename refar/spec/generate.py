@@ -18,7 +18,6 @@ from refar.errors import InputError
 from refar.graph import Graph, require_head
 from refar.infer import analyse, transient
 from refar.spec import stream
-from refar.spec.causal1d import by_tap
 from refar.spec.certify import certify as certificate_of
 from refar.spec.paint import paint, prepare_canvas
 from refar.spec.run import cast, forward_nodes, prepare
@@ -93,7 +92,7 @@ def generate_with_outputs(
     noise.check_top_k(head, top_k, kind.size)
     tokens, conditions, rows = bind_prompt(graph, prompt, condition, batch, more=n)
     size = found.types[graph.output].size
-    weights = {name: by_tap(array) for name, array in prepare(graph, params, dtype).items()}
+    weights = prepare(graph, params, dtype)
     conditions = cast(conditions, dtype)
     draws = noise.draw(head, seed, range(rows), tokens.shape[-1], n, size)
     outputs = np.zeros((rows, size, n), dtype)

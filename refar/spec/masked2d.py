@@ -14,21 +14,15 @@ import numpy as np
 from refar import ops
 from refar.arrays import Array, Arrays, mask_oihw
 from refar.plane import Step, kernel_steps
-from refar.spec.causal1d import conv1d, conv1d_backward
+from refar.spec.causal1d import conv1d, conv1d_backward, overlap
 
 
 def shifted(x_bchw: Array, step: Step) -> Array:
     """x[b,c,r-up,s-left] for every pixel, zero outside the image."""
     result = np.zeros_like(x_bchw)
-    there, here = zip(*(_overlap(length, move) for length, move in zip(x_bchw.shape[2:], step, strict=True)), strict=True)
+    there, here = zip(*(overlap(length, move) for length, move in zip(x_bchw.shape[2:], step, strict=True)), strict=True)
     result[:, :, *here] = x_bchw[:, :, *there]
     return result
-
-
-def _overlap(length: int, move: int) -> tuple[slice, slice]:
-    """Along one axis: what is read, and where it goes."""
-    size = max(length - abs(move), 0)
-    return slice(max(-move, 0), max(-move, 0) + size), slice(max(move, 0), max(move, 0) + size)
 
 
 def taps(op: ops.Conv2d, weight_oihw: Array) -> tuple[list[Step], Array]:
@@ -52,13 +46,13 @@ def weighted(
     if not windows:
         y_bo11 = np.zeros((batch, len(weight_oik), 1, 1), weight_oik.dtype)
         return np.repeat(np.repeat(y_bo11 if bias_o is None else y_bo11 + bias_o[:, None, None], plane[0], 2), plane[1], 3)
-    return conv1d(list(map(_flat, windows)), weight_oik, bias_o, groups).reshape(batch, len(weight_oik), *plane)
+    return conv1d(_side_by_side(windows), weight_oik, bias_o, groups).reshape(batch, len(weight_oik), *plane)
 
 
-def _flat(x_bchw: Array) -> Array:
-    """The pixels in a row: (B, C, H·W)."""
-    batch, channels, height, width = x_bchw.shape
-    return x_bchw.reshape(batch, channels, height * width)
+def _side_by_side(windows_kbchw: Sequence[Array]) -> Array:
+    """The pixels of each window in a row: (B, C, K, H·W)."""
+    batch, channels, height, width = windows_kbchw[0].shape
+    return np.stack(windows_kbchw, axis=2).reshape(batch, channels, len(windows_kbchw), height * width)
 
 
 def forward(op: ops.PlaneOp, x_bchw: Array, params: Arrays) -> Array:
@@ -92,10 +86,10 @@ def _conv2d_backward(op: ops.Conv2d, x_bchw: Array, dy: Array, params: Arrays) -
     steps, weight_oik = taps(op, weight)
     dx, dweight = np.zeros(x_bchw.shape, dy.dtype), np.zeros(weight.shape, dy.dtype)
     if steps:
-        windows = [_flat(shifted(x_bchw, step)) for step in steps]
-        dwindows, dtaps, _ = conv1d_backward(windows, weight_oik, _flat(dy), op.groups)
-        for (up, left), dwindow in zip(steps, dwindows, strict=True):
-            dx += shifted(dwindow.reshape(x_bchw.shape), (-up, -left))
+        windows = _side_by_side([shifted(x_bchw, step) for step in steps])
+        dwindows, dtaps, _ = conv1d_backward(windows, weight_oik, _side_by_side([dy])[:, :, 0], op.groups)
+        for k, (up, left) in enumerate(steps):
+            dx += shifted(dwindows[:, :, k].reshape(x_bchw.shape), (-up, -left))
         for k, (u, v) in enumerate(_visible(op, weight.shape)):
             dweight[:, :, u, v] = dtaps[:, :, k]
     own = {"weight": np.where(mask_oihw(op, weight.shape), dweight, 0)}

@@ -44,9 +44,7 @@ def backward(
             dwindows, dparams = causal1d.backward(op, _windows(op, args, before), dy, own)
             dargs, dearlier = list(nothing), list(nothing)
             for n, each in enumerate(dwindows):
-                parts = [causal1d.unwindow(d, o) for d, o in zip(each, causal1d.window_offsets(op), strict=True)]
-                dargs[n] = np.asarray(sum(dx for dx, _ in parts))
-                dearlier[n] = np.asarray(sum(d for _, d in parts))
+                dargs[n], dearlier[n] = causal1d.windows_backward(each, causal1d.window_offsets(op))
             return dargs, dearlier, dparams
         case ops.Conv2d() | ops.Shift2d():
             dx, dparams = masked2d.backward(op, args[0], dy, own)
@@ -56,6 +54,6 @@ def backward(
             return dargs, nothing, {} if dweight is None else {"weight": dweight}
 
 
-def _windows(op: ops.WindowedOp, args: Sequence[Array], before: Before) -> list[list[Array]]:
+def _windows(op: ops.WindowedOp, args: Sequence[Array], before: Before) -> list[causal1d.Windows]:
     offsets = causal1d.window_offsets(op)
-    return [[causal1d.past_window(x, offset, b) for offset in offsets] for x, b in zip(args, before, strict=True)]
+    return [causal1d.windows_of(x, offsets, b) for x, b in zip(args, before, strict=True)]

@@ -19,7 +19,7 @@ from refar.arrays import Array, Arrays, mask_oihw
 from refar.graph import Graph, Node
 from refar.infer import analyse, is_source
 from refar.spec import bound, masked2d, pointwise
-from refar.spec.causal1d import past_window, window_offsets
+from refar.spec.causal1d import window_offsets, windows_of
 from refar.spec.padding import before_start, own_parameters
 
 _SLACK = 1 + 2.0**-30
@@ -145,7 +145,7 @@ def _windows(op: ops.WindowedOp | ops.PlaneOp, off: Array, earlier: Array | None
         return [masked2d.shifted(off[:, None], (op.down, op.right))[:, 0]]
     if off.ndim == 1:
         return [off] * len(window_offsets(op))
-    return [past_window(off[:, None], offset, before)[:, 0] for offset in window_offsets(op)]
+    return list(np.moveaxis(windows_of(off[:, None], window_offsets(op), before)[:, 0], 1, 0))
 
 
 def _product(args: list[Array], off: list[Array], shape: tuple[int, ...]) -> Array:

@@ -336,9 +336,9 @@ def advance(
                     value = inputs[node.name]
                 case ops.Conv1d() | ops.Shift() | ops.Pool1d() as op:
                     offsets = causal1d.window_offsets(op)
-                    windows = [[_window(sources[name], ends.get(name), o, count) for o in offsets] for name in node.inputs]
-                    timed = [[w[:, :, None] if w.ndim == 2 else w for w in each] for each in windows]
-                    value = causal1d.forward(op, timed, own_parameters(node, params))
+                    seen = [[_window(sources[name], ends.get(name), o, count) for o in offsets] for name in node.inputs]
+                    windows = [np.stack([w[:, :, None] if w.ndim == 2 else w for w in each], axis=2) for each in seen]
+                    value = causal1d.forward(op, windows, own_parameters(node, params))
                     value = value if kind.timed else value[:, :, 0]
                 case _ as op:
                     args = [_window(sources[name], ends.get(name), 0, count) for name in node.inputs]

@@ -174,18 +174,18 @@ def centred(offsets: list[int], op: ops.Pool1d) -> list[int]:
 
 def without_zeros(right: Any, kind: str, windows: Any, there: Any) -> Any:
     """In generic data only what lies before the start is exactly zero."""
-    return right(kind, windows, [np.any(w != 0, axis=1, keepdims=True) * 1.0 for w in windows] if there is None else there)
+    return right(kind, windows, np.any(windows != 0, axis=1, keepdims=True) * 1.0 if there is None else there)
 
 
 def oldest_of_equals(right: Any, kind: str, windows: Any, there: Any, dy: Any) -> Any:
-    return right(kind, windows[::-1], None if there is None else there[::-1], dy)[::-1]
+    return right(kind, windows[:, :, ::-1], None if there is None else there[:, :, ::-1], dy)[:, :, ::-1]
 
 
 def all_of_equals(right: Any, kind: str, windows: Any, there: Any, dy: Any) -> Any:
     if kind == "avg":
         return right(kind, windows, there, dy)
-    candidates = np.stack(windows) if there is None else np.where(np.stack(there) > 0, np.stack(windows), -np.inf)
-    return [np.where(each == candidates.max(axis=0), dy, 0) for each in candidates]
+    candidates = windows if there is None else np.where(there > 0, windows, -np.inf)
+    return np.where(candidates == candidates.max(axis=2, keepdims=True), dy[:, :, None], 0)
 
 
 def interleaved(right: Any, array: Any, axis: int, groups: int) -> Any:

@@ -111,7 +111,13 @@ MUTANTS = [
     Mutant(
         "what is shifted out on the left comes in on the right",
         looking_ahead,
-        wrap(causal1d, "past_window", lambda f, x, o, before=None: np.roll(x, o, axis=2) if o < 0 else f(x, o, before)),
+        wrap(
+            causal1d,
+            "windows_of",
+            lambda f, x, offsets, *before: (
+                np.roll(x, offsets[0], axis=2)[:, :, None] if offsets[0] < 0 else f(x, offsets, *before)
+            ),
+        ),
         ("adjoint", "exact"),
     ),
     Mutant(

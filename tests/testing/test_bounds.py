@@ -63,7 +63,7 @@ def rounded(array: Any, bits: int) -> Any:
 
 
 def reduced(bits: int) -> Any:
-    return lambda f, windows, weight, *rest: f([rounded(w, bits) for w in windows], rounded(weight, bits), *rest)
+    return lambda f, windows, weight, *rest: f(rounded(windows, bits), rounded(weight, bits), *rest)
 
 
 MUTANTS = {
