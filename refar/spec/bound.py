@@ -70,10 +70,10 @@ def forward(
     match op:
         case ops.Conv1d() | ops.Conv2d():
             sizes = apply(_abs(args), _abs_all(own), _abs_before(before))
-            count = apply(_there(args), _there_all(own), [None if b is None else (b != 0).astype(dtype) for b in before])
+            count = apply(_there(args), _there_all(own), _there_before(before))
             rounded = 2 * reduced + reduced**2
             relative = gamma(count, unit) * (1 + rounded) + rounded
-            return _spread(relative * sizes + count * tiny(unit))
+            return relative * sizes + count * tiny(unit)
         case ops.Input() | ops.Shift() | ops.Shift2d() | ops.PadChannels() | ops.Ones() | ops.Position():
             return np.zeros(apply(args, own, before).shape)
         case ops.OneHot() | ops.Embedding() | ops.Concat() | ops.Slice():
@@ -140,32 +140,31 @@ def backward(
     is at least what |1 - 2y| allows, and two; gate and softmax by the product rule from these.
     """
     before = [None] * len(args) if before is None else before
-    dtype = np.dtype(np.float64)
-    y = node.forward(op, args, before, own, _classes(op, args, dy, own), dtype) if not isinstance(op, ops.Input) else dy
+    unread = dy  # in place of y, which none of the gradients asked for below depends on
     match op:
         case ops.Input() | ops.Shift() | ops.Shift2d() | ops.PadChannels() | ops.Slice():
             return [np.zeros(arg.shape) for arg in args], {}
         case ops.OneHot() | ops.Standardize() | ops.Ones() | ops.Position():
             return [None] * len(args), {}
         case ops.Activation():
-            return [np.abs(dy) * _slope(op, np.abs(y), unit) + 2 * tiny(unit)], {}
+            return [np.abs(dy) * _slope(op, np.abs(pointwise.activation(op, args[0])), unit) + 2 * tiny(unit)], {}
         case ops.Gate():
             return [_gate_backward(args[0], dy, unit)], {}
         case ops.Softmax():
-            return [_softmax_backward(args[0], y, dy, unit)], {}
+            return [_softmax_backward(args[0], dy, unit)], {}
         case ops.Pool1d(kind="max"):
-            sizes, _, _ = node.backward(op, args, before, own, y, np.abs(dy))
+            sizes, _, _ = node.backward(op, args, before, own, unread, np.abs(dy))
             return [None if s is None else gamma(op.kernel - 1, unit) * s for s in sizes], {}
+        case ops.Pool1d():
+            sizes, _, _ = node.backward(op, args, before, own, unread, np.abs(dy))
+            return [None if s is None else _linear(s, op.kernel, 2, unit) for s in sizes], {}
         case ops.Affine():
             return [gamma(2, unit) * np.abs(op.scale * dy) + tiny(unit)], {}
         case _:
-            factors = {ops.Multiply: len(args), ops.Pool1d: 2}.get(type(op), 0)
-            there = [arg if arg.dtype == np.int64 else (arg != 0).astype(dtype) for arg in args]
-            sizes, _, dsizes = node.backward(op, _abs(args), _abs_before(before), _abs_all(own), y, np.abs(dy))
-            known = [None if b is None else (b != 0).astype(dtype) for b in before]
-            counts, _, dcounts = node.backward(op, there, known, _there_all(own), y, (dy != 0).astype(dtype))
-            if isinstance(op, ops.Pool1d):  # the counts of an average are divided by its size
-                counts = [None if c is None else np.full(c.shape, op.kernel) for c in counts]
+            factors = len(args) if isinstance(op, ops.Multiply) else 0
+            sizes, _, dsizes = node.backward(op, _abs(args), _abs_before(before), _abs_all(own), unread, np.abs(dy))
+            met = (dy != 0).astype(np.float64)
+            counts, _, dcounts = node.backward(op, _there(args), _there_before(before), _there_all(own), unread, met)
             errors = [
                 _linear(s, c, factors, unit) if s is not None and c is not None else None
                 for s, c in zip(sizes, counts, strict=True)
@@ -173,13 +172,8 @@ def backward(
             return errors, {name: _linear(dsizes[name], dcounts[name], 0, unit) for name in dsizes}
 
 
-def _linear(sizes: Array, count: Array, factors: int, unit: float) -> Array:
+def _linear(sizes: Array, count: Array | int, factors: int, unit: float) -> Array:
     return gamma(count + factors, unit) * sizes + (count + factors) * tiny(unit)
-
-
-def _classes(op: ops.AnyOp, args: Sequence[Array], dy: Array, own: Arrays) -> int:
-    colours = args[0].shape[1] if args and args[0].ndim == 4 else 1
-    return dy.shape[1] // colours if isinstance(op, ops.OneHot) else int(args[0].max(initial=0)) + 1 if args else 0
 
 
 def _activation(op: ops.Activation, x: Array, unit: float) -> Array:
@@ -231,13 +225,12 @@ def _softmax(x: Array, unit: float, further: Array | float = 0.0) -> Array:
     return y * relative * (1 + relative) + x.shape[1] * tiny(unit)
 
 
-def _softmax_backward(x: Array, y: Array, dy: Array, unit: float) -> Array:
+def _softmax_backward(x: Array, dy: Array, unit: float) -> Array:
     """y·(dy - Σ dy·y): the error of y in both places, and of an inner product over the channels."""
-    off, size = _softmax(x, unit), np.abs(dy)
+    y, off, size = pointwise.softmax(x), _softmax(x, unit), np.abs(dy)
     inner = (size * y).sum(axis=1, keepdims=True)
-    inner_off = (size * off).sum(axis=1, keepdims=True) + gamma(x.shape[1], unit) * (
-        inner + (size * off).sum(axis=1, keepdims=True)
-    )
+    spread = (size * off).sum(axis=1, keepdims=True)
+    inner_off = spread + gamma(x.shape[1], unit) * (inner + spread)
     return (y + off) * (inner_off + gamma(3, unit) * (size + inner + inner_off)) + off * (size + inner) + x.shape[1] * tiny(unit)
 
 
@@ -254,14 +247,13 @@ def _abs_before(arrays: node.Before) -> list[Array | None]:
 
 
 def _there(arrays: Sequence[Array]) -> list[Array]:
-    return [(array != 0).astype(np.float64) for array in arrays]
+    """1 where a number is not 0; class indices as they are."""
+    return [array if array.dtype == np.int64 else (array != 0).astype(np.float64) for array in arrays]
 
 
 def _there_all(arrays: Arrays) -> Arrays:
-    """1 where a parameter is not 0."""
     return {name: (array != 0).astype(np.float64) for name, array in arrays.items()}
 
 
-def _spread(errors: Array) -> Array:
-    """As they are, and never negative by rounding of their own."""
-    return np.maximum(errors, 0)
+def _there_before(arrays: node.Before) -> list[Array | None]:
+    return [None if array is None else (array != 0).astype(np.float64) for array in arrays]

@@ -133,7 +133,7 @@ def certify(
         if given != rows:
             raise InputError(f"tokens: expected {given} rows, as prompt and condition have, got {rows}")
         known = first.shape[-1]
-        inputs = {found.sequence: np.concatenate([first, drawn], axis=-1), **conditions}
+        inputs = {found.sequence: np.concatenate([first, drawn], axis=1), **conditions}
     weights = prepare(graph, params, np.float64)
     gaps, bounds, doubts, first_order = [], [], [], 0
     for row in range(rows):

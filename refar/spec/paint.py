@@ -109,7 +109,7 @@ def _fast(canvas: Canvas) -> Look:
         nonlocal state
         while state.place < row * width + column:
             r, c = divmod(state.place, width)
-            _, state = painter.push(state, images[:, :, r : r + 1, c : c + 1])
-        return painter.look(state, images[:, :, row : row + 1, column : column + 1])
+            _, state = painter.push(state, images[:, :, r, c, None, None])
+        return painter.look(state, images[:, :, row, column, None, None])
 
     return look

@@ -66,3 +66,5 @@ def test_a_temperature_that_is_not_positive_is_refused(temperature: float) -> No
 def test_noise_of_another_shape_is_refused() -> None:
     with refuses(InputError, "noise: expected the shape of the logits (2, 5, 3), got (3, 2, 5)"):
         gumbel.gumbel_softmax(data()[0], data()[1].transpose(2, 0, 1), 1.0)
+    with refuses(InputError, "noise: expected the shape of the logits (2, 5, 3), got (3, 2, 5)"):
+        gumbel.gumbel_softmax_backward(data()[0], data()[1].transpose(2, 0, 1), 1.0, data()[2])
