@@ -224,7 +224,7 @@ def test_generation(options: dict[str, Any], fragments: list[str], algorithm: st
     [
         (lambda g, p: refar.generate(g, p, 3), "generate"),
         (lambda g, p: refar.log_prob(g, p, np.ones((1, 2, 3))), "log_prob"),
-        (lambda g, p: refar.nll(g, p, np.ones((1, 2, 3))), "log_prob"),
+        (lambda g, p: refar.nll(g, p, np.ones((1, 2, 3))), "nll"),
         (lambda g, p: refar.start(g, p), "start"),
         (lambda g, p: refar.next(g, p, {}, np.ones((1, 2))), "next"),
         (lambda g, p: refar.next_block(g, p, {}, np.ones((1, 2, 3))), "next_block"),
@@ -235,7 +235,7 @@ def test_an_unshifted_graph(call: Callable[[Graph, Any], Any], purpose: str) -> 
         call(UNSHIFTED, refar.init(UNSHIFTED))
 
 
-@pytest.mark.parametrize("purpose", ["generate", "log_prob"])
+@pytest.mark.parametrize("purpose", ["generate", "log_prob", "nll"])
 def test_a_graph_without_a_head(purpose: str) -> None:
     graph = single(ops.Conv1d(2, 3, strict=True), channels=2)
     with refuses(GraphError, f"{purpose} needs a graph with a head"):

@@ -94,6 +94,11 @@ def run_path(text: str) -> Path:
         raise FileError(f"{text!r} is a bundle already; expected a run (written by 'refar train')")
     if path.is_dir():
         raise FileError(f"{text!r} is a folder without config.toml; expected a run (written by 'refar train')")
+    if path.is_file():
+        raise FileError(
+            f"{text!r} is a file; expected the folder of a run (written by 'refar train'). A graph and its parameters go to ONNX "
+            "with refar_export.export(graph, params, folder)"
+        )
     raise FileError(f"{text!r}: there is no such run{near_file(path, folders=True)}")
 
 

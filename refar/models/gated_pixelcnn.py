@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from refar.graph import Builder, Graph
-from refar.models.images import add_conditions, add_pixels, check_kernels, conditioned, image_head
+from refar.models.images import add_conditions, add_pixels, check_colours, check_kernels, conditioned, image_head
 from refar.ops import Classes, Natural, Positive
 
 
@@ -36,6 +36,7 @@ def gated_pixelcnn(
     Source: van den Oord et al. 2016b, "Conditional image generation with PixelCNN decoders", figure 2, equations 2 to 4.
     """
     check_kernels("gated_pixelcnn", kernel, first_kernel)
+    check_colours("gated_pixelcnn", channels, hidden)
     g = Builder()
     vertical = horizontal = add_pixels(g, classes, channels, mean, std)
     given = add_conditions(g, "gated_pixelcnn", condition, local)

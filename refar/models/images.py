@@ -45,3 +45,9 @@ def check_kernels(model: str, kernel: int, first: int | None = None) -> None:
     for name, side, least in (("kernel", kernel, 1), ("first_kernel", first, 3)):
         if side is not None and (side % 2 == 0 or side < least):
             raise GraphError(f"{model}: {name}: expected an odd number ≥ {least}, so that the pixel is its centre, got {side}")
+
+
+def check_colours(model: str, channels: int, hidden: int) -> None:
+    """Raise GraphError, naming the option, for hidden channels that the colours do not share out evenly."""
+    if hidden % channels:
+        raise GraphError(f"{model}: hidden: expected a multiple of the {channels} colours (option 'channels'), got {hidden}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from refar.graph import Builder, Graph
-from refar.models.images import add_conditions, add_pixels, check_kernels, conditioned, image_head
+from refar.models.images import add_conditions, add_pixels, check_colours, check_kernels, conditioned, image_head
 from refar.ops import Classes, Natural, Positive
 
 
@@ -34,6 +34,7 @@ def masked_pixelcnn(
     Source: van den Oord et al. 2016a, "Pixel recurrent neural networks", sections 3.3 and 3.4, figure 5 and table 1.
     """
     check_kernels("masked_pixelcnn", kernel, first_kernel)
+    check_colours("masked_pixelcnn", channels, hidden)
     g = Builder()
     x = add_pixels(g, classes, channels, mean, std)
     given = add_conditions(g, "masked_pixelcnn", condition, local)

@@ -89,7 +89,12 @@ def nll(
     *,
     dtype: DTypeLike = np.float64,
 ) -> float:
-    """The training loss: -log p in nats, averaged over sequences and positions; of images, over pixels and colours."""
+    """The training loss: -log p in nats, averaged over sequences and positions; of images, over pixels and colours.
+
+    Raises GraphError as `log_prob` does, and InputError where there is nothing to average.
+    """
+    require_strict(graph, "nll")
+    require_head(graph, "nll")
     inputs, found = bind_inputs(graph, x, condition), analyse(graph)
     sequence, kind = inputs[found.sequence], found.types[found.sequence]
     count = len(sequence) * math.prod(extent(kind, sequence)) * (kind.channels if kind.plane else 1)

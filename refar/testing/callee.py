@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from refar.arrays import Array
+from refar.errors import InputError
 from refar.testing.report import ContractError
 
 
@@ -19,6 +20,8 @@ class Callee:
     """
 
     def __init__(self, function: Callable[..., Any], name: str = "") -> None:
+        if not callable(function):
+            raise InputError(f"{name or 'f'}: expected a function, got {type(function).__name__}")
         own = str(getattr(function, "__name__", type(function).__name__))
         self.name = name or ("the function" if own == "<lambda>" else own)
         self._function = function
@@ -27,7 +30,12 @@ class Callee:
     def __call__(self, *arguments: Array, shape: Sequence[int] | None = None, **options: object) -> Array:
         """The result as an array of its own; `shape` is what it has to have."""
         given = [argument.copy() for argument in arguments]
-        result = self._function(*given, **options)
+        try:
+            result = self._function(*given, **options)
+        except Exception as error:
+            if "ensor" in str(error):
+                error.add_note(f"{self.name} gets arrays of NumPy; if it takes tensors, give lambda x: f(torch.tensor(x))")
+            raise
         for n, (now, before) in enumerate(zip(given, arguments, strict=True)):
             require_unchanged(f"{self.name} changed its argument {n}", "it must leave its arguments alone", now, before)
         self.recheck()

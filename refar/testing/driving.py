@@ -50,7 +50,8 @@ def check_streaming(
     `step(state, x_t) → (y_t, state)` starts from `initial_state`, a value or a function of the number of rows; or it is an
     object or class with `reset()` and `step(x_t) → y_t`. x_t has no axis of positions, and y_t none. With `block` it takes
     and gives stretches of any length instead, (B, C, n) → (B, Q, n), and is tried with many. Give an example `x`, or its
-    `shape`: longer than what the network looks back, or its end is not seen.
+    `shape`: longer than what the network looks back, or its end is not seen. An image is the sequence of its pixels in raster
+    order: let `full` reshape (B, C, H·W) to an image and back.
 
     Outputs are compared by == if they are integers or with `exact`; else they may differ by `tolerance` times the largest
     value, by default a thousand roundings of their dtype.

@@ -109,6 +109,7 @@ MISTAKES = [
     (["train", "run/config.toml", "--out", "bundle"], "holds 'bundle.json', which no training wrote"),
     (["train", "run/config.toml", "--out", "text.json/run"], "cannot be written: Not a directory"),
     (["train", "run/config.toml", "--out", "new", "--resume"], "expected a run to resume"),
+    (["export", "run/config.toml", "-o", "new"], "is a file; expected the folder of a run"),
     (["check", "nettoy1d", "--provider", "tpu"], "expected one of cpu, cuda, got 'tpu'"),
     (["check", "nettoy1d", "--provider", "cuda", "--backends", "torch"], "onnx is not among --backends torch"),
     (["check", "nettoy1d", "--json", "text.json/x.json"], "cannot be written: Not a directory"),

@@ -231,7 +231,7 @@ def test_nothing_is_left_out_of_a_pool_whose_window_is_whole() -> None:
     [
         (lambda g, p: refar.generate(g, p, 3), "generate"),
         (lambda g, p: refar.log_prob(g, p, [[0, 1, 2, 3, 0, 1]]), "log_prob"),
-        (lambda g, p: refar.nll(g, p, [[0, 1, 2, 3, 0, 1]]), "log_prob"),
+        (lambda g, p: refar.nll(g, p, [[0, 1, 2, 3, 0, 1]]), "nll"),
         (lambda g, p: refar.start(g, p), "start"),
         (lambda g, p: refar.next(g, p, {}, [0]), "next"),
         (lambda g, p: refar.next_block(g, p, {}, [[0, 1]]), "next_block"),

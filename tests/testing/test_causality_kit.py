@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import ml_dtypes
 import numpy as np
@@ -361,6 +361,15 @@ def test_tensors_lose_their_gradient_and_their_half_precision() -> None:
     check_causality(lambda x: layer(torch.tensor(x)), shape=SHAPE, reach={0})
     check_causality(lambda x: torch.tensor(x).bfloat16(), shape=SHAPE, reach={0})
     check_causality(lambda x: x.astype(ml_dtypes.bfloat16), shape=SHAPE, reach={0})
+
+
+def test_a_module_that_takes_tensors_says_how_to_wrap_it() -> None:
+    module = torch.nn.Conv1d(2, 3, 2)
+    with pytest.raises(TypeError) as caught:
+        check_causality(module, shape=(2, 2, 20))
+    assert caught.value.__notes__ == ["Conv1d gets arrays of NumPy; if it takes tensors, give lambda x: f(torch.tensor(x))"]
+    with refuses(InputError, "f: expected a function, got int"):
+        check_causality(cast(Any, 3), shape=(2, 2, 20))
 
 
 def test_what_a_caller_may_not_ask() -> None:

@@ -142,6 +142,32 @@ def test_whole_networks_step_by_step() -> None:
     )
 
 
+def test_images_pixel_by_pixel() -> None:
+    """A row-wise sampler: right, and with a row that begins with the last pixel of the row above."""
+    height, width = 4, 5
+    graph = models.masked_pixelcnn(4, hidden=2, layers=1)
+    params = refar.init(graph)
+
+    def whole(x: np.ndarray) -> np.ndarray:
+        return refar.forward(graph, params, x.reshape(len(x), 1, height, width)).reshape(len(x), 4, height * width)
+
+    def pixel(state: Any, x: np.ndarray) -> Any:
+        return refar.step(graph, params, state, x)
+
+    def begin(rows: int) -> Any:
+        return refar.initial_state(graph, params, rows, shape=(height, width))
+
+    check_streaming(whole, pixel, shape=(2, 1, height * width), classes=4, initial_state=begin)
+
+    def left(x: np.ndarray) -> np.ndarray:
+        image = x.reshape(-1, 1, height, width)
+        return np.pad(image, ((0, 0), (0, 0), (0, 0), (1, 0)))[..., :width].reshape(x.shape)
+
+    with pytest.raises(ContractError, match=r"right at the first 5 positions, wrong from position 5 on") as caught:
+        check_streaming(left, lambda past, x: (past, x), shape=(2, 1, height * width), initial_state=lambda n: np.zeros((n, 1)))
+    assert "3 of 20 positions differ" in str(caught.value)  # where a row begins
+
+
 def test_integers_are_compared_by_equality() -> None:
     def total(state: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return state + x, state + x
