@@ -11,54 +11,16 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from small_run import TEXT, change
 
 import refar
 from refar import data, models
 from refar.config import parse_config
 from refar.errors import BackendError, FileError, GraphError, InputError
 from refar.runs import load_run, read_tensors
-from refar.torch import DivergenceError, Module, mean_nats, train
-from refar.torch.train import learning_rate
+from refar.torch import DivergenceError, train
 
 training = importlib.import_module("refar.torch.train")
-
-TEXT = """
-[model]
-name = "wavenet"
-classes = 4
-dilations = [1, 2]
-residual = 6
-gate = 6
-skip = 8
-condition = "class:2"
-[data]
-path = "my.npz"
-[train]
-steps = 20
-batch = 8
-learning_rate = 1e-2
-warmup = 4
-weight_decay = 0.01
-ema = 0.9
-gradient_clip = 1.0
-validate_every = 5
-checkpoint_every = 4
-seed = 3
-threads = 1
-"""
-
-
-@pytest.fixture
-def config(tmp_path):
-    """Sequences that count upwards or downwards, as the condition says."""
-    condition = np.arange(40) % 2
-    x = (np.arange(40)[:, None] // 2 + np.arange(12) * (1 - 2 * condition[:, None])) % 4
-    np.savez(tmp_path / "my.npz", x=x, condition=condition)
-    return parse_config(TEXT, tmp_path)
-
-
-def change(config, **options):
-    return msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, **options))
 
 
 def quiet(config, run, **options):
@@ -372,41 +334,3 @@ def test_weights_that_were_lost_come_back(config, tmp_path):
     (tmp_path / "run" / "weights.safetensors").unlink()
     quiet(config, tmp_path / "run", resume=True, until=15)
     assert load_run(tmp_path / "run").params
-
-
-def test_learning_rates(config):
-    options = config.train
-    assert [learning_rate(change(config, schedule="constant").train, s) for s in range(6)] == pytest.approx(
-        [0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01]
-    )
-    assert learning_rate(options, 10) == pytest.approx(0.005)
-    assert 0 < learning_rate(options, 19) < 1e-4
-
-
-def test_mean_nats_is_the_oracle_s(config):
-    split = data.load(config.data.source).train
-    module = Module(config.graph, seed=1).double()
-    expected = refar.nll(config.graph, module.arrays(), split.x, split.condition)
-    assert mean_nats(module, split, 7) == pytest.approx(expected, rel=1e-13)
-
-
-def test_progress_off_a_terminal_is_plain_lines(config, tmp_path, capsys):
-    train(config, tmp_path / "run")
-    lines = capsys.readouterr().err.splitlines()
-    assert [line.split("  ")[0] for line in lines[:-1]] == ["step 5/20", "step 10/20", "step 15/20", "step 20/20"]
-    assert lines[-1].startswith("trained 20 steps; best validation")
-
-
-def test_no_bar_where_plain_text_is_wanted(config, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setenv("NO_COLOR", "1")
-    train(config, tmp_path / "run")
-    said = capsys.readouterr().err
-    assert "\x1b" not in said
-    assert said.startswith("step 5/20")
-
-
-def test_progress_on_a_terminal_is_a_bar(config, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    train(config, tmp_path / "run")
-    assert "20/20" in capsys.readouterr().err
