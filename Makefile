@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: all test test-foreign lint demo golden bench fuzz figures rows power clean
+.PHONY: all test test-foreign lint demo golden bench fuzz figures rows power mutation clean
 all: lint test demo
 
 .venv/installed: pyproject.toml constraints.txt
@@ -44,6 +44,9 @@ rows: .venv/installed
 
 power: .venv/installed
 	$(BIN)/python tests/bench/power.py README.md
+
+mutation: .venv/installed
+	$(BIN)/python tests/bench/mutation.py README.md --sample 450
 
 demo/results.json:
 	$(MAKE) demo

@@ -121,11 +121,11 @@ def _slow(graph: Graph, params: Arrays, conditions: Arrays, dtype: DTypeLike) ->
 
 def _fast(graph: Graph, params: Arrays, conditions: Arrays, rows: int, dtype: DTypeLike) -> Step:
     state = stream.empty(graph, params, conditions, rows, ahead=True, dtype=dtype)
-    consumed = -1  # before the start, of which nothing is known but the conditions
+    consumed: int | None = None  # before the start, of which nothing is known but the conditions
 
     def steps(tokens: Array) -> Array:
         nonlocal state, consumed
-        if consumed < 0:
+        if consumed is None:
             first = positions(graph, conditions, 0, 1)
             y, state = stream.advance(graph, params, state, first, ahead=True, dtype=dtype, rows_before=rows)
             consumed = 0

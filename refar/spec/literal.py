@@ -127,7 +127,7 @@ def squared_error(y_bct: ArrayLike, x_bct: ArrayLike) -> Array:
 def squared_error_gradient(y_bct: ArrayLike, x_bct: ArrayLike, d_bt: ArrayLike) -> Array:
     """d[b,t] · 2·(y[b,c,t] - x[b,c,t]), exact."""
     y, x, d = exact(y_bct), exact(x_bct), exact(d_bt)
-    result = _zeros(y.shape)
+    result = np.empty(y.shape, object)
     for b, c, t in np.ndindex(y.shape):
         result[b, c, t] = d[b, t] * 2 * (y[b, c, t] - x[b, c, t])
     return result
@@ -139,7 +139,7 @@ def cross_entropy(y_bqt: ArrayLike, x_bt: ArrayLike) -> Array:
     Computed as log Σ_j exp(y_j - y_x), which is the same number.
     """
     y, x = exact(y_bqt), np.asarray(x_bt)
-    result = np.zeros(x.shape)
+    result = np.empty(x.shape)
     for b, t in np.ndindex(x.shape):
         with localcontext(prec=_digits(y[b, :, t])):
             logits = [_decimal(value) for value in y[b, :, t]]
@@ -150,7 +150,7 @@ def cross_entropy(y_bqt: ArrayLike, x_bt: ArrayLike) -> Array:
 def cross_entropy_gradient(y_bqt: ArrayLike, x_bt: ArrayLike, d_bt: ArrayLike) -> Array:
     """d[b,t] · (exp(y_q) / Σ_j exp(y_j) - [q = x[b,t]]), float64."""
     y, x, d = exact(y_bqt), np.asarray(x_bt), exact(d_bt)
-    result = np.zeros(y.shape)
+    result = np.empty(y.shape)
     for b, t in np.ndindex(x.shape):
         with localcontext(prec=_digits(y[b, :, t])):
             e = [_decimal(value).exp() for value in y[b, :, t]]

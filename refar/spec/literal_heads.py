@@ -25,7 +25,7 @@ _PI = Decimal("3.141592653589793238462643383279502884197169399375105820974944592
 def gaussian(head: ops.Gaussian, y_bct: ArrayLike, x_bct: ArrayLike) -> Array:
     """Σ_c [(x - y)²/(2·std²) + log(std·√(2π))], float64, shape (B, T)."""
     y, x = np.asarray(y_bct, float), np.asarray(x_bct, float)
-    result = np.zeros((y.shape[0], y.shape[2]))
+    result = np.empty((y.shape[0], y.shape[2]))
     with localcontext(Context(prec=_DIGITS)):
         std = Decimal(head.std)
         for b, t in np.ndindex(result.shape):
@@ -37,7 +37,7 @@ def gaussian(head: ops.Gaussian, y_bct: ArrayLike, x_bct: ArrayLike) -> Array:
 def gaussian_gradient(head: ops.Gaussian, y_bct: ArrayLike, x_bct: ArrayLike, d_bt: ArrayLike) -> Array:
     """d[b,t] · (y - x)/std², float64."""
     y, x, d = np.asarray(y_bct, float), np.asarray(x_bct, float), np.asarray(d_bt, float)
-    result = np.zeros(y.shape)
+    result = np.empty(y.shape)
     for b, c, t in np.ndindex(y.shape):
         upstream, mean, value = (Fraction(float(v)) for v in (d[b, t], y[b, c, t], x[b, c, t]))
         result[b, c, t] = float(upstream * (mean - value) / Fraction(head.std) ** 2)
@@ -47,7 +47,7 @@ def gaussian_gradient(head: ops.Gaussian, y_bct: ArrayLike, x_bct: ArrayLike, d_
 def mixture(head: ops.MixtureLogistics, y_bct: ArrayLike, x_bt: ArrayLike) -> Array:
     """-log Σ_k softmax(l)_k · [F((v + h - μ_k)/s_k) - F((v - h - μ_k)/s_k)], float64, shape (B, T)."""
     y, x = np.asarray(y_bct, float), np.asarray(x_bt)
-    result = np.zeros(x.shape)
+    result = np.empty(x.shape)
     for b, t in np.ndindex(x.shape):
         with localcontext(_context(y[b, :, t])):
             weights, masses, _ = _components(head, y[b, :, t].tolist(), int(x[b, t]))
@@ -61,7 +61,7 @@ def mixture_gradient(head: ops.MixtureLogistics, y_bct: ArrayLike, x_bt: ArrayLi
     ∂p/∂l_j = w_j·(P_j - p);  ∂p/∂μ_j = -w_j·[F'(z+) - F'(z-)]/s_j;  ∂p/∂λ_j = -w_j·[z+·F'(z+) - z-·F'(z-)].
     """
     y, x, d = np.asarray(y_bct, float), np.asarray(x_bt), np.asarray(d_bt, float)
-    result = np.zeros(y.shape)
+    result = np.empty(y.shape)
     k = head.components
     for b, t in np.ndindex(x.shape):
         with localcontext(_context(y[b, :, t])):
@@ -78,7 +78,7 @@ def mixture_gradient(head: ops.MixtureLogistics, y_bct: ArrayLike, x_bt: ArrayLi
 def gumbel_softmax(logits_bqt: ArrayLike, noise_bqt: ArrayLike, temperature: float) -> Array:
     """exp((l_q + n_q)/τ) / Σ_j exp((l_j + n_j)/τ) over axis 1, float64."""
     logits, noise = np.asarray(logits_bqt, float), np.asarray(noise_bqt, float)
-    result = np.zeros(logits.shape)
+    result = np.empty(logits.shape)
     for b, t in np.ndindex(logits.shape[0], logits.shape[2]):
         with localcontext(_context()):
             result[b, :, t] = [float(s) for s in _relaxed(logits[b, :, t].tolist(), noise[b, :, t].tolist(), temperature)]
@@ -88,7 +88,7 @@ def gumbel_softmax(logits_bqt: ArrayLike, noise_bqt: ArrayLike, temperature: flo
 def gumbel_softmax_gradient(logits_bqt: ArrayLike, noise_bqt: ArrayLike, temperature: float, dy_bqt: ArrayLike) -> Array:
     """Σ_j dy_j · s_j·([j = q] - s_q)/τ, float64."""
     logits, noise, dy = (np.asarray(a, float) for a in (logits_bqt, noise_bqt, dy_bqt))
-    result = np.zeros(logits.shape)
+    result = np.empty(logits.shape)
     for b, t in np.ndindex(logits.shape[0], logits.shape[2]):
         with localcontext(_context()):
             s = _relaxed(logits[b, :, t].tolist(), noise[b, :, t].tolist(), temperature)

@@ -143,8 +143,7 @@ def _windows(op: ops.WindowedOp | ops.PlaneOp, off: Array, earlier: Array | None
         ]
     if isinstance(op, ops.Shift2d):
         return [masked2d.shifted(off[:, None], (op.down, op.right))[:, 0]]
-    if off.ndim == 1:
-        return [off] * len(window_offsets(op))
+    # a constant has one window, itself
     return list(np.moveaxis(windows_of(off[:, None], window_offsets(op), before)[:, 0], 1, 0))
 
 

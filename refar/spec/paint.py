@@ -57,7 +57,7 @@ def prepare_canvas(
     conditions, rows, _ = bind_plane(graph, condition, wanted, (height, width))
     if len(given) not in (1, rows):
         raise InputError(f"prompt: expected 1 or {rows} images, got {len(given)}")
-    check_sampling(height * width * kind.channels, 1.0, 0, rows)
+    check_sampling(height * width * kind.channels, 1.0, batch=rows)
     images = np.zeros((rows, kind.channels, height, width), np.int64 if kind.indexed else np.dtype(dtype))
     images[:, :, : given.shape[2]] = given
     return Canvas(graph, weights, cast(conditions, dtype), images, given.shape[2], dtype)

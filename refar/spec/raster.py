@@ -143,10 +143,10 @@ class Raster:
 
         def source(name: str, up: int, left: int, *, ahead: int) -> Array:
             """What lies (up, left) before each pixel of row - 1 + ahead, (B, C, 1, W); a condition (B, C) as it is."""
-            if name in state.fixed:
-                return _shifted(_cut(state.fixed[name], 2, row - 1 + ahead - up), left)
+            if name in state.fixed:  # read at the pixel itself, or the reader would be fixed too
+                return _cut(state.fixed[name], 2, row - 1 + ahead)
             newest = self.plan.rows.get(name, 0) - int(self.plan.clock[name] == "row-start")
-            return _shifted(_cut(buffers[name], 2, newest + ahead - up), left)
+            return masked2d.shifted(_cut(buffers[name], 2, newest + ahead - up), (0, left))
 
         for node in self.graph.nodes:
             name, clock = node.name, self.plan.clock.get(node.name, "constant")
@@ -175,10 +175,10 @@ class Raster:
         newest = state.place % width if x_bc11 is not None else -1
         done = dict(state.done)
 
-        def source(name: str, up: int, left: int, *, column: int) -> Array:
+        def source(name: str, _: int, left: int, *, column: int) -> Array:
             """What lies `left` before a column of this row, (B, C, 1, 1), zero outside; a condition (B, C) as it is."""
             if name in state.fixed:
-                return _cut(_cut(state.fixed[name], 2, row - up), 3, column - left)
+                return _cut(_cut(state.fixed[name], 2, row), 3, column)
             return _cut(done[name] if name in done else state.line[name], 3, column - left)
 
         for node in self.graph.nodes:
@@ -219,11 +219,6 @@ class Raster:
         assert isinstance(node.op, ops.Conv2d)
         weight_oik = np.stack([weight for _, weight in taps], axis=2) if taps else self._own[node.name]["weight"][:, :, 0, :0]
         return masked2d.weighted(windows, weight_oik, bias_o, node.op.groups, extent)
-
-
-def _shifted(row_bc1w: Array, left: int) -> Array:
-    """The value `left` columns before each of a row, zero outside; a condition (B, C) as it is."""
-    return row_bc1w if row_bc1w.ndim == 2 else masked2d.shifted(row_bc1w, (0, left))
 
 
 def _cut(array: Array, axis: int, index: int) -> Array:

@@ -323,9 +323,8 @@ def advance(
 
     for node in graph.nodes:
         kind = found.types[node.name]
-        lead = run.lead.get(node.name, 0)
         sources = {name: buffers.get(name, values[name]) for name in node.inputs}
-        ends = {name: sources[name].shape[-1] + lead - run.lead[name] for name in node.inputs if name in run.lead}
+        ends = {name: sources[name].shape[-1] + run.lead[node.name] - run.lead[name] for name in node.inputs if name in run.lead}
         count = max(0, min([length, *(end - max(taps(node.op)) for end in ends.values())]))  # fewer if nothing stands before
         assert not isinstance(node.op, ops.PlaneOp)  # those run in `spec.raster`
         if before and run.lead.get(node.name) == 0:

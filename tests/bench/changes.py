@@ -51,6 +51,8 @@ def mutants(path: Path) -> list[Mutant]:
         a, b = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
         new = source[:a] + text.encode() + source[b:]
         head, tail = source[starts[node.lineno - 1] : a], source[b : starts[node.end_lineno]]
+        if isinstance(node, ast.expr) and text and ast.dump(ast.parse(text, mode="eval").body) == ast.dump(node):
+            continue  # the same two arguments swapped
         was, becomes = (" ".join((head + part + tail).decode().split()) for part in (source[a:b], text.encode()))
         try:
             compile(new, path, "exec")

@@ -31,10 +31,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "export")]
 
 import pytest  # noqa: E402
 from changes import Mutant, mutants  # noqa: E402
+from readme import publish  # noqa: E402
 
 SPEC = ROOT / "refar" / "spec"
 EQUIVALENTS = Path(__file__).with_name("equivalents.toml")
-BEGIN, END = "<!-- mutation -->", "<!-- /mutation -->"
 WHOLE = ["images", "inputs", "local_conditions", "look_ahead", "noise", "planes_inputs"]
 TESTS = ["tests/spec", "tests/testing", "tests/models", *(f"tests/test_{name}.py" for name in WHOLE)]
 
@@ -184,7 +184,7 @@ def table(all_: list[Mutant], chosen: list[Mutant], alive: list[Mutant], excused
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("readme", type=Path, nargs="?")
+    parser.add_argument("readme", nargs="?", help="where to write the table")
     parser.add_argument("--sample", type=int, default=250, help="how many mutants; 0 for all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", help="of this file of refar/spec alone")
@@ -205,11 +205,7 @@ def main() -> None:
     known = {(m["file"], m["was"], m["becomes"]) for m in tomllib.loads(EQUIVALENTS.read_text("utf-8")).get("mutant", [])}
     excused = [m for m in runner.survivors if (m.file, m.was, m.becomes) in known]
     text = table(found, chosen, [m for m in runner.survivors if m not in excused], excused)
-    print(text)
-    if options.readme:
-        page = options.readme.read_text("utf-8")
-        head, tail = page[: page.index(BEGIN) + len(BEGIN)], page[page.index(END) :]
-        options.readme.write_text(f"{head}\n\n{text}\n\n{tail}", "utf-8")
+    publish("mutation", text, [options.readme] if options.readme else [])
 
 
 if __name__ == "__main__":

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def publish(name: str, text: str) -> None:
-    """Put the text between the marks of this name in the file that the command line names; print it if it names none."""
-    if len(sys.argv) < 2:
+def publish(name: str, text: str, files: Sequence[str] | None = None) -> None:
+    """Put the text between the marks of this name in the file that the command line names first; print it if it names none."""
+    named = sys.argv[1:] if files is None else files
+    if not named:
         print(text)
         return
-    readme, begin, end = Path(sys.argv[1]), f"<!-- {name} -->", f"<!-- /{name} -->"
+    readme, begin, end = Path(named[0]), f"<!-- {name} -->", f"<!-- /{name} -->"
     before, opened, rest = readme.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)
     if not (opened and closed):

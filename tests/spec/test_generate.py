@@ -100,6 +100,17 @@ def test_signals_too(rows: int) -> None:
     np.testing.assert_array_equal(refar.generate(graph, params, N, batch=rows, seed=1)[0], fast[0])
 
 
+def test_signals_follow_the_condition_of_their_own_position() -> None:
+    """x_t = c_t + noise, and longer than what any output sees."""
+    g = Builder()
+    c = g.condition("c", channels=2, local=True)
+    graph = g.build(g.add(g.conv1d(g.input(channels=2), 2, strict=True, bias=False, name="none"), c), ops.Gaussian(1e-6))
+    condition = np.random.default_rng(3).normal(size=(1, 2, N))
+    for algorithm in ("fast", "slow"):
+        x = refar.generate(graph, {"none.weight": np.zeros((2, 2, 1))}, N, condition=condition, algorithm=algorithm)
+        np.testing.assert_allclose(x, condition, rtol=0, atol=1e-4)
+
+
 def test_the_tokens_are_those_of_their_own_teacher_forced_scores() -> None:
     graph = wavenet()
     params = generic_parameters(graph, np.random.default_rng(6))

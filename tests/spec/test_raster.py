@@ -283,6 +283,10 @@ def test_what_is_refused() -> None:
         refar.step(graph, params, state, x[:, :, 0, 0], condition=np.zeros(2))
     with refuses(InputError, "prompt", "3 rows and 3 columns", "1 rows of 4"):
         refar.generate(graph, params, (3, 3), prompt=np.zeros((1, 1, 1, 4), int))
+    with refuses(InputError, "prompt", "1 or 3 images", "got 2"):
+        refar.generate(graph, params, (3, 3), prompt=x[:, :, :1], batch=3)
+    with refuses(InputError, "at most 2147483647 tokens", "1073741824 for each of 2 rows"):
+        refar.generate(graph, params, (2**15, 2**15), batch=2)
     with refuses(GraphError, "block", "pixel by pixel"):
         refar.block(graph, params, state, x)
     with refuses(GraphError, "next_block", "pixel by pixel"):

@@ -97,6 +97,7 @@ def errors(observed: Any, allowed: Any) -> rounding.Errors:
 def test_the_worst_of_a_node() -> None:
     with warnings.catch_warnings(action="error"):
         assert errors([[0.0, 1.0, 3.0]], [[0.0, 4.0, 4.0]]).worst == 0.75
+        assert errors([[0.0, 1.0, 3.0]], [[0.0, 4.0, 4.0]]).ratios.tolist() == [[0, 0.25, 0.75]]
         assert errors([[0.0, 0.0]], [[0.0, 0.0]]).worst == 0
         assert errors([[0.0, 1e-9]], [[0.0, 0.0]]).worst == np.inf  # what must be exact is not
         assert np.isnan(errors([[0.0, np.nan]], [[1.0, 1.0]]).worst)
