@@ -93,7 +93,7 @@ X = np.ones((1, 2, 6))
     [
         (lambda g, p: refar.generate(g, p, 3), "generate"),
         (lambda g, p: refar.log_prob(g, p, X), "log_prob"),
-        (lambda g, p: refar.nll(g, p, X), "log_prob"),
+        (lambda g, p: refar.nll(g, p, X), "nll"),
         (lambda g, p: refar.start(g, p), "start"),
         (lambda g, p: refar.next(g, p, {}, X[..., 0]), "next"),
         (lambda g, p: refar.next_block(g, p, {}, X), "next_block"),

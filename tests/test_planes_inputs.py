@@ -276,7 +276,7 @@ PIXELS = np.arange(12.0).reshape(1, 1, 3, 4)
     [
         (lambda g, p: refar.generate(g, p, (3, 4)), "generate"),
         (lambda g, p: refar.log_prob(g, p, PIXELS), "log_prob"),
-        (lambda g, p: refar.nll(g, p, PIXELS), "log_prob"),
+        (lambda g, p: refar.nll(g, p, PIXELS), "nll"),
         (lambda g, p: refar.start(g, p, shape=(3, 4)), "start"),
         (lambda g, p: refar.next(g, p, {}, PIXELS[:, :, 0, 0]), "next"),
         (lambda g, p: refar.initial_state(g, p, shape=(3, 4)), "a stream"),

@@ -18,6 +18,9 @@ from refar.spec import node as nodes
 from refar.spec.padding import before_start, before_start_backward, own_parameters
 from refar.streams import require_strict
 
+_POSITIONS = 2048
+"""How many positions `backward` takes at once, whole rows: their values stay in the cache, and memory is bounded."""
+
 
 def forward(
     graph: Graph,
@@ -51,14 +54,24 @@ def backward(
     `dy` has the shape of the output. Inputs that are class indices have no gradient and are absent. The gradient of a
     condition has a row for each sequence, also where the condition was a single row for all of them.
     """
-    weights = prepare(graph, params, dtype)
-    values = forward_nodes(graph, weights, cast(bind_inputs(graph, x, condition), dtype), dtype)
-    upstream, first = np.zeros_like(values[graph.output]), first_position(graph)
+    weights, found = prepare(graph, params, dtype), analyse(graph)
+    inputs = cast(bind_inputs(graph, x, condition), dtype)
+    batch, place = len(inputs[found.sequence]), extent(found.types[found.sequence], inputs[found.sequence])
+    upstream, first = np.zeros((batch, found.types[graph.output].channels, *place), dtype), first_position(graph)
     upstream[:, :, first:] = check_real("dy, the gradient of the output", dy, upstream[:, :, first:].shape)
-    dvalues, dparams = backward_nodes(graph, weights, values, upstream, keep=False)
-    found = analyse(graph)
     real = [name for name in (found.sequence, *found.conditions) if not found.types[name].indexed]
-    return {"params": dparams, "inputs": {name: dvalues[name] for name in real}}
+    dparams: Arrays = {name: np.zeros(array.shape, dtype) for name, array in weights.items()}
+    dinputs: dict[str, list[Array]] = {name: [] for name in real}
+    rows = max(1, _POSITIONS // max(1, math.prod(place)))
+    for begin in range(0, max(1, batch), rows):
+        part = {name: array[begin : begin + rows] for name, array in inputs.items()}
+        values = forward_nodes(graph, weights, part, dtype)
+        dvalues, own = backward_nodes(graph, weights, values, upstream[begin : begin + rows], keep=False)
+        for name in real:
+            dinputs[name].append(dvalues[name])
+        for name, gradient in own.items():
+            dparams[name] += gradient
+    return {"params": dparams, "inputs": {name: np.concatenate(parts) for name, parts in dinputs.items()}}
 
 
 def log_prob(
