@@ -51,7 +51,7 @@ def windows_backward(d_bckt: Windows, offsets: Sequence[int]) -> tuple[Array, Ar
     batch, channels, _, length = d_bckt.shape
     dbefore_bc1 = np.zeros((batch, channels, 1), d_bckt.dtype)
     if list(offsets) == [0]:
-        return d_bckt[:, :, 0], dbefore_bc1
+        return d_bckt.reshape(batch, channels, length), dbefore_bc1
     dx_bct = np.zeros((batch, channels, length), d_bckt.dtype)
     for k, offset in enumerate(offsets):
         there, here = overlap(length, offset)
@@ -112,7 +112,7 @@ def backward(op: ops.WindowedOp, windows: Sequence[Windows], dy: Array, params: 
             assert_never(op)
 
 
-def conv1d(windows_bikt: Windows, weight_oik: Array, bias_o: Array | None, groups: int = 1) -> Array:
+def conv1d(windows_bikt: Windows, weight_oik: Array, bias_o: Array | None, groups: int) -> Array:
     """y[b,o,t] = bias[o] + Σ_{i,k} weight[o,i,k] · windows[b,i,k,t], i over the channels of o's group.
 
     Returns y_bot in the dtype of its arguments. Source: `ops.Conv1d`.

@@ -31,7 +31,16 @@ def rounding(y_bct: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
     return value, value[:, None] * np.concatenate([np.ones_like(logits), np.exp(-log_scales), 1 + edge], axis=1)
 
 
-CASES = [(2, (-3, 3)), (3, (-3, 30)), (255, (-5, 1)), (256, (-6, 2)), (256, (-2, 20)), (65536, (-5, 0)), (256, (100, 300))]
+CASES = [
+    (2, (-3, 3)),
+    (3, (-3, 30)),
+    (255, (-5, 1)),
+    (256, (-6, 2)),
+    (256, (-2, 20)),
+    (65536, (-5, 0)),
+    (256, (34, 37)),
+    (256, (100, 300)),
+]
 
 
 @pytest.mark.parametrize(("classes", "scales"), CASES)
