@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace as replaced
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -201,7 +202,11 @@ MUTANTS = [
     Mutant(
         "rows read in the wrong direction in a stream",
         gated,
-        wrap(raster, "_shifted", lambda f, row, left: f(row, -left)),
+        lambda patch: patch.setattr(
+            raster,
+            "masked2d",
+            SimpleNamespace(**{**vars(masked2d), "shifted": lambda row, step: masked2d.shifted(row, (step[0], -step[1]))}),
+        ),
         ("step",),
     ),
     Mutant("inference forgets the order of colours", masked, wrap(infer, "sees", blind_to_colours), ("reach",)),
