@@ -129,9 +129,7 @@ def certify(
         known = first.shape[2] * drawn.shape[3] * drawn.shape[1]
         inputs = bind_inputs(graph, drawn, condition)
     else:
-        first, conditions, given = bind_prompt(graph, prompt, condition, rows, more=drawn.shape[-1])
-        if given != rows:
-            raise InputError(f"tokens: expected {given} rows, as prompt and condition have, got {rows}")
+        first, conditions, _ = bind_prompt(graph, prompt, condition, rows, more=drawn.shape[-1])
         known = first.shape[-1]
         inputs = {found.sequence: np.concatenate([first, drawn], axis=1), **conditions}
     weights = prepare(graph, params, np.float64)
@@ -170,7 +168,7 @@ class _Replay:
         self, row: int, known: int, draws: Array, temperature: float, top_k: int | None
     ) -> tuple[Array, Array, list[Doubt]]:
         """For every step after the first `known`: the gap to the nearest rival, the bound of that difference, and doubts."""
-        gaps, bounds, doubts = np.zeros(self.steps - known), np.zeros(self.steps - known), []
+        gaps, bounds, doubts = np.empty(self.steps - known), np.zeros(self.steps - known), []
         for step in range(known, self.steps):
             token, y = int(self.tokens[step]), self.logits[:, step]
             n = draws[step - known] if temperature > 0 else np.zeros_like(y)
@@ -194,7 +192,7 @@ class _Replay:
                 rivals &= ~surely_out
             open_ = np.flatnonzero(rivals & ~(gap > allowed))
             for rival in open_ if len(open_) <= self.sweeps and self.graph.padding != "input" else ():
-                if np.isfinite(allowed[rival]) and np.isfinite(gap[rival]):
+                if np.isfinite(gap[rival]):
                     allowed[rival] = min(allowed[rival], self._difference(step, token, int(rival)) / scale + slack[rival])
             if not rivals.any():
                 gaps[step - known] = np.inf

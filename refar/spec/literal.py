@@ -285,7 +285,7 @@ def _masked(op: ops.Conv2d, x: Array, index: Index, bias: bool) -> Iterator[Term
         yield index, 1, (("bias", (o,)),)
     size = x.shape[1] // op.groups
     first = o // (op.channels // op.groups) * size
-    a, e = op.anchor if op.anchor is not None else ((op.kernel[0] - 1) // 2, (op.kernel[1] - 1) // 2)
+    a, e = op.anchor if op.anchor is not None else (op.kernel[0] // 2, op.kernel[1] // 2)
     for i, u, v in product(range(size), range(op.kernel[0]), range(op.kernel[1])):
         if op.mask != "none":
             if u > a or (u == a and v > e):

@@ -92,6 +92,9 @@ def _changes(node: ast.AST, lines: range, known: set[str]) -> Iterator[tuple[Any
             return
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and node.slice.value == 0:
         node.slice.first = True  # of a sequence of one the last is the first
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "reshape":
+        for minus in [arg for arg in node.args if isinstance(arg, ast.UnaryOp) and isinstance(arg.operand, ast.Constant)]:
+            minus.operand.any = True  # every length below 0 asks for the same
     if isinstance(node, ast.expr):
         yield from ((node, text, lines) for text in _expressions(node))
     if isinstance(node, ast.Slice):
@@ -122,7 +125,8 @@ def _expressions(node: ast.expr) -> Iterator[str]:
         case ast.Constant(value=bool()):
             yield str(not node.value)
         case ast.Constant(value=int()):
-            yield f"({node.value + 1})"
+            if not hasattr(node, "any"):
+                yield f"({node.value + 1})"
             if not hasattr(node, "first"):
                 yield f"({node.value - 1})"
         case ast.Constant(value=float()):

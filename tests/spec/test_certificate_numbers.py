@@ -155,6 +155,33 @@ def test_a_token_that_top_k_may_leave_out_is_in_doubt_whatever_its_score() -> No
     assert {(doubt.gap, doubt.bound, doubt.contradicted) for doubt in named} == {(-np.inf, np.inf, False)}
 
 
+def test_the_border_of_top_k_is_root_two_times_the_bound_of_all_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With N = 1 two logits are apart for certain if they differ by more than √2."""
+    monkeypatch.setattr(certification, "norms", lambda graph, params, values, unit: dict.fromkeys(values, np.ones((1, 1))))
+    for apart in (1.40, 1.43):
+        graph, params = equal_logits([apart, 0.0, -9.0])
+        largest, second = (certify(graph, params, [[token]], seed=SEED, top_k=1) for token in (0, 1))
+        if apart > math.sqrt(2):
+            assert largest.gaps.item() == np.inf
+            assert [(d.rival, d.gap, d.bound) for d in second.doubts] == [(0, -np.inf, 0.0)]
+        else:
+            assert [(d.rival, d.gap, d.bound) for d in largest.doubts] == [(1, -np.inf, np.inf)]
+            assert [(d.rival, d.gap, d.bound) for d in second.doubts] == [(0, -np.inf, np.inf)]
+
+
+def test_sweeps_unless_told() -> None:
+    """256 rivals are settled one by one, 257 are not."""
+    for classes in (257, 258):
+        g = Builder()
+        graph = g.build(g.conv1d(g.one_hot(g.input(classes=classes)), classes, strict=True, name="front"), ops.Categorical())
+        params = {"front.weight": np.zeros((classes, classes, 1)), "front.bias": 1e-9 * np.arange(classes)}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(certification, "norms", lambda *a: {name: 1e9 + n for name, n in norms(*a).items()})
+            found = certify(graph, params, [[classes - 1]], temperature=0)
+        assert found.first_order == (classes == 257)
+        assert found.certain == (classes == 257)
+
+
 def test_no_rows() -> None:
     graph, params = equal_logits([0.0, 1.0, 2.0])
     found = certify(graph, params, np.zeros((0, 4), int))

@@ -204,6 +204,10 @@ def test_what_is_refused() -> None:
     linear = refar.models.linear_ar(2)
     with refuses(GraphError, "categorical head", "Gaussian"):
         certify(linear, refar.init(linear), np.zeros((1, 1, 3)))
+    g = Builder()
+    present = g.build(g.one_hot(g.input(classes=3)), ops.Categorical())
+    with refuses(GraphError, "certify", "strict"):
+        certify(present, {}, [[1]])
 
 
 def test_generate_certifies() -> None:
@@ -212,3 +216,21 @@ def test_generate_certifies() -> None:
     assert isinstance(certificate, Certificate)
     assert certificate.certain
     assert (tokens == refar.generate(graph, params, 10, batch=2, seed=3)).all()
+
+
+def test_generate_certifies_with_all_its_options() -> None:
+    g = Builder()
+    h = g.conv1d(g.one_hot(g.input(classes=4)), 4, kernel=3, strict=True, name="front")
+    graph = g.build(g.add(h, g.conv1d(g.condition("c", channels=4), 4, name="matrix")), ops.Categorical())
+    params = generic_parameters(graph, np.random.default_rng(2))
+    options: dict[str, Any] = {
+        "seed": 3, "temperature": 0.7, "top_k": 3, "prompt": [[2, 3, 0, 1]], "condition": [[1.0, -2.0, 0.5, 2.0]],
+    }  # fmt: skip
+    tokens, found = refar.generate(graph, params, 12, certify=True, **options)
+    whole = certify(graph, params, tokens, **options)
+    assert whole.certain
+    assert (found.gaps == whole.gaps).all()
+    assert (found.bounds == whole.bounds).all()
+    others = {"seed": 0, "temperature": 1.0, "top_k": None, "prompt": [[2, 3, 0, 0]], "condition": np.zeros((1, 4))}
+    for name, value in others.items():
+        assert (certify(graph, params, tokens, **options | {name: value}).gaps != whole.gaps).any(), name

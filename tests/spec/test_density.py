@@ -160,3 +160,12 @@ def test_only_a_strict_graph_with_a_class_and_a_head_has_a_posterior() -> None:
             call(headless, refar.init(headless), [[0]])
         with refuses(InputError, "input 'x': expected classes 0..2, got 3"):
             call(tiny(condition="class"), refar.init(tiny(condition="class")), [[3]])
+
+
+def test_all_arithmetic_but_the_priors_is_in_the_dtype() -> None:
+    graph, params = pair(True, "categorical")
+    x = np.random.default_rng(2).integers(0, 3, (2, 30))
+    for density in (refar.log_marginal, refar.posterior):
+        single, double = density(graph, params, x, PRIOR, dtype="float32"), density(graph, params, x, PRIOR)
+        assert (single != double).any()
+        np.testing.assert_allclose(single, double, rtol=1e-4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import refar
 from refar import Builder, Graph, Node, models, noise, ops
 from refar.errors import InputError
 from refar.infer import analyse
+from refar.spec import generate as generation
 from refar.spec.generate import generate_with_outputs
 from refar.testing import strategies
 from refar.testing.cases import generic_inputs, generic_parameters
@@ -109,6 +112,21 @@ def test_signals_follow_the_condition_of_their_own_position() -> None:
     for algorithm in ("fast", "slow"):
         x = refar.generate(graph, {"none.weight": np.zeros((2, 2, 1))}, N, condition=condition, algorithm=algorithm)
         np.testing.assert_allclose(x, condition, rtol=0, atol=1e-4)
+
+
+def test_slow_evaluates_what_the_next_output_sees_and_fast_evaluates_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    right, lengths = generation.forward_nodes, []
+
+    def recorded(graph: Graph, params: Any, inputs: Any, dtype: Any) -> Any:
+        lengths.append(inputs["x"].shape[1])
+        return right(graph, params, inputs, dtype)
+
+    monkeypatch.setattr(generation, "forward_nodes", recorded)
+    graph = tiny()  # R = 4
+    for algorithm, wanted in (("fast", []), ("slow", [1, 2, 3, 4, 5, 5, 5, 5])):
+        lengths.clear()
+        refar.generate(graph, generic_parameters(graph, np.random.default_rng(0)), 8, algorithm=algorithm)
+        assert lengths == wanted
 
 
 def test_the_tokens_are_those_of_their_own_teacher_forced_scores() -> None:

@@ -12,6 +12,7 @@ from refar import Builder, Graph, ops
 from refar.errors import FileError, GraphError
 from refar.infer import transient
 from refar.runtime import load
+from refar.spec import causal1d
 from refar.spec.generate import generate_with_outputs
 from refar.testing import check_contract
 from refar.testing.cases import generic_parameters
@@ -34,6 +35,16 @@ def tokens(padding: Padding) -> Graph:
     h = g.conv1d(g.concat(g.one_hot(x), g.embedding(x, 2), g.standardize(x, 1, 2)), 6, kernel=2, strict=True)
     h = g.gate(g.add(g.conv1d(h, 8, kernel=3, dilation=2), g.conv1d(g.one_hot(g.condition(classes=4)), 8, bias=False)))
     return g.build(g.conv1d(h, 5, kernel=2), ops.Categorical(), padding=padding)
+
+
+def test_windows_by_hand() -> None:
+    """Before the sequence stands 9, after it 0; the gradient of what stands before is the sum over all who see it."""
+    windows = causal1d.windows_of(np.array([[[1, 2, 3, 4]]]), [3, 1, -2], np.array([[[9]]]))
+    assert windows[0, 0].tolist() == [[9, 9, 9, 1], [9, 1, 2, 3], [3, 4, 0, 0]]
+    d = np.array([[[[1, 10, 100, 1000], [2, 20, 200, 2000], [3, 30, 300, 3000]]]])
+    dx, dbefore = causal1d.windows_backward(d, [3, 1, -2])
+    assert dx[0, 0].tolist() == [1000 + 20, 200, 2000 + 3, 30]
+    assert dbefore.tolist() == [[[111 + 2]]]
 
 
 @pytest.mark.parametrize("build", [signal, tokens])
