@@ -125,8 +125,7 @@ def _logistic(z: Decimal) -> Decimal:
 
 
 def _density(z: Decimal) -> Decimal:
-    e = (-abs(z)).exp()
-    return e / (1 + e) ** 2
+    return _logistic(z) * _logistic(-z)
 
 
 def _dot(a: Sequence[Decimal], b: Sequence[Decimal]) -> Decimal:

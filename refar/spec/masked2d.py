@@ -28,9 +28,8 @@ def shifted(x_bchw: Array, step: Step) -> Array:
 def taps(op: ops.Conv2d, weight_oihw: Array) -> tuple[list[Step], Array]:
     """The steps at which the mask leaves some weight, in the order of the kernel, and the masked weights there: weight_oik."""
     mask, steps, places = mask_oihw(op, weight_oihw.shape), kernel_steps(op), _visible(op, weight_oihw.shape)
-    masked = np.where(mask, weight_oihw, 0)
-    weight_oik = np.stack([masked[:, :, u, v] for u, v in places], axis=2) if places else masked[:, :, 0, :0]
-    return [steps[u][v] for u, v in places], weight_oik
+    masked_oin = np.where(mask, weight_oihw, 0).reshape(*weight_oihw.shape[:2], -1)
+    return [steps[u][v] for u, v in places], masked_oin[:, :, [u * op.kernel[1] + v for u, v in places]]
 
 
 def _visible(op: ops.Conv2d, shape: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -61,7 +61,7 @@ def _passed_on(each: Node, args: list[Array], off: list[Array], earlier: list[Ar
     op, shape = each.op, (len(y), *y.shape[2:])
     spread = [np.broadcast_to(e.reshape(e.shape + (1,) * (len(shape) - e.ndim)), shape) for e in off]
     match op:
-        case ops.OneHot() | ops.Embedding() | ops.Standardize() | ops.Ones() | ops.Position():
+        case ops.Input() | ops.OneHot() | ops.Embedding() | ops.Standardize() | ops.Ones() | ops.Position():
             return np.zeros(shape)
         case ops.Conv1d() | ops.Conv2d():
             return _spectral(op, own["weight"]) * np.sqrt(sum(window**2 for window in _windows(op, off[0], earlier[0], own)))
@@ -90,8 +90,6 @@ def _passed_on(each: Node, args: list[Array], off: list[Array], earlier: list[Ar
             return off[0]
         case ops.Softmax():  # its Jacobian diag(y) - y·yᵀ has norm ≤ 1/2
             return 0.5 * off[0]
-        case ops.Input():
-            return np.zeros(shape)
         case _:
             assert_never(op)
 

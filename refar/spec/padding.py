@@ -42,17 +42,13 @@ def before_start(graph: Graph, params: Arrays, conditions: Arrays, rows: int, dt
 
 
 def before_start_backward(node: Node, params: Arrays, values: Arrays, dy: Array) -> tuple[list[Array | None], Arrays]:
-    """The gradients of Σ dy·(value of one node before the start), for its arguments and its parameters."""
+    """The gradients of Σ dy·(value of one node before the start), for its arguments and its parameters. No source has one."""
     args, own = [values[name] for name in node.inputs], own_parameters(node, params)
-    assert not isinstance(node.op, ops.PlaneOp)
-    match node.op:
-        case ops.Input():
-            return [], {}
-        case ops.Conv1d() | ops.Shift() | ops.Pool1d():
-            return causal1d.at_rest_backward(node.op, args, dy, own)
-        case _:
-            dargs, dweight = pointwise.backward(node.op, args, values[node.name], dy, own.get("weight"))
-            return dargs, {} if dweight is None else {"weight": dweight}
+    assert not isinstance(node.op, ops.PlaneOp | ops.Input)
+    if isinstance(node.op, ops.WindowedOp):
+        return causal1d.at_rest_backward(node.op, args, dy, own)
+    dargs, _ = pointwise.backward(node.op, args, values[node.name], dy, None)  # lookups, which have a weight, are sources
+    return dargs, {}
 
 
 def own_parameters(node: Node, params: Arrays) -> Arrays:

@@ -25,6 +25,11 @@ from refar.spec import causal1d, masked2d, pointwise
 from refar.spec.padding import own_parameters
 from refar.streams import raster
 
+_Taps = tuple[list[Step], Array]
+"""Steps, and the weights there: weight_oik."""
+_Source = Callable[[str, int, int], Array]
+"""Gives the value of a node so many rows up and columns to the left."""
+
 
 @dataclass(frozen=True)
 class RasterState:
@@ -57,11 +62,17 @@ class Raster:
         self._found = analyse(graph)
         self._fixed = {node.name for node in graph.nodes if self.plan.clock.get(node.name, "constant") == "constant"}
         self._own = {node.name: own_parameters(node, params) for node in graph.nodes}
-        self._taps: dict[str, list[tuple[Step, Array]]] = {}
+        self._taps: dict[str, _Taps] = {}
+        self._above: dict[str, _Taps] = {}
+        self._level: dict[str, _Taps] = {}
         for node in graph.nodes:
             if isinstance(node.op, ops.Conv2d):
                 steps, weight_oik = masked2d.taps(node.op, self._own[node.name]["weight"])
-                self._taps[node.name] = [(step, weight_oik[:, :, k]) for k, step in enumerate(steps)]
+                self._taps[node.name] = steps, weight_oik
+                above = [k for k, (up, _) in enumerate(steps) if up > 0]
+                level = [k for k, (up, _) in enumerate(steps) if up == 0]
+                self._above[node.name] = [steps[k] for k in above], weight_oik[:, :, above]
+                self._level[node.name] = [steps[k] for k in level], weight_oik[:, :, level]
 
     def begin(self, conditions: Arrays, batch: int, shape: tuple[int, int]) -> RasterState:
         """The state before the first pixel. `conditions` are checked and cast, each with `batch` rows."""
@@ -161,9 +172,7 @@ class Raster:
             if clock == "row-start":
                 line[name] = value
             if clock == "pixel" and isinstance(node.op, ops.Conv2d):
-                taps = [(step, weight) for step, weight in self._taps[name] if step[0] > 0]
-                windows = [source(node.inputs[0], up, left, ahead=1) for (up, left), _ in taps]
-                above[name] = self._weighted(node, windows, taps, extent, self._own[name].get("bias"))
+                above[name] = self._weighted(node, self._above[name], partial(source, ahead=1), extent)
         rows = {name: buffers[name][:, :, buffers[name].shape[2] - kept :].copy() for name, kept in self.plan.rows.items()}
         done = {name: self._zeros(name, state.batch, 1, 0) for name, clock in self.plan.clock.items() if clock == "pixel"}
         begun = replace(state, rows=rows, line=line, above=above, done=done)
@@ -190,20 +199,18 @@ class Raster:
                 assert x_bc11 is not None
                 value = x_bc11
             elif isinstance(node.op, ops.Conv2d):
-                taps = [(step, weight) for step, weight in self._taps[name] if step[0] == 0]
-                windows = [source(node.inputs[0], up, left, column=column) for (up, left), _ in taps]
-                value = _cut(state.above[name], 3, column) + self._weighted(node, windows, taps, extent, None)
+                level = self._weighted(node, self._level[name], partial(source, column=column), extent, bias=False)
+                value = _cut(state.above[name], 3, column) + level
             else:
                 value = self._node(node, partial(source, column=column), extent)
             done[name] = np.concatenate([done[name], value], axis=3)
         return done
 
-    def _node(self, node: Node, source: Callable[[str, int, int], Array], extent: tuple[int, int, int]) -> Array:
+    def _node(self, node: Node, source: _Source, extent: tuple[int, int, int]) -> Array:
         """One node over a row or at a pixel; `source` gives the values of another (up, left) before it."""
         match node.op:
             case ops.Conv2d():
-                windows = [source(node.inputs[0], up, left) for (up, left), _ in self._taps[node.name]]
-                return self._weighted(node, windows, self._taps[node.name], extent, self._own[node.name].get("bias"))
+                return self._weighted(node, self._taps[node.name], source, extent)
             case ops.Shift2d():
                 return source(node.inputs[0], node.op.down, node.op.right)
             case ops.Input() | ops.Conv1d() | ops.Shift() | ops.Pool1d():
@@ -213,11 +220,12 @@ class Raster:
                 classes, weight = self._found.types[node.inputs[0]].size, self._own[node.name].get("weight")
                 return pointwise.forward(node.op, args, classes, weight, self.dtype)
 
-    def _weighted(
-        self, node: Node, windows: list[Array], taps: list[tuple[Step, Array]], extent: tuple[int, int, int], bias_o: Array | None
-    ) -> Array:
+    def _weighted(self, node: Node, taps: _Taps, source: _Source, extent: tuple[int, int, int], *, bias: bool = True) -> Array:
+        """A convolution, or the part of it that some of its taps add."""
         assert isinstance(node.op, ops.Conv2d)
-        weight_oik = np.stack([weight for _, weight in taps], axis=2) if taps else self._own[node.name]["weight"][:, :, 0, :0]
+        steps, weight_oik = taps
+        windows = [source(node.inputs[0], up, left) for up, left in steps]
+        bias_o = self._own[node.name].get("bias") if bias else None
         return masked2d.weighted(windows, weight_oik, bias_o, node.op.groups, extent)
 
 

@@ -90,8 +90,10 @@ def _changes(node: ast.AST, lines: range, known: set[str]) -> Iterator[tuple[Any
         known |= names
         if isinstance(node, ast.Raise):
             return
-    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and node.slice.value == 0:
-        node.slice.first = True  # of a sequence of one the last is the first
+    if isinstance(node, ast.Subscript):
+        for index in node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]:
+            if isinstance(index, ast.Constant) and index.value == 0:
+                index.first = True  # of a sequence of one the last is the first
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "reshape":
         for minus in [arg for arg in node.args if isinstance(arg, ast.UnaryOp) and isinstance(arg.operand, ast.Constant)]:
             minus.operand.any = True  # every length below 0 asks for the same

@@ -78,7 +78,7 @@ def test_an_exact_argument_passes_nothing_on() -> None:
         graph = g.build(make(g, None, None))
         values = forward_nodes(graph, {}, {"x": np.arange(12)[None]}, np.float64)
         local = bound.forward(graph[graph.output].op, [values["x"]], {}, 12, U)
-        close(norms(graph, {}, values, U)[graph.output], np.sqrt((local**2).sum(axis=1)) * SLACK)
+        np.testing.assert_allclose(norms(graph, {}, values, U)[graph.output], np.sqrt((local**2).sum(axis=1)) * SLACK, rtol=1e-14)
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -149,6 +149,10 @@ SLOPES: dict[str, tuple[Make, Callable[[Any, float], float]]] = {
     "tanh": (lambda g, h, c: g.tanh(h), lambda x, e: max(tanh_slope(v, e) for v in x)),
     "sigmoid": (lambda g, h, c: g.sigmoid(h), lambda x, e: max(sigmoid_slope(v, e) for v in x)),
     "gate": (lambda g, h, c: g.gate(h), lambda x, e: max(gate_slope(pair, e) for pair in zip(x[:2], x[2:], strict=True))),
+    "gate of the opposite": (
+        lambda g, h, c: g.gate(g.affine(h, -1.0, name="minus")),
+        lambda x, e: max(gate_slope(pair, e) for pair in zip(x[:2], x[2:], strict=True)),
+    ),
     "softmax": (lambda g, h, c: g.softmax(h), lambda x, e: 0.5),
     "affine": (lambda g, h, c: g.affine(h, -1.5, 2.0), lambda x, e: 1.5),
     "slice": (lambda g, h, c: g.slice(h, 1, 3), lambda x, e: 1),

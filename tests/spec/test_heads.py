@@ -81,6 +81,15 @@ def test_a_class_deep_in_the_tail_costs_its_distance() -> None:
     assert np.isfinite(losses.nats_backward(head, y, np.array([[254]]), np.ones((1, 1)))).all()
 
 
+def test_the_decimals_reach_as_far_as_the_tail() -> None:
+    """Above z = 4599 lies exp(-z), of which the class takes the first δ = 1.16: 1 - F(z) has two thousand zeros."""
+    head, scale = ops.MixtureLogistics(1, 256), np.exp(-5.0)
+    y = np.array([0.0, -30.0, -5.0])[None, :, None]
+    lower, width = (252 / 255 + 30) / scale, 2 / 255 / scale
+    cost = literal_heads.mixture(head, y, np.array([[254]])).item()
+    assert cost == pytest.approx(lower - np.log1p(-np.exp(-width)), rel=1e-14, abs=0)
+
+
 def test_float32_stays_float32() -> None:
     head, y, x = mixture(256, (-6, 2))
     nats = losses.nats(head, y.astype(np.float32), x)
