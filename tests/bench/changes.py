@@ -22,7 +22,11 @@ PAIRS = ["min max", "minimum maximum", "argmin argmax", "any all", "zeros ones",
 RIVAL = {a: b for pair in map(str.split, PAIRS) for a, b in (pair, pair[::-1])}
 LEFT_OUT = {"abs", "sqrt", "exp", "log", "tanh", "sorted", "reversed"}
 KEPT = {"strict", "copy"}  # zip's, which guards as an assertion does, and astype's, which saves time
-SYMMETRIC = {"min", "max", "minimum", "maximum", "logaddexp", "hypot", "swapaxes", "gamma", "isinstance"}  # γ_m(u) is of m·u
+SYMMETRIC = {
+    "min", "max", "minimum", "maximum", "multiply", "logaddexp", "hypot", "swapaxes", "isinstance", "result_type",
+    "broadcast_shapes", "gamma",
+}  # fmt: skip
+"""Functions whose arguments may be swapped; γ_m(u) is of m·u."""
 
 
 @dataclass(frozen=True)
