@@ -99,8 +99,7 @@ class Raster:
             return self._output(state, state.done)
         if self.plan.clock[output] == "constant":
             return self._output(state, {})
-        kind = self._found.types[self._found.sequence]
-        nothing = np.zeros((state.batch, kind.channels, 1, 1), np.int64 if kind.indexed else self.dtype)
+        nothing = self._zeros(self._found.sequence, state.batch, 1, 1)
         return self._output(state, self._pixel(state, nothing if x_bc11 is None else x_bc11))
 
     def is_complete(self, state: RasterState) -> bool:
@@ -155,9 +154,9 @@ class Raster:
         def source(name: str, up: int, left: int, *, ahead: int) -> Array:
             """What lies (up, left) before each pixel of row - 1 + ahead, (B, C, 1, W); a condition (B, C) as it is."""
             if name in state.fixed:  # read at the pixel itself, or the reader would be fixed too
-                return _cut(state.fixed[name], 2, row - 1 + ahead)
+                return _row(state.fixed[name], row - 1 + ahead)
             newest = self.plan.rows.get(name, 0) - int(self.plan.clock[name] == "row-start")
-            return masked2d.shifted(_cut(buffers[name], 2, newest + ahead - up), (0, left))
+            return masked2d.shifted(_row(buffers[name], newest + ahead - up), (0, left))
 
         for node in self.graph.nodes:
             name, clock = node.name, self.plan.clock.get(node.name, "constant")
@@ -187,8 +186,8 @@ class Raster:
         def source(name: str, _: int, left: int, *, column: int) -> Array:
             """What lies `left` before a column of this row, (B, C, 1, 1), zero outside; a condition (B, C) as it is."""
             if name in state.fixed:
-                return _cut(_cut(state.fixed[name], 2, row), 3, column)
-            return _cut(done[name] if name in done else state.line[name], 3, column - left)
+                return _column(_row(state.fixed[name], row), column)
+            return _column(done[name] if name in done else state.line[name], column - left)
 
         for node in self.graph.nodes:
             name = node.name
@@ -200,7 +199,7 @@ class Raster:
                 value = x_bc11
             elif isinstance(node.op, ops.Conv2d):
                 level = self._weighted(node, self._level[name], partial(source, column=column), extent, bias=False)
-                value = _cut(state.above[name], 3, column) + level
+                value = _column(state.above[name], column) + level
             else:
                 value = self._node(node, partial(source, column=column), extent)
             done[name] = np.concatenate([done[name], value], axis=3)
@@ -229,10 +228,14 @@ class Raster:
         return masked2d.weighted(windows, weight_oik, bias_o, node.op.groups, extent)
 
 
-def _cut(array: Array, axis: int, index: int) -> Array:
-    """One row or column of a plane, zero outside; a condition (B, C) as it is."""
+def _row(array: Array, index: int) -> Array:
+    """One row of a plane, which is there; a condition (B, C) as it is."""
+    return array if array.ndim == 2 else array[:, :, index : index + 1]
+
+
+def _column(array: Array, index: int) -> Array:
+    """One column of a plane, zero outside; a condition (B, C) as it is."""
     if array.ndim == 2:
         return array
-    there = 0 <= index < array.shape[axis]
-    cut = array[:, :, index : index + 1] if axis == 2 else array[:, :, :, index : index + 1]
-    return cut if there else np.zeros((*array.shape[:axis], 1, *array.shape[axis + 1 :]), array.dtype)
+    there = 0 <= index < array.shape[3]
+    return array[..., index : index + 1] if there else np.zeros((*array.shape[:3], 1), array.dtype)

@@ -82,12 +82,12 @@ def test_a_class_deep_in_the_tail_costs_its_distance() -> None:
 
 
 def test_the_decimals_reach_as_far_as_the_tail() -> None:
-    """Above z = 4599 lies exp(-z), of which the class takes the first δ = 1.16: 1 - F(z) has two thousand zeros.
+    """Above z = 1692 lies exp(-z), of which the class takes the first δ = 0.43: 1 - F(z) has 734 zeros.
 
-    The other component has mass enough, but a weight of exp(-20000).
+    The other component has mass enough, but a weight of exp(-6000).
     """
-    head, scale = ops.MixtureLogistics(2, 256), np.exp(-5.0)
-    y = np.array([0.0, -20000.0, -30.0, 0.0, -5.0, 0.0])[None, :, None]
+    head, scale = ops.MixtureLogistics(2, 256), np.exp(-4.0)
+    y = np.array([0.0, -6000.0, -30.0, 0.0, -4.0, 0.0])[None, :, None]
     lower, width = (252 / 255 + 30) / scale, 2 / 255 / scale
     cost = literal_heads.mixture(head, y, np.array([[254]])).item()
     assert cost == pytest.approx(lower - np.log1p(-np.exp(-width)), rel=1e-14, abs=0)

@@ -63,6 +63,19 @@ def signal() -> Graph:
     return g.build(g.conv2d(h, 2), ops.Gaussian(0.5))
 
 
+def mapped() -> Graph:
+    """A map read where whole rows are, in the row itself and in the one above, and a class."""
+    g = Builder()
+    x, label, chart = (
+        g.image(channels=2),
+        g.condition("label", classes=4),
+        g.condition("chart", channels=2, local=True, axes="hw"),
+    )
+    v = g.multiply(g.conv2d(x, 2, kernel=(2, 3), anchor=(1, 1)), chart, g.embedding(label, 2))
+    h = g.conv2d(x, 2, kernel=3, mask="A")
+    return g.build(g.add(h, g.multiply(g.shift2d(g.tanh(v), down=1), chart)), ops.Gaussian(0.5))
+
+
 GRAPHS = {
     "two stacks": two_stacks(),
     "masked, one colour": masked(1),
@@ -70,6 +83,7 @@ GRAPHS = {
     "gated": gated(),
     "gated, colours": gated(3),
     "signal": signal(),
+    "mapped": mapped(),
 }
 SHAPES = [(1, 1), (1, 5), (4, 1), (3, 4), (6, 5)]
 

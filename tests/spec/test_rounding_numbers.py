@@ -58,13 +58,14 @@ def test_under_input_padding_what_sees_before_the_start_is_left_out() -> None:
     assert (found["sum"].observed > 0).all()
 
 
-def test_gradients() -> None:
+@pytest.mark.parametrize("backend_unit", [bound.FLOAT32, bound.FLOAT64])
+def test_gradients(backend_unit: float) -> None:
     graph, params = net()
     values = forward_nodes(graph, params, {"x": X}, np.float64)
     dvalues, dparams = backward_nodes(graph, params, values, DY)
     dvalues["h"] = dvalues["h"] + 1e-3
     dparams["back.bias"] = dparams["back.bias"] - 1e-3
-    found = {e.name: e for e in rounding.gradient_errors(graph, params, values, dvalues, dparams, bound.FLOAT32)}
+    found = {e.name: e for e in rounding.gradient_errors(graph, params, values, dvalues, dparams, backend_unit)}
     names = ("x", "front", "h", "back", *params)
     assert found.keys() == {f"gradient of {name}" for name in names}
     of_h = found["gradient of h"]
@@ -75,12 +76,12 @@ def test_gradients() -> None:
     assert direct is not None
     assert through is not None
     allowed = np.zeros(DY.shape)
-    for unit in (bound.FLOAT32, bound.FLOAT64):
+    for unit in (backend_unit, bound.FLOAT64):
         (one, _), _ = bound.backward(graph["sum"].op, [values["h"], values["back"]], DY, {}, unit)
         (two,), _ = bound.backward(graph["back"].op, [values["h"]], dvalues["back"], own, unit)
         allowed += one + two + bound.gamma(1, unit) * (np.abs(direct) + np.abs(through))
     np.testing.assert_allclose(of_h.allowed, allowed, rtol=1e-9)
-    _, of_params = bound.backward(graph["back"].op, [values["h"]], dvalues["back"], own, bound.FLOAT32)
+    _, of_params = bound.backward(graph["back"].op, [values["h"]], dvalues["back"], own, backend_unit)
     _, slack = bound.backward(graph["back"].op, [values["h"]], dvalues["back"], own, bound.FLOAT64)
     bias = found["gradient of back.bias"]
     np.testing.assert_allclose(bias.allowed, of_params["bias"] + slack["bias"], rtol=1e-9)
@@ -88,6 +89,17 @@ def test_gradients() -> None:
     assert {name: found[f"gradient of {name}"].operator for name in ("x", "h", "back", "back.bias", "front.weight")} == {
         "x": "input", "h": "activation", "back": "conv1d", "back.bias": "conv1d", "front.weight": "conv1d",
     }  # fmt: skip
+
+
+def test_the_gradient_of_the_output_is_given_and_not_judged() -> None:
+    g = Builder()
+    y = g.conv1d(g.input(channels=3), 2, name="y")
+    g.tanh(y, name="unread")
+    graph, params = g.build(y), {"y.weight": RNG.normal(size=(2, 3, 1)), "y.bias": RNG.normal(size=2)}
+    values = forward_nodes(graph, params, {"x": X}, np.float64)
+    found = rounding.gradient_errors(graph, params, values, *backward_nodes(graph, params, values, DY), bound.FLOAT64)
+    assert {each.name for each in found} == {"gradient of x", "gradient of y.weight", "gradient of y.bias"}
+    assert max(each.worst for each in found) == 0
 
 
 def errors(observed: Any, allowed: Any) -> rounding.Errors:
