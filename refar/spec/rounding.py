@@ -97,7 +97,9 @@ def gradient_errors(
         errors, own_errors = bound.backward(each.op, args, upstream[each.name], own, unit)
         slack, own_slack = bound.backward(each.op, args, upstream[each.name], own, bound.FLOAT64)
         for name, gradient, error, more in zip(each.inputs, dargs, errors, slack, strict=True):
-            if gradient is not None and error is not None and more is not None:
+            if gradient is not None:
+                assert error is not None
+                assert more is not None
                 parts.setdefault(name, []).append((gradient, error + more))
         for suffix, gradient in downs.items():
             parts[f"{each.name}.{suffix}"] = [(gradient, own_errors[suffix] + own_slack[suffix])]
