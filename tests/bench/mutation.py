@@ -168,7 +168,7 @@ def sample(found: list[Mutant], size: int, seed: int) -> list[Mutant]:
     return chosen
 
 
-def table(all_: list[Mutant], chosen: list[Mutant], alive: list[Mutant], excused: list[Mutant]) -> str:
+def table(all_: list[Mutant], chosen: list[Mutant], alive: list[Mutant], excused: list[Mutant], seed: int) -> str:
     """Per file: mutants there are, drawn, killed, of no effect, and the share killed of those that have one."""
     lines = ["| refar/spec/ | mutants | drawn | killed | without effect | survived |", "|---|---|---|---|---|---|"]
     counts = [Counter(mutant.file for mutant in some) for some in (all_, chosen, alive, excused)]
@@ -177,8 +177,8 @@ def table(all_: list[Mutant], chosen: list[Mutant], alive: list[Mutant], excused
         figures = f"| {total} | {drawn} | {drawn - living - same} | {same} | {living} |"
         lines.append(f"| {file or 'all'} {figures}")
     effective = len(chosen) - len(excused)
-    lines += ["", f"Killed: {effective - len(alive)} of {effective} that have an effect, {1 - len(alive) / effective:.1%}."]
-    return "\n".join(lines)
+    killed = f"{effective - len(alive)} of {effective} that have an effect, {1 - len(alive) / effective:.1%}"
+    return "\n".join([*lines, "", f"Killed: {killed}; drawn with seed {seed}."])
 
 
 def main() -> None:
@@ -205,7 +205,7 @@ def main() -> None:
     listed = tomllib.loads(EQUIVALENTS.read_text("utf-8"))["mutant"]
     known = {(group["file"], group["was"], becomes) for group in listed for becomes in group["becomes"]}
     excused = [m for m in runner.survivors if (m.file, m.was, m.becomes) in known]
-    text = table(found, chosen, [m for m in runner.survivors if m not in excused], excused)
+    text = table(found, chosen, [m for m in runner.survivors if m not in excused], excused, options.seed)
     publish("mutation", text, [options.readme] if options.readme else [])
 
 

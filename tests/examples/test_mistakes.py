@@ -40,6 +40,8 @@ def test_what_a_script_publishes_stands_between_its_marks(script, tmp_path, monk
         assert "old" not in written
     with pytest.raises(SystemExit, match="expected the marks <!-- other --> and <!-- /other -->"):
         script.publish("other", "text")
+    script.publish("mistakes", "named by the caller", [str(readme)])
+    assert readme.read_text(encoding="utf-8") == "before\n<!-- mistakes -->\n\nnamed by the caller\n\n<!-- /mistakes -->\nafter\n"
     monkeypatch.setattr(sys, "argv", ["mistakes.py"])
     script.publish("mistakes", "a text")
     assert capsys.readouterr().out == "a text\n"
