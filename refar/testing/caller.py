@@ -32,7 +32,7 @@ class Caller:
             import torch
 
             self._convert = convert or torch.from_numpy
-            self.gradient = _Autograd(f)
+            self.gradient = _Autograd(f, tuple(signature.arguments))
         elif gradient is not None and not callable(gradient):
             raise InputError(f"gradient: expected a function or 'torch', got {gradient!r}")
         else:
@@ -48,12 +48,15 @@ class Caller:
         upstream, given = arrays[self.signature.upstream], [arrays.get(name) for name in self.signature.arguments]
         convert = None if isinstance(self.gradient, _Autograd) else self._convert
         found = self._call("the gradient ", self.gradient, case, [upstream, *given], convert)
-        wanted = [key.removeprefix("gradient.") for key in case.expected if key.startswith("gradient.")]
+        numbers = [name for name in self.signature.arguments if name in arrays and arrays[name].dtype != np.int64]
+        wanted = [name for name in numbers if f"gradient.{name}" in case.expected]
         if not isinstance(found, Mapping):
             parts = list(found) if isinstance(found, tuple | list) else [found]
-            if len(parts) != len(wanted):
-                raise ContractError(f"the gradient: expected {len(wanted)} arrays, for {', '.join(wanted)}, got {len(parts)}")
-            found = dict(zip(wanted, parts, strict=True))
+            orders = {len(names): names for names in (numbers, wanted)}
+            if len(parts) not in orders:
+                ways = ", or ".join(f"{count} arrays, for {', '.join(names)}" for count, names in sorted(orders.items()))
+                raise ContractError(f"the gradient: expected {ways}, got {len(parts)}")
+            found = dict(zip(orders[len(parts)], parts, strict=True))
         return {f"gradient.{name}": value for name, value in found.items() if name in wanted}
 
     def _call(
@@ -92,18 +95,18 @@ def _taken(
 
 
 class _Autograd:
-    """The gradient by PyTorch. It takes what the function takes, behind dy."""
+    """The gradients by PyTorch, {name: tensor}. It takes what the function takes, behind dy."""
 
-    def __init__(self, f: Callable[..., Any]) -> None:
-        self._f = f
+    def __init__(self, f: Callable[..., Any], names: tuple[str, ...]) -> None:
+        self._f, self._names = f, names
         signature = inspect.signature(f)
         upstream = inspect.Parameter("dy", inspect.Parameter.POSITIONAL_ONLY)
         self.__signature__ = signature.replace(parameters=[upstream, *signature.parameters.values()])
 
-    def __call__(self, dy: Array, *arrays: Array | None, **attributes: Any) -> tuple[Any, ...]:
+    def __call__(self, dy: Array, *arrays: Array | None, **attributes: Any) -> dict[str, Any]:
         import torch
 
         tensors = [None if a is None else torch.tensor(a, requires_grad=a.dtype != np.int64) for a in arrays]
         self._f(*tensors, **attributes).backward(torch.from_numpy(dy))
-        leaves = [t for t in tensors if t is not None and t.requires_grad]
-        return tuple(torch.zeros_like(t) if t.grad is None else t.grad for t in leaves)
+        leaves = {name: t for name, t in zip(self._names, tensors, strict=False) if t is not None and t.requires_grad}
+        return {name: torch.zeros_like(t) if t.grad is None else t.grad for name, t in leaves.items()}

@@ -24,7 +24,7 @@ LAWS = {
     "shape": "of the expected shape",
     "dtype": "in the dtype of its arguments",
     "values": "equal where all is exact, within the derived bound elsewhere",
-    "gradient": "the gradient of Σ dy·y for every argument that is a number",
+    "gradient": "the gradient of Σ dy·y for every argument that has one in the cases",
 }
 
 Dtype = Literal["float32", "float64"]
@@ -57,8 +57,9 @@ def check_function(
     where they have their default. `convert` makes each array into what `f` wants, such as `torch.from_numpy`; what it gives is
     taken with `np.asarray`, tensors detached.
 
-    `gradient(dy, *arrays, **attributes)` gives the gradients of Σ dy·y for all arguments that are numbers, as a tuple in their
-    order or a mapping {name: array}; "torch" takes them from autograd. `only` restricts the cases: {"strict": False, "b": None}
+    `gradient(dy, *arrays, **attributes)` gives the gradients of Σ dy·y: a mapping {name: array}, or in the order of the arguments
+    a tuple of those that the cases expect, or of one for every argument given in floats. Those of targets and noise are not
+    expected, and not looked at. "torch" takes them from autograd. `only` restricts the cases: {"strict": False, "b": None}
     to those with this attribute and without this argument.
 
     Cases of small integers are compared by ==, all others within the bound of `refar.spec.bound`, for direct convolutions and

@@ -67,21 +67,8 @@ TORCH: dict[str, Function] = {
 @pytest.mark.parametrize("operator", TORCH)
 def test_pytorch_passes_gradients_included(operator: str) -> None:
     only = {"hard": False} if operator == "gumbel_softmax" else None
-    report = check_function(TORCH[operator], operator, convert=torch.from_numpy, only=only, gradient=_torch_gradient(operator))
+    report = check_function(TORCH[operator], operator, convert=torch.from_numpy, only=only, gradient="torch")
     assert report.lines[-1].applies
-
-
-def _torch_gradient(operator: str) -> Any:
-    """Of the noise no gradient is asked for."""
-    if operator != "gumbel_softmax":
-        return "torch"
-
-    def gradient(dy: Any, logits: Any, noise: Any, **attributes: Any) -> Any:
-        logits.requires_grad_()
-        TORCH[operator](logits, noise, **attributes).backward(dy)
-        return logits.grad
-
-    return gradient
 
 
 def test_pytorch_pools_pass_and_its_gradient_of_equal_values_does_not() -> None:
@@ -93,8 +80,19 @@ def test_pytorch_pools_pass_and_its_gradient_of_equal_values_does_not() -> None:
     assert "looks like: gradient of x: shared by equal values" in message
 
 
-def test_pytorch_gaussian_is_right_without_a_gradient_for_the_target() -> None:
-    check_function(gaussian, "gaussian", convert=torch.from_numpy)
+def test_gradients_of_targets_and_noise_may_be_given_or_not() -> None:
+    assert check_function(gaussian, "gaussian", gradient="torch").lines[-1].applies
+
+    def gradients(count: int) -> Function:
+        def gradient(dy: Any, y: Any, x: Any, *, std: float) -> Any:
+            d = dy[:, None] * (y - x) / std**2
+            return (d, -d, d)[:count]
+
+        return gradient
+
+    for count in (1, 2):
+        check_function(gaussian, "gaussian", convert=torch.from_numpy, gradient=gradients(count))
+    assert "expected 1 arrays, for y, or 2 arrays, for y, x, got 3" in failure(gaussian, "gaussian", gradient=gradients(3))
 
 
 def conv_but(change: Callable[..., Any]) -> Function:
