@@ -6,8 +6,9 @@ with a zero counts nothing: the bound of Higham 2002, "Accuracy and Stability of
 its lemma 3.1 for the other formulas. It holds for direct convolution and for matrix products, not for Winograd or FFT.
 
 All bounds are *local*: the arguments, and the parameters as rounded to the dtype, are taken as exact, so depth does not
-matter. Each is absolute, an array of the shape of what it bounds. To every rounding of a product or quotient one `tiny` is
-added, the smallest normal number, since what lies below may be flushed to 0.
+matter. Each is absolute, an array of the shape of what it bounds. To every rounding one `tiny` is added, the smallest normal
+number, since a result below it may be flushed to 0; arguments, parameters and attributes are taken to be normal or 0, and
+nothing to overflow.
 
 tanh and σ are taken to be within TANH·u and SIGMOID·u, *absolute*, and exp within EXP·u, relative. These are no theorems but
 what libraries keep to: onnxruntime was measured at 4.5 u and 2.8 u, and its σ returns 0 at -20, so no relative bound holds.
@@ -28,6 +29,9 @@ TANH, SIGMOID, EXP = 8, 8, 4
 
 FLOAT64, FLOAT32, TF32, FLOAT16, BFLOAT16 = 2.0**-53, 2.0**-24, 2.0**-11, 2.0**-11, 2.0**-8
 """Unit roundoffs: half the distance from 1 to the next number. The last three are for `reduced` alone."""
+
+_SUBNORMAL = 2.0**-25
+"""What rounding to float16 may do to a number too small for its unit roundoff; of the other formats it is far less."""
 
 
 def gamma(m: Array | int, unit: float) -> Array:
@@ -54,9 +58,10 @@ def forward(
     """|ŷ - y| for one operator, in the shape of y.
 
     Copies (inputs, lookups of unit vectors, shifts, slices, maxima, relu) are exact. Convolution: γ_m·(|w|∗|x| + |b|), m the
-    products that are not 0 and the bias; where a backend first rounds weights and values to a format with unit roundoff
-    `reduced` (TF32, bfloat16), each product is off by 2·reduced + reduced² more. Sum of n: γ_{n-1}·Σ|x|. Product of n:
-    γ_{n-1}·|Πx|. scale·x + shift, both numbers rounded first: γ_3·(|scale·x| + |shift|). Average of n: γ_{n+1}·Σ|x|/n.
+    products that are not 0 and the bias; where a backend first rounds weights and values to a format with unit roundoff r,
+    `reduced` (TF32, float16, bfloat16), each product w·x is off by (2r + r²)·|w·x| + η·(1 + r)·(|w| + |x|) + η² more, η = 2⁻²⁵.
+    Sum of n: γ_{n-1}·Σ|x|. Product of n: γ_{n-1}·|Πx|, and n·tiny·Π max(1, |x|), since what is lost by underflow may be
+    multiplied up again. scale·x + shift, both numbers rounded first: γ_3·(|scale·x| + |shift|). Average of n: γ_{n+1}·Σ|x|/n.
     (c - mean)/std, mean rounded first: γ_3·(|y| + |mean|/std).
     tanh, σ: see above. Gate: TANH·u·σ + SIGMOID·u·|tanh| + u·|y|, and their product.
     Softmax over n: with r_j = u·|x_j - max x| + EXP·u, y_i·(r_i + Σ_j y_j·r_j + γ_{n+1}), each factor 1 + δ.
@@ -69,11 +74,10 @@ def forward(
 
     match op:
         case ops.Conv1d() | ops.Conv2d():
-            sizes = apply(_abs(args), _abs_all(own), _abs_before(before))
-            count = apply(_there(args), _there_all(own), _there_before(before))
-            rounded = 2 * reduced + reduced**2
-            relative = gamma(count, unit) * (1 + rounded) + rounded
-            return relative * sizes + count * tiny(unit)
+            whole = _abs(args), _abs_all(own), _abs_before(before)
+            there = _there(args), _there_all(own), _there_before(before)
+            spread = apply(whole[0], there[1], whole[2]) + apply(there[0], whole[1], there[2]) if reduced else 0.0
+            return _products(apply(*whole), apply(*there), unit, reduced, spread)
         case ops.Input() | ops.Shift() | ops.Shift2d() | ops.PadChannels() | ops.Ones() | ops.Position():
             return np.zeros(apply(args, own, before).shape)
         case ops.OneHot() | ops.Embedding() | ops.Concat() | ops.Slice():
@@ -93,9 +97,10 @@ def forward(
             et, es = TANH * unit, SIGMOID * unit
             return (et * s + es * t + et * es + unit * (t + et) * (s + es)) + tiny(unit)
         case ops.Add():
-            return gamma(len(args) - 1, unit) * apply(_abs(args), own, before)
-        case ops.Multiply():
             return gamma(len(args) - 1, unit) * apply(_abs(args), own, before) + len(args) * tiny(unit)
+        case ops.Multiply():
+            lost = len(args) * tiny(unit) * apply(_at_least_1(args), own, before)
+            return gamma(len(args) - 1, unit) * apply(_abs(args), own, before) + lost
         case ops.Affine():
             return gamma(3, unit) * (np.abs(op.scale * args[0]) + abs(op.shift)) + 2 * tiny(unit)
         case ops.Softmax():
@@ -132,12 +137,14 @@ def backward(
     unit: float = FLOAT32,
     *,
     before: node.Before | None = None,
+    reduced: float = 0.0,
 ) -> tuple[list[Array | None], Arrays]:
     """The errors of the gradients of Σ dy·y, for the arguments (None for class indices) and the parameters.
 
     Everything linear in dy is a sum of products: γ_m times the same sum of magnitudes, m its terms that are not 0, and for
-    every further factor one more. tanh' = 1 - y²: 2·TANH·u·|y| and two roundings; σ' = y·(1 - y): SIGMOID·u·(1 + 2|y|), which
-    is at least what |1 - 2y| allows, and two; gate and softmax by the product rule from these.
+    every further factor one more; of convolutions with what `reduced` adds to each product, as in `forward`.
+    tanh' = 1 - y²: 2·TANH·u·|y| and two roundings; σ' = y·(1 - y): SIGMOID·u·(1 + 2|y|), which is at least what |1 - 2y|
+    allows, and two; gate and softmax by the product rule from these.
     """
     before = [None] * len(args) if before is None else before
     unread = dy  # in place of y, which none of the gradients asked for below depends on
@@ -160,19 +167,42 @@ def backward(
             return [None if s is None else _linear(s, op.kernel, 2, unit) for s in sizes], {}
         case ops.Affine():
             return [gamma(2, unit) * np.abs(op.scale * dy) + tiny(unit)], {}
-        case _:
-            factors = len(args) if isinstance(op, ops.Multiply) else 0
-            sizes, _, dsizes = node.backward(op, _abs(args), _abs_before(before), _abs_all(own), unread, np.abs(dy))
-            met = (dy != 0).astype(np.float64)
-            counts, _, dcounts = node.backward(op, _there(args), _there_before(before), _there_all(own), unread, met)
-            errors = [
-                _linear(s, c, factors, unit) if s is not None and c is not None else None
-                for s, c in zip(sizes, counts, strict=True)
+        case ops.Multiply():
+            given = [
+                (_abs(args), np.abs(dy)),
+                (_there(args), (dy != 0).astype(np.float64)),
+                (_at_least_1(args), np.maximum(np.abs(dy), 1)),
             ]
-            return errors, {name: _linear(dsizes[name], dcounts[name], 0, unit) for name in dsizes}
+            parts = [[np.asarray(d) for d in node.backward(op, xs, before, own, unread, d)[0]] for xs, d in given]
+            lost = (len(args) + 1) * tiny(unit)
+            return [gamma(count + len(args), unit) * size + lost * large for size, count, large in zip(*parts, strict=True)], {}
+        case _:
+            whole = _abs(args), _abs_before(before), _abs_all(own)
+            there = _there(args), _there_before(before), _there_all(own)
+            size, met = np.abs(dy), (dy != 0).astype(np.float64)
+            both = [(whole, size), (there, met)]
+            if reduced and isinstance(op, ops.Conv1d | ops.Conv2d):
+                both += [(there, size), (whole, met)]
+            (sizes, _, dsizes), (counts, _, dcounts), *apart = [node.backward(op, *each, unread, d) for each, d in both]
+            errors: list[Array | None] = []
+            for n, (s, c) in enumerate(zip(sizes, counts, strict=True)):
+                spread = sum(np.asarray(dargs[n]) for dargs, _, _ in apart)
+                errors.append(None if s is None or c is None else _products(s, c, unit, reduced if apart else 0.0, spread))
+            own_errors = {}
+            for name in dsizes:
+                spread = sum(own_sizes[name] for _, _, own_sizes in apart)
+                own_errors[name] = _products(dsizes[name], dcounts[name], unit, reduced if apart else 0.0, spread)
+            return errors, own_errors
 
 
-def _linear(sizes: Array, count: Array | int, factors: int, unit: float) -> Array:
+def _products(sizes: Array, count: Array, unit: float, reduced: float, spread: Array | float) -> Array:
+    """A sum of `count` products a·b with Σ|a·b| = `sizes`, and Σ(|a| + |b|) = `spread` where the factors are rounded first."""
+    g, rounded, lost = gamma(count, unit), 2 * reduced + reduced**2, _SUBNORMAL if reduced else 0.0
+    inexact = rounded * sizes + lost * (1 + reduced) * spread + lost**2 * count
+    return np.asarray(g * (sizes + inexact) + inexact + 2 * count * tiny(unit))
+
+
+def _linear(sizes: Array, count: int, factors: int, unit: float) -> Array:
     return gamma(count + factors, unit) * sizes + (count + factors) * tiny(unit)
 
 
@@ -236,6 +266,10 @@ def _softmax_backward(x: Array, dy: Array, unit: float) -> Array:
 
 def _abs(arrays: Sequence[Array]) -> list[Array]:
     return [array if array.dtype == np.int64 else np.abs(array) for array in arrays]
+
+
+def _at_least_1(arrays: Sequence[Array]) -> list[Array]:
+    return [np.maximum(np.abs(array), 1) for array in arrays]
 
 
 def _abs_all(arrays: Arrays) -> Arrays:

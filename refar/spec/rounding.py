@@ -81,6 +81,8 @@ def gradient_errors(
     dvalues: Mapping[str, Array],
     dparams: Mapping[str, Array],
     unit: float,
+    *,
+    reduced: float = 0.0,
 ) -> list[Errors]:
     """The same for the gradients with respect to every node's value and every parameter.
 
@@ -94,7 +96,7 @@ def gradient_errors(
             continue
         args, own, none = [wide[name] for name in each.inputs], own_parameters(each, params), [None] * len(each.inputs)
         dargs, _, downs = node.backward(each.op, args, none, own, wide[each.name], upstream[each.name])
-        errors, own_errors = bound.backward(each.op, args, upstream[each.name], own, unit)
+        errors, own_errors = bound.backward(each.op, args, upstream[each.name], own, unit, reduced=reduced)
         slack, own_slack = bound.backward(each.op, args, upstream[each.name], own, bound.FLOAT64)
         for name, gradient, error, more in zip(each.inputs, dargs, errors, slack, strict=True):
             if gradient is not None:

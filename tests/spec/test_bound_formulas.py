@@ -50,8 +50,13 @@ def test_sums_of_products(name: str, reduced: float) -> None:
     op, args, own = LINEAR[name]
     sizes = literal.evaluate(op, [np.abs(a) for a in args], {n: np.abs(a) for n, a in own.items()})
     counts = literal.evaluate(op, [(a != 0) * 1 for a in args], {n: (a != 0) * 1 for n, a in own.items()})
-    rounded = 2 * reduced + reduced * reduced
-    wanted = [(gamma(m) * (1 + rounded) + rounded) * float(s) + m * TINY for s, m in zip(sizes.flat, counts.flat, strict=True)]
+    there, ones = [(a != 0) * 1 for a in args], {n: (a != 0) * 1 for n, a in own.items()}
+    spread = literal.evaluate(op, there, {n: np.abs(a) for n, a in own.items()}) + literal.evaluate(op, map(np.abs, args), ones)
+    r, lost = reduced, 2.0**-25 * (reduced > 0)
+    wanted = []
+    for s, m, apart in zip(floats(sizes).flat, counts.flat, floats(spread).flat, strict=True):
+        more = (2 * r + r * r) * s + lost * (1 + r) * apart + lost * lost * m
+        wanted.append(s * gamma(m) + more * (1 + gamma(m)) + 2 * m * TINY)
     got = bound.forward(op, args, own, 0, U, reduced=reduced)
     np.testing.assert_allclose(got, np.reshape(wanted, sizes.shape), rtol=1e-12)
 
@@ -77,8 +82,13 @@ def test_gradients_that_are_sums_of_products(name: str) -> None:
     errors, own_errors = bound.backward(op, args, dy, own, U)
     assert all((error is not None) == real for error in errors)
     for key, error in {**{str(n): e for n, e in enumerate(errors) if e is not None}, **own_errors}.items():
-        terms = floats(counts[key]) + (factors if key.isdecimal() else 0)
-        np.testing.assert_allclose(error, gamma_of(terms) * floats(sizes[key]) + terms * TINY, rtol=1e-12, err_msg=key)
+        terms = floats(counts[key])
+        lost = 2 * terms * TINY
+        if factors:  # what underflow takes may be multiplied up again
+            terms += factors
+            most = [np.maximum(np.abs(a), 1) for a in args]
+            lost = (factors + 1) * TINY * floats(literal.gradient(op, most, np.maximum(np.abs(dy), 1), {})[key])
+        np.testing.assert_allclose(error, gamma_of(terms) * floats(sizes[key]) + lost, rtol=1e-12, err_msg=key)
 
 
 def gamma_of(terms: Any) -> Any:
@@ -140,9 +150,10 @@ def test_activations(name: str) -> None:
 def test_products_and_sums_of_numbers() -> None:
     args = [X, X[::-1], X[:, :, 0]]
     sizes = floats(literal.evaluate(ops.Add(), [np.abs(a) for a in args]))
-    np.testing.assert_allclose(bound.forward(ops.Add(), args, {}, 0, U), gamma(2) * sizes, rtol=1e-12)
+    np.testing.assert_allclose(bound.forward(ops.Add(), args, {}, 0, U), gamma(2) * sizes + 3 * TINY, rtol=1e-12)
     sizes = floats(literal.evaluate(ops.Multiply(), [np.abs(a) for a in args]))
-    np.testing.assert_allclose(bound.forward(ops.Multiply(), args, {}, 0, U), gamma(2) * sizes + 3 * TINY, rtol=1e-12)
+    large = floats(literal.evaluate(ops.Multiply(), [np.maximum(np.abs(a), 1) for a in args]))
+    np.testing.assert_allclose(bound.forward(ops.Multiply(), args, {}, 0, U), gamma(2) * sizes + 3 * TINY * large, rtol=1e-12)
     op, dy = ops.Affine(-0.7, -0.3), draw(*X.shape, seed=1)
     wanted = gamma(3) * (0.7 * np.abs(X) + 0.3) + 2 * TINY
     np.testing.assert_allclose(bound.forward(op, [X], {}, 0, U), wanted, rtol=1e-12)
