@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 
 from refar import ops
 from refar.arrays import Array
-from refar.graph import Builder, Graph
+from refar.graph import Builder, Graph, Padding
 
 
 def convolutions() -> SearchStrategy[ops.Conv1d]:
@@ -42,6 +43,20 @@ def integer_arrays(draw: DrawFn, shape: tuple[int, ...], largest: int = 8) -> Ar
     return np.random.default_rng(seed).integers(-largest, largest + 1, shape).astype(np.float64)
 
 
+def heads(classes: int, channels: int, size: int) -> SearchStrategy[tuple[ops.AnyHead | None, int]]:
+    """None, for an output of `size` channels, or a head that fits the sequence input, and the channels that it takes.
+
+    `classes` and `channels` are those of the input: of class indices there is one channel for each colour.
+    """
+    fitting: list[tuple[ops.AnyHead | None, int]] = [(None, size)]
+    if classes:
+        fitting += [(ops.MixtureLogistics(k, classes), 3 * k * channels) for k in (1, 2)]
+        fitting.append((ops.Categorical(), classes * channels))
+    else:
+        fitting.append((ops.Gaussian(0.5), channels))
+    return st.sampled_from(fitting)
+
+
 @dataclass
 class _Drawn:
     """A graph under construction: values that depend on the sequence and conditions that do not, with their channels."""
@@ -54,19 +69,25 @@ class _Drawn:
 
 
 @st.composite
-def graphs(draw: DrawFn, *, strict: bool | None = None, exact: bool = False, largest: int = 6) -> Graph:
+def graphs(
+    draw: DrawFn,
+    *,
+    strict: bool | None = None,
+    exact: bool = False,
+    largest: int = 6,
+    paddings: Sequence[Padding] = ("layer", "input", "valid"),
+) -> Graph:
     """A random graph of up to `largest` operators over one sequence and perhaps conditions, with a convolution at its end.
 
-    Strict, not strict, or either; in the last case it may look ahead. Of either padding. `exact` keeps to polynomial and
-    piecewise-linear operators with integral attributes.
+    Strict, not strict, or either; in the last case it may look ahead. With or without a head. Under any of the `paddings`.
+    `exact` keeps to polynomial and piecewise-linear operators with integral attributes.
     What makes an inferred offset vanish (a product with a channel of zeros, a relu that is always off) is not drawn.
     """
     g = Builder()
-    padding: Literal["layer", "input"] = draw(st.sampled_from(("layer", "layer", "input")))
-    drawn = _Drawn(g, excluding=padding == "layer")
-    indexed = draw(st.booleans())
-    classes = draw(st.integers(2, 5))
-    if indexed:
+    padding = draw(st.sampled_from(paddings))
+    drawn = _Drawn(g, excluding=padding != "input")
+    classes, channels = draw(st.integers(2, 5)) * draw(st.booleans()), 1
+    if classes:
         x = g.input(classes=classes)
         lookup = draw(st.sampled_from(("one_hot", "embedding", "standardize")))
         if lookup == "one_hot":
@@ -76,7 +97,8 @@ def graphs(draw: DrawFn, *, strict: bool | None = None, exact: bool = False, lar
         else:
             drawn.values.append((g.standardize(x, 1, 0.5), 1))
     else:
-        drawn.values.append((g.input(channels=(channels := draw(st.integers(1, 3)))), channels))
+        channels = draw(st.integers(1, 3))
+        drawn.values.append((g.input(channels=channels), channels))
     if draw(st.booleans()):
         drawn.constants.append((g.condition(channels=2), 2) if draw(st.booleans()) else (g.one_hot(g.condition(classes=3)), 3))
     if draw(st.booleans()):
@@ -84,18 +106,20 @@ def graphs(draw: DrawFn, *, strict: bool | None = None, exact: bool = False, lar
         signal = g.condition("local", channels=2 * vector, classes=3 * (not vector), local=True)
         drawn.local.append((signal, 2) if vector else (g.one_hot(signal), 3))
     if strict:
-        name, channels = drawn.values.pop()
-        drawn.values.append((g.delay(name, draw(st.integers(1, 2))), channels))
+        name, size = drawn.values.pop()
+        drawn.values.append((g.delay(name, draw(st.integers(1, 2))), size))
     kinds = ["conv1d", "grouped", "pool", "delay", "relu", "leaky_relu", "affine", "slice", "pad_channels", "ones", "concat"]
-    kinds += ["add", "multiply"] + ["condition"] * bool(drawn.constants) + ["local"] * bool(drawn.local)
-    kinds += ["look ahead"] * (strict is None and padding == "layer" and draw(st.integers(0, 3)) == 0)
-    kinds += [] if exact else ["tanh", "sigmoid", "gate", "softmax"]
+    kinds += ["add", "multiply"] + ([] if exact else ["tanh", "sigmoid", "gate", "softmax"])
+    # what is not always there comes last, and is drawn for all, so that shrinking takes it away and leaves the rest
+    kinds += ["condition"] * bool(drawn.constants) + ["local"] * bool(drawn.local)
+    kinds += ["look ahead"] * (draw(st.integers(0, 3)) == 3 and strict is None and padding == "layer")
     for _ in range(draw(st.integers(0, largest))):
         _add_operator(draw, drawn, draw(st.sampled_from(kinds)), exact)
+    head, size = draw(heads(classes, channels, 2))
     name, _ = drawn.values[-1]
-    name = g.conv1d(name, 2, kernel=draw(st.integers(1, 3)), strict=strict is None and draw(st.booleans()), name="last")
-    output = g.add(name, g.conv1d(drawn.values[0][0], 2, name="first")) if strict is False else name
-    return g.build(output, padding=padding)
+    name = g.conv1d(name, size, kernel=draw(st.integers(1, 3)), strict=strict is None and draw(st.booleans()), name="last")
+    output = g.add(name, g.conv1d(drawn.values[0][0], size, name="first")) if strict is False else name
+    return g.build(output, head, padding=padding)
 
 
 def _add_operator(draw: DrawFn, drawn: _Drawn, kind: str, exact: bool) -> None:
@@ -187,13 +211,15 @@ class _Plane:
 def plane_graphs(draw: DrawFn, *, strict: bool | None = None, exact: bool = False, largest: int = 5) -> Graph:
     """A random graph of up to `largest` operators over one image and perhaps conditions, as `graphs` draws them over time.
 
-    Strict, with or without an order of colours; causal but not strict; or either, in which case it may look ahead.
+    Strict, with or without an order of colours; causal but not strict; or either, in which case it may look ahead. With or
+    without a head.
     """
     g = Builder()
     colours = draw(st.integers(1, 3))
     drawn = _Plane(g, colours, ordered=colours > 1 and draw(st.booleans()), causal=strict is not None or draw(st.booleans()))
-    lookup, classes = draw(st.sampled_from(("none", "one_hot", "embedding", "standardize"))), draw(st.integers(2, 4))
-    x, channels = g.image(classes=classes if lookup != "none" else 0, channels=colours), colours
+    lookup = draw(st.sampled_from(("none", "one_hot", "embedding", "standardize")))
+    classes = draw(st.integers(2, 4)) if lookup != "none" else 0
+    x, channels = g.image(classes=classes, channels=colours), colours
     if lookup == "one_hot":
         x, channels = g.one_hot(x), classes * colours
     elif lookup == "embedding":
@@ -222,13 +248,14 @@ def plane_graphs(draw: DrawFn, *, strict: bool | None = None, exact: bool = Fals
         "position",
         "concat",
     ]
-    kinds += ["add", "multiply", "shift2d"] + ["condition"] * len(drawn.constants) + ["map"] * len(drawn.maps)
-    kinds += [] if exact else ["tanh", "gate"] + ["softmax"] * (not drawn.ordered)
-    kinds += [] if drawn.ordered else ["vertical"]
+    kinds += ["add", "multiply", "shift2d"] + ([] if exact else ["tanh", "gate"])
+    kinds += [] if drawn.ordered else ["vertical"] + ["softmax"] * (not exact)
+    kinds += ["condition"] * len(drawn.constants) + ["map"] * len(drawn.maps)
     for _ in range(draw(st.integers(0, largest))):
         _add_plane_operator(draw, drawn, draw(st.sampled_from(kinds)), exact)
-    output = drawn.mixed(drawn.values[-1][0], 2 * colours)
-    return g.build(g.add(output, drawn.mixed(x, 2 * colours)) if strict is False else output)
+    head, size = draw(heads(classes, colours, 2 * colours))
+    output = drawn.mixed(drawn.values[-1][0], size)
+    return g.build(g.add(output, drawn.mixed(x, size)) if strict is False else output, head)
 
 
 def _hidden(draw: DrawFn, drawn: _Plane, x: str, channels: int) -> tuple[str, int]:

@@ -1,6 +1,7 @@
-"""Random networks through every law on every backend: `python tests/bench/fuzz.py [--graphs N] [--seed S]`.
+"""Random networks through every law on every backend: `python tests/bench/fuzz.py [--graphs N] [--kind KIND] [--seed S]`.
 
-A failing graph is shrunk by hypothesis to a small one, and printed as JSON that `refar check` reads.
+Of each kind so many that are all different. A failing graph is shrunk by hypothesis to a small one, and printed as JSON that
+`refar check` reads.
 """
 
 from __future__ import annotations
@@ -12,52 +13,70 @@ from collections.abc import Callable
 from functools import partial
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 from rich.progress import Progress
 
 from refar import Graph, to_json
+from refar.graph import digest
 from refar.testing import check_contract, strategies
 
 KINDS = {
-    "over time, strict": strategies.graphs(strict=True),
-    "over time": strategies.graphs(),
-    "over time, exact": strategies.graphs(exact=True),
-    "over a plane": strategies.plane_graphs(),
+    "strict": ("over time, strict", strategies.graphs(strict=True)),
+    "time": ("over time", strategies.graphs()),
+    "exact": ("over time, exact", strategies.graphs(exact=True)),
+    "plane": ("over a plane", strategies.plane_graphs()),
 }
 
 
-def run(kind: str, graphs: int, start: int, advance: Callable[[], None]) -> None:
-    """So many graphs of a kind. Raises ContractError for the smallest that does not keep the contract."""
+def run(kind: str, distinct: int, start: int, advance: Callable[[], None]) -> tuple[int, int]:
+    """How many graphs were drawn until so many `distinct` ones had been, and how many of them were.
+
+    Raises ContractError for the smallest that does not keep the contract. The data follow from the graph, and so does whether
+    it fails.
+    """
+    drawn, seen, shrinking = 0, set[str](), False
 
     @seed(start)
     @settings(
-        max_examples=graphs, deadline=None, database=None, print_blob=False, suppress_health_check=list(HealthCheck),
+        max_examples=2 * distinct, deadline=None, database=None, print_blob=False, suppress_health_check=list(HealthCheck),
         phases=(Phase.generate, Phase.shrink),
     )  # fmt: skip
-    @given(KINDS[kind], st.integers(0, 1000))
-    def contract(graph: Graph, draw: int) -> None:
+    @given(KINDS[kind][1])
+    def contract(graph: Graph) -> None:
+        nonlocal drawn, shrinking
+        if len(seen) == distinct:
+            return
+        drawn += 1
+        if (name := digest(graph)) in seen:
+            return
+        data = int(name[:8], 16)
         try:
-            check_contract(graph, seed=draw)
+            check_contract(graph, seed=data)
         except Exception:
-            print(to_json(graph).decode(), f"seed {draw}", file=sys.stderr)
+            shrinking = True
+            print(to_json(graph).decode(), f"seed {data}", file=sys.stderr)
             raise
-        advance()
+        if not shrinking:
+            seen.add(name)
+            advance()
 
     contract()
+    return drawn, len(seen)
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--graphs", type=int, default=1000)
+    parser.add_argument("--graphs", type=int, default=1000, help="distinct ones, of all kinds together")
+    parser.add_argument("--kind", choices=KINDS, action="append", help="one or more; all if left out")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    begin, each = time.perf_counter(), options.graphs // len(KINDS)
+    kinds = options.kind or list(KINDS)
+    begin, each = time.perf_counter(), options.graphs // len(kinds)
     with Progress(disable=not sys.stderr.isatty()) as bar:
-        for kind in KINDS:
-            task = bar.add_task(kind, total=each)
-            run(kind, each, options.seed, partial(bar.advance, task))
-            print(f"{each} random graphs {kind} kept the contract, {time.perf_counter() - begin:.0f} s", flush=True)
+        for kind in kinds:
+            drawn, distinct = run(kind, each, options.seed, partial(bar.advance, bar.add_task(kind, total=each)))
+            spent = f"{time.perf_counter() - begin:.0f} s"
+            print(f"{drawn} random graphs {KINDS[kind][0]}, {distinct} of them distinct, kept the contract, {spent}", flush=True)
 
 
 if __name__ == "__main__":

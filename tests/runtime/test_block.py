@@ -121,7 +121,7 @@ def exactly_equal(graph: Graph, pieces: list[list[int]], prompt: int, path: Path
 
 @settings(max_examples=40)
 @given(
-    graph=st.one_of(strategies.graphs(exact=True, strict=True), strategies.graphs(exact=True, strict=False)),
+    graph=st.one_of(*[strategies.graphs(exact=True, strict=strict, paddings=("layer", "input")) for strict in (True, False)]),
     seed=st.integers(0, 99),
 )
 def test_random_graphs_on_integers(graph: Graph, seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
