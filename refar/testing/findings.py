@@ -88,7 +88,9 @@ class Findings:
             said += f"; one of {len(wrong)} such"
         if causes:
             return f"{said}; looks like: " + ", ".join(f"{name} ({n} of them)" if many else name for name, n in causes.items())
-        guess = trait(shown.case.expected[shown.name], shown.came, shown.where, shown.axes) if shown.where.any() else ""
+        guess = ""
+        if shown.where.any():
+            guess = trait(shown.case.expected[shown.name], shown.came, shown.where, shown.axes, shown.dtype)
         return said + (f"; {guess}" if guess else "")
 
     def _causes(self, explained: list[list[str]]) -> dict[str, int]:
@@ -110,14 +112,16 @@ class Findings:
         return sum(name in wrong.get(case.id, {}) and differs(case, {name: wrong[case.id][name]}) for case, name in self._held)
 
     def _mistakes(self, finding: Finding) -> list[str]:
-        """The known mistakes that come to exactly this."""
+        """The known mistakes that come to this, and clearly nearer to it than what is expected."""
         if not finding.name:
             return []
-        scale = 64 * UNITS[finding.dtype]
+        scale, expected = 64 * UNITS[finding.dtype], finding.case.expected[finding.name]
         names = []
         for name in (*self.operator.mistakes, ONES):
             found = self.operator.wrong(name, finding.case, finding.dtype).get(finding.name)
-            if found is not None and found.shape == finding.came.shape and _alike(found, finding.came, scale):
+            if found is None or found.shape != finding.came.shape or not _alike(found, finding.came, scale):
+                continue
+            if found.shape != expected.shape or 4 * _off(found, finding.came) < _off(expected, finding.came):
                 names.append(name)
         return names
 
@@ -125,3 +129,10 @@ class Findings:
 def _alike(a: Array, b: Array, relative: float) -> bool:
     sizes = np.abs(a[np.isfinite(a)]).max(initial=0.0)
     return bool(np.allclose(a, b.astype(np.float64), rtol=relative, atol=relative * float(sizes), equal_nan=True))
+
+
+def _off(a: Array, b: Array) -> float:
+    """The largest difference; infinite where one alone is finite."""
+    with np.errstate(invalid="ignore"):
+        off = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b.astype(np.float64)))
+    return float(np.nan_to_num(off, nan=np.inf).max(initial=0.0))

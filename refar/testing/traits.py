@@ -9,15 +9,37 @@ from refar.arrays import Array
 _AXES = {"b": "row", "t": "position", "o": "output channel", "c": "channel", "h": "image row", "w": "image column", "q": "class"}
 _AXES |= {"i": "input channel", "k": "tap"}
 _NEAR = 2.0**-16
+_ROUNDED = 2.0**-18
+"""What float32 arithmetic may be off by, relative to the largest number."""
+_FINER = 2.0**-38
+"""What it is off by at least, where float64 was asked for."""
 
 
-def trait(expected: Array, came: Array, wrong: Array, axes: str) -> str:
-    """A sentence, or nothing."""
+def trait(expected: Array, came: Array, wrong: Array, axes: str, dtype: str) -> str:
+    """A sentence, or nothing. `dtype` is the one asked for."""
     finite = np.isfinite(came.astype(np.float64))
     if not finite.all():
         kind = "NaN" if np.isnan(came.astype(np.float64)).any() else "infinite"
         return f"{int((~finite).sum())} numbers are {kind}"
-    return _related(expected, came.astype(np.float64)) or _late(expected, came, axes) or _confined(wrong, axes)
+    return (
+        _rounded(expected, came.astype(np.float64), dtype)
+        or _related(expected, came.astype(np.float64))
+        or _late(expected, came, axes)
+        or _confined(wrong, axes)
+    )
+
+
+def _rounded(expected: Array, came: Array, dtype: str) -> str:
+    """Right but for rounding, more than the bound allows."""
+    if expected.dtype == np.int64:
+        return ""
+    off = float(np.abs(came - expected).max(initial=0.0) / (np.abs(expected).max(initial=0.0) or 1.0))
+    if off > _ROUNDED:
+        return ""
+    said = f"off by at most {off:.2g} of the largest number: "
+    if dtype == "float64" and off > _FINER:
+        return f"{said}computed in float32?"
+    return f"{said}the rounding of another algorithm, like FFT or Winograd, where the cases are for direct ones?"
 
 
 def _related(expected: Array, came: Array) -> str:

@@ -162,6 +162,27 @@ def test_unknown_mistakes_are_described(change: Function, said: str) -> None:
     assert said in str(caught.value)
 
 
+def by_fft(x: Any, w: Any, b: Any = None, *, dilation: int = 1) -> Any:
+    """A convolution by FFT in float32: right, but rounded more than the bound allows."""
+    wide = torch.zeros(*w.shape[:2], (w.shape[2] - 1) * dilation + 1)
+    wide[:, :, ::dilation] = w.flip(2)
+    length = x.shape[2] + wide.shape[2]
+    spectrum = torch.fft.rfft(x.float(), length)[:, None] * torch.fft.rfft(wide, length)
+    y = torch.fft.irfft(spectrum.sum(2), length)[:, :, : x.shape[2]].to(x.dtype)
+    return y if b is None else y + b[:, None]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "said"), [("float32", "the rounding of another algorithm"), ("float64", "computed in float32?")]
+)
+def test_rounding_is_called_rounding(dtype: Any, said: str) -> None:
+    """What changes nothing on a case is no cause, nor is a factor of 1."""
+    message = failure(by_fft, "causal_conv1d", only={"strict": False, "groups": 1}, dtypes=(dtype,))
+    assert "looks like" not in message
+    assert "times the right ones" not in message
+    assert said in message
+
+
 def test_what_cannot_be_asked_for() -> None:
     with refuses(InputError, "operator 'casual_conv1d' has no golden cases, did you mean 'causal_conv1d'?", "masked_conv2d, "):
         check_function(conv, "casual_conv1d")
