@@ -16,7 +16,7 @@ from refar.testing.callee import Callee
 from refar.testing.closeness import allowed, furthest
 from refar.testing.diagnosis import findings, shares
 from refar.testing.drawing import example
-from refar.testing.probe import Dependence, Offset, measure
+from refar.testing.probe import Dependence, Offset, measure, require_stateless
 from refar.testing.report import ContractError
 from refar.testing.threads import one_thread
 
@@ -51,17 +51,19 @@ def check_causality(
     """
     draw, extent = example("check_causality", x, shape, kind, classes, colours, dtype)
     callee = Callee(f)
+    sample, _ = draw(np.random.default_rng(seed), 0)
+    y = callee(sample)
     found = measure(callee, draw, extent, seed=seed, rounding=rounding)
     by_colour = _expected_colours(reach, colours)
     expected = None if reach is None or by_colour is not None else _expected(reach, found, strict)
     wrong = findings(found, strict, expected, by_colour)
     notes = _notes(found)
-    sample, _ = draw(np.random.default_rng(seed), 0)
     if not np.triu(found.seen, 1).any():
         short, refused = _first_positions(callee, sample, len(extent.sides))
         wrong += short
         notes += refused
         notes += _elsewhere(callee, sample, found)
+    require_stateless(callee, sample, y)
     if len(sample) == 1:
         notes.append("a batch of one row: whether rows mix is not seen")
     if wrong:

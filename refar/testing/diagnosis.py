@@ -39,8 +39,18 @@ def ahead(found: Dependence) -> str:
             "the wrong axis, attention without a mask, a backward recurrence"
         )
     else:
-        why = ahead_in_image(found) if found.extent.plane else _ahead_in_time(found)
+        why = _one_for_all(found) or (ahead_in_image(found) if found.extent.plane else _ahead_in_time(found))
     return f"it sees the future: {why}; for one, {found.evidence(future)}"
+
+
+def _one_for_all(found: Dependence) -> str:
+    """Nothing, or the places of the input that every output sees, if nothing else of the future is seen."""
+    count, places = found.extent.count, np.flatnonzero(np.triu(found.seen, 1).any(axis=0)).tolist()
+    if count < 3 or not found.seen[:, places].all():
+        return ""
+    where = ", ".join(map(found.extent.name, places[:6])) + (", …" if len(places) > 6 else "")
+    last = ", the last one" if places == [count - 1] else ""
+    return f"all outputs see {where}{last}: one place, or a statistic of the whole like a maximum, goes into every output"
 
 
 def _ahead_in_time(found: Dependence) -> str:

@@ -74,7 +74,8 @@ def measure(f: Callee, draw: Draw, extent: Extent, *, seed: int = 0, rounding: f
     """Change x at one place after the other and see where the output changes, bit by bit at equal shapes.
 
     Each row of the batch has another place changed; several draws, since a relu may hide a change. Changes up to `rounding`
-    times the largest output are left out. Raises ContractError if the same input gives different outputs, or rows mix.
+    times the largest output are left out. Raises ContractError if the same input gives different outputs,
+    at once or after other calls, or if rows mix.
     """
     rng = np.random.default_rng(seed)
     shape = (extent.count, extent.count)
@@ -85,6 +86,7 @@ def measure(f: Callee, draw: Draw, extent: Extent, *, seed: int = 0, rounding: f
         y = require_same(f, x, extent)
         if n == 0:
             require_rows_apart(f, x, other, y, extent)
+            first = x, y
         before = (change > 0).sum()
         base = extent.places(y.astype(np.float64))
         least = rounding * float(np.abs(base[np.isfinite(base)]).max(initial=0.0))
@@ -96,7 +98,7 @@ def measure(f: Callee, draw: Draw, extent: Extent, *, seed: int = 0, rounding: f
         quiet = quiet + 1 if (change > 0).sum() == before else 0
         if quiet == _QUIET:
             break
-    f.recheck()
+    require_stateless(f, *first)
     return Dependence(extent, change, example)
 
 
@@ -159,6 +161,18 @@ def _shape_hint(x: tuple[int, ...], y: tuple[int, ...], extent: Extent) -> str:
     return expected
 
 
+def require_stateless(f: Callee, x: Array, y: Array) -> None:
+    """f(x) is still y after many calls with other inputs. Raises ContractError."""
+    again = f(x, shape=y.shape)
+    f.recheck()
+    if (wrong := y != again).any():
+        place = tuple(np.argwhere(wrong)[0].tolist())
+        raise ContractError(
+            f"{f.name} gives different outputs for the same input: at {list(place)} first {y[place]!s}, {again[place]!s} after "
+            "other calls; it keeps a state, like a counter of calls or a buffer, or draws random numbers now and then"
+        )
+
+
 def require_rows_apart(f: Callee, x: Array, other: Array, y: Array, extent: Extent) -> None:
     """Rows of the batch do not see each other. Raises ContractError."""
     for row in {0, len(x) - 1} if len(x) > 1 else ():
@@ -168,6 +182,7 @@ def require_rows_apart(f: Callee, x: Array, other: Array, y: Array, extent: Exte
         wrong = after != y
         wrong[row] = False
         if wrong.any():
+            require_stateless(f, x, y)
             place = tuple(np.argwhere(wrong)[0].tolist())
             raise ContractError(
                 f"rows of the batch mix: the output at {list(place)} goes from {y[place]!s} to {after[place]!s} when x changes "
