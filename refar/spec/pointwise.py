@@ -48,7 +48,7 @@ def activation_slope(op: ops.Activation, x: Array, y: Array) -> Array:
     """f'(x), where y = f(x)."""
     match op.kind:
         case "relu":
-            return np.where(x.real > 0, 1, 0).astype(x.dtype)
+            return (x.real > 0).astype(x.dtype)
         case "leaky_relu":
             return np.where(x.real > 0, 1, op.slope).astype(x.dtype)
         case "tanh":

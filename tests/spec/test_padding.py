@@ -47,6 +47,23 @@ def test_windows_by_hand() -> None:
     assert dbefore.tolist() == [[[111 + 2]]]
 
 
+def test_a_class_looked_up_in_a_table_stands_before_the_start_too() -> None:
+    """y_t is the sum over the last two positions of what the class has in the table."""
+    g = Builder()
+    h = g.add(
+        g.conv1d(g.input(channels=1), 1, bias=False, name="none"), g.embedding(g.condition("c", classes=3), 1, name="table")
+    )
+    graph = g.build(g.conv1d(h, 1, kernel=2, bias=False, name="sum"), padding="input")
+    params = {
+        "none.weight": np.zeros((1, 1, 1)),
+        "table.weight": np.array([[2.0], [3.0], [5.0]]),
+        "sum.weight": np.ones((1, 1, 2)),
+    }
+    x, dy = np.zeros((2, 1, 3)), np.ones((2, 1, 3))
+    assert refar.forward(graph, params, x, [1, 2]).tolist() == [[[6, 6, 6]], [[10, 10, 10]]]
+    assert refar.backward(graph, params, x, dy, [1, 2])["params"]["table.weight"].tolist() == [[0], [6], [6]]
+
+
 @pytest.mark.parametrize("build", [signal, tokens])
 def test_input_padding_keeps_the_contract(build) -> None:  # type: ignore[no-untyped-def]
     check_contract(build("input"))
