@@ -40,6 +40,8 @@ def test_nodes() -> None:
     once = bound.forward(graph["back"].op, [values["h"]], own, 0, bound.FLOAT64)
     reduced = bound.forward(graph["back"].op, [values["h"]], own, 0, bound.FLOAT64, reduced=0.25)
     np.testing.assert_allclose(found["back"].allowed, reduced + once, rtol=1e-12)
+    double = {errors.name: errors for errors in rounding.node_errors(graph, params, values, bound.FLOAT64)}
+    np.testing.assert_allclose(double["back"].allowed, 2 * once, rtol=1e-12)  # of the backend, and of the oracle itself
     np.testing.assert_allclose(found["back"].observed, 1e-3, rtol=1e-9)
     np.testing.assert_allclose(found["sum"].observed, 1e-3, rtol=1e-9)
     assert not found["front"].observed.any()
