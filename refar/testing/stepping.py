@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,27 +100,34 @@ class Stepper:
 
 
 def copied(state: Any) -> Any:
-    """A copy that shares nothing. Raises InputError for what cannot be copied, like tensors with a gradient's history."""
+    """A copy that shares nothing, tensors without their gradient's history. Raises InputError for what cannot be copied."""
+    detached = {id(leaf): leaf.detach().clone() for leaf in _parts(state) if hasattr(leaf, "detach")}
     try:
-        return copy.deepcopy(state)
+        return copy.deepcopy(state, detached)
     except Exception as error:
-        raise InputError(f"state: expected arrays, in lists and dictionaries or not, that can be copied: {error}") from None
+        what = "state: expected arrays, in lists and dictionaries or not, that can be copied"
+        hint = "; if the step is PyTorch's, run it within torch.no_grad()" if "ensor" in str(error) else ""
+        raise InputError(f"{what}: {error}{hint}") from None
 
 
 def leaves(state: Any) -> list[Array]:
     """The arrays in a state, as they are now."""
+    return [as_array("the state", leaf) for leaf in _parts(state)]
+
+
+def _parts(state: Any) -> Iterator[Any]:
+    """The numbers, arrays and tensors themselves."""
     match state:
-        case None:
-            return []
         case Mapping():
-            return [leaf for value in state.values() for leaf in leaves(value)]
+            for value in state.values():
+                yield from _parts(value)
         case list() | tuple() | deque():
-            return [leaf for value in state for leaf in leaves(value)]
+            for value in state:
+                yield from _parts(value)
         case _ if dataclasses.is_dataclass(state):
-            return [leaf for field in dataclasses.fields(state) for leaf in leaves(getattr(state, field.name))]
-        case int() | float() | bool():
-            return [np.asarray(state)]
-        case _ if hasattr(state, "__array__") or hasattr(state, "detach"):
-            return [as_array("the state", state)]
+            for field in dataclasses.fields(state):
+                yield from _parts(getattr(state, field.name))
+        case _ if isinstance(state, int | float) or hasattr(state, "__array__") or hasattr(state, "detach"):
+            yield state
         case _:
-            return []
+            pass
