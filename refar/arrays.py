@@ -187,6 +187,11 @@ def repeat_rows(conditions: Arrays, rows: int) -> Arrays:
     return {name: np.repeat(a, rows, axis=0) if len(a) == 1 else a for name, a in conditions.items()}
 
 
+def one_or(count: int, what: str) -> str:
+    """'1 row', '1 or 3 rows': what is repeated where there is one of it."""
+    return f"1 {what}" if count == 1 else f"1 or {count} {what}s"
+
+
 def bind_prompt(
     graph: Graph, prompt: ArrayLike | None, condition: Data | None, batch: int | None, more: int = 0
 ) -> tuple[Array, Arrays, int]:
@@ -202,7 +207,7 @@ def bind_prompt(
     rows_wanted = batch if batch is not None or array.shape[0] == 1 else array.shape[0]
     conditions, rows = bind_conditions(graph, condition, rows_wanted, array.shape[-1] + more)
     if array.shape[0] not in (1, rows):
-        raise InputError(f"prompt: expected 1 or {rows} rows, got {array.shape[0]}")
+        raise InputError(f"prompt: expected {one_or(rows, 'row')}, got {array.shape[0]}")
     return np.repeat(array, rows, axis=0) if array.shape[0] != rows else array, conditions, rows
 
 

@@ -33,7 +33,10 @@ def generate(
     prompt: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these tokens: .npy or .csv.")] = None,
     shape: Annotated[str | None, typer.Option(metavar="HxW", help="The size of a picture, for .png.")] = None,
     provider: Annotated[str, typer.Option(metavar="cpu|cuda", help="Where to run; cuda never falls back.")] = "cpu",
-    certify: Annotated[bool, typer.Option("--certify", help="Say whether exact arithmetic gives the same tokens.")] = False,
+    certify: Annotated[
+        bool,
+        typer.Option("--certify", help="Say whether exact arithmetic gives the same tokens; exit code 1 if not for certain."),
+    ] = False,
 ) -> None:
     """Generate N tokens and write them as an array, a table or pictures."""
     from refar import runtime
@@ -74,3 +77,5 @@ def generate(
             )  # fmt: skip
         line(str(certificate))
     line(f"wrote {out}: {count(tokens.shape[0], 'sequence')} of {count(n, 'token')}{rate}")
+    if certify and not certificate:
+        raise typer.Exit(1)

@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from refar.arrays import Array, class_condition
+from refar.arrays import Array, class_condition, one_or
 from refar.cli import examples, files, values
 from refar.cli.console import count, facts, line, number, progress, show
 from refar.cli.sources import bundle_path
@@ -38,7 +38,7 @@ def score(
     conditions = values.conditions(session.graph, condition or [], given.conditions) or {}
     for name, array in conditions.items():
         if len(array) not in (1, len(given.x)):
-            raise InputError(f"condition {name!r}: expected 1 or {len(given.x)} rows, got {len(array)}")
+            raise InputError(f"condition {name!r}: expected {one_or(len(given.x), 'row')}, got {len(array)}")
     log_p = np.zeros(len(given.x))
     with progress("scoring", len(given.x)) as advance:
         for first in range(0, len(given.x), _ROWS):

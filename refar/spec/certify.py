@@ -6,8 +6,9 @@ their difference, exact arithmetic draws it too, given the tokens before; by ind
 backends of which the tokens are certified are equal. Elsewhere the step is *uncertain*, and named.
 
 What rounding can do: √2·N for any two logits (`spec.norms`, a bound of all orders); where that does not settle a step, E₁ of
-the very difference (`rounding.first_order`), which is far smaller but holds to first order only. Under input padding, where E₁
-takes what stands before the start as exact, the bound of all orders must do.
+the very difference (`rounding.first_order`), which is far smaller but holds to first order only. The bound of all orders must
+do under input padding, where E₁ takes what stands before the start as exact, and in a row in which rounding may have decided
+the sign of a relu's argument or the winner of a maximum, where no derivative tells what exact arithmetic does.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from refar import noise, ops
-from refar.arrays import MOST, Array, Arrays, Data, bind_inputs, bind_prompt, check_array, first_rows, in_order
+from refar.arrays import MOST, Array, Arrays, Data, bind_inputs, bind_prompt, check_array, first_rows, in_order, one_or
 from refar.errors import GraphError, InputError, check_integer
 from refar.graph import Graph, require_head
 from refar.infer import analyse
 from refar.spec import bound, rounding
-from refar.spec.norms import norms
+from refar.spec.norms import near_a_kink, norms
 from refar.spec.run import cast, forward_nodes, prepare
 from refar.streams import require_strict
 
@@ -71,6 +72,9 @@ class Certificate:
     def certain(self) -> bool:
         """Whether every token is the one of exact arithmetic."""
         return not self.doubts
+
+    def __bool__(self) -> bool:
+        return self.certain
 
     def __str__(self) -> str:
         if self.certain:
@@ -121,7 +125,7 @@ def certify(
     if kind.plane:
         first = first_rows(kind, prompt, (drawn.shape[2], drawn.shape[3]))
         if len(first) not in (1, rows):
-            raise InputError(f"prompt: expected {'1 image' if rows == 1 else f'1 or {rows} images'}, got {len(first)}")
+            raise InputError(f"prompt: expected {one_or(rows, 'image')}, got {len(first)}")
         if (drawn[:, :, : first.shape[2]] != first).any():
             raise InputError(
                 f"tokens: expected whole images, of which the first {first.shape[2]} rows are the prompt; got others"
@@ -159,8 +163,9 @@ class _Replay:
         y_bqn, x_bn = in_order(self.kind, self.values[graph.output], inputs[found.sequence])
         self.logits, self.tokens = y_bqn[0], x_bn[0]
         self.steps = len(self.tokens)
-        off = norms(graph, params, self.values, bound.FLOAT64)[graph.output].reshape(-1)
-        self.off = np.repeat(off, self.kind.colours)
+        off = norms(graph, params, self.values, bound.FLOAT64)
+        self.off = np.repeat(off[graph.output].reshape(-1), self.kind.colours)
+        self.smooth = graph.padding != "input" and not near_a_kink(graph, self.values, off).any()
         self.first_order = 0
         self._local: Arrays | None = None
 
@@ -191,7 +196,7 @@ class _Replay:
                     gap, allowed = np.where(rivals, -np.inf, gap), np.where(rivals, np.inf, allowed)
                 rivals &= ~surely_out
             open_ = np.flatnonzero(rivals & ~(gap > allowed))
-            for rival in open_ if len(open_) <= self.sweeps and self.graph.padding != "input" else ():
+            for rival in open_ if len(open_) <= self.sweeps and self.smooth else ():
                 if np.isfinite(gap[rival]):
                     allowed[rival] = min(allowed[rival], self._difference(step, token, int(rival)) / scale + slack[rival])
             if not rivals.any():

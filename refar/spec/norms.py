@@ -57,6 +57,32 @@ def norms(graph: Graph, params: Arrays, values: Arrays, unit: float) -> Arrays:
     return result
 
 
+def near_a_kink(graph: Graph, values: Arrays, off: Arrays) -> Array:
+    """Whether in a row some relu's argument may have the other sign, or some maximum another winner, within its N: (B,).
+
+    There a derivative of the computed values may be that of another piece of the network, and first order says nothing.
+    """
+    found = np.zeros(len(values[analyse(graph).sequence]), bool)
+    for each in graph.nodes:
+        match each.op:
+            case ops.Activation(kind="relu" | "leaky_relu"):
+                off_by = off[each.inputs[0]][:, None]
+                near = (np.abs(values[each.inputs[0]]) <= off_by) & (off_by > 0)
+            case ops.Pool1d(kind="max"):
+                offsets, (x, e) = window_offsets(each.op), (values[each.inputs[0]], off[each.inputs[0]][:, None])
+                if x.ndim == 2:  # of a constant all taps are the same
+                    continue
+                lowest, highest = windows_of(x - e, offsets), windows_of(x + e, offsets)
+                if len(each.inputs) > 1:
+                    there = windows_of(values[each.inputs[1]], offsets) > 0
+                    lowest, highest = np.where(there, lowest, -np.inf), np.where(there, highest, -np.inf)
+                near = (highest >= lowest.max(axis=2, keepdims=True)).sum(axis=2) > 1
+            case _:
+                continue
+        found |= near.reshape(len(near), -1).any(axis=1)
+    return found
+
+
 def _passed_on(each: Node, args: list[Array], off: list[Array], earlier: list[Array | None], own: Arrays, y: Array) -> Array:
     op, shape = each.op, (len(y), *y.shape[2:])
     spread = [np.broadcast_to(e.reshape(e.shape + (1,) * (len(shape) - e.ndim)), shape) for e in off]
@@ -68,9 +94,9 @@ def _passed_on(each: Node, args: list[Array], off: list[Array], earlier: list[Ar
         case ops.Shift() | ops.Shift2d():
             return _windows(op, off[0], earlier[0], own)[0]
         case ops.Pool1d(kind="avg"):
-            # of fewer than K positions each counts more, so none is counted as less than all of it
             windows = _windows(op, off[0], earlier[0], own)
-            return np.asarray(sum(windows)) / (op.kernel if op.pad == "zero" else 1)
+            there = _windows(op, args[1][:, 0], None, own) if op.pad == "exclude" else [1.0] * op.kernel
+            return np.asarray(sum(windows)) / sum(there)
         case ops.Pool1d():
             return np.sqrt(sum(window**2 for window in _windows(op, off[0], earlier[0], own)))
         case ops.Activation():

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refar import noise, ops
-from refar.arrays import Array, Arrays, Data, bind_plane, check_sampling, check_shape, first_rows
+from refar.arrays import Array, Arrays, Data, bind_plane, check_sampling, check_shape, first_rows, one_or
 from refar.errors import InputError
 from refar.graph import Graph
 from refar.infer import analyse
@@ -56,7 +56,7 @@ def prepare_canvas(
     wanted = batch if batch is not None or len(given) == 1 else len(given)
     conditions, rows, _ = bind_plane(graph, condition, wanted, (height, width))
     if len(given) not in (1, rows):
-        raise InputError(f"prompt: expected 1 or {rows} images, got {len(given)}")
+        raise InputError(f"prompt: expected {one_or(rows, 'image')}, got {len(given)}")
     check_sampling(height * width * kind.channels, 1.0, batch=rows)
     images = np.zeros((rows, kind.channels, height, width), np.int64 if kind.indexed else np.dtype(dtype))
     images[:, :, : given.shape[2]] = given

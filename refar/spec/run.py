@@ -35,9 +35,9 @@ def forward(
     `x` is x_bt or x_bct, or a mapping of all inputs; `condition` is c_b or c_bc. All arithmetic is done in `dtype`.
     Raises InputError and ParameterError for what does not fit the graph.
     """
-    weights = prepare(graph, params, dtype)
-    values = forward_nodes(graph, weights, cast(bind_inputs(graph, x, condition), dtype), dtype, keep=False)
-    return values[graph.output][:, :, first_position(graph) :]
+    weights, inputs = prepare(graph, params, dtype), cast(bind_inputs(graph, x, condition), dtype)
+    y = forward_nodes(graph, weights, inputs, dtype, keep=False)[graph.output][:, :, first_position(graph) :]
+    return y.copy() if any(np.may_share_memory(y, array) for array in inputs.values()) else y
 
 
 def backward(

@@ -3,6 +3,7 @@
 import numpy as np
 
 import refar
+from refar import Builder, ops
 from refar_export import export
 from refar_export.parameters import parameters
 
@@ -20,6 +21,17 @@ def test_a_prompt_a_temperature_and_top_k_are_taken_into_account(refar, here):
     said = refar("generate", "bundle", "-n", 10, *options, "-o", "x.npy")
     assert said.code == 0, said
     assert "all 20 tokens" in said.out
+
+
+def test_uncertain_steps_are_named_and_fail_the_command(refar, here):
+    """Of equal logits, as zeros give them, rounding may draw any."""
+    graph = Builder()
+    graph = graph.build(graph.conv1d(graph.one_hot(graph.input(classes=4)), 4, strict=True, name="front"), ops.Categorical())
+    export(graph, {"front.weight": np.zeros((4, 4, 1)), "front.bias": np.zeros(4)}, here / "equal")
+    said = refar("generate", "equal", "-n", 5, "--temperature", 0, "--certify", "-o", "x.npy")
+    assert said.code == 1, said
+    assert "5 of 5 steps are uncertain" in said.out
+    assert np.load("x.npy").shape == (1, 5)
 
 
 def test_the_parameters_of_a_bundle(model, tmp_path):

@@ -113,12 +113,37 @@ def test_published_networks_over_images(painter: Graph, options: dict[str, Any])
 def test_what_only_first_order_settles_is_said(categorical: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     params, tokens, condition = drawn(categorical, 10)
     right = certification.norms
-    monkeypatch.setattr(certification, "norms", lambda *a: {name: 1e3 + n for name, n in right(*a).items()})
+    monkeypatch.setattr(
+        certification, "norms", lambda graph, *a: right(graph, *a) | {graph.output: 1e3 + right(graph, *a)[graph.output]}
+    )
     certificate = certify(categorical, params, tokens, seed=9, condition=condition)
-    assert certificate.certain
+    if (
+        categorical is MODELS["tcn"]
+    ):  # a relu of a sum of zeros that are relus themselves: their N does not say that they are exact
+        assert (len(certificate.doubts), certificate.first_order, bool(certificate)) == (20, 0, False)
+        return
+    assert certificate
     assert certificate.first_order == 20
     assert "20 of them to first order" in str(certificate)
     assert len(certify(categorical, params, tokens, seed=9, condition=condition, sweeps=0).doubts) == 20
+
+
+@pytest.mark.parametrize("kink", ["relu", "leaky_relu", "max"])
+def test_where_rounding_decides_a_branch_first_order_settles_nothing(kink: str) -> None:
+    """a = 1 + 2⁻⁵⁴ - 1 is 0 in floats, and times 2⁶⁰ it is 64: the other token. Its slope in floats is that of a < 0."""
+    g = Builder()
+    front = g.conv1d(g.one_hot(g.input(classes=2)), 1, kernel=2, strict=True, name="front")
+    h = g.pool1d(front, "max", 2, pad="zero") if kink == "max" else getattr(g, kink)(front)
+    graph = g.build(g.conv1d(h, 2, name="logits"), ops.Categorical())
+    params = {
+        "front.weight": np.broadcast_to([2.0**-54, 1.0], (1, 2, 2)), "front.bias": -np.ones(1),
+        "logits.weight": np.array([[[0.0]], [[2.0**60]]]), "logits.bias": np.array([1.0, 0.0]),
+    }  # fmt: skip
+    tokens = refar.generate(graph, params, 6, seed=0, temperature=0)
+    assert not tokens.any()
+    certificate = certify(graph, params, tokens, seed=0, temperature=0)
+    assert not certificate
+    assert certificate.first_order == 0
 
 
 def test_images_hold_their_prompt() -> None:
