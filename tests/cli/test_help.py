@@ -127,7 +127,7 @@ def test_missing_package_is_named(refar, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     for module in [name for name in sys.modules if name.startswith("refar.plots")]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.delattr("refar.plots", raising=False)
+    monkeypatch.delitem(vars(sys.modules["refar"]), "plots", raising=False)
     said = refar("inspect", "nettoy1d", "--plot", tmp_path / "field.png")
     assert said.code == 2
     assert said.err.endswith("pip install 'refar[plot]'\n")
