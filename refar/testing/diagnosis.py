@@ -98,8 +98,7 @@ def _ahead_here_and_there(found: Dependence) -> str:
 def shares(found: Dependence) -> dict[int, float]:
     """For each offset, at which share of the positions where it fits it is seen."""
     length = found.extent.count
-    each = {int(offset): int(np.trace(found.seen, -offset)) for offset in range(1 - length, length)}
-    return {offset: count / (length - abs(offset)) for offset, count in each.items() if count}
+    return {offset: int(np.trace(found.seen, -offset)) / (length - abs(offset)) for offset in sorted(found.offsets)}
 
 
 def spacing(numbers: list[int]) -> int:
@@ -136,11 +135,7 @@ def against(found: Dependence, expected: Offsets) -> str:
     why = likely_in_image(seen, expected) if found.extent.plane else _likely(_ints(seen), _ints(expected))
     shown = ""
     if surplus := seen - expected:
-        far = found.extent.offsets()
-        where = np.zeros(far.shape[:2], bool)
-        for offset in surplus:
-            where |= (far == np.array(offset)).all(axis=-1)
-        shown = "" if np.triu(found.seen, 1).any() else f"; {found.evidence(where)}"
+        shown = "" if np.triu(found.seen, 1).any() else f"; {found.evidence(found.at(surplus))}"
     return f"it sees {_difference(seen, expected)}; {why}{shown}"
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from refar.arrays import Array
 from refar.testing.callee import Callee
+from refar.testing.closeness import differences
 from refar.testing.drawing import Draw, Extent
 from refar.testing.report import ContractError
 
@@ -31,18 +33,35 @@ class Dependence:
     example: Array
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def seen(self) -> Array:
         """Boolean: whether output place q depends on input place p."""
         return self.change > 0
 
-    @property
+    @cached_property
     def offsets(self) -> frozenset[Any]:
         """The exact set of offsets at which any output sees the input; negative ones lie in the future."""
-        found = {tuple(pair) for pair in self.extent.offsets()[self.seen].tolist()}
-        return frozenset(found if self.extent.plane else {offset for (offset,) in found})
+        found = np.unique(self._numbers()[self.seen])
+        pairs = zip(*(axis.tolist() for axis in np.divmod(found, self._width)), strict=True)
+        width = self.extent.sides[-1]
+        return frozenset((up, left - width) if self.extent.plane else left - width for up, left in pairs)
 
     @property
+    def _width(self) -> int:
+        return 2 * self.extent.sides[-1]
+
+    def _numbers(self) -> Array:
+        """Offsets as one integer each, in their order: (places, places)."""
+        rows, columns = np.divmod(np.arange(self.extent.count) // self.extent.colours, self.extent.sides[-1])
+        number = self._width * rows + columns
+        return np.asarray(number[:, None] - number + self.extent.sides[-1])
+
+    def at(self, offsets: Iterable[Offset]) -> Array:
+        """Boolean, like `seen`: where these offsets lie."""
+        each = (offset if isinstance(offset, tuple) else (0, offset) for offset in offsets)
+        return np.isin(self._numbers(), [self._width * up + left + self.extent.sides[-1] for up, left in each])
+
+    @cached_property
     def colour_offsets(self) -> tuple[frozenset[tuple[int, ...]], ...]:
         """For the outputs of each colour, the exact set of (rows up, columns left, colour of the input)."""
         n, far = self.extent.colours, self.extent.offsets()
@@ -73,13 +92,14 @@ class Dependence:
 def measure(f: Callee, draw: Draw, extent: Extent, *, seed: int = 0, rounding: float = 0.0) -> Dependence:
     """Change x at one place after the other and see where the output changes, bit by bit at equal shapes.
 
-    Each row of the batch has another place changed; several draws, since a relu may hide a change. Changes up to `rounding`
+    Each row of the batch has another place changed, so that B rows take T / B calls; 4 to 10 draws, since a relu may hide a
+    change. Changes up to `rounding`
     times the largest output are left out. Raises ContractError if the same input gives different outputs,
     at once or after other calls, or if rows mix.
     """
     rng = np.random.default_rng(seed)
     shape = (extent.count, extent.count)
-    change, example = np.zeros(shape), np.zeros((*shape, 4))
+    change, example = np.zeros(shape), np.zeros((*shape, 4))  # by input place, then by output place: written row by row
     quiet = 0
     for n in range(_DRAWS):
         x, other = draw(rng, n)
@@ -94,25 +114,25 @@ def measure(f: Callee, draw: Draw, extent: Extent, *, seed: int = 0, rounding: f
             changed = _replaced(x, other, places, extent)
             after = extent.places(f(changed, shape=y.shape).astype(np.float64))
             for row, place in enumerate(places):
-                _note(change[:, place], example[:, place], row, base[row], after[row], least)
+                _note(change[place], example[place], row, base[row], after[row], least)
         quiet = quiet + 1 if (change > 0).sum() == before else 0
         if quiet == _QUIET:
             break
     require_stateless(f, *first)
-    return Dependence(extent, change, example)
+    return Dependence(extent, change.T, example.swapaxes(0, 1))
 
 
 def _note(change: Array, example: Array, row: int, before: Array, after: Array, least: float) -> None:
     """Keep what changed by more than in earlier draws: `before` and `after` are (channels, places)."""
-    with np.errstate(invalid="ignore"):
-        by = np.where(before == after, 0.0, np.abs(after - before))
-    by[np.isnan(by)] = np.inf
-    channel = by.argmax(0)
-    largest = np.take_along_axis(by, channel[None], 0)[0]
-    larger = (largest > least) & (largest > change)
-    change[larger] = largest[larger]
-    values = [np.take_along_axis(v, channel[None], 0)[0] for v in (before, after)]
-    example[larger] = np.stack([np.full(channel.shape, row), channel, *values], axis=-1)[larger]
+    touched = np.flatnonzero((before != after).any(axis=0))
+    before, after = before[:, touched], after[:, touched]
+    by = differences(after, before)
+    channel, here = by.argmax(axis=0), np.arange(len(touched))
+    largest = by[channel, here]
+    larger = (largest > least) & (largest > change[touched])
+    change[touched[larger]] = largest[larger]
+    values = [v[channel, here] for v in (before, after)]
+    example[touched[larger]] = np.stack([np.full(channel.shape, row), channel, *values], axis=-1)[larger]
 
 
 def _chunks(places: Array, rows: int) -> Iterator[list[int]]:
