@@ -91,6 +91,9 @@ def _mixture(arrays: Arrays, a: Attributes, **wrong: Any) -> Array:
     if wrong.get("edges", True):
         upper, lower = np.where(q == classes - 1, 1, upper), np.where(q == 0, 0, lower)
     mass = np.maximum(upper - lower, wrong.get("floor", 0))
+    if "density" in wrong:  # where the mass is less than this, the density at the centre takes its place
+        slope = sigmoid((centre - means) / scale) * sigmoid((means - centre) / scale) / scale
+        mass = np.where(upper - lower > wrong["density"], mass, slope * 2 * half)
     return np.asarray(-np.log((wrong.get("weights", softmax)(logits) * mass).sum(1)))
 
 
@@ -103,6 +106,10 @@ MIXTURES: Mapping[str, Mistake] = {
     "outer classes do not reach to infinity": _nats(lambda arrays, a: _mixture(arrays, a, edges=False)),
     "difference of two values of F in a tail": _nats(lambda arrays, a: _mixture(arrays, a)),
     "mass floored by 1e-12": _nats(lambda arrays, a: _mixture(arrays, a, floor=1e-12)),
+    "log-scale floored by -7": _nats(lambda arrays, a: _mixture(arrays, a, scale=lambda s: np.exp(np.maximum(s, -7)))),
+    "below 1e-5 the density at the centre, log-scale floored by -7 (PixelCNN++)": _nats(
+        lambda arrays, a: _mixture(arrays, a, density=1e-5, floor=1e-12, scale=lambda s: np.exp(np.maximum(s, -7)))
+    ),
     "log-scale taken for the scale": _nats(lambda arrays, a: _mixture(arrays, a, scale=np.abs)),
     "scale inverted": _nats(lambda arrays, a: _mixture(arrays, a, scale=lambda s: np.exp(-s))),
     "scale floored by exp(-2)": _nats(lambda arrays, a: _mixture(arrays, a, scale=lambda s: np.exp(np.maximum(s, -2)))),

@@ -36,11 +36,14 @@ MU_LAW_ENCODERS: Mapping[str, Mistake] = {
     "divided by log μ": _encoded(lambda x, n: (_f(x, n - 1, n - 1) + 1) / 2 * (n - 1) + 0.5),
     "not companded": _encoded(lambda x, n: (x + 1) / 2 * (n - 1) + 0.5),
     "sign lost": _encoded(lambda x, n: (np.abs(_f(x, n - 1)) + 1) / 2 * (n - 1) + 0.5),
+    "256 classes whatever Q": _encoded(lambda x, n: (_f(x, 255) + 1) / 2 * 255 + 0.5),
     "between 0 and 1 alone": _encoded(lambda x, n: _f(x, n - 1) * (n - 1) + 0.5),
 }
 
 MU_LAW_DECODERS: Mapping[str, Mistake] = {
     "μ = Q (256 for 255)": _decoded(lambda q, n: _inverse(2 * q / (n - 1) - 1, n)),
+    "Q steps": _decoded(lambda q, n: _inverse(2 * q / n - 1, n - 1)),
+    "256 classes whatever Q": _decoded(lambda q, n: _inverse(2 * q / 255 - 1, 255)),
     "μ = Q, and Q steps": _decoded(lambda q, n: _inverse(2 * q / n - 1, n)),
     "centres of Q classes of equal width in f": _decoded(lambda q, n: _inverse((2 * q + 1) / n - 1, n - 1)),
     "lower edges instead of centres": _decoded(lambda q, n: _inverse(np.maximum((2 * q - 1) / (n - 1) - 1, -1), n - 1)),
