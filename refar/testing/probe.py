@@ -19,6 +19,7 @@ from refar.testing.report import ContractError
 Offset = int | tuple[int, ...]
 """How far into the past: positions, or over an image (rows up, columns left)."""
 _DRAWS, _QUIET = 10, 3
+_ECHOES = 24
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,30 @@ def measure(f: Callee, draw: Draw, extent: Extent, *, seed: int = 0, rounding: f
             break
     require_stateless(f, *first)
     return Dependence(extent, change.T, example.swapaxes(0, 1))
+
+
+def echoes(f: Callee, draw: Draw, length: int, *, seed: int = 0) -> list[int]:
+    """The offsets at which outputs of a sequence answer a change at one position: one call shows all of them.
+
+    Fewer positions are tried than by `measure`, and nothing is known of the others. Raises ContractError as that does.
+    """
+    rng, extent = np.random.default_rng(seed), Extent((length,))
+    found: set[int] = set()
+    quiet = 0
+    for n in range(_ECHOES):
+        x, other = draw(rng, n)
+        y = require_same(f, x, extent) if n == 0 else f(x)
+        if n == 0:
+            require_rows_apart(f, x, other, y, extent)
+        places = rng.integers(0, length // 2 + 1, len(x))
+        places[n % len(x)] = 0  # from where all of the sequence lies ahead
+        after = f(_replaced(x, other, places.tolist(), extent), shape=y.shape)
+        rows, positions = np.nonzero(extent.places(after != y).any(axis=1))
+        before, found = len(found), found | set((positions - places[rows]).tolist())
+        quiet = quiet + 1 if len(found) == before else 0
+        if quiet == 2 * _QUIET:
+            break
+    return sorted(found)
 
 
 def _note(change: Array, example: Array, row: int, before: Array, after: Array, least: float) -> None:

@@ -11,11 +11,12 @@ from refar.arrays import Array
 from refar.errors import RefarError
 from refar.testing.callee import Callee
 from refar.testing.closeness import differences
-from refar.testing.drawing import Draw, Extent
-from refar.testing.probe import Dependence, measure, spell
+from refar.testing.drawing import Draw
+from refar.testing.probe import echoes, spell
 from refar.testing.report import ContractError
 
 _LATE = 16
+_MORE = 64
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,10 @@ def _tried(f: Callable[[Array], Array], x: Array) -> Array:
 def _queue(case: Case, begin: int) -> str:
     """Steps and whole look at other positions, or at the same ones for other values: measured on both."""
     try:
-        full, step = (_measured(f, case) for f in (case.whole, case.steps))
+        wanted = echoes(Callee(case.whole), case.draw, case.x.shape[-1])
+        seen = _seen_by_steps(case, 2 * (begin + max(wanted, default=0)) + _MORE)
     except (ContractError, RefarError) as error:
         return str(error)
-    wanted, seen = sorted(full.offsets), sorted(step.offsets)
     missing, surplus = sorted(set(wanted) - set(seen)), sorted(set(seen) - set(wanted))
     if not missing and not surplus:
         return (
@@ -127,9 +128,15 @@ def _queue(case: Case, begin: int) -> str:
     return f"a queue of the wrong length or in the wrong order: {both}"
 
 
-def _measured(f: Callable[[Array], Array], case: Case) -> Dependence:
-    """On the rows and positions of the case."""
-    return measure(Callee(f), case.draw, Extent(case.x.shape[-1:]))
+def _seen_by_steps(case: Case, enough: int) -> list[int]:
+    """Steps are dear: the first positions have to do."""
+    length = min(enough, case.x.shape[-1])
+
+    def first(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+        x, other = case.draw(rng, n)
+        return x[..., :length], other[..., :length]
+
+    return echoes(Callee(case.steps), first, length)
 
 
 def _positions(count: int) -> str:
