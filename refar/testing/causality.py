@@ -117,7 +117,8 @@ def _first_positions(f: Callee, x: Array, axes: int) -> tuple[list[str], list[st
         if (place := furthest(short, expected, allowed(y, x))) is not None:
             return [
                 f"the first {count} of {length} positions alone give another output: at {list(place)} {short[place]:.6g}, in the "
-                f"whole {expected[place]:.6g}; it knows how long the sequence is (a mean over T, positions counted from the end?)"
+                f"whole {expected[place]:.6g}; it knows how long the sequence is (a mean over T, the last position, "
+                "positions counted from the end?)"
             ], []
     return [], []
 

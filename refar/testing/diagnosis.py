@@ -48,7 +48,7 @@ def _one_for_all(found: Dependence) -> str:
     count, places = found.extent.count, np.flatnonzero(np.triu(found.seen, 1).any(axis=0)).tolist()
     if count < 3 or not found.seen[:, places].all():
         return ""
-    where = ", ".join(map(found.extent.name, places[:6])) + (", …" if len(places) > 6 else "")
+    where = ", ".join(map(found.extent.name, places[:6])) + (f", … {len(places)} in all" if len(places) > 6 else "")
     last = ", the last one" if places == [count - 1] else ""
     return f"all outputs see {where}{last}: one place, or a statistic of the whole like a maximum, goes into every output"
 
