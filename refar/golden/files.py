@@ -108,7 +108,10 @@ def read_manifest(folder: Path) -> Manifest:
         text = (folder / MANIFEST).read_bytes()
     except OSError as error:
         raise FileError(f"golden vectors {str(folder)!r}: {MANIFEST} cannot be read: {error.strerror}") from None
-    return decode(text, repr(str(folder / MANIFEST)))
+    manifest = decode(text, repr(str(folder / MANIFEST)))
+    if manifest.units != UNITS:
+        raise FileError(f"{str(folder / MANIFEST)!r}: units: expected {UNITS}, got {manifest.units}")
+    return manifest
 
 
 def changes(path: str | Path) -> list[str]:

@@ -157,6 +157,13 @@ def test_a_manifest_that_is_no_json(folder: Path) -> None:
         read(folder)
 
 
+def test_other_units_are_refused(folder: Path) -> None:
+    """Other languages take their tolerances from them."""
+    rewrite(folder, lambda m: m["units"].update(float32=0.06))
+    with refuses(FileError, "manifest.json", "units: expected {'float32': 5.96", "got {'float32': 0.06"):
+        read(folder)
+
+
 def test_a_file_that_is_no_safetensors(folder: Path) -> None:
     (folder / "gate.safetensors").write_bytes(b"nothing")
     rewrite(folder, lambda m: m["files"].update({"gate.safetensors": digest(b"nothing")}))
