@@ -58,16 +58,15 @@ def node_errors(graph: Graph, params: Arrays, values: Mapping[str, Array], unit:
     computed before the start, which nobody sees; they are left out.
     """
     wide = _wide(values)
-    before = before_start(graph, params, wide, len(wide[analyse(graph).sequence]), np.float64)
     found: list[Errors] = []
     for each in graph.nodes:
         if isinstance(each.op, ops.Input) or not all(name in wide for name in (each.name, *each.inputs)):
             continue
         op, args, own = each.op, [wide[name] for name in each.inputs], own_parameters(each, params)
-        classes, earlier = analyse(graph).types[each.inputs[0]].size, [before.get(name) for name in each.inputs]
-        exact = node.forward(op, args, earlier, own, classes, np.dtype(np.float64))
-        allowed = bound.forward(op, args, own, classes, unit, before=earlier, reduced=reduced)
-        allowed += bound.forward(op, args, own, classes, bound.FLOAT64, before=earlier)
+        classes = analyse(graph).types[each.inputs[0]].size
+        exact = node.forward(op, args, [None] * len(args), own, classes, np.dtype(np.float64))
+        allowed = bound.forward(op, args, own, classes, unit, reduced=reduced)
+        allowed += bound.forward(op, args, own, classes, bound.FLOAT64)
         observed = np.abs(wide[each.name] - exact)
         observed[..., : _hidden(graph, each)] = 0
         found.append(Errors(each.name, str(op.__struct_config__.tag), observed, allowed))
