@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,30 +12,34 @@ from refar.arrays import Array
 from refar.errors import InputError
 from refar.testing.report import ContractError
 
+Convert = Callable[[Array], Any]
+"""Makes of an array what somebody's function takes, like `torch.from_numpy`."""
+
 
 class Callee:
-    """Calls `function` with copies of arrays and returns an array that is the caller's own.
+    """Calls `function` with copies of arrays, `convert` of them if given, and returns an array that is the caller's own.
 
     Raises ContractError, saying which, if an argument is changed, if the result is no array of real numbers, has another
     shape than expected or holds NaN, and if what an earlier call returned is changed by a later one.
     """
 
-    def __init__(self, function: Callable[..., Any], name: str = "") -> None:
+    def __init__(self, function: Callable[..., Any], name: str = "", convert: Convert | None = None) -> None:
         if not callable(function):
             raise InputError(f"{name or 'f'}: expected a function, got {type(function).__name__}")
+        if convert is not None and not callable(convert):
+            raise InputError(f"convert: expected a function of an array, like torch.from_numpy, got {type(convert).__name__}")
         own = str(getattr(function, "__name__", type(function).__name__))
         self.name = name or ("the function" if own == "<lambda>" else own)
-        self._function = function
+        self._function, self._convert = function, convert
         self._returned: tuple[Array, Array] | None = None
 
     def __call__(self, *arguments: Array, shape: Sequence[int] | None = None, **options: object) -> Array:
         """The result as an array of its own; `shape` is what it has to have."""
         given = [argument.copy() for argument in arguments]
         try:
-            result = self._function(*given, **options)
+            result = self._function(*(given if self._convert is None else map(self._convert, given)), **options)
         except Exception as error:
-            if "ensor" in str(error):
-                error.add_note(f"{self.name} gets arrays of NumPy; if it takes tensors, give lambda x: f(torch.tensor(x))")
+            explain(error, self.name, arguments, self._convert)
             raise
         for n, (now, before) in enumerate(zip(given, arguments, strict=True)):
             require_unchanged(f"{self.name} changed its argument {n}", "it must leave its arguments alone", now, before)
@@ -51,6 +56,15 @@ class Callee:
         if self._returned is not None:
             what = f"a later call of {self.name} changed what an earlier one had returned"
             require_unchanged(what, "it gives away a view of its own buffer, return a copy", *self._returned)
+
+
+def explain(error: Exception, name: str, arguments: Sequence[Array], convert: Convert | None) -> None:
+    """Add a note to what somebody's function raised, where it was given another kind of arrays than it takes."""
+    said = str(error)
+    if "ensor" in said and convert is None:
+        error.add_note(f"{name} gets arrays of NumPy; if it takes tensors, give convert=torch.from_numpy")
+    elif re.search("Long|used as indices", said) and all(argument.dtype.kind == "f" for argument in arguments):
+        error.add_note(f"{name} gets floats; if it takes class indices, give classes= and their shape, or integers as x")
 
 
 def as_array(name: str, result: Any) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -72,6 +73,8 @@ def example(
         raise InputError("classes: expected at least 2, or 0 for signals, got 1")
     check_integer("colours", colours, 1)
     array = None if x is None else np.asarray(x)
+    if shape is not None and not isinstance(shape, Sequence):
+        raise InputError(f"shape: expected the lengths of all axes, like (B, C, T), got {shape!r}")
     full = tuple(check_integer("shape", n, 1) for n in (shape if array is None else array.shape) or ())
     axes = 2 if kind == "image" or (kind is None and len(full) == 4) else 1
     if len(full) <= axes:
@@ -81,10 +84,22 @@ def example(
         raise InputError(f"colours: expected images (B, {colours}, H, W), got {full}")
     extent = Extent(full[-axes:], colours)
     if array is None:
-        return drawn(full, classes, dtype), extent
+        return drawn(full, classes, _floats(dtype)), extent
     if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
         raise InputError(f"x: expected finite numbers or class indices, got {array.dtype}")
     return given(array, axes), extent
+
+
+def _floats(dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found.kind not in "fV" or found.names:  # V are those that ml_dtypes adds, like bfloat16
+        raise InputError(
+            f"dtype: expected one of floats that NumPy knows, like 'float32', got {dtype!r}; for indices give classes="
+        )
+    return found
 
 
 def drawn(shape: tuple[int, ...], classes: int, dtype: DTypeLike) -> Draw:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refar.arrays import Array
-from refar.errors import InputError
-from refar.testing.callee import Callee
+from refar.errors import InputError, RefarError
+from refar.testing.callee import Callee, Convert
 from refar.testing.cases import splits
 from refar.testing.closeness import allowed, differences
 from refar.testing.drawing import Draw, example
@@ -20,6 +20,7 @@ from refar.testing.stepping import Stepper, copied
 from refar.testing.symptoms import Case, at_borders, symptom, where, wrong_at
 from refar.testing.threads import one_thread
 
+_LONG, _LONGER = 512, 4096
 STATEMENTS = {
     "whole": "the whole function looks at no later position",
     "step": "position by position gives what the whole function gives",
@@ -42,6 +43,7 @@ def check_streaming(
     block: bool = False,
     exact: bool = False,
     tolerance: float | None = None,
+    convert: Convert | None = None,
     dtype: DTypeLike = np.float32,
     seed: int = 0,
 ) -> Report:
@@ -51,7 +53,8 @@ def check_streaming(
     object or class with `reset()` and `step(x_t) → y_t`. x_t has no axis of positions, and y_t none. With `block` it takes
     and gives stretches of any length instead, (B, C, n) → (B, Q, n), and is tried with many. Give an example `x`, or its
     `shape`: longer than what the network looks back, or its end is not seen. An image is the sequence of its pixels in raster
-    order: let `full` reshape (B, C, H·W) to an image and back.
+    order: let `full` reshape (B, C, H·W) to an image and back. `convert` makes of each x and x_t what both functions take, such
+    as `torch.from_numpy`; the state is what `initial_state` gives.
 
     Outputs are compared by == if they are integers or with `exact`; else they may differ by `tolerance` times the largest
     value, by default a thousand roundings of their dtype.
@@ -62,11 +65,16 @@ def check_streaming(
     if tolerance is not None and not tolerance >= 0:
         raise InputError(f"tolerance: expected a number ≥ 0, got {tolerance!r}")
     sample, other = draw(np.random.default_rng(seed), 0)
-    whole = Callee(full)
+    if sample.ndim > 3:
+        raise InputError(
+            f"{'x' if shape is None else 'shape'}: expected (B, C, T), or (B, T) for class indices, got {sample.shape}; "
+            "of an image the pixels in a row: reshape to (B, C, H·W)"
+        )
+    whole = Callee(full, "full" if not callable(full) else "", convert)
     expected = require_same(whole, sample, extent)
     require_rows_apart(whole, sample, other, expected, extent)
     most = 0.0 if exact else allowed(expected, sample, tolerance)
-    drive = Drive(whole, Stepper(step, initial_state, len(sample), block), sample, expected, most, draw)
+    drive = Drive(whole, Stepper(step, initial_state, len(sample), block, convert), sample, expected, most, draw)
     laws: dict[str, Callable[[], str]] = {
         "whole": lambda: drive.causal(other),
         **({"block": lambda: drive.block(seed)} if block else {"step": drive.step}),
@@ -112,11 +120,27 @@ class Drive:
                 raise ContractError(
                     f"{said} when x changes from position {t} on: it looks ahead, see check_causality; no step can"
                 )
+        if self._looks_further(other):
+            return (
+                f"causal; it looks back further than these {length} positions: only a longer sequence shows what comes from there"
+            )
         changed = self.x.copy()
         changed[..., 0] = other[..., 0]
         if wrong_at(self.whole(changed)[..., -1:], self.expected[..., -1:], 0.0).any():
             return "causal; the last output still depends on the first position: a longer sequence may show more"
         return "causal"
+
+    def _looks_further(self, other: Array) -> bool:
+        """Whether an output sees x from as far back as x is long; False where the whole takes no other length."""
+        length = self.x.shape[-1]
+        longer = max(length, min(_LONGER, max(2 * length, _LONG)))
+        x = np.concatenate([self.x, other] * longer, axis=-1)[..., :longer]
+        changed = x.copy()
+        changed[..., 0] = other[..., 0]
+        try:
+            return bool((self.whole(x) != self.whole(changed))[..., length:].any())
+        except Exception:  # then nothing can be said
+            return False
 
     def step(self) -> str:
         """Position by position."""
@@ -140,12 +164,12 @@ class Drive:
             try:
                 actual = self.run(self.x, lengths)
                 self._first = actual if n == 0 else self._first
-            except ContractError:
+            except RefarError:
                 raise
             except Exception as error:
+                why = "is a length traced in as a constant?" if n else "; ".join(getattr(error, "__notes__", []))
                 raise ContractError(
-                    f"in pieces of {_brief(lengths)}: {type(error).__name__} instead of a value: {error}; is a length traced in "
-                    "as a constant?"
+                    f"in pieces of {_brief(lengths)}: {type(error).__name__} instead of a value: {error}; {why}"
                 ) from error
             if wrong_at(actual, self.expected, self.most).any():
                 wrong[n] = (lengths, actual)

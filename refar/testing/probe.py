@@ -202,7 +202,8 @@ def _shape_hint(x: tuple[int, ...], y: tuple[int, ...], extent: Extent) -> str:
     if y[:1] == x[:1] and y[1 : 1 + sides] == extent.sides and len(y) > 1 + sides:
         return f"{expected}: the channels come last, move them to axis 1"
     if y[:1] == x[:1] and len(y) > sides and sides == 1 and y[-1] != extent.sides[0]:
-        return f"{expected}: {abs(y[-1] - extent.sides[0])} positions too {'many' if y[-1] > extent.sides[0] else 'few'}"
+        off = f"{abs(y[-1] - extent.sides[0])} positions too {'many' if y[-1] > extent.sides[0] else 'few'}"
+        return f"{expected}: {off} (the last axis of x and y are the positions, channels are axis 1)"
     return expected
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from refar.arrays import Array
 from refar.errors import InputError
-from refar.testing.callee import as_array, require_numbers, require_unchanged
+from refar.testing.callee import Convert, as_array, explain, require_numbers, require_unchanged
 from refar.testing.report import ContractError
 
 
@@ -22,7 +22,7 @@ class Stepper:
     Pieces are single positions without their axis, or with `block` stretches x_bcn of any length.
     """
 
-    def __init__(self, step: Any, initial_state: Any, rows: int, block: bool) -> None:
+    def __init__(self, step: Any, initial_state: Any, rows: int, block: bool, convert: Convert | None = None) -> None:
         made = step() if isinstance(step, type) else step
         self.stateful = hasattr(made, "reset") and hasattr(made, "step")
         if not self.stateful and not callable(made):
@@ -33,7 +33,7 @@ class Stepper:
             raise InputError("initial_state: expected none for a class, whose reset() makes it")
         name = type(made).__name__ if self.stateful else str(getattr(made, "__name__", type(made).__name__))
         self.name = "the step" if name == "<lambda>" else name
-        self.block = block
+        self.block, self._convert = block, convert
         self._made, self._initial, self._rows = made, initial_state, rows
         self._returned: tuple[Array, Array] | None = None
         self.mutated = ""
@@ -62,15 +62,34 @@ class Stepper:
         return y.copy(), state
 
     def _call(self, state: Any, x: Array) -> Any:
-        if not self.stateful:
-            return self._made(state, x)
         names = ("chunk", "block", "step") if self.block else ("step",)
-        return next(getattr(self._made, name) for name in names if hasattr(self._made, name))(x)
+        method = next((name for name in names if hasattr(self._made, name)), "") if self.stateful else ""
+        try:
+            given = x if self._convert is None else self._convert(x)
+            return getattr(self._made, method)(given) if method else self._made(state, given)
+        except Exception as error:
+            if not method and state is None and self._initial is None:
+                raise InputError(
+                    "initial_state: expected the first state, or a function of the number of rows that makes it, got none; "
+                    f"{self.name}(None, x{'' if self.block else '_t'}) raises {type(error).__name__}: {error}"
+                ) from error
+            explain(error, self.name, [x], self._convert)
+            error.add_note(self._as_called(method, x.shape))
+            raise
+
+    def _as_called(self, method: str, shape: tuple[int, ...]) -> str:
+        x, y = ("x", "y") if self.block else ("x_t", "y_t")
+        call = f"{self.name}.{method}({x}) → {y}" if method else f"{self.name}(state, {x}) → ({y}, state)"
+        more = "positions last" if self.block else "no axis of positions; for a function of pieces with that axis give block=True"
+        return f"it is called as {call}, here with {x} of shape {shape}, {more}"
 
     def _pair(self, result: Any) -> tuple[Any, Any]:
         if not isinstance(result, tuple | list) or len(result) != 2:
             came = f"{len(result)} values" if isinstance(result, tuple | list) else f"a {type(result).__name__}"
             raise ContractError(f"{self.name} returned the wrong kind: expected (y, state), got {came}")
+        if isinstance(result[0], Mapping | tuple | deque) and hasattr(result[1], "shape"):
+            came = f"a {type(result[0]).__name__} and an array"
+            raise ContractError(f"{self.name} returned the wrong kind: expected (y, state), got {came}: are they swapped?")
         return result[0], result[1]
 
     @staticmethod

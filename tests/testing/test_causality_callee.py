@@ -103,7 +103,7 @@ def test_a_module_that_takes_tensors_says_how_to_wrap_it() -> None:
     module = torch.nn.Conv1d(2, 3, 2)
     with pytest.raises(TypeError) as caught:
         check_causality(module, shape=(2, 2, 20))
-    assert caught.value.__notes__ == ["Conv1d gets arrays of NumPy; if it takes tensors, give lambda x: f(torch.tensor(x))"]
+    assert caught.value.__notes__ == ["Conv1d gets arrays of NumPy; if it takes tensors, give convert=torch.from_numpy"]
     with refuses(InputError, "f: expected a function, got int"):
         check_causality(cast(Any, 3), shape=(2, 2, 20))
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
+import ml_dtypes
 import numpy as np
 import pytest
+import torch
+from helpers import refuses
+from torch import nn
 
+from refar.errors import InputError
 from refar.testing import ContractError, check_causality
 
 
@@ -37,3 +44,48 @@ def test_calls_grow_with_positions_over_rows() -> None:
         check_causality(f, shape=(rows, 1, 64), reach={0})
         calls.append(count)
     assert calls[0] - calls[1] == 4 * (64 // 2 - 64 // 8)
+
+
+class Causal(nn.Conv1d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.pad(x, (2, 0)))
+
+
+def test_convert_gives_a_module_its_tensors() -> None:
+    assert check_causality(Causal(3, 4, 3), shape=(2, 3, 12), convert=torch.from_numpy).offsets == {0, 1, 2}
+    network = nn.Sequential(nn.Embedding(5, 3), nn.ReLU())
+    indices = check_causality(lambda x: network(x).mT, shape=(2, 12), classes=5, convert=torch.from_numpy)
+    assert indices.offsets == {0}
+
+    def in_place(x: torch.Tensor) -> torch.Tensor:
+        return x.add_(1)
+
+    with pytest.raises(ContractError, match="in_place changed its argument 0"):
+        check_causality(in_place, shape=(2, 3, 12), convert=torch.from_numpy)
+    with refuses(InputError, "convert: expected a function of an array, like torch.from_numpy, got str"):
+        check_causality(in_place, shape=(2, 3, 12), convert=cast(Any, "torch"))
+
+
+def test_indices_that_were_not_asked_for() -> None:
+    network = nn.Embedding(5, 3)
+    with pytest.raises((RuntimeError, IndexError)) as caught:
+        check_causality(network, shape=(2, 12), convert=torch.from_numpy)
+    said = ["Embedding gets floats; if it takes class indices, give classes= and their shape, or integers as x"]
+    assert caught.value.__notes__ == said
+    with pytest.raises(IndexError) as caught:
+        check_causality(lambda x: np.eye(5)[x], shape=(2, 12))
+    assert caught.value.__notes__ == [said[0].replace("Embedding", "the function")]
+
+
+def test_channels_that_come_last_in_x() -> None:
+    with pytest.raises(ContractError, match=r"37 positions too many \(the last axis of x and y are the positions"):
+        check_causality(lambda x: x.transpose(0, 2, 1).repeat(2, axis=1), shape=(2, 40, 3))
+
+
+def test_a_shape_or_dtype_that_is_none() -> None:
+    with refuses(InputError, "shape: expected the lengths of all axes, like (B, C, T), got 20"):
+        check_causality(np.cumsum, shape=cast(Any, 20))
+    for dtype in ("foo", "int64", torch.float32, "f4,f4"):
+        with refuses(InputError, "dtype: expected one of floats that NumPy knows, like 'float32', got", "classes="):
+            check_causality(np.cumsum, shape=(2, 3, 4), dtype=cast(Any, dtype))
+    check_causality(lambda x: x, shape=(2, 3, 4), dtype=ml_dtypes.bfloat16)

@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kit_streams import SHAPE, full, step, zeros
+import torch
+from helpers import refuses
+from kit_streams import SHAPE, block, full, step, zeros
+from torch.nn import functional as F
 
+from refar.errors import InputError
 from refar.testing import ContractError, check_streaming
 
 Result = tuple[np.ndarray, Any]
@@ -51,3 +55,86 @@ def test_a_queue_of_the_wrong_length_far_back() -> None:
     with pytest.raises(ContractError, match="301 back where 300 was meant: the whole sees the offsets 0, 300") as caught:
         check_streaming(lambda x: x + late(x, 300), delayed, shape=(2, 2, 700), **queue(301))
     assert "the steps see 0, 301" in str(caught.value)
+
+
+def test_convert_gives_both_functions_their_tensors() -> None:
+    weight = torch.randn(3, 2, 2)
+
+    def whole(x: torch.Tensor) -> torch.Tensor:
+        return F.conv1d(F.pad(x, (1, 0)), weight)
+
+    def tensors(state: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return F.conv1d(torch.stack([state, x], dim=2), weight)[:, :, 0], x
+
+    options: dict[str, Any] = {"shape": (2, 2, 20), "initial_state": lambda rows: torch.zeros(rows, 2)}
+    check_streaming(whole, tensors, convert=torch.from_numpy, **options)
+    with pytest.raises(ContractError, match="law 'step'"):
+        check_streaming(whole, lambda s, x: (tensors(s, x)[0], s), convert=torch.from_numpy, **options)
+    with pytest.raises(AttributeError) as caught:  # only the whole wraps its tensors
+        check_streaming(lambda x: whole(torch.tensor(x)), lambda s, x: (x.relu(), s), **options)
+    assert "if it" not in "".join(caught.value.__notes__)
+    with pytest.raises(TypeError) as wrong:
+        check_streaming(lambda x: whole(torch.tensor(x)), tensors, **options)
+    assert wrong.value.__notes__[0] == "tensors gets arrays of NumPy; if it takes tensors, give convert=torch.from_numpy"
+
+
+def test_an_image_has_its_pixels_in_a_row() -> None:
+    with refuses(InputError, "shape: expected (B, C, T)", "got (2, 1, 4, 4); of an image the pixels in a row", "(B, C, H·W)"):
+        check_streaming(full, step, shape=(2, 1, 4, 4), initial_state=zeros)
+    with refuses(InputError, "x: expected (B, C, T)"):
+        check_streaming(full, step, np.arange(32.0).reshape(2, 1, 4, 4), initial_state=zeros)
+
+
+def test_a_first_state_that_is_missing() -> None:
+    with refuses(InputError, "initial_state: expected the first state", "got none; step(None, x_t) raises TypeError"):
+        check_streaming(full, step, shape=SHAPE)
+    with refuses(InputError, "initial_state: expected the first state", "block(None, x) raises TypeError"):
+        check_streaming(full, block, shape=SHAPE, block=True)
+    check_streaming(lambda x: x, lambda state, x: (x, state), shape=SHAPE)
+
+
+def test_a_step_that_raises_is_told_how_it_is_called() -> None:
+    def swapped(x: np.ndarray, state: Any) -> Result:
+        return step(state, x)
+
+    def note(wrong: Any, **options: Any) -> str:
+        with pytest.raises((TypeError, IndexError)) as caught:
+            check_streaming(full, wrong, **{**OPTIONS, **options})
+        return "".join(caught.value.__notes__)
+
+    called = "it is called as swapped(state, x_t) → (y_t, state), here with x_t of shape (3, 2), no axis of positions; for a"
+    assert note(swapped).startswith(called)
+    assert note(block) == called.replace("swapped", "block") + " function of pieces with that axis give block=True"
+
+    class Wrong:
+        def reset(self) -> None: ...
+
+        def step(self, state: Any, x: np.ndarray) -> np.ndarray:
+            return x
+
+    assert note(Wrong, initial_state=None).startswith("it is called as Wrong.step(x_t) → y_t, here with x_t of shape (3, 2)")
+    with pytest.raises(
+        ContractError, match=r"instead of a value: .*; it is called as step\(state, x\) → \(y, state\), here"
+    ) as caught:
+        check_streaming(full, step, block=True, **OPTIONS)
+    assert "length traced" not in str(caught.value)
+
+
+def test_results_in_the_other_order() -> None:
+    with pytest.raises(ContractError, match=r"expected \(y, state\), got a dict and an array: are they swapped\?"):
+        check_streaming(full, lambda s, x: step(s, x)[::-1], **OPTIONS)
+
+
+@pytest.mark.parametrize("by", [4, 5, 300])
+def test_a_sequence_shorter_than_what_the_network_looks_back(by: int) -> None:
+    report = check_streaming(lambda x: x + late(x, by), lambda s, x: (x, s), shape=(2, 3, 4))
+    assert report.lines[0].figure == (
+        "causal; it looks back further than these 4 positions: only a longer sequence shows what comes from there"
+    )
+
+
+def test_a_sequence_long_enough_or_of_the_only_length() -> None:
+    report = check_streaming(lambda x: x + late(x, 4), delayed, shape=(2, 2, 6), **queue(4))
+    assert report.lines[0].figure == "causal"
+    report = check_streaming(lambda x: (x + late(x, 4)).reshape(2, 2, 3), lambda s, x: (x, s), shape=(2, 2, 3))
+    assert report.lines[0].figure == "causal"
