@@ -25,7 +25,7 @@ def cause_of_output(subject: Subject, reading: ForeignReading, extent: Extent, a
     assert subject.params is not None
     inputs = subject.inputs(extent)
     relative = subject.tolerance(reading.dtype)
-    if reading.module.training and _agrees(_in_eval(reading, inputs), expected, relative):
+    if reading.module.training and _agrees(in_eval(reading, inputs), expected, relative):
         return "likely cause: training mode, it agrees in eval mode (call .eval() first)"
     for words, value, came in of_output(actual, expected):
         if _agrees(came, value, relative):
@@ -53,7 +53,8 @@ def _agrees(actual: Array, expected: Array, relative: float) -> bool:
     return bool(np.abs(actual - expected).max() <= relative * np.abs(expected).max())
 
 
-def _in_eval(reading: ForeignReading, inputs: Arrays) -> Array:
+def in_eval(reading: ForeignReading, inputs: Arrays) -> Array:
+    """The outputs in eval mode; afterwards the module is in the mode in which it was."""
     modes = {name: child.training for name, child in reading.module.named_modules()}
     reading.module.eval()
     try:

@@ -16,7 +16,7 @@ from refar.spec import run
 from refar.testing import cases, dependence
 from refar.testing.cases import Extent
 from refar.testing.foreign import ForeignReading
-from refar.testing.localise import cause_of_gradient, cause_of_output
+from refar.testing.localise import cause_of_gradient, cause_of_output, in_eval
 from refar.testing.naming import match
 from refar.testing.report import ContractError, Line, Measure, Report
 from refar.testing.subject import Subject
@@ -96,18 +96,23 @@ def again(subject: Subject, reading: ForeignReading, measure: Measure) -> None:
     reading.settle(inputs, expected, subject.tolerance(reading.dtype) * float(np.abs(expected).max()))
     first, second = reading.forward(inputs), reading.forward(inputs)
     measure.statements += 1
-    if (first != second).any():
-        place = tuple(np.argwhere(first != second)[0].tolist())
-        mode = "it is in training mode, call .eval() first" if reading.module.training else "does it draw random numbers?"
-        raise ContractError(
-            f"{reading.name} gives different outputs for the same input, at {list(place)} first {first[place]:.6g}, then "
-            f"{second[place]:.6g}: {mode}"
-        )
     for name, mask in ((name, cases.masks(subject.graph).get(name, True)) for name in reading.names):
         before, after = _before_and_after(subject, reading, name)
         if (np.where(mask, after, before) != before).any():
             raise ContractError(f"{reading.name} changes its parameter {reading.names[name]!r} when it is called")
+    if (first != second).any():
+        place = tuple(np.argwhere(first != second)[0].tolist())
+        raise ContractError(
+            f"{reading.name} gives different outputs for the same input, at {list(place)} first {first[place]:.6g}, then "
+            f"{second[place]:.6g}: {_why_different(reading, inputs)}"
+        )
     measure.notes.append(f"output {reading.layout}")
+
+
+def _why_different(reading: ForeignReading, inputs: Arrays) -> str:
+    if reading.module.training and (in_eval(reading, inputs) == in_eval(reading, inputs)).all():
+        return "it is in training mode, call .eval() first"
+    return "does it draw random numbers, or keep something from call to call?"
 
 
 def _before_and_after(subject: Subject, reading: ForeignReading, name: str) -> tuple[Array, Array]:

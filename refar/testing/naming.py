@@ -29,7 +29,10 @@ def match(
     nodes = {name.rpartition(".")[0] for name in wanted}
     for key in names:
         if key not in wanted and key not in nodes:
-            raise ParameterError(f"names: {key!r} is no parameter or node of the graph{near(key, [*wanted, *nodes])}")
+            hint = near(key, [*wanted, *nodes])
+            if _owns(own, key) and (names[key] in wanted or names[key] in nodes):
+                hint = ", but the module's: names maps the other way, {graph's name: module's name}"
+            raise ParameterError(f"names: {key!r} is no parameter or node of the graph{hint}")
     found = {name: (aliases or {}).get(other := _counterpart(name, names), other) for name in wanted}
     used = {name for name in found.values() if name in own}
     missing = {name: shape for name, shape in wanted.items() if found[name] not in own}
@@ -41,6 +44,11 @@ def match(
             hint = ": it has the axes in another order" if sorted(own[found[name]]) == sorted(shape) else ""
             raise ParameterError(f"parameter {name!r}: expected shape {shape}, got {own[found[name]]} for {found[name]!r}{hint}")
     return found
+
+
+def _owns(own: Mapping[str, Shape], place: str) -> bool:
+    """Whether the module has a parameter, or a submodule with parameters, of this name."""
+    return any(_in(name, [place]) for name in own)
 
 
 def _counterpart(name: str, names: Mapping[str, str]) -> str:
@@ -72,5 +80,18 @@ def _left_over(missing: Mapping[str, Shape], surplus: Mapping[str, Shape], found
         else:
             hint = ""
         lines.append(f"  only in the graph: {name!r} {shape}{sought}{hint}")
-    lines += [f"  only in the module: {name!r} {shape}" for name, shape in surplus.items()]
+    lines += [f"  only in the module: {name!r} {shape}{_composed(name)}" for name, shape in surplus.items()]
     return "\n".join(lines)
+
+
+def _composed(name: str) -> str:
+    """What to do first about a weight that PyTorch makes of other parameters."""
+    owner, found, rest = f".{name}".rpartition(".parametrizations.")
+    if found:
+        weight, owner = rest.partition(".")[0], owner.lstrip(".")
+        place = f"module.get_submodule({owner!r})" if owner else "module"
+        remove = f"torch.nn.utils.parametrize.remove_parametrizations({place}, {weight!r})"
+        return f"; {weight!r} is made of it: {remove} leaves the weight"
+    if name.endswith(("_g", "_v")):
+        return "; if weight_norm made it: torch.nn.utils.remove_weight_norm leaves the weight"
+    return ""

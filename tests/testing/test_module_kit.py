@@ -7,6 +7,8 @@ from by_hand import GRAPH, NAMES, Net, PixelCNN, graph, pixel_graph, with_part
 from helpers import refuses
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import remove_parametrizations
 
 from refar import Builder, models
 from refar.errors import ParameterError
@@ -205,6 +207,37 @@ def test_names_that_do_not_match_are_listed_with_shapes():
         check_module(Net(), GRAPH, {**NAMES, "block2.conv": "dilated.2"})
     with refuses(ParameterError, "'front.weight': expected shape (6, 4, 2), got (6, 6, 1) for 'mix.0.weight'"):
         check_module(Net(), GRAPH, {**NAMES, "front.weight": "mix.0.weight"}, ignore=["front"])
+
+
+def test_names_the_other_way_round_are_told_so():
+    for names in ({"mix.0": "block0.out"}, {"mix.0.bias": "block0.out.bias"}):
+        told = f"names: {min(names)!r} is no parameter or node of the graph, but the module's: names maps the other way"
+        with refuses(ParameterError, told, "{graph's name: module's name}"):
+            check_module(Net(), GRAPH, names)
+    with refuses(ParameterError, "names: 'mix.0' is no parameter or node of the graph"):
+        check_module(Net(), GRAPH, {"mix.0": "mix.0"})
+
+
+def test_weights_that_are_made_of_others():
+    module = Net()
+    weight_norm(module.mix[0])
+    leaves = (
+        "; 'weight' is made of it: torch.nn.utils.parametrize.remove_parametrizations(module.get_submodule('mix.0'), 'weight')"
+    )
+    with refuses(ParameterError, f"'mix.0.parametrizations.weight.original1' (6, 6, 1){leaves} leaves the weight"):
+        check_module(module, GRAPH, NAMES)
+    remove_parametrizations(module.get_submodule("mix.0"), "weight")
+    check_module(module, GRAPH, NAMES)
+
+    alone, older = weight_norm(nn.Conv1d(2, 3, 1)), nn.Module()
+    for name, shape in {"weight_g": (3, 1, 1), "weight_v": (3, 2, 1), "bias": (3,)}.items():  # as before parametrizations
+        older.register_parameter(name, nn.Parameter(torch.ones(shape)))
+    g = Builder()
+    single = g.build(g.conv1d(g.input(channels=2), 3, name="conv"))
+    with refuses(ParameterError, "'parametrizations.weight.original0' (3, 1, 1)", "remove_parametrizations(module, 'weight')"):
+        check_module(alone, single, {"conv": ""})
+    with refuses(ParameterError, "'weight_g' (3, 1, 1); if weight_norm made it: torch.nn.utils.remove_weight_norm leaves"):
+        check_module(older, single, {"conv": ""})
 
 
 def test_axes_in_another_order_are_named():

@@ -98,7 +98,7 @@ def test_a_step_that_raises_is_told_how_it_is_called() -> None:
         return step(state, x)
 
     def note(wrong: Any, **options: Any) -> str:
-        with pytest.raises((TypeError, IndexError)) as caught:
+        with pytest.raises((IndexError, TypeError, ValueError)) as caught:
             check_streaming(full, wrong, **{**OPTIONS, **options})
         return "".join(caught.value.__notes__)
 
