@@ -31,12 +31,14 @@ Dtype = Literal["float32", "float64"]
 BOTH: tuple[Dtype, ...] = ("float32", "float64")
 
 
-def golden_cases(operator: str) -> tuple[Case, ...]:
+def golden_cases(operator: str, only: Mapping[str, Any] | None = None) -> tuple[Case, ...]:
     """The golden cases of an operator, or of "network", "step", "next", "log_prob", …: see `refar.golden.Case`.
 
-    Raises InputError for an unknown name, listing all.
+    `only` restricts those of an operator as in `check_function`. Raises InputError for an unknown name, listing all.
     """
-    return all_cases(operator)
+    if only is None:
+        return all_cases(operator)
+    return tuple(_chosen(OPERATORS[known(operator, OPERATORS)], all_cases(operator), only))
 
 
 def check_function(

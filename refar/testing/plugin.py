@@ -1,13 +1,15 @@
 """The pytest plugin that comes with refar: a function of one's own over all golden cases of an operator.
 
     def test_mine(refar_case):
-        refar_case("causal_conv1d", my_conv)
+        refar_case(my_conv, "causal_conv1d", convert=torch.from_numpy, only={"strict": False})
 
-    @pytest.mark.refar("causal_conv1d")          # the same as one test for each case
+    @pytest.mark.refar("causal_conv1d", only={"strict": False})          # the same as one test for each case
     def test_mine_case_by_case(refar_case):
-        refar_case(my_conv)
+        refar_case(my_conv, convert=torch.from_numpy)
 
-What comes after the function goes to `refar.testing.check_function`. Nothing is imported before a test asks for it.
+The arguments are those of `refar.testing.check_function`; the function and the name of its operator in either order. Under the
+marker what restricts the cases, `only`, belongs to it, and all other keywords to the fixture. Nothing is imported before a test
+asks for it.
 """
 
 from __future__ import annotations
@@ -21,12 +23,13 @@ if TYPE_CHECKING:
     from refar.testing.report import Report
 
 RefarCase = Callable[..., "Report"]
-"""What the fixture gives: (operator, function, **options), or under the marker (function, **options)."""
+"""What the fixture gives: (function, operator, **options), or under the marker (function, **options)."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
-    config.addinivalue_line("markers", "refar(operator): one test for each golden case of the operator; takes refar_case")
+    said = "refar(operator, only=None): one test for each golden case of the operator that `only` leaves; takes refar_case"
+    config.addinivalue_line("markers", said)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -37,12 +40,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     from refar.errors import InputError
     from refar.testing.function import golden_cases
 
-    if len(marker.args) != 1 or marker.kwargs:
-        pytest.fail(f'refar: expected the name of an operator, @pytest.mark.refar("causal_conv1d"), got {marker}', pytrace=False)
+    if len(marker.args) != 1 or marker.kwargs.keys() - {"only"}:
+        expected = 'the name of an operator, and at most `only`, like @pytest.mark.refar("causal_conv1d", only={"strict": False})'
+        rest = "; other keywords go to refar_case" if marker.kwargs else ""
+        pytest.fail(f"refar: expected {expected}, got {marker}{rest}", pytrace=False)
     cases: tuple[Any, ...] = ()
     said = ""
     try:
-        cases = golden_cases(marker.args[0])
+        cases = golden_cases(marker.args[0], marker.kwargs.get("only"))
     except InputError as error:
         said = str(error)
     if said:
@@ -61,13 +66,27 @@ def refar_case(request: pytest.FixtureRequest) -> RefarCase:
     def run(*arguments: Any, **options: Any) -> Report:
         __tracebackhide__ = True
         try:
-            if case is not None:
-                (function,) = arguments
-                return check_case(function, case, **options)
-            operator, function = arguments
-            return check_function(function, operator, **options)
+            function, operator = _given(arguments, options, case.operator if case else None)
+            return check_case(function, case, **options) if case else check_function(function, operator, **options)
         except ContractError as error:
             message = str(error)
         raise ContractError(message)  # from here, so that the traceback ends in the test
 
     return run
+
+
+def _given(arguments: tuple[Any, ...], options: dict[str, Any], marked: str | None) -> tuple[Any, str]:
+    """Function and operator, in whichever order they came. Raises InputError for anything else."""
+    from refar.errors import InputError
+
+    names = [argument for argument in arguments if isinstance(argument, str)]
+    functions = [argument for argument in arguments if not isinstance(argument, str)]
+    if marked is not None and "only" in options:
+        raise InputError(f"refar_case: expected `only` in the marker, @pytest.mark.refar({marked!r}, only={options['only']!r})")
+    if marked is not None and not names:
+        names = [marked]
+    if len(functions) != 1 or len(names) != 1 or names[0] != (marked or names[0]):
+        expected = f"refar_case(f) under the marker of {marked!r}" if marked else "refar_case(f, operator)"
+        came = ", ".join(argument if isinstance(argument, str) else type(argument).__name__ for argument in arguments)
+        raise InputError(f"refar_case: expected a function and the name of its operator, {expected}, got ({came})")
+    return functions[0], names[0]

@@ -71,9 +71,63 @@ def test_single_cases_fail_where_the_mistake_shows(pytester: pytest.Pytester) ->
     result.assert_outcomes(failed=len(wrong), passed=len(cases) - len(wrong))
 
 
+def test_the_marker_takes_what_restricts_cases_and_the_fixture_the_rest(pytester: pytest.Pytester) -> None:
+    text = (
+        CONV.format(mistake="")
+        + """
+    import torch
+
+    def tensors(x, w, b=None, *, dilation, groups):
+        assert isinstance(x, torch.Tensor)
+        return my_conv(*(a if a is None else a.numpy() for a in (x, w, b)), dilation=dilation, groups=groups, strict=False)
+
+    @pytest.mark.refar("causal_conv1d", only={"strict": False})
+    def test_each(refar_case):
+        refar_case(tensors, convert=torch.from_numpy)
+"""
+    )
+    cases = golden_cases("causal_conv1d", {"strict": False})
+    assert 0 < len(cases) < len(golden_cases("causal_conv1d"))
+    assert not any(case.attributes["strict"] for case in cases)
+    run(pytester, text).assert_outcomes(passed=len(cases))
+
+
+@pytest.mark.parametrize("arguments", ["my_conv, 'causal_conv1d'", "'causal_conv1d', my_conv"])
+@pytest.mark.parametrize("mark", ["", "@pytest.mark.refar('causal_conv1d', only={'strict': False, 'b': None})"])
+def test_function_and_operator_come_in_either_order(pytester: pytest.Pytester, mark: str, arguments: str) -> None:
+    text = f"{CONV.format(mistake='')}\n    {mark}\n    def test_it(refar_case):\n        refar_case({arguments})"
+    result = run(pytester, text)
+    result.assert_outcomes(passed=len(golden_cases("causal_conv1d", {"strict": False, "b": None})) if mark else 1)
+
+
+@pytest.mark.parametrize(
+    ("mark", "call", "said"),
+    [
+        ("", "abs", "refar_case: expected a function and the name of its operator, refar_case(f, operator), got (builtin*"),
+        ("", "'gate', 'relu'", "*refar_case(f, operator), got (gate, relu)*"),
+        ("@pytest.mark.refar('gate')", "", "*refar_case(f) under the marker of 'gate', got ()*"),
+        ("@pytest.mark.refar('gate')", "abs, 'relu'", "*refar_case(f) under the marker of 'gate', got (builtin*, relu)*"),
+        (
+            "@pytest.mark.refar('gate')",
+            "abs, only={'b': None}",
+            "*`only` in the marker, @pytest.mark.refar('gate', only={'b': N*",
+        ),
+    ],
+)
+def test_what_the_fixture_does_not_take(pytester: pytest.Pytester, mark: str, call: str, said: str) -> None:
+    result = run(pytester, f"import pytest\n{mark}\ndef test_it(refar_case):\n    refar_case({call})")
+    assert not result.parseoutcomes().get("passed")
+    result.stdout.fnmatch_lines([f"*InputError: *{said}"])
+
+
 @pytest.mark.parametrize(
     ("mark", "said"),
     [
+        ('@pytest.mark.refar("gate", only={"strict": True})', "*refar: only: gate has no 'strict', but *"),
+        (
+            '@pytest.mark.refar("gate", convert=abs)',
+            "*refar: expected the name of an operator, and at most `only`*to refar_case*",
+        ),
         (
             '@pytest.mark.refar("causal_conv")',
             "*refar: operator 'causal_conv' has no golden cases, did you mean 'causal_conv1d'?*",
