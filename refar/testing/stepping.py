@@ -32,7 +32,7 @@ class Stepper:
         if self.stateful and initial_state is not None:
             raise InputError("initial_state: expected none for a class, whose reset() makes it")
         name = type(made).__name__ if self.stateful else str(getattr(made, "__name__", type(made).__name__))
-        self.name = "the step" if name == "<lambda>" else name
+        self.name, self._called = ("the step", "step") if name == "<lambda>" else (name, name)
         self.block, self._convert = block, convert
         self._made, self._initial, self._rows = made, initial_state, rows
         self._returned: tuple[Array, Array] | None = None
@@ -71,7 +71,7 @@ class Stepper:
             if not method and state is None and self._initial is None:
                 raise InputError(
                     "initial_state: expected the first state, or a function of the number of rows that makes it, got none; "
-                    f"{self.name}(None, x{'' if self.block else '_t'}) raises {type(error).__name__}: {error}"
+                    f"{self._called}(None, x{'' if self.block else '_t'}) raises {type(error).__name__}: {error}"
                 ) from error
             explain(error, self.name, [x], self._convert)
             error.add_note(self._as_called(method, x.shape))
@@ -79,7 +79,7 @@ class Stepper:
 
     def _as_called(self, method: str, shape: tuple[int, ...]) -> str:
         x, y = ("x", "y") if self.block else ("x_t", "y_t")
-        call = f"{self.name}.{method}({x}) → {y}" if method else f"{self.name}(state, {x}) → ({y}, state)"
+        call = f"{self.name}.{method}({x}) → {y}" if method else f"{self._called}(state, {x}) → ({y}, state)"
         more = "positions last" if self.block else "no axis of positions; for a function of pieces with that axis give block=True"
         return f"it is called as {call}, here with {x} of shape {shape}, {more}"
 
