@@ -16,6 +16,7 @@ from refar.golden.compare import difference
 from refar.golden.operator import UNITS, Operator, as_dtype
 from refar.testing.callee import as_array, require_unchanged
 from refar.testing.caller import Caller
+from refar.testing.closeness import allowed
 from refar.testing.findings import Finding, Findings
 from refar.testing.report import ContractError, Report
 
@@ -153,9 +154,9 @@ def _run_case(findings: Findings, caller: Caller, case: Case, dtype: Dtype, real
 
 
 def _called(caller: Caller, case: Case, arrays: Arrays, call: Callable[[Arrays], Mapping[str, Any]]) -> Arrays:
-    """The results as arrays of their own, after a second call with other data has shown that they are.
+    """The results as arrays of their own, after a call with other data has shown that they are, and one with the same data.
 
-    Raises ContractError if an argument changes, or what was given back does.
+    Raises ContractError if an argument changes, or what was given back does, or if the same arguments give something else.
     """
     given = {name: array.copy() for name, array in arrays.items()}
     raw = call(given)
@@ -166,6 +167,13 @@ def _called(caller: Caller, case: Case, arrays: Arrays, call: Callable[[Arrays],
     for name, value in raw.items():
         what = f"a later call with other data changed {name}, which an earlier call had given"
         require_unchanged(what, "it gives away a view of its own buffer; return a copy", as_array(caller.name, value), kept[name])
+    again = {name: as_array(caller.name, value) for name, value in call({n: a.copy() for n, a in arrays.items()}).items()}
+    for name, value in kept.items():
+        same = again[name].shape == value.shape
+        if not (same and np.allclose(again[name], value, rtol=0, atol=allowed(value, value), equal_nan=True)):
+            raise ContractError(
+                f"the same arguments give another {name} the second time: does it draw random numbers, or keep a state?"
+            )
     return kept
 
 

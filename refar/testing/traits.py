@@ -17,10 +17,9 @@ _FINER = 2.0**-38
 
 def trait(expected: Array, came: Array, wrong: Array, axes: str, dtype: str) -> str:
     """A sentence, or nothing. `dtype` is the one asked for."""
-    finite = np.isfinite(came.astype(np.float64))
-    if not finite.all():
-        kind = "NaN" if np.isnan(came.astype(np.float64)).any() else "infinite"
-        return f"{int((~finite).sum())} numbers are {kind}"
+    counts = {"NaN": int(np.isnan(came.astype(np.float64)).sum()), "infinite": int(np.isinf(came.astype(np.float64)).sum())}
+    if any(counts.values()):
+        return ", ".join(f"{count} numbers are {kind}" for kind, count in counts.items() if count)
     return (
         _rounded(expected, came.astype(np.float64), dtype)
         or _related(expected, came.astype(np.float64))

@@ -102,6 +102,24 @@ def test_a_view_that_a_later_call_changes() -> None:
     assert "it gives away a view of its own buffer; return a copy" in message
 
 
+def test_a_function_that_draws_or_counts() -> None:
+    assert "the same arguments give another y the second time: does it draw random numbers" in failure(
+        lambda x: F.dropout(F.softmax(x, 1)), "softmax"
+    )
+    calls: list[int] = []
+
+    def counts(x: Any) -> Any:
+        calls.append(1)
+        return F.softmax(x, 1) + len(calls)
+
+    assert "or keep a state?" in failure(counts, "softmax")
+
+
+def test_infinite_numbers_are_no_nan() -> None:
+    assert "infinite" in (message := failure(lambda x: F.softmax(x, 1) / 0, "softmax"))
+    assert "NaN" not in message
+
+
 def test_changed_arguments() -> None:
     message = failure(lambda x: F.softmax(x.sub_(x.amax(1, keepdim=True)), 1), "softmax")
     assert "law 'call': softmax, case '2-classes', float32: changed its argument x: at [0, 0, 0]" in message

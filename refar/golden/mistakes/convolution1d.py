@@ -145,6 +145,9 @@ MISTAKES: Mapping[str, Mistake] = {
     "shifted by one into the past": _at(lambda a, k: [o + 1 for o in _right(a, k)]),
     "sees one sample too many: the next one, or if strict the present": _at(lambda a, k: [o - 1 for o in _right(a, k)]),
     "strict ignored: sees the present": _at(lambda a, k: [o - a["strict"] for o in _right(a, k)]),
+    "strict by shifting the output: no bias at the first position": result_of(
+        lambda arrays, a: window(_at(_right)(arrays, {**a, "strict": False})["y"], int(a["strict"]))
+    ),
     "strict hides two samples": _at(lambda a, k: [o + a["strict"] for o in _right(a, k)]),
     "strict shifts by the dilation": _at(lambda a, k: [o + a["strict"] * (a["dilation"] - 1) for o in _right(a, k)]),
     "cut by [..., :-0]": result_of(_chomped),
