@@ -38,7 +38,7 @@ def gradients(graph: Graph, params: Arrays, inputs: Arrays, dy: Array) -> Arrays
     weights, values = _forward(graph, params, inputs)
     upstream = dy.astype(np.float64)
     dvalues, _ = backward_nodes(graph, weights, values, upstream)
-    local = rounding.local_bounds(graph, weights, values, FLOAT32)
+    local, _ = rounding.local_bounds(graph, weights, values, FLOAT32)
     passed, own = _backward_bounds(graph, weights, values, dvalues)
     real = {name: array for name, array in cast(inputs, np.float64).items() if array.dtype != np.int64}
     found = {name: np.zeros(array.shape) for name, array in (weights | real).items()}

@@ -7,8 +7,8 @@ backends of which the tokens are certified are equal. Elsewhere the step is *unc
 
 What rounding can do: √2·N for any two logits (`spec.norms`, a bound of all orders); where that does not settle a step, E₁ of
 the very difference (`rounding.first_order`), which is far smaller but holds to first order only. The bound of all orders must
-do under input padding, where E₁ takes what stands before the start as exact, and in a row in which rounding may have decided
-the sign of a relu's argument or the winner of a maximum, where no derivative tells what exact arithmetic does.
+do under input padding, and in a row in which rounding may have decided the sign of a relu's argument or the winner of a
+maximum, where no derivative tells what exact arithmetic does.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class _Replay:
         self.off = np.repeat(off[graph.output].reshape(-1), self.kind.colours)
         self.smooth = graph.padding != "input" and not near_a_kink(graph, self.values, off).any()
         self.first_order = 0
-        self._local: Arrays | None = None
+        self._local: tuple[Arrays, Arrays] | None = None
 
     def judge(
         self, row: int, known: int, draws: Array, temperature: float, top_k: int | None

@@ -21,7 +21,7 @@ from refar.graph import Graph, Node
 from refar.infer import analyse, is_source, taps
 from refar.spec import bound, node
 from refar.spec.padding import before_start, own_parameters
-from refar.spec.run import backward_nodes, cast, forward_nodes
+from refar.spec.run import backward_everywhere, cast, forward_nodes
 
 
 @dataclass(frozen=True)
@@ -121,30 +121,37 @@ def gradient_errors(
     return found
 
 
-def local_bounds(graph: Graph, params: Arrays, values: Arrays, unit: float, *, reduced: float = 0.0) -> Arrays:
-    """ε of every node for arguments that are the given values: {node: array}; inputs are exact."""
+def local_bounds(graph: Graph, params: Arrays, values: Arrays, unit: float, *, reduced: float = 0.0) -> tuple[Arrays, Arrays]:
+    """ε of every node for arguments that are the given values, {node: array}; and of what it is before the start, {node:
+    (B, C, 1)}, where that is computed. Inputs are exact.
+    """
     before = before_start(graph, params, values, len(values[analyse(graph).sequence]), np.float64)
     types = analyse(graph).types
     result: Arrays = {}
+    resting: Arrays = {}
     for each in graph.nodes:
         args, own = [values[name] for name in each.inputs] or [values[each.name]], own_parameters(each, params)
         classes, earlier = types[each.inputs[0]].size if each.inputs else 0, [before.get(name) for name in each.inputs]
         result[each.name] = bound.forward(each.op, args, own, classes, unit, before=earlier, reduced=reduced)
-    return result
+        if graph.padding == "input" and types[each.name].timed and not is_source(graph, each):
+            args = [before[name] for name in each.inputs]
+            resting[each.name] = bound.forward(each.op, args, own, classes, unit, before=earlier, reduced=reduced)
+    return result, resting
 
 
-def first_order(graph: Graph, params: Arrays, values: Arrays, local: Arrays, dy: Array) -> tuple[Array, Array]:
+def first_order(graph: Graph, params: Arrays, values: Arrays, local: tuple[Arrays, Arrays], dy: Array) -> tuple[Array, Array]:
     """(E₁, its statistical companion) of the functional Σ dy·y of each row: two arrays (B,).
 
     `values` of all nodes in float64, `local` from `local_bounds`. One backward sweep: rows do not see each other, so each row
-    may ask for another logit or margin at another position. What stands before the start is taken as exact.
+    may ask for another logit or margin at another position. What stands before the start is one number for each channel.
     """
-    dvalues, _ = backward_nodes(graph, params, values, dy)
+    *slopes, _ = backward_everywhere(graph, params, values, dy)
     total, squares = np.zeros(len(dy)), np.zeros(len(dy))
-    for name, error in local.items():
-        terms = (np.abs(dvalues[name]) * error).reshape(len(dy), -1)
-        total += terms.sum(axis=1)
-        squares += (terms**2).sum(axis=1)
+    for errors, gradients in zip(local, slopes, strict=True):
+        for name, error in errors.items():
+            terms = (np.abs(gradients.get(name, 0.0)) * error).reshape(len(dy), -1)
+            total += terms.sum(axis=1)
+            squares += (terms**2).sum(axis=1)
     return total, np.sqrt(squares)
 
 

@@ -147,8 +147,18 @@ def forward_nodes(graph: Graph, params: Arrays, inputs: Arrays, dtype: DTypeLike
 def backward_nodes(graph: Graph, params: Arrays, values: Arrays, dy: Array, *, keep: bool = True) -> tuple[Arrays, Arrays]:
     """The gradient of Σ dy·y with respect to every node's value and every parameter; zeros where nothing flows.
 
-    In reverse order, for every node first its value at all positions, then what it is before the start. Unless they are
-    kept, `values` is emptied on the way, and only the gradients of inputs are left.
+    Unless they are kept, `values` is emptied on the way, and only the gradients of inputs are left.
+    """
+    dvalues, _, dparams = backward_everywhere(graph, params, values, dy, keep=keep)
+    return dvalues, dparams
+
+
+def backward_everywhere(
+    graph: Graph, params: Arrays, values: Arrays, dy: Array, *, keep: bool = True
+) -> tuple[Arrays, Arrays, Arrays]:
+    """As `backward_nodes`, and between the two the gradient with respect to what stands before the start, (B, C, 1).
+
+    In reverse order, for every node first its value at all positions, then what it is before the start.
     """
     inputs = {node.name: values[node.name] for node in graph.nodes if isinstance(node.op, ops.Input)}
     before = _before(graph, params, inputs, dy.dtype)
@@ -172,7 +182,7 @@ def backward_nodes(graph: Graph, params: Arrays, values: Arrays, dy: Array, *, k
             _accumulate(dparams, [f"{node.name}.{name}" for name in own], list(own.values()))
         if not keep and not isinstance(node.op, ops.Input):
             del values[node.name], dvalues[node.name]
-    return dvalues, dparams
+    return dvalues, dbefore, dparams
 
 
 def _accumulate(totals: Arrays, names: Sequence[str], gradients: Sequence[Array | None]) -> None:

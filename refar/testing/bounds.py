@@ -52,7 +52,13 @@ def _nodes(graph: Graph, params: Arrays, exposed: Exposed, measure: Measure) -> 
 
 
 def _outputs(
-    subject: Subject, params: Arrays, values: Arrays, local: Arrays, exposed: Exposed, rng: np.random.Generator, measure: Measure
+    subject: Subject,
+    params: Arrays,
+    values: Arrays,
+    local: tuple[Arrays, Arrays],
+    exposed: Exposed,
+    rng: np.random.Generator,
+    measure: Measure,
 ) -> float:
     """Some outputs of every row, at places drawn anew for each backend."""
     name, worst = subject.graph.output, 0.0

@@ -285,6 +285,23 @@ def test_first_order_weighs_every_error_by_its_slope() -> None:
     for name, slope in slopes.items():
         terms = (np.abs(slope) * local[name]).reshape(2, -1)
         total, squares = total + terms.sum(axis=1), squares + (terms**2).sum(axis=1)
-    found = rounding.first_order(graph, params, values, local, dy)
+    found = rounding.first_order(graph, params, values, (local, {}), dy)
     np.testing.assert_allclose(found[0], total, rtol=1e-9)
     np.testing.assert_allclose(found[1], np.sqrt(squares), rtol=1e-9)
+
+
+def test_first_order_weighs_what_is_computed_before_the_start() -> None:
+    g = Builder()
+    h = g.conv1d(g.input(channels=2), 3, name="h")
+    graph = g.build(g.conv1d(h, 2, kernel=2, dilation=2, name="y"), padding="input")
+    rng = np.random.default_rng(6)
+    params = {name: rng.normal(size=shape) for name, shape in analyse(graph).parameters.items()}
+    values = forward_nodes(graph, params, {"x": rng.normal(size=(2, 2, 5))}, np.float64)
+    here, resting = rounding.local_bounds(graph, params, values, bound.FLOAT32)
+    np.testing.assert_allclose(resting["h"][:, :, 0], np.tile(bound.gamma(1, bound.FLOAT32) * np.abs(params["h.bias"]), (2, 1)))
+    dy = rng.normal(size=values["y"].shape)
+    exact, squares = rounding.first_order(graph, params, values, (here, {}), dy)
+    terms = np.abs(np.einsum("oi,bot->bi", params["y.weight"][:, :, 0], dy[:, :, :2])) * resting["h"][:, :, 0]
+    found = rounding.first_order(graph, params, values, (here, resting), dy)
+    np.testing.assert_allclose(found[0], exact + terms.sum(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(found[1], np.sqrt(squares**2 + (terms**2).sum(axis=1)), rtol=1e-12)

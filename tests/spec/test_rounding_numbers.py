@@ -124,7 +124,7 @@ def test_the_worst_of_a_node() -> None:
 def test_local_bounds(reduced: float) -> None:
     graph, params = net()
     values = forward_nodes(graph, params, {"x": X}, np.float64)
-    found = rounding.local_bounds(graph, params, values, bound.FLOAT32, reduced=reduced)
+    found, _ = rounding.local_bounds(graph, params, values, bound.FLOAT32, reduced=reduced)
     own = {"weight": params["front.weight"], "bias": params["front.bias"]}
     wanted = bound.forward(graph["front"].op, [X], own, 0, bound.FLOAT32, reduced=reduced)
     np.testing.assert_allclose(found["front"], wanted, rtol=1e-12)

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 import refar
 from refar import Builder, Graph, models, ops
 from refar.errors import GraphError, InputError, ParameterError
+from refar.infer import analyse
 from refar.testing import LAWS, ContractError, Line, check_contract, readings, run_laws, strategies
 
 
@@ -144,6 +145,17 @@ def test_random_graphs_of_exact_operators(graph: Graph) -> None:
     exact = next(line for line in report.lines if line.law == "exact")
     assert "the whole graph" in exact.figure
     assert "round" not in exact.figure
+
+
+@pytest.mark.parametrize("op", [ops.Activation("tanh"), ops.Activation("sigmoid"), ops.Gate(), ops.Softmax()])
+def test_slopes_that_vanish(op: ops.AnyOp) -> None:
+    """All of the gradient of the weight comes through a slope near 0, of which differences keep few digits."""
+    g = Builder()
+    h = g.conv1d(g.standardize(g.input(classes=2), 1, 0.5), 2, name="first")
+    graph = g.build(g.conv1d(g.add_op(op, h), 2, name="last"))
+    params = {"first.weight": [[[-5.2]], [[-13.4]]], "first.bias": [0.3, -0.7], "last.bias": [0.4, -1.1]}
+    params["last.weight"] = np.random.default_rng(0).normal(size=analyse(graph).parameters["last.weight"])
+    check_contract(graph, params, backends=("numpy",))
 
 
 def test_a_large_receptive_field_is_affordable() -> None:
