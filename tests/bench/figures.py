@@ -52,7 +52,7 @@ class Measured:
     allowed: float = 1.0
 
     def worse(self, difference: float, allowed: float) -> Measured:
-        return max(self, Measured(difference, allowed), key=lambda m: m.difference / m.allowed)
+        return max(Measured(difference, allowed), self, key=lambda m: m.difference / m.allowed)
 
     def __str__(self) -> str:
         return f"{self.difference:.0e} ({self.allowed:.0e})"
