@@ -76,7 +76,8 @@ def near_a_kink(graph: Graph, values: Arrays, off: Arrays) -> Array:
                 if len(each.inputs) > 1:
                     there = windows_of(values[each.inputs[1]], offsets) > 0
                     lowest, highest = np.where(there, lowest, -np.inf), np.where(there, highest, -np.inf)
-                near = (highest >= lowest.max(axis=2, keepdims=True)).sum(axis=2) > 1
+                winners = highest >= lowest.max(axis=2, keepdims=True)
+                near = (winners.sum(axis=2) > 1) & (winners & (highest > lowest)).any(axis=2)  # equal and exact is no kink
             case _:
                 continue
         found |= near.reshape(len(near), -1).any(axis=1)

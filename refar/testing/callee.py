@@ -67,8 +67,11 @@ def explain(error: Exception, name: str, arguments: Sequence[Array], convert: Co
         error.add_note(f"{name} gets floats; if it takes class indices, give classes= and their shape, or integers as x")
 
 
-def as_array(name: str, result: Any) -> Array:
-    """What a function returned, as an array of real numbers. Tensors lose their gradient, bfloat16 becomes float32."""
+def as_array(name: str, result: Any, kinds: str = "biuf") -> Array:
+    """What a function returned, as an array of real numbers, or of other `kinds`.
+
+    Tensors lose their gradient, bfloat16 becomes float32.
+    """
     if result is None or isinstance(result, tuple | dict | str):
         came = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"a {type(result).__name__}"
         hint = ": is a return missing?" if result is None else ""
@@ -83,7 +86,7 @@ def as_array(name: str, result: Any) -> Array:
         raise ContractError(f"{name} returned the wrong kind: expected one array, got a list of unequal parts: {error}") from None
     if y.dtype.name.startswith(("bfloat16", "float8")):
         y = y.astype(np.float32)
-    if y.dtype.kind not in "biuf":
+    if y.dtype.kind not in kinds:
         raise ContractError(f"{name} returned the wrong dtype: expected real numbers, got {y.dtype}")
     return y
 

@@ -126,19 +126,21 @@ class Drive:
             )
         changed = self.x.copy()
         changed[..., 0] = other[..., 0]
-        if wrong_at(self.whole(changed)[..., -1:], self.expected[..., -1:], 0.0).any():
+        if wrong_at(self.whole(changed)[..., -1:], self.expected[..., -1:], self.most).any():
             return "causal; the last output still depends on the first position: a longer sequence may show more"
         return "causal"
 
     def _looks_further(self, other: Array) -> bool:
         """Whether an output sees x from as far back as x is long; False where the whole takes no other length."""
         length = self.x.shape[-1]
-        longer = max(length, min(_LONGER, max(2 * length, _LONG)))
-        x = np.concatenate([self.x, other] * longer, axis=-1)[..., :longer]
+        longer = min(_LONGER, max(2 * length, _LONG))
+        if longer <= length:
+            return False
+        x = np.concatenate([self.x, other] * (longer // length), axis=-1)[..., :longer]
         changed = x.copy()
         changed[..., 0] = other[..., 0]
         try:
-            return bool((self.whole(x) != self.whole(changed))[..., length:].any())
+            return bool(wrong_at(self.whole(changed), self.whole(x), self.most)[..., length:].any())
         except Exception:  # then nothing can be said
             return False
 

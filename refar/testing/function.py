@@ -169,7 +169,7 @@ def _called(caller: Caller, case: Case, arrays: Arrays, call: Callable[[Arrays],
         require_unchanged(what, "it gives away a view of its own buffer; return a copy", as_array(caller.name, value), kept[name])
     again = {name: as_array(caller.name, value) for name, value in call({n: a.copy() for n, a in arrays.items()}).items()}
     for name, value in kept.items():
-        same = again[name].shape == value.shape
+        same = name in again and again[name].shape == value.shape
         if not (same and np.allclose(again[name], value, rtol=0, atol=allowed(value, value), equal_nan=True)):
             raise ContractError(
                 f"the same arguments give another {name} the second time: does it draw random numbers, or keep a state?"

@@ -123,13 +123,13 @@ def measure(f: Callee, draw: Draw, extent: Extent, *, seed: int = 0, rounding: f
     return Dependence(extent, change.T, example.swapaxes(0, 1))
 
 
-def echoes(f: Callee, draw: Draw, length: int, *, seed: int = 0) -> list[int]:
-    """The offsets at which outputs of a sequence answer a change at one position: one call shows all of them.
+def echoes(f: Callee, draw: Draw, length: int, *, seed: int = 0) -> dict[int, float]:
+    """The offsets at which outputs of a sequence answer a change at one position, and how much: one call shows all of them.
 
     Fewer positions are tried than by `measure`, and nothing is known of the others. Raises ContractError as that does.
     """
     rng, extent = np.random.default_rng(seed), Extent((length,))
-    found: set[int] = set()
+    found: dict[int, float] = {}
     quiet = 0
     for n in range(_ECHOES):
         x, other = draw(rng, n)
@@ -139,12 +139,15 @@ def echoes(f: Callee, draw: Draw, length: int, *, seed: int = 0) -> list[int]:
         places = rng.integers(0, length // 2 + 1, len(x))
         places[n % len(x)] = 0  # from where all of the sequence lies ahead
         after = f(_replaced(x, other, places.tolist(), extent), shape=y.shape)
-        rows, positions = np.nonzero(extent.places(after != y).any(axis=1))
-        before, found = len(found), found | set((positions - places[rows]).tolist())
+        by = extent.places(differences(after, y)).max(axis=1)
+        rows, positions = np.nonzero(by)
+        before = len(found)
+        for offset, size in zip((positions - places[rows]).tolist(), by[rows, positions].tolist(), strict=True):
+            found[offset] = max(found.get(offset, 0.0), size)
         quiet = quiet + 1 if len(found) == before else 0
         if quiet == 2 * _QUIET:
             break
-    return sorted(found)
+    return dict(sorted(found.items()))
 
 
 def _note(change: Array, example: Array, row: int, before: Array, after: Array, least: float) -> None:

@@ -68,7 +68,7 @@ class Stepper:
             given = x if self._convert is None else self._convert(x)
             return getattr(self._made, method)(given) if method else self._made(state, given)
         except Exception as error:
-            if not method and state is None and self._initial is None:
+            if not method and state is None and self._initial is None and "None" in str(error):
                 raise InputError(
                     "initial_state: expected the first state, or a function of the number of rows that makes it, got none; "
                     f"{self._called}(None, x{'' if self.block else '_t'}) raises {type(error).__name__}: {error}"
@@ -131,7 +131,7 @@ def copied(state: Any) -> Any:
 
 def leaves(state: Any) -> list[Array]:
     """The arrays in a state, as they are now."""
-    return [as_array("the state", leaf) for leaf in _parts(state)]
+    return [as_array("the state", leaf, kinds="biufc") for leaf in _parts(state)]
 
 
 def _parts(state: Any) -> Iterator[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from refar.arrays import Array
 from refar.errors import RefarError
 from refar.testing.callee import Callee
-from refar.testing.closeness import differences
+from refar.testing.closeness import EPSILONS, differences
 from refar.testing.drawing import Draw
 from refar.testing.probe import echoes, spell
 from refar.testing.report import ContractError
@@ -107,11 +107,14 @@ def _tried(f: Callable[[Array], Array], x: Array) -> Array:
 def _queue(case: Case, begin: int) -> str:
     """Steps and whole look at other positions, or at the same ones for other values: measured on both."""
     try:
-        wanted = echoes(Callee(case.whole), case.draw, case.x.shape[-1])
-        seen = _seen_by_steps(case, 2 * (begin + max(wanted, default=0)) + _MORE)
+        in_whole = echoes(Callee(case.whole), case.draw, case.x.shape[-1])
+        in_steps = _seen_by_steps(case, 2 * (begin + max(in_whole, default=0)) + _MORE)
     except (ContractError, RefarError) as error:
         return str(error)
-    missing, surplus = sorted(set(wanted) - set(seen)), sorted(set(seen) - set(wanted))
+    wanted, seen = _clear(in_whole, case.expected), _clear(in_steps, case.expected)
+    if not wanted:
+        return "in the whole no output answers a change at one position: are all its units off?"
+    missing, surplus = sorted(set(wanted) - in_steps.keys()), sorted(set(seen) - in_whole.keys())
     if not missing and not surplus:
         return (
             f"the steps see the same offsets {spell(wanted)} with other values: is something else stored than what is read "
@@ -128,7 +131,13 @@ def _queue(case: Case, begin: int) -> str:
     return f"a queue of the wrong length or in the wrong order: {both}"
 
 
-def _seen_by_steps(case: Case, enough: int) -> list[int]:
+def _clear(echo: dict[int, float], y: Array) -> list[int]:
+    """The offsets of which rounding does not decide whether they are seen: what dies away is lost in it at last."""
+    eps = float(np.finfo(y.dtype).eps) if y.dtype.kind == "f" else 0.0
+    return [offset for offset, size in echo.items() if size > EPSILONS * eps * max(echo.values())]
+
+
+def _seen_by_steps(case: Case, enough: int) -> dict[int, float]:
     """Steps are dear: the first positions have to do."""
     length = min(enough, case.x.shape[-1])
 

@@ -139,3 +139,63 @@ def test_a_sequence_long_enough_or_of_the_only_length() -> None:
     assert report.lines[0].figure == "causal"
     report = check_streaming(lambda x: (x + late(x, 4)).reshape(2, 2, 3), lambda s, x: (x, s), shape=(2, 2, 3))
     assert report.lines[0].figure == "causal"
+
+
+def test_a_memory_that_dies_away_is_no_short_queue() -> None:
+    """h_t = 0.8 h_{t-1} + x_t: at the far end a change is lost in rounding, at other offsets in the steps than in the whole."""
+
+    def whole(x: np.ndarray) -> np.ndarray:
+        h, y = np.zeros_like(x[..., 0]), []
+        for t in range(x.shape[-1]):
+            h = np.float32(0.8) * h + x[..., t]
+            y.append(np.tanh(h))
+        return np.stack(y, axis=-1)
+
+    def wrong(state: Any, x: np.ndarray) -> Any:
+        h, t = state
+        h = np.float32(0.8) * h + x
+        return np.tanh(h * np.float32(1.02 if t > 8 else 1)), (h, t + 1)
+
+    with pytest.raises(ContractError) as caught:
+        check_streaming(whole, wrong, shape=(2, 2, 200), initial_state=lambda rows: (np.zeros((rows, 2), np.float32), 0))
+    assert "queue" not in str(caught.value)
+    assert "with other values" in str(caught.value)
+
+
+def test_long_sequences_and_complex_states_and_noise_far_away() -> None:
+    check_streaming(lambda x: x * 2, lambda s, x: (x * 2, s), shape=(2, 1, 5000), initial_state=0)
+    turn = np.exp(1j)
+
+    def rotated(x: np.ndarray) -> np.ndarray:
+        h, y = np.zeros(x.shape[:-1], complex), []
+        for t in range(x.shape[-1]):
+            h = 0.5 * turn * h + x[..., t]
+            y.append(h.real)
+        return np.stack(y, axis=-1)
+
+    def rotate(h: np.ndarray, x: np.ndarray) -> Any:
+        h = 0.5 * turn * h + x
+        return h.real, h
+
+    check_streaming(rotated, rotate, shape=(2, 1, 80), initial_state=lambda rows: np.zeros((rows, 1), complex), dtype="float64")
+    kernel = np.arange(1.0, 7)
+
+    def by_fft(x: np.ndarray) -> np.ndarray:
+        n = 2 * x.shape[-1] + len(kernel)
+        return np.fft.irfft(np.fft.rfft(x, n) * np.fft.rfft(kernel, n), n)[..., : x.shape[-1]]
+
+    def step(past: np.ndarray, x: np.ndarray) -> Any:
+        past = np.concatenate([x[..., None], past[..., :-1]], axis=-1)
+        return past @ kernel, past
+
+    report = check_streaming(by_fft, step, shape=(2, 1, 32), initial_state=lambda rows: np.zeros((rows, 1, 6)), dtype="float64")
+    assert report.lines[0].figure == "causal"
+
+
+def test_a_step_with_a_mistake_of_its_own_and_no_state() -> None:
+    def step(state: Any, x: np.ndarray) -> Any:
+        return x[7, 0], state
+
+    with pytest.raises(IndexError) as caught:
+        check_streaming(lambda x: x, step, shape=(2, 1, 20))
+    assert any("it is called as step(state, x_t)" in note for note in caught.value.__notes__)
