@@ -69,9 +69,7 @@ def near_a_kink(graph: Graph, values: Arrays, off: Arrays) -> Array:
                 off_by = off[each.inputs[0]][:, None]
                 near = (np.abs(values[each.inputs[0]]) <= off_by) & (off_by > 0)
             case ops.Pool1d(kind="max"):
-                offsets, (x, e) = window_offsets(each.op), (values[each.inputs[0]], off[each.inputs[0]][:, None])
-                if x.ndim == 2:  # of a constant all taps are the same
-                    continue
+                offsets, x, e = window_offsets(each.op), values[each.inputs[0]], off[each.inputs[0]][:, None]
                 lowest, highest = windows_of(x - e, offsets), windows_of(x + e, offsets)
                 if len(each.inputs) > 1:
                     there = windows_of(values[each.inputs[1]], offsets) > 0

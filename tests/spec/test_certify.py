@@ -17,6 +17,7 @@ from refar.infer import analyse
 from refar.runtime import load
 from refar.spec import certify as certification
 from refar.spec.certify import Certificate, certify
+from refar.spec.norms import near_a_kink
 from refar.testing.cases import generic_parameters
 
 
@@ -144,6 +145,36 @@ def test_where_rounding_decides_a_branch_first_order_settles_nothing(kink: str) 
     certificate = certify(graph, params, tokens, seed=0, temperature=0)
     assert not certificate
     assert certificate.first_order == 0
+
+
+def kinked(op: str, x: list[float], e: list[float], **options: Any) -> list[bool]:
+    """Whether two rows are near a kink: the numbers, and below them minus one, each off by at most e."""
+    g = Builder()
+    h = g.input(channels=2, name="x")
+    graph = g.build(g.pool1d(h, "max", **options) if op == "max" else getattr(g, op)(h))
+    far = np.full((2, 1, len(x)), 50.0)  # the other channel, where nothing is near
+    values = {"x": np.concatenate([far * np.arange(1, len(x) + 1), np.stack([[x], [[-n - 1 for n in x]]])], axis=1)}
+    values |= {node.name: np.ones((2, 1, len(x))) for node in graph.nodes if isinstance(node.op, ops.Ones)}
+    return near_a_kink(graph, values, {"x": np.broadcast_to(e, (2, len(x)))}).tolist()
+
+
+def test_what_is_near_a_kink() -> None:
+    """Row 1 holds -1 - x."""
+    for relu in ("relu", "leaky_relu"):
+        assert kinked(relu, [0.3, 0.5], [0.1, 0.1]) == [False, False]
+        assert kinked(relu, [0.3, -0.1], [0.1, 0.1]) == [True, False]
+        assert kinked(relu, [-1.05, 4.0], [0.1, 0.1]) == [False, True]
+        assert kinked(relu, [0.0, 4.0], [0.0, 0.1]) == [False, False]  # exactly 0 is on a side
+    assert kinked("tanh", [0.0, 4.0], [0.1, 0.1]) == [False, False]
+    pool: dict[str, Any] = {"kernel": 2, "pad": "exclude"}
+    assert kinked("max", [1.0, 2.0, 4.0], [0.1, 0.1, 0.1], **pool) == [False, False]
+    assert kinked("max", [1.0, 2.0, 2.1], [0.1, 0.1, 0.1], **pool) == [True, True]
+    assert kinked("max", [1.0, 2.0, 2.0], [0.1, 0.0, 0.0], **pool) == [False, False]  # equal for certain
+    assert kinked("max", [1.0, 1.0, 4.0], [0.1, 0.0, 0.0], **pool) == [True, True]
+    assert kinked("max", [0.05, 2.0, 4.0], [0.1, 0.1, 0.1], **pool) == [False, False]  # nothing stands before the start
+    assert kinked("max", [0.05, 2.0, 4.0], [0.1, 0.1, 0.1], kernel=2, pad="zero") == [True, False]
+    assert kinked("max", [1.0, 3.0, 1.1], [0.1, 0.1, 0.1], kernel=2, dilation=2, pad="exclude") == [True, True]
+    assert kinked("max", [-1.0, 3.0, 1.1], [0.1, 0.1, 0.1], kernel=2, dilation=2, pad="exclude") == [False, False]
 
 
 def test_images_hold_their_prompt() -> None:
