@@ -255,6 +255,8 @@ def test_what_is_refused() -> None:
         certify(graph, params, [[3]])
     with refuses(InputError, "prompt", "1 or 2 rows", "3"):
         certify(graph, params, [[1], [2]], prompt=np.zeros((3, 1), int))
+    with refuses(InputError, "temperature", "-0.5"):
+        certify(graph, params, [[1], [2]], temperature=-0.5)
     with refuses(InputError, "sweeps", "-1"):
         certify(graph, params, [[1], [2]], sweeps=-1)
     linear = refar.models.linear_ar(2)
