@@ -141,7 +141,7 @@ class Drive:
         changed[..., 0] = other[..., 0]
         try:
             return bool(wrong_at(self.whole(changed), self.whole(x), self.most)[..., length:].any())
-        except Exception:  # then nothing can be said
+        except Exception:  # somebody's function at a length that nobody asked of it, which it need not take: nothing is said
             return False
 
     def step(self) -> str:

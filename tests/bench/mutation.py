@@ -25,13 +25,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-os.environ.update(OMP_NUM_THREADS="1", CI="1")  # forks must not share threads; hypothesis draws the same examples every time
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "export")]
+import pytest
+from changes import Mutant, mutants
+from readme import ROOT, publish
 
-import pytest  # noqa: E402
-from changes import Mutant, mutants  # noqa: E402
-from readme import publish  # noqa: E402
+os.environ.update(OMP_NUM_THREADS="1", CI="1")  # before NumPy: forks must not share threads; hypothesis draws the same every time
+sys.path[:0] = [str(ROOT), str(ROOT / "export")]
 
 SPEC = ROOT / "refar" / "spec"
 EQUIVALENTS = Path(__file__).with_name("equivalents.toml")

@@ -6,12 +6,9 @@ Each case of these tests is the correct code with one mistake in it, and passes 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from readme import publish
+from readme import publish_tests
 
-ROOT = Path(__file__).parents[2]
 MUTANTS, KIT = "tests/mutants/test_", "tests/testing/test_"
 FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     # family: what finds them, and the tests
@@ -111,13 +108,5 @@ def table(kills: Kills) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Run, and print the table or put it into the file. The exit status is pytest's."""
-    kills = Kills()
-    status = pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", str(ROOT / "tests")], plugins=[kills])
-    publish("power", table(kills))
-    return int(status)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(publish_tests("power", Kills(), table))

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+Plugin = TypeVar("Plugin")
 
 
 def publish(name: str, text: str, files: Sequence[str] | None = None) -> None:
@@ -19,3 +25,10 @@ def publish(name: str, text: str, files: Sequence[str] | None = None) -> None:
     if not (opened and closed):
         raise SystemExit(f"{readme}: expected the marks {begin} and {end}")
     readme.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+
+
+def publish_tests(name: str, plugin: Plugin, table: Callable[[Plugin], str]) -> int:
+    """Run the tests with a plugin that watches them, and publish the table that it makes. Returns pytest's exit status."""
+    status = pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", str(ROOT / "tests")], plugins=[plugin])
+    publish(name, table(plugin))
+    return int(status)

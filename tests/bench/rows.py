@@ -6,12 +6,10 @@ A promise is a row of the capabilities that the documents describe, `@pytest.mar
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
-from readme import publish
+from readme import publish_tests
 
-ROOT = Path(__file__).parents[2]
 DOCUMENTS = {
     "000": "Convolutions in autoregressive neural networks (Theblog 2019)",
     "001": "Causal convolutions (Fleuret, Deep learning 10.2)",
@@ -61,13 +59,5 @@ def _link(function: str) -> str:
     return f"[{name.removeprefix('test_').replace('_', ' ')}]({path})"
 
 
-def main() -> int:
-    """Run, and print the table or put it into the file. The exit status is pytest's."""
-    rows = Rows()
-    status = pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", str(ROOT / "tests")], plugins=[rows])
-    publish("rows", table(rows))
-    return int(status)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(publish_tests("rows", Rows(), table))

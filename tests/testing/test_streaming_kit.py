@@ -88,8 +88,7 @@ def test_steps_of_pytorch_may_keep_their_history(kind: str) -> None:
 
     empty = torch.zeros(3, 3, dtype=torch.float64, requires_grad=True) * 1
     check_streaming(whole, cells, **{**OPTIONS, "initial_state": empty if kind == "GRU" else (empty, empty)})
-    forgets = lambda state, x: cells(None, x)  # noqa: E731
-    says("the state is never fed back", forgets, whole, initial_state=empty)
+    says("the state is never fed back", lambda state, x: cells(None, x), whole, initial_state=empty)
 
 
 def test_whole_networks_step_by_step() -> None:
