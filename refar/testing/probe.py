@@ -94,9 +94,8 @@ def measure(f: Callee, draw: Draw, extent: Extent, *, seed: int = 0, rounding: f
     """Change x at one place after the other and see where the output changes, bit by bit at equal shapes.
 
     Each row of the batch has another place changed, so that B rows take T / B calls; 4 to 10 draws, since a relu may hide a
-    change. Changes up to `rounding`
-    times the largest output are left out. Raises ContractError if the same input gives different outputs,
-    at once or after other calls, or if rows mix.
+    change. Changes up to `rounding` times the largest output are left out. Raises ContractError if the same input gives
+    different outputs, at once or after other calls, or if rows mix.
     """
     rng = np.random.default_rng(seed)
     shape = (extent.count, extent.count)
