@@ -11,18 +11,18 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from refar import models, ops, quantize
+from refar.analysis.blind_spot import blind_spot
+from refar.analysis.infer import colour_offsets, offsets, receptive_field
+from refar.analysis.schedule import is_strict
+from refar.arguments.init import init
 from refar.errors import RefarError
-from refar.fields import blind_spot
-from refar.graph import Builder, Graph, Node, from_json, load, save, to_json
-from refar.infer import colour_offsets, offsets, receptive_field
-from refar.init import init
-from refar.rewrite import strictify
-from refar.spec.certify import certify
-from refar.spec.density import log_marginal, posterior
-from refar.spec.generate import generate
-from refar.spec.run import backward, forward, log_prob, nll
-from refar.spec.stream import NOT_READY, block, initial_state, next, next_block, start, step
-from refar.streams import is_strict
+from refar.graph.graph import Builder, Graph, Node, from_json, load, save, to_json
+from refar.graph.rewrite import strictify
+from refar.oracle.density import log_marginal, posterior
+from refar.oracle.generate import generate
+from refar.oracle.run import backward, forward, log_prob, nll
+from refar.oracle.stream import NOT_READY, block, initial_state, next, next_block, start, step
+from refar.rounding.certify import certify
 
 __version__ = "0.1.0"
 __all__ = [
@@ -61,10 +61,14 @@ __all__ = [
     "to_json",
 ]
 
+_SUBMODULES = (
+    "conceptual", "conceptual_json", "config", "data", "golden", "images", "noise", "plots", "runtime", "testing", "torch"
+)  # fmt: skip
+
 if not TYPE_CHECKING:  # a type checker would take every misspelt name for a module
 
     def __getattr__(name: str) -> ModuleType:
         """The submodules that are imported on first use, since they may need more than NumPy."""
-        if name in ("conceptual", "conceptual_json", "data", "golden", "noise", "plots", "runtime", "testing", "torch"):
+        if name in _SUBMODULES:
             return importlib.import_module(f"refar.{name}")
         raise AttributeError(f"module 'refar' has no attribute {name!r}")

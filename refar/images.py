@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refar.arrays import Array
+from refar.arguments.arrays import Array
 from refar.errors import InputError
 
 

@@ -8,10 +8,10 @@ from helpers import single
 
 import refar
 from refar import Builder, Graph, models, noise, ops
-from refar.infer import analyse
-from refar.spec import causal1d
-from refar.spec.generate import generate_with_outputs
-from refar.testing.cases import generic_parameters, other_values
+from refar.analysis.infer import analyse
+from refar.oracle import causal1d
+from refar.oracle.generate import generate_with_outputs
+from refar.testing.contract.cases import generic_parameters, other_values
 
 WAVENET = models.wavenet(5, [1, 2, 4], residual=6, gate=4, skip=7)
 NETTOY = models.nettoy1d(7, hidden=8, mean=3.0, std=2.0)

@@ -11,8 +11,8 @@ import torch
 
 import refar
 from refar import Graph, models
-from refar.infer import analyse
-from refar.spec.run import forward_nodes
+from refar.analysis.infer import analyse
+from refar.oracle.run import forward_nodes
 from refar.torch import Module
 
 Params = dict[str, np.ndarray]

@@ -12,68 +12,62 @@ import pytest
 import refar
 
 ROOT = Path(__file__).parent.parent
-CORE = {"refar.ops", "refar.errors"}
-READING = {
-    *CORE, "refar.graph", "refar.types", "refar.plane", "refar.infer", "refar.streams", "refar.arrays", "refar.noise"
-}  # fmt: skip
+BASE = {"refar.ops", "refar.errors"}
+NETWORKS = {*BASE, "refar.graph", "refar.analysis", "refar.noise"}
+CHECKED = {*NETWORKS, "refar.arguments"}
 LIGHT = {"numpy", "msgspec", "safetensors"}
 VERSION = "refar.__version__"
-TRAINING = {"refar.config", "refar.files", "refar.runs"}
-READ_BY_TESTING = {"refar.torch", "refar.runtime", "refar_export", "onnxruntime", "torch", "numpy", "msgspec", "hypothesis"}
+BACKENDS = {"refar.torch", "refar.runtime", "refar_export", "onnxruntime", "torch", "hypothesis"}
 HEAVY = ("torch", "onnx", "onnxruntime", "matplotlib", "sklearn", "hypothesis", "typer", "rich")
 
 ALLOWED: dict[str, set[str]] = {
     # module, or package with all modules in it that have no row of their own: what it may import besides the standard library
-    "refar": {*READING, "refar.fields", "refar.init", "refar.models", "refar.quantize", "refar.rewrite", "refar.spec"},
+    "refar": {*CHECKED, "refar.models", "refar.quantize", "refar.oracle", "refar.rounding"},
     "refar.errors": set(),
-    "refar.ops": {"msgspec"},
-    "refar.decode": {*CORE, "msgspec"},
-    "refar.graph": {*CORE, "refar.decode", "refar.files", "refar.infer", "msgspec"},
-    "refar.types": {*CORE, "refar.graph", "refar.rules"},
-    "refar.plane": {*CORE},
-    "refar.infer": {*CORE, "refar.graph", "refar.plane", "refar.rules", "refar.types"},
-    "refar.streams": {*CORE, "refar.graph", "refar.infer", "refar.plane"},
-    "refar.fields": {*CORE, "refar.graph", "refar.infer", "refar.plane", "refar.streams"},
-    "refar.rules": {*CORE, "refar.graph", "refar.types"},
-    "refar.noise": {*CORE, "numpy"},
-    "refar.quantize": {*CORE, "numpy"},
-    "refar.arrays": {*READING, "numpy"},
-    "refar.tolerance": {*READING, "numpy"},
-    "refar.conceptual": {*READING, "msgspec", "numpy"},
-    "refar.conceptual_json": {*CORE, "refar.conceptual", "refar.files", "msgspec"},
-    "refar.init": {*READING, "numpy"},
-    "refar.rewrite": {*READING, "msgspec"},
     "refar.files": {"refar.errors"},
-    "refar.images": {*READING, "numpy"},
-    "refar.spec": {*READING, "refar.spec", "numpy"},
-    "refar.spec.literal": {"refar.ops", "numpy"},
-    "refar.spec.literal_heads": {"refar.ops", "numpy"},
-    "refar.models": {*READING, "refar.decode", "refar.models", "numpy", "msgspec"},
-    "refar.config": {*READING, "refar.models", "msgspec"},
-    "refar.runs": {*READING, "refar.config", "refar.files", *LIGHT},
-    "refar.data": {*READING, "refar.data", "refar.files", "numpy", "sklearn"},
-    "refar.plots": {*READING, "refar.conceptual", "refar.fields", "refar.plots", "matplotlib"},
-    "refar.torch": {*READING, "refar.init", "refar.data", "refar.torch", *TRAINING, "torch", "numpy", "msgspec", "rich"},
-    "refar.torch.lower": {*READING, "torch", "numpy"},
-    "refar.torch.losses": {*READING, "torch"},
-    "refar.torch.gumbel": {*READING, "torch"},
-    "refar.torch.module": {*READING, "refar.init", "refar.torch.lower", "torch", "numpy"},
-    "refar.runtime": {*READING, "refar.files", "refar.runtime", "onnxruntime", *LIGHT},
-    "refar.golden": {*READING, "refar.files", "refar.golden", "refar.models", "refar.quantize", "refar.spec", *LIGHT},
-    "refar.golden.mistakes": {*READING, "refar.golden.mistakes", "refar.golden.operator", "msgspec", "numpy"},
-    "refar.testing.plugin": {"refar.errors", "refar.testing", "pytest"},
-    "refar.testing": {*READING, "refar.golden", "refar.spec", "refar.testing", "refar.tolerance", *READ_BY_TESTING},
-    "refar.cli": {"refar", "refar_export", "typer", "rich", *LIGHT},
-    "refar.demo": {"refar", "refar_export", "onnxruntime", *LIGHT},
-    "refar_export": {"refar_export.export"},
-    "refar_export.lower": {*READING, "refar.runtime.bundle", "onnx", "numpy"},
-    "refar_export.build": {*READING, VERSION, "refar_export.lower", "refar.runtime.bundle", "onnx", "numpy", "msgspec"},
-    "refar_export.export": {
-        *READING, VERSION, "refar_export.build", "refar_export.verify", "refar.runtime.bundle", "onnx", *LIGHT
+    "refar.ops": {"msgspec"},
+    "refar.noise": {*BASE, "numpy"},
+    "refar.quantize": {*BASE, "numpy"},
+    "refar.images": {*CHECKED, "numpy"},
+    "refar.config": {"refar.training.config"},
+    "refar.conceptual_json": {"refar.conceptual.text"},
+    "refar.graph": {*BASE, "refar.graph", "refar.analysis", "refar.files", "msgspec"},
+    "refar.analysis": {*BASE, "refar.graph", "refar.analysis", "numpy"},
+    "refar.arguments": {*CHECKED, "numpy"},
+    "refar.exact": {"refar.ops", "numpy"},
+    "refar.oracle": {*CHECKED, "refar.oracle", "refar.rounding.certify", "numpy"},
+    "refar.rounding": {*CHECKED, "refar.oracle", "refar.rounding", "numpy"},
+    "refar.conceptual": {*CHECKED, "refar.conceptual", "refar.files", "msgspec", "numpy"},
+    "refar.models": {*CHECKED, "refar.models", "numpy", "msgspec"},
+    "refar.data": {*CHECKED, "refar.data", "refar.files", "numpy", "sklearn"},
+    "refar.plots": {*CHECKED, "refar.conceptual", "refar.plots", "matplotlib"},
+    "refar.torch": {*CHECKED, "refar.torch", "refar.training.loop", "torch", "numpy"},
+    "refar.torch.lower": {*BASE, "torch", "numpy"},
+    "refar.training": {
+        *CHECKED, "refar.data", "refar.files", "refar.models", "refar.torch", "refar.training", "torch", "rich", *LIGHT
     },
-    "refar_export.parameters": {*READING, "refar.runtime.bundle", "onnx"},
-    "refar_export.testdata": {*READING, "refar.files", "refar.golden", "refar_export.build", "onnx", "numpy"},
-    "refar_export.verify": {*READING, "refar.runtime", "refar.spec", "refar.tolerance", "numpy"},
+    "refar.training.config": {*CHECKED, "refar.models", "msgspec"},
+    "refar.training.runs": {*CHECKED, "refar.training.config", "refar.files", *LIGHT},
+    "refar.runtime": {*CHECKED, "refar.files", "refar.runtime", "onnxruntime", *LIGHT},
+    "refar.golden": {
+        *CHECKED, "refar.exact", "refar.files", "refar.golden", "refar.models", "refar.oracle", "refar.quantize",
+        "refar.rounding", *LIGHT
+    },
+    "refar.golden.mistakes": {*CHECKED, "refar.golden.mistakes", "refar.golden.operator", "msgspec", "numpy"},
+    "refar.testing.plugin": {"refar.errors", "refar.testing", "pytest"},
+    "refar.testing": {
+        *CHECKED, "refar.exact", "refar.golden", "refar.oracle", "refar.rounding", "refar.testing", *BACKENDS, "numpy", "msgspec"
+    },
+    "refar.cli": {"refar", "refar_export", "onnxruntime", "typer", "rich", *LIGHT},
+    "refar_export": {"refar_export.export"},
+    "refar_export.lower": {*CHECKED, "refar.runtime.bundle", "onnx", "numpy"},
+    "refar_export.build": {*CHECKED, VERSION, "refar_export.lower", "refar.runtime.bundle", "onnx", "numpy", "msgspec"},
+    "refar_export.export": {
+        *CHECKED, VERSION, "refar_export.build", "refar_export.verify", "refar.runtime.bundle", "onnx", *LIGHT
+    },
+    "refar_export.parameters": {*CHECKED, "refar.runtime.bundle", "onnx"},
+    "refar_export.testdata": {*CHECKED, "refar.files", "refar.golden", "refar_export.build", "onnx", "numpy"},
+    "refar_export.verify": {*CHECKED, "refar.runtime", "refar.oracle", "refar.rounding.tolerance", "numpy"},
 }  # fmt: skip
 
 
@@ -141,15 +135,15 @@ def test_a_module_imports_only_what_it_may(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "statement", "found"),
     [
-        ("refar_export.build", "from refar import forward", ["refar.spec.run"]),
+        ("refar_export.build", "from refar import forward", ["refar.oracle.run"]),
         ("refar_export.build", "from refar import __version__, ops", []),
         ("refar_export.build", "import refar", ["refar"]),
         ("refar_export.build", "import refar.ops", ["refar"]),
         ("refar_export.build", "import refar.ops as o", []),
         ("refar_export.build", "from refar_export.verify import verify", ["refar_export.verify"]),
-        ("refar.torch.module", "def f():\n    from refar.spec import forward", ["refar.spec.run"]),
-        ("refar.runtime.session", "from refar import step", ["refar.spec.stream"]),
-        ("refar.spec.run", "from refar.torch import Module", ["refar.torch.module"]),
+        ("refar.torch.module", "def f():\n    from refar.oracle.run import forward", ["refar.oracle.run"]),
+        ("refar.runtime.session", "from refar import step", ["refar.oracle.stream"]),
+        ("refar.oracle.run", "from refar.torch import Module", ["refar.torch.module"]),
     ],
 )
 def test_a_forbidden_import_is_seen(module: str, statement: str, found: list[str]) -> None:
@@ -164,7 +158,7 @@ def test_a_forbidden_import_is_seen(module: str, statement: str, found: list[str
         ("import refar; refar.torch.Module", ("onnx", "onnxruntime")),
         ("import refar.testing", HEAVY),
         ("import refar.runtime", ("torch", "onnx", "matplotlib", "sklearn")),
-        ("import refar.runtime.session", ("torch", "onnx", "refar.spec.literal")),
+        ("import refar.runtime.session", ("torch", "onnx", "refar.exact.literal")),
         ("import refar_export", ("torch", "onnxruntime")),
         ("import refar.torch", ("onnx", "onnxruntime")),
         ("import refar.cli", ("torch", "onnx", "onnxruntime", "matplotlib", "sklearn")),

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from refar import models
 from refar.cli.app import app
-from refar.config import load_config
 from refar.torch import train
+from refar.training.config import load_config
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from refar import __version__, ops
-from refar.arrays import at_once
+from refar.analysis.infer import analyse, first_position, is_source, taps
+from refar.analysis.schedule import Stream, is_strict, stream
+from refar.analysis.types import Type
+from refar.arguments.arrays import at_once
 from refar.errors import GraphError
-from refar.graph import Graph, Node, digest, to_json
-from refar.infer import analyse, first_position, is_source, taps
+from refar.graph.graph import Graph, Node, digest, to_json
 from refar.runtime.bundle import OUTPUT, PAST, PRESENT, START, has_start, state_ports
-from refar.streams import Stream, is_strict, stream
-from refar.types import Type
 from refar_export import lower
 from refar_export.lower import Emitter
 

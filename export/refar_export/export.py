@@ -12,11 +12,11 @@ import safetensors.numpy
 from numpy.typing import ArrayLike
 
 from refar import __version__
-from refar.arrays import check_parameters
+from refar.analysis.schedule import is_strict
+from refar.arguments.arrays import check_parameters
 from refar.errors import BackendError, FileError, GraphError
-from refar.graph import Graph
+from refar.graph.graph import Graph
 from refar.runtime.bundle import BLOCK, MANIFEST, VECTORS, Manifest, digest, has_steps, model_files, state_ports
-from refar.streams import is_strict
 
 try:
     from refar_export.build import IR, OPSET, Kind, build

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from refar import ops
-from refar.arrays import mask_oihw
-from refar.infer import taps
-from refar.streams import Stream
-from refar.types import Type
+from refar.analysis.infer import taps
+from refar.analysis.schedule import Stream
+from refar.analysis.types import Type
+from refar.arguments.arrays import mask_oihw
 
 LAST = np.iinfo(np.int64).max
 

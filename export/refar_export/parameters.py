@@ -7,9 +7,9 @@ from pathlib import Path
 import onnx
 from onnx import numpy_helper
 
-from refar.arrays import Arrays, check_parameters
+from refar.analysis.infer import analyse
+from refar.arguments.arrays import Arrays, check_parameters
 from refar.errors import FileError
-from refar.infer import analyse
 from refar.runtime.bundle import read_file, read_manifest
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from onnx import numpy_helper
 
-from refar.arrays import Array, Arrays
+from refar.arguments.arrays import Array, Arrays
 from refar.errors import GraphError
 from refar.files import as_path, write_bytes
 from refar.golden import OPERATORS, Case, catalogue
 from refar.golden.family import graph_of, inputs, parameters
 from refar.golden.node_operator import as_graph
-from refar.graph import Graph
+from refar.graph.graph import Graph
 from refar_export.build import build
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from refar import noise
-from refar.arrays import Array, Arrays
+from refar.analysis.infer import analyse, transient
+from refar.analysis.schedule import is_strict
+from refar.arguments.arrays import Array, Arrays
 from refar.errors import BackendError
-from refar.graph import Graph
-from refar.infer import analyse, transient
+from refar.graph.graph import Graph
+from refar.oracle.run import forward
+from refar.rounding.tolerance import tolerance
 from refar.runtime import load
 from refar.runtime.bundle import BLOCK, has_steps
-from refar.spec import forward
-from refar.streams import is_strict
-from refar.tolerance import tolerance
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from refar.analysis.schedule import is_strict
 from refar.cli import files, values
 from refar.cli.console import line, out, status
 from refar.cli.sources import Source, open_source
 from refar.errors import InputError
 from refar.files import write_bytes
-from refar.streams import is_strict
 
 if TYPE_CHECKING:
     from refar.testing import Report
@@ -59,8 +59,8 @@ def check(
 
 
 def _run(opened: Source, provider: str, backends: str | None, progress: Callable[[str], None]) -> Report:
-    from refar.testing import laws
-    from refar.testing.readings import BACKENDS
+    from refar.testing.contract import laws
+    from refar.testing.contract.readings import BACKENDS
 
     if opened.kind == "bundle":
         if backends is not None:

@@ -18,7 +18,7 @@ def demo(
     steps: Annotated[int | None, typer.Option(metavar="N", help="Train for fewer steps, for a quick look.")] = None,
 ) -> None:
     """Train on digits, check against the oracle, export, generate without PyTorch, and write a report."""
-    from refar.demo import stages
+    from refar.cli.demonstration import stages
 
     config = stages.default_config()
     if steps is not None:

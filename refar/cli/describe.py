@@ -7,11 +7,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from refar import arrays, ops
-from refar.graph import Graph, Node
-from refar.infer import analyse
-from refar.plane import kernel_steps
-from refar.streams import looks_ahead, raster
+from refar import ops
+from refar.analysis.infer import analyse
+from refar.analysis.plane import kernel_steps
+from refar.analysis.schedule import looks_ahead, raster
+from refar.arguments import arrays
+from refar.graph.graph import Graph, Node
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from refar.arrays import Array
+from refar.analysis.infer import analyse
+from refar.arguments.arrays import Array
 from refar.cli import files, values
 from refar.cli.sources import Source, near_file
 from refar.errors import FileError, InputError, RefarError, near
-from refar.graph import Graph
-from refar.infer import analyse
+from refar.graph.graph import Graph
 
 HELP = "A .npz (x, condition), .npy or .csv file, or a data set, as in digits or digits:test."
 
@@ -71,7 +71,7 @@ def _read(text: str, graph: Graph, conditions: tuple[str, ...]) -> tuple[str, Ar
 def metadata(run: Source) -> dict[str, str]:
     """What a bundle should know of the data its network was trained on; nothing if the data are not there."""
     from refar import data
-    from refar.runs import load_run
+    from refar.training.runs import load_run
 
     assert run.path is not None
     source = load_run(run.path).config.data.source

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from refar.arrays import Array
+from refar.arguments.arrays import Array
 from refar.errors import FileError
 from refar.files import check_writable, replacing
 

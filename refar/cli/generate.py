@@ -9,14 +9,14 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from refar.arrays import check_sampling
+from refar.analysis.infer import analyse
+from refar.arguments.arrays import check_sampling
 from refar.cli import files, values
 from refar.cli.console import count, line, number, progress
 from refar.cli.sources import bundle_path
 from refar.errors import InputError
 from refar.files import write_bytes
-from refar.infer import analyse
-from refar.spec.certify import certify as refar_certify
+from refar.rounding.certify import certify as refar_certify
 
 
 def generate(

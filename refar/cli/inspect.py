@@ -9,12 +9,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from refar import infer, streams
-from refar.cli import describe, files, networks, planes
+from refar.analysis import infer
+from refar.analysis import schedule as streams
+from refar.cli import describe, files
+from refar.cli import images as planes
+from refar.cli import strided as networks
 from refar.cli.console import count, facts, fixed, line, number, out, plain_table, show
 from refar.cli.sources import open_source
 from refar.files import replacing
-from refar.graph import Graph
+from refar.graph.graph import Graph
 from refar.runtime.bundle import PAST, StatePort, state_ports
 
 

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from refar.arrays import Array
+from refar.arguments.arrays import Array
 
 
 def encode(grey_hw: Array) -> bytes:

@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from refar.arrays import Array, class_condition, one_or
+from refar.arguments.arrays import Array, class_condition, one_or
 from refar.cli import examples, files, values
 from refar.cli.console import count, facts, line, number, progress, show
 from refar.cli.sources import bundle_path

@@ -8,9 +8,9 @@ from typing import Literal
 
 import refar
 from refar import conceptual, conceptual_json, models
-from refar.arrays import Arrays
+from refar.arguments.arrays import Arrays
 from refar.errors import FileError, GraphError, near
-from refar.graph import Graph
+from refar.graph.graph import Graph
 
 KINDS = "a graph.json, a built-in model, a run (written by 'refar train') or a bundle (written by 'refar export')"
 
@@ -38,7 +38,7 @@ def open_source(text: str) -> Source:
 
         return Source("bundle", read_manifest(path).graph, f"bundle {text}", path)
     if is_run(path):
-        from refar.runs import load_run
+        from refar.training.runs import load_run
 
         graph, params, _ = load_run(path)
         return Source("run", graph, f"run {text}", path, params)

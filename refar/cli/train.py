@@ -17,11 +17,11 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run from its last checkpoint.")] = False,
 ) -> None:
     """Train in PyTorch; Ctrl-C stops after a checkpoint."""
-    from refar.config import load_config
+    from refar.training.config import load_config
 
     run = out or Path("runs", config.stem)
     settings = load_config(config)
-    from refar.torch.train import train as train_run
+    from refar.training.loop import train as train_run
 
     result = train_run(settings, run, resume=resume)
     if not result.finished:

@@ -9,12 +9,12 @@ from typing import Literal
 
 import numpy as np
 
-from refar.arrays import Array, check_array
+from refar.analysis.infer import analyse
+from refar.analysis.types import Type
+from refar.arguments.arrays import Array, check_array
 from refar.cli import files, png
 from refar.errors import InputError
-from refar.graph import Graph
-from refar.infer import analyse
-from refar.types import Type
+from refar.graph.graph import Graph
 
 Shape = tuple[int, int]
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from refar import noise
-from refar.arrays import Array
+from refar.arguments.arrays import Array
 from refar.data.dataset import Split, permutation
 
 # Streams that no parameter (refar.init) and no row of a batch reads.

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from refar import noise
-from refar.arrays import Array
+from refar.analysis.infer import analyse
+from refar.analysis.types import Type
+from refar.arguments.arrays import Array
 from refar.errors import GraphError, InputError
-from refar.graph import Graph
-from refar.infer import analyse
-from refar.types import Type
+from refar.graph.graph import Graph
 
 
 @dataclass(frozen=True)

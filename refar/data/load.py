@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from refar.arrays import Array
+from refar.arguments.arrays import Array
 from refar.data.dataset import Dataset, Split, permutation
 from refar.data.digits import digits
 from refar.errors import FileError, InputError

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from refar.arrays import Arrays
-from refar.graph import Graph
+from refar.arguments.arrays import Arrays
+from refar.graph.graph import Graph
 
 SPEC_VERSION = 1
 """The bytes of the files change only together with this number."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refar.arrays import Array
+from refar.arguments.arrays import Array
 from refar.golden.case import Case
 from refar.golden.operator import allowed
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from refar import ops
-from refar.arrays import Arrays
+from refar.arguments.arrays import Arrays
 from refar.golden.draw import Draw
 from refar.golden.mistakes.convolution2d import MISTAKES
 from refar.golden.node_operator import node_operator

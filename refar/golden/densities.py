@@ -10,16 +10,17 @@ from fractions import Fraction
 import numpy as np
 
 from refar import models, ops
-from refar.arrays import Array, Arrays, in_order
+from refar.analysis.infer import analyse
+from refar.arguments.arrays import Array, Arrays, in_order
+from refar.exact import literal
 from refar.golden import exact_graph, loss_bounds, network_bounds
 from refar.golden.case import Case
 from refar.golden.draw import Draw, float32
 from refar.golden.family import Family, graph_of, inputs, network_arrays, parameters
 from refar.golden.networks import draw_inputs, draw_parameters
 from refar.golden.operator import as_dtype, differs, rounded_up
-from refar.graph import Builder, Graph
-from refar.infer import analyse
-from refar.spec import density, literal, pointwise, run
+from refar.graph.graph import Builder, Graph
+from refar.oracle import density, pointwise, run
 
 OBSERVED = (0, 1, 4, 7)
 PRIOR = float32([0.25, 0.625, 0.125])

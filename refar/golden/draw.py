@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from refar import noise
-from refar.arrays import Array
+from refar.arguments.arrays import Array
 
 
 def float32(numbers: ArrayLike) -> Array:

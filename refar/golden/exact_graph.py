@@ -1,6 +1,6 @@
 """A whole graph by the literal definitions: values and gradients with at least 70 digits, whatever its depth.
 
-Every node is evaluated by `spec.literal` on the exact values of those before it. Sums of products stay exact; what has an
+Every node is evaluated by `exact.literal` on the exact values of those before it. Sums of products stay exact; what has an
 exponential is kept to 2^-256, far below anything that a float64 can tell.
 """
 
@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from refar import ops
-from refar.arrays import Array, Arrays
-from refar.graph import Graph
-from refar.infer import analyse
-from refar.spec import literal
-from refar.spec.padding import own_parameters
+from refar.analysis.infer import analyse
+from refar.arguments.arrays import Array, Arrays
+from refar.exact import literal
+from refar.graph.graph import Graph
+from refar.oracle.padding import own_parameters
 
 _KEPT = 2**256
 

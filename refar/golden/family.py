@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refar.arrays import Array, Arrays
+from refar.analysis.infer import analyse
+from refar.arguments.arrays import Array, Arrays
 from refar.golden.case import Case, Kind
 from refar.golden.operator import Operator, as_dtype
-from refar.graph import Graph
-from refar.infer import analyse
+from refar.graph.graph import Graph
 
 
 @dataclass(frozen=True)

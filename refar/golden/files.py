@@ -10,7 +10,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from refar.arrays import Arrays
+from refar.arguments.arrays import Arrays
 from refar.errors import FileError
 from refar.files import as_path, write_bytes
 from refar.golden.case import SPEC_VERSION, Case

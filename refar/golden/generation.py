@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from refar import noise, ops
-from refar.arrays import Array, Arrays
+from refar.analysis.infer import analyse
+from refar.arguments.arrays import Array, Arrays
 from refar.golden import exact_graph, network_bounds, philox
 from refar.golden.case import Case
 from refar.golden.densities import classed
@@ -21,9 +22,8 @@ from refar.golden.loss_bounds import LOG
 from refar.golden.mistakes.sampling import CATEGORICALS
 from refar.golden.networks import draw_parameters
 from refar.golden.operator import FLOAT32, as_dtype, differs, rounded_up
-from refar.graph import Graph
-from refar.infer import analyse
-from refar.spec import generate, run
+from refar.graph.graph import Graph
+from refar.oracle import generate, run
 
 _SAFE = 64
 """By how many times the largest score must be clear of float32's rounding: every format draws the same tokens."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from refar.arrays import Arrays
+from refar.arguments.arrays import Arrays
 from refar.errors import GraphError
 from refar.golden.case import Case
 from refar.golden.family import Family
-from refar.graph import from_json
+from refar.graph.graph import from_json
 
 _Node = tuple[Any, ...]
 """Name, operator, names of inputs."""

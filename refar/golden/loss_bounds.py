@@ -1,7 +1,7 @@
 """How far a loss may be off, in units of u, for the usual ways to compute it: with and without the largest logit subtracted.
 
 Second-order terms are left out; the constants have room for them. LOG: a logarithm is within LOG·u of itself, relative, as
-exp is within EXP·u (see `refar.spec.bound`, whose softmax is used here).
+exp is within EXP·u (see `refar.rounding.bound`, whose softmax is used here).
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from refar import ops
-from refar.arrays import Array
+from refar.arguments.arrays import Array
 from refar.golden.operator import FLOAT32
-from refar.spec import bound, pointwise
-from refar.spec.bound import EXP, SIGMOID
+from refar.oracle import pointwise
+from refar.rounding import bound
+from refar.rounding.bound import EXP, SIGMOID
 
 LOG = 4
 

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from refar import ops
-from refar.arrays import Array, Arrays
+from refar.arguments.arrays import Array, Arrays
+from refar.exact import literal, literal_heads
 from refar.golden import loss_bounds
 from refar.golden.case import Signature
 from refar.golden.draw import Draw, float32
 from refar.golden.mistakes import losses as mistakes
 from refar.golden.operator import Attributes, Example, Mistake, Operator
-from refar.spec import gumbel, literal, literal_heads
-from refar.spec import losses as spec
+from refar.oracle import gumbel
+from refar.oracle import losses as spec
 
 
 def _nats(

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from refar.errors import FileError, GraphError
 from refar.golden.case import SPEC_VERSION, Case, Kind
-from refar.graph import Graph
+from refar.graph.graph import Graph
 
 MANIFEST, SCHEMA = "manifest.json", "schema.json"
 

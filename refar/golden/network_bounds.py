@@ -1,6 +1,6 @@
 """How far a whole network may be off in floating point, in units of u, to first order: outputs and gradients.
 
-Outputs: E₁ = Σ_n |∂y/∂n|·ε_n over all nodes n, with ε of `spec.bound` (`spec.rounding.first_order`).
+Outputs: E₁ = Σ_n |∂y/∂n|·ε_n over all nodes n, with ε of `rounding.bound` (`rounding.network.first_order`).
 Gradients: g_j = ∂L/∂p_j with L = Σ dy·y is moved by an error e_n of a node's value by ∂²L/∂p_j∂n, which is how the gradient of
 that node moves with p_j; and by an error of a node's gradient by ∂n/∂p_j. Both come with one complex step in p_j:
 E₁(g_j) = Σ_n |d(∂L/∂n)/dp_j|·ε_n + Σ_n |dn/dp_j|·ε'_n + ε'_j, with ε' the local bounds of the backward sweep.
@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from refar.arrays import Array, Arrays
+from refar.arguments.arrays import Array, Arrays
 from refar.golden.operator import FLOAT32
-from refar.graph import Graph
-from refar.spec import bound, node, rounding
-from refar.spec.padding import own_parameters
-from refar.spec.run import backward_nodes, cast, forward_nodes
+from refar.graph.graph import Graph
+from refar.oracle import node
+from refar.oracle.padding import own_parameters
+from refar.oracle.run import backward_nodes, cast, forward_nodes
+from refar.rounding import bound
+from refar.rounding import network as rounding
 
 _STEP = 2.0**-64
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from refar import models, ops
-from refar.arrays import Array, Arrays
+from refar.analysis.infer import analyse
+from refar.arguments.arrays import Array, Arrays
 from refar.errors import RefarError
 from refar.golden import exact_graph, network_bounds
 from refar.golden.case import Case
@@ -17,9 +18,8 @@ from refar.golden.draw import Draw
 from refar.golden.family import Family, graph_of, inputs, network_arrays, parameters
 from refar.golden.mistakes.networks import MISTAKES
 from refar.golden.operator import as_dtype, differs, rounded_up
-from refar.graph import Builder, Graph
-from refar.infer import analyse
-from refar.spec import run
+from refar.graph.graph import Builder, Graph
+from refar.oracle import run
 
 Extent = tuple[int, ...]
 

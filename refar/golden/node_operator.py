@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from refar import ops
-from refar.arrays import Array, Arrays
+from refar.arguments.arrays import Array, Arrays
+from refar.exact import literal
 from refar.golden.case import Case, Kind, Signature
 from refar.golden.operator import FLOAT32, Attributes, Example, Mistake, Operator
-from refar.graph import Builder, Graph
-from refar.spec import bound, literal, node
+from refar.graph.graph import Builder, Graph
+from refar.oracle import node
+from refar.rounding import bound
 
 OWN = {"w": "weight", "b": "bias"}
 """The arguments that are a node's parameters."""

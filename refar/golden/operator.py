@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from refar import ops
-from refar.arrays import Array, Arrays
+from refar.arguments.arrays import Array, Arrays
 from refar.golden.case import REQUIRED, Case, Kind, Signature
 
 FLOAT32 = 2.0**-24

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from refar import ops
-from refar.arrays import Array
+from refar.arguments.arrays import Array
 from refar.golden.draw import Draw, float32
 from refar.golden.mistakes import pointwise as mistakes
 from refar.golden.node_operator import node_operator

@@ -9,12 +9,12 @@ from fractions import Fraction
 import numpy as np
 
 from refar import quantize
-from refar.arrays import Array, Arrays
+from refar.arguments.arrays import Array, Arrays
 from refar.golden.case import Signature
 from refar.golden.draw import Draw
 from refar.golden.mistakes import quantizers as mistakes
 from refar.golden.operator import Attributes, Example, Mistake, Operator
-from refar.spec.bound import EXP
+from refar.rounding.bound import EXP
 
 _MARGIN = Fraction(1, 2**9)
 """How far inputs stay from the edges between classes, in classes, unless every format computes them without rounding."""

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from refar import noise, ops
-from refar.arrays import Array, Arrays
+from refar.arguments.arrays import Array, Arrays
+from refar.exact import literal
 from refar.golden import philox
 from refar.golden.case import Signature
 from refar.golden.draw import Draw, float32
 from refar.golden.loss_bounds import LOG
 from refar.golden.mistakes import sampling as mistakes
 from refar.golden.operator import Attributes, Example, Operator
-from refar.spec import literal
 
 
 def _none(_: Attributes, arrays: Arrays) -> Arrays:

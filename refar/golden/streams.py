@@ -1,7 +1,7 @@
 """Golden cases of streams: outputs position by position, with the state before the first step and after every one.
 
-The state of a node is its last values, oldest first: what it keeps is `refar.streams.stream`, what these values are comes from
-the literal definitions over the whole sequence. Before the start they are 0 under layer padding, under input padding the
+The state of a node is its last values, oldest first: what it keeps says `analysis.schedule.stream`, what these values are comes
+from the literal definitions over the whole sequence. Before the start they are 0 under layer padding, under input padding the
 response to zeros, for which the sequence is evaluated behind zeros enough to settle.
 """
 
@@ -14,7 +14,9 @@ import msgspec
 import numpy as np
 
 from refar import ops
-from refar.arrays import Array, Arrays
+from refar.analysis.infer import analyse
+from refar.analysis.schedule import stream as plan
+from refar.arguments.arrays import Array, Arrays
 from refar.golden import exact_graph, network_bounds
 from refar.golden.case import Case
 from refar.golden.draw import Draw
@@ -22,10 +24,8 @@ from refar.golden.family import Family, graph_of, inputs, network_arrays, parame
 from refar.golden.mistakes.streams import MISTAKES, Change
 from refar.golden.networks import draw_inputs, draw_parameters, wavenet
 from refar.golden.operator import as_dtype, differs, rounded_up
-from refar.graph import Builder, Graph
-from refar.infer import analyse
-from refar.spec import stream as spec
-from refar.streams import stream as plan
+from refar.graph.graph import Builder, Graph
+from refar.oracle import stream as spec
 
 
 def _residual() -> Graph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refar.graph import Builder, Graph
+from refar.graph.graph import Builder, Graph
 from refar.models.images import add_conditions, add_pixels, check_colours, check_kernels, conditioned, image_head
 from refar.ops import Classes, Natural, Positive
 

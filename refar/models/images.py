@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refar import ops
 from refar.errors import GraphError
-from refar.graph import Builder
+from refar.graph.graph import Builder
 from refar.models.conditions import add_condition
 
 

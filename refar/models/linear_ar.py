@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from refar import ops
-from refar.arrays import Arrays, as_array, check_real
+from refar.arguments.arrays import Arrays, as_array, check_real
 from refar.errors import InputError, check_integer
-from refar.graph import Builder, Graph
+from refar.graph.graph import Builder, Graph
 from refar.ops import FURTHEST, Positive
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from refar import ops
-from refar.graph import Builder, Graph
+from refar.graph.graph import Builder, Graph
 from refar.ops import Classes, Positive
 
 

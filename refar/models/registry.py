@@ -8,9 +8,9 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from refar.decode import plain
 from refar.errors import GraphError, near
-from refar.graph import Graph
+from refar.graph.decode import plain
+from refar.graph.graph import Graph
 from refar.models.gated_pixelcnn import gated_pixelcnn
 from refar.models.linear_ar import linear_ar
 from refar.models.masked_pixelcnn import masked_pixelcnn

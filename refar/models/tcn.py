@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from refar import ops
-from refar.arrays import as_array
+from refar.arguments.arrays import as_array
 from refar.errors import GraphError
-from refar.graph import Builder, Graph
+from refar.graph.graph import Builder, Graph
 from refar.ops import Classes, Positive
 
 

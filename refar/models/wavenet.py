@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from refar import ops
-from refar.arrays import as_array
+from refar.arguments.arrays import as_array
 from refar.errors import GraphError
-from refar.graph import Builder, Graph
+from refar.graph.graph import Builder, Graph
 from refar.models.conditions import add_condition
 from refar.ops import Classes, Positive
 

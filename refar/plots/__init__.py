@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from refar.graph import Graph
-from refar.infer import analyse
+from refar.analysis.infer import analyse
+from refar.graph.graph import Graph
 from refar.plots.curves import losses
+from refar.plots.image import around
 from refar.plots.line import Row, past, rows
-from refar.plots.networks import Level, conceptual, fits, levels
-from refar.plots.plane import around
+from refar.plots.strided import Level, conceptual, fits, levels
 from refar.plots.style import save, svg
 
 __all__ = ["Level", "Row", "conceptual", "field", "fits", "levels", "losses", "rows", "save", "svg"]

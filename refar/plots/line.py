@@ -10,9 +10,9 @@ from itertools import groupby
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from refar.analysis.infer import analyse, offsets, taps
 from refar.errors import GraphError
-from refar.graph import Graph
-from refar.infer import analyse, offsets, taps
+from refar.graph.graph import Graph
 from refar.plots.dots import ACROSS, BOW, DOTS, UP, arrows, points, ruler
 from refar.plots.style import BLUE, FAINT, INK, ORANGE, PALE, place, sheet
 

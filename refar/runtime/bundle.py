@@ -10,12 +10,12 @@ import msgspec
 import safetensors.numpy
 from msgspec import Meta, Struct
 
-from refar.arrays import Arrays
+from refar.analysis.infer import analyse
+from refar.analysis.schedule import is_strict, looks_ahead, stream
+from refar.arguments.arrays import Arrays
 from refar.errors import FileError, GraphError
 from refar.files import as_path
-from refar.graph import Graph
-from refar.infer import analyse
-from refar.streams import is_strict, looks_ahead, stream
+from refar.graph.graph import Graph
 
 PAST, PRESENT, START, OUTPUT = "past", "present", "start", "output"
 """The ports beside the graph's own inputs: past.<node> → present.<node>, the flag of a step before any token, the result."""

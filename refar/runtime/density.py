@@ -8,7 +8,7 @@ from typing import assert_never
 import numpy as np
 
 from refar import ops
-from refar.arrays import Array
+from refar.arguments.arrays import Array
 
 
 def log_prob(head: ops.AnyHead, y_bct: Array, x: Array) -> Array:

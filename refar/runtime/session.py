@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refar import graph as graphs
 from refar import noise
-from refar.arrays import (
+from refar.analysis.infer import analyse, first_position
+from refar.analysis.schedule import require_causal, require_strict
+from refar.analysis.types import Type
+from refar.arguments.arrays import (
     Array,
     Arrays,
     Data,
@@ -31,8 +33,8 @@ from refar.arrays import (
 )
 from refar.errors import BackendError, FileError, GraphError, InputError, check_integer
 from refar.files import as_path
-from refar.graph import require_head
-from refar.infer import analyse, first_position
+from refar.graph import graph as graphs
+from refar.graph.graph import require_head
 from refar.runtime import density
 from refar.runtime import provider as providers
 from refar.runtime.bundle import (
@@ -49,8 +51,6 @@ from refar.runtime.bundle import (
     read_vectors,
 )
 from refar.runtime.stepper import Stepper
-from refar.streams import require_causal, require_strict
-from refar.types import Type
 
 _VALUES_PER_CALL = 2**24  # logits held at once by `score`: 64 MiB
 _NOISE_STEPS = 256

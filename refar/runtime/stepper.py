@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from refar.arrays import Array, Arrays
+from refar.arguments.arrays import Array, Arrays
 from refar.runtime.bundle import OUTPUT, PAST, PRESENT, START
 
 

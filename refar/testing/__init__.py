@@ -17,11 +17,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from refar.testing.causality import check_causality
-    from refar.testing.driving import check_streaming
-    from refar.testing.function import check_case, check_function, golden_cases
-    from refar.testing.laws import LAWS, check_bundle, check_contract, run_bundle_laws, run_laws
-    from refar.testing.module import check_module
+    from refar.testing.contract.laws import LAWS, check_bundle, check_contract, run_bundle_laws, run_laws
+    from refar.testing.known.function import check_case, check_function, golden_cases
+    from refar.testing.known.module import check_module
+    from refar.testing.probe.causality import check_causality
+    from refar.testing.probe.driving import check_streaming
     from refar.testing.report import ContractError, Line, Report
 
 __all__ = [
@@ -42,11 +42,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "causality": ("check_causality",),
-    "driving": ("check_streaming",),
-    "function": ("check_case", "check_function", "golden_cases"),
-    "laws": ("LAWS", "check_bundle", "check_contract", "run_bundle_laws", "run_laws"),
-    "module": ("check_module",),
+    "probe.causality": ("check_causality",),
+    "probe.driving": ("check_streaming",),
+    "known.function": ("check_case", "check_function", "golden_cases"),
+    "contract.laws": ("LAWS", "check_bundle", "check_contract", "run_bundle_laws", "run_laws"),
+    "known.module": ("check_module",),
     "report": ("ContractError", "Line", "Report"),
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from refar.arrays import Array
+from refar.arguments.arrays import Array
 from refar.errors import InputError
 from refar.testing.report import ContractError
 

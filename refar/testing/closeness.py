@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refar.arrays import Array
+from refar.arguments.arrays import Array
 
 EPSILONS = 1000
 """Roundings of the largest value. Mistakes of alignment, masks and queues show at the scale of the values themselves."""

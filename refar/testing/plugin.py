@@ -38,7 +38,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker is None or "refar_case" not in metafunc.fixturenames:
         return
     from refar.errors import InputError
-    from refar.testing.function import golden_cases
+    from refar.testing.known.function import golden_cases
 
     if len(marker.args) != 1 or marker.kwargs.keys() - {"only"}:
         expected = 'the name of an operator, and at most `only`, like @pytest.mark.refar("causal_conv1d", only={"strict": False})'
@@ -58,7 +58,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def refar_case(request: pytest.FixtureRequest) -> RefarCase:
     """Runs a function over all golden cases of an operator, or under `@pytest.mark.refar` over the one of this test."""
-    from refar.testing.function import check_case, check_function
+    from refar.testing.known.function import check_case, check_function
     from refar.testing.report import ContractError
 
     case = getattr(request, "param", None)

@@ -12,8 +12,8 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from msgspec.structs import replace
 
 from refar import ops
-from refar.arrays import Array
-from refar.graph import Builder, Graph, Padding
+from refar.arguments.arrays import Array
+from refar.graph.graph import Builder, Graph, Padding
 
 
 def convolutions() -> SearchStrategy[ops.Conv1d]:

@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from refar import ops
-from refar.arrays import Arrays, check_parameters, mask_oihw
+from refar.analysis.infer import analyse, first_position, is_source
+from refar.analysis.types import Type
+from refar.arguments.arrays import Arrays, check_parameters, mask_oihw
+from refar.arguments.init import init
 from refar.errors import GraphError, InputError
-from refar.graph import Graph
-from refar.infer import analyse, first_position, is_source
-from refar.init import init
+from refar.graph.graph import Graph
 from refar.torch import lower
-from refar.types import Type
 
 Values = Mapping[str, ArrayLike | Tensor]
 

@@ -7,10 +7,11 @@ from collections import defaultdict
 import numpy as np
 
 from refar import Builder, Graph, models
-from refar.infer import analyse
-from refar.spec import rounding, run
-from refar.testing.cases import generic_parameters
-from refar.testing.exposed import LEVELS, expose
+from refar.analysis.infer import analyse
+from refar.oracle import run
+from refar.rounding import network as rounding
+from refar.testing.contract.cases import generic_parameters
+from refar.testing.contract.exposed import LEVELS, expose
 
 COLUMNS = ("numpy float32", "torch float32", "onnxruntime", "numpy float64", "torch float64")
 

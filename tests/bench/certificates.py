@@ -10,9 +10,9 @@ import numpy as np
 
 import refar
 from refar import Graph, models
-from refar.infer import analyse
+from refar.analysis.infer import analyse
+from refar.rounding.certify import certify
 from refar.runtime import load
-from refar.spec.certify import certify
 from refar_export import export
 
 NETS: dict[str, tuple[Graph, int, int]] = {

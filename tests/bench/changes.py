@@ -62,7 +62,7 @@ def mutants(path: Path) -> list[Mutant]:
             compile(new, path, "exec")
         except SyntaxError:
             continue
-        found.append(Mutant(path.name, node.lineno, was, becomes, new.decode(), lines))
+        found.append(Mutant(f"{path.parent.name}/{path.name}", node.lineno, was, becomes, new.decode(), lines))
     return found
 
 

@@ -21,12 +21,12 @@ from readme import publish
 
 import refar
 from refar import Builder, Graph, models
-from refar.arrays import Array, Arrays
-from refar.infer import analyse, receptive_field
+from refar.analysis.infer import analyse, receptive_field
+from refar.arguments.arrays import Array, Arrays
+from refar.rounding.tolerance import tolerance
 from refar.runtime import load
 from refar.runtime.bundle import has_steps
 from refar.testing import check_contract
-from refar.tolerance import tolerance
 from refar.torch import Module
 from refar_export import export
 

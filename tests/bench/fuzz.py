@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from rich.progress import Progress
 
 from refar import Graph, to_json
-from refar.graph import digest
+from refar.graph.graph import digest
 from refar.testing import check_contract, strategies
 
 KINDS = {

@@ -1,8 +1,9 @@
-"""How many small wrong changes of the specification the tests see: `python tests/bench/mutation.py [--sample N] [--file run.py]`.
+"""How many small wrong changes the tests see: `python tests/bench/mutation.py [--sample N] [--file oracle/run.py]`.
 
-Each mutant is one change of refar/spec (changes.py). It is made in memory, in a process of its own, and meets the tests that run
-its line, the quickest first; it is killed by the first that fails. Of those that live, the ones that change no behaviour stand in
-equivalents.toml, each with the reason. With README.md the table is written between its markers.
+Each mutant is one change of the oracle, the exact definitions or the bounds (changes.py). It is made in memory, in a process of
+its own, and meets the tests that run its line, the quickest first; it is killed by the first that fails. Of those that live, the
+ones that change no behaviour stand in equivalents.toml, each with the reason. With README.md the table is written between its
+markers.
 """
 
 from __future__ import annotations
@@ -32,21 +33,32 @@ from readme import ROOT, publish
 os.environ.update(OMP_NUM_THREADS="1", CI="1")  # before NumPy: forks must not share threads; hypothesis draws the same every time
 sys.path[:0] = [str(ROOT), str(ROOT / "export")]
 
-SPEC = ROOT / "refar" / "spec"
+ROOMS = [ROOT / "refar" / room for room in ("oracle", "exact", "rounding")]
 EQUIVALENTS = Path(__file__).with_name("equivalents.toml")
-WHOLE = ["images", "inputs", "local_conditions", "look_ahead", "noise", "planes_inputs"]
-TESTS = ["tests/spec", "tests/testing", "tests/models", *(f"tests/test_{name}.py" for name in WHOLE)]
+FOLDERS = ("oracle", "exact", "rounding", "contract", "probe", "known", "models", "arguments", "test_images.py", "test_noise.py")
+TESTS = [f"tests/{name}" for name in FOLDERS]
 
 Seen = dict[str, tuple[float, set[tuple[str, int]]]]
 """Of each test the seconds and the lines (file, number) that it runs."""
 
 
+def files() -> list[Path]:
+    """The files that are mutated."""
+    return [path for room in ROOMS for path in sorted(room.glob("[!_]*.py"))]
+
+
+def short(path: Path) -> str:
+    """The name of a file below refar/."""
+    return path.relative_to(ROOT / "refar").as_posix()
+
+
 def apply(mutant: Mutant) -> None:
     """Give the module's functions the code of the mutant, and every module its constants."""
-    name = f"refar.spec.{mutant.file.removesuffix('.py')}"
-    namespace = {"__name__": name, "__file__": str(SPEC / mutant.file)}
+    name = f"refar.{mutant.file.removesuffix('.py').replace('/', '.')}"
+    path = ROOT / "refar" / mutant.file
+    namespace = {"__name__": name, "__file__": str(path)}
     with warnings.catch_warnings(action="ignore"):
-        exec(compile(mutant.source, SPEC / mutant.file, "exec"), namespace)
+        exec(compile(mutant.source, path, "exec"), namespace)
     _transplant(namespace, vars(importlib.import_module(name)), name)
 
 
@@ -98,8 +110,8 @@ class Runner:
         if not self.map.exists():
             if (child := os.fork()) == 0:
                 try:
-                    for file in sorted(SPEC.glob("[!_]*.py")):  # shows too that to change nothing kills nothing
-                        apply(Mutant(file.name, 0, "", "", file.read_text("utf-8"), range(0)))
+                    for file in files():  # shows too that to change nothing kills nothing
+                        apply(Mutant(short(file), 0, "", "", file.read_text("utf-8"), range(0)))
                     self.map.write_bytes(pickle.dumps(traced(session)))
                 except BaseException:
                     traceback.print_exc(file=sys.__stderr__)
@@ -111,7 +123,7 @@ class Runner:
 
 def traced(session: pytest.Session) -> Seen:
     seen, failed = {}, 0
-    names = {str(path): path.name for path in SPEC.glob("*.py")}
+    names = {str(path): short(path) for path in files()}
     for item, following in zip(session.items, [*session.items[1:], None], strict=True):
         lines: set[tuple[str, int]] = set()
 
@@ -169,7 +181,7 @@ def sample(found: list[Mutant], size: int, seed: int) -> list[Mutant]:
 
 def table(all_: list[Mutant], chosen: list[Mutant], alive: list[Mutant], excused: list[Mutant], seed: int) -> str:
     """Per file: mutants there are, drawn, killed, of no effect, and the share killed of those that have one."""
-    lines = ["| refar/spec/ | mutants | drawn | killed | without effect | survived |", "|---|---|---|---|---|---|"]
+    lines = ["| refar/ | mutants | drawn | killed | without effect | survived |", "|---|---|---|---|---|---|"]
     counts = [Counter(mutant.file for mutant in some) for some in (all_, chosen, alive, excused)]
     for file in [*counts[1], None]:
         total, drawn, living, same = (count[file] if file else count.total() for count in counts)
@@ -186,12 +198,12 @@ def main() -> None:
     parser.add_argument("readme", nargs="?", help="where to write the table")
     parser.add_argument("--sample", type=int, default=250, help="how many mutants; 0 for all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--file", help="of this file of refar/spec alone")
+    parser.add_argument("--file", help="of this file alone, such as oracle/run.py")
     parser.add_argument("--like", default="", help="those alone of which the original or changed line holds this text")
     parser.add_argument("--tests", nargs="*", default=TESTS)
     parser.add_argument("--map", type=Path, help="where to keep which test runs which line, for the next run")
     options = parser.parse_args()
-    found = [m for path in sorted(SPEC.glob("[!_]*.py")) if options.file in (None, path.name) for m in mutants(path)]
+    found = [m for path in files() if options.file in (None, short(path)) for m in mutants(path)]
     found = [mutant for mutant in found if options.like in mutant.was or options.like in mutant.becomes]
     chosen = sample(found, options.sample or len(found), options.seed)
     print(f"{len(chosen)} of {len(found)} mutants", flush=True)

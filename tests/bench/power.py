@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from readme import publish_tests
 
-MUTANTS, KIT = "tests/mutants/test_", "tests/testing/test_"
+MUTANTS = "tests/mutants/test_"
 FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     # family: what finds them, and the tests
     "NumPy: convolution, padding, masks of time, queues, gradients": (
@@ -21,7 +21,7 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "NumPy: images: masks, kernels, colours, positions, pixel by pixel": (
         "check_contract", (f"{MUTANTS}plane_mutants.py::test_every_mistake",)
     ),
-    "NumPy: precision lost on the way": ("check_contract", (f"{KIT}bounds.py::test_less_precision",)),
+    "NumPy: precision lost on the way": ("check_contract", ("tests/contract/test_bounds.py::test_less_precision",)),
     "PyTorch modules": (
         "check_contract",
         (
@@ -44,21 +44,25 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
             "tests/export/test_block.py::test_conditions",
         ),
     ),
-    "anybody's operator": ("check_function", (f"{KIT}function.py::test_every_known_mistake",)),
+    "anybody's operator": ("check_function", ("tests/known/test_function.py::test_every_known_mistake",)),
     "anybody's module": (
         "check_module",
         (
             *(
-                f"{KIT}module_kit_mistakes.py::test_{name}"
+                f"tests/known/test_module_kit_mistakes.py::test_{name}"
                 for name in ("the_likely_cause", "other_operators", "masks", "operators_over", "values_that")
             ),
-            *(f"{KIT}module_kit_gradients.py::test_{name}" for name in ("the_likely_cause", "a_gradient_that", "masked_weights")),
+            *(
+                f"tests/known/test_module_kit_gradients.py::test_{name}"
+                for name in ("the_likely_cause", "a_gradient_that", "masked_weights")
+            ),
         ),
     ),
     "anybody's function, no graph": (
-        "check_causality", tuple(f"{KIT}causality_kit.py::test_{name}" for name in ("the_future", "another_set", "masks"))
+        "check_causality",
+        tuple(f"tests/probe/test_causality_kit.py::test_{name}" for name in ("the_future", "another_set", "masks")),
     ),
-    "anybody's step function": ("check_streaming", (f"{KIT}streaming_mistakes.py::test_mistakes_in",)),
+    "anybody's step function": ("check_streaming", ("tests/probe/test_streaming_mistakes.py::test_mistakes_in",)),
 }  # fmt: skip
 OWN = {
     "quantisers, samplers, heads, densities of refar itself": (

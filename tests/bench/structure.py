@@ -1,4 +1,4 @@
-"""What the structure costs a reader and a call: `python tests/bench/structure.py [docs/structure.md]` prints or writes the figures.
+"""What the structure costs a reader and a call: `python tests/bench/structure.py` prints the figures.
 
 Circles and floors of the imports, calls inside refar, lines of code in the wheel, and how long the first `check_function` takes.
 """

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from refar import cli
-from refar.config import parse_config
+from refar.training.config import parse_config
 
 CONFIG = """
 [model]
@@ -74,8 +74,8 @@ def refar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `run` and `bundle`, to be read only."""
-    from refar.runs import load_run
-    from refar.torch.train import train
+    from refar.training.loop import train
+    from refar.training.runs import load_run
     from refar_export import export
 
     folder = tmp_path_factory.mktemp("trained")

@@ -249,7 +249,7 @@ def test_check_takes_numpy_along(refar, here):
 
 
 def test_check_fails_with_exit_code_1(refar, here, monkeypatch):
-    from refar.testing import laws
+    from refar.testing.contract import laws
     from refar.testing.report import ContractError
 
     def broken(*_: object) -> None:

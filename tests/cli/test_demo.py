@@ -7,8 +7,8 @@ import re
 
 import msgspec
 
-from refar.demo import deploy, stages
-from refar.testing import laws
+from refar.cli.demonstration import deploy, stages
+from refar.testing.contract import laws
 
 DIGITS = stages.default_config()
 

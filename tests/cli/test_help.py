@@ -70,7 +70,7 @@ def test_ctrl_c_is_130(refar, monkeypatch):
 
     monkeypatch.setattr("refar.cli.inspect.page", press)
     assert refar("inspect", "nettoy1d") == (130, "", "interrupted\n")
-    monkeypatch.setattr("refar.demo.stages.run", press)
+    monkeypatch.setattr("refar.cli.demonstration.stages.run", press)
     assert refar("demo") == (130, "", "interrupted; the demo starts anew when it is run again\n")
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from refar import conceptual_json, plots
-from refar.conceptual import Conv, Dense, Flatten, Network, Pool
+from refar.conceptual.strided import Conv, Dense, Flatten, Network, Pool
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 import refar as library
 from refar import Builder, Graph, ops
-from refar.cli import planes
+from refar.cli import images as planes
 from refar.cli.describe import layers, operator
 
 MASKED = "masked_pixelcnn:classes=4,hidden=6,layers=2,kernel=3,first_kernel=3,residual=false"

@@ -16,14 +16,14 @@ from stream_graphs import conditioned, delays, pools
 
 import refar
 from refar import Builder, Graph, models
+from refar.analysis.infer import analyse
+from refar.analysis.schedule import is_strict, stream
 from refar.errors import BackendError, FileError, GraphError
-from refar.infer import analyse
 from refar.runtime import bundle, load
 from refar.runtime.session import Session
 from refar.runtime.stepper import Stepper
-from refar.streams import is_strict, stream
 from refar.testing import run_bundle_laws
-from refar.testing.cases import generic_parameters
+from refar.testing.contract.cases import generic_parameters
 from refar_export import build as building
 from refar_export import export
 from refar_export.build import build

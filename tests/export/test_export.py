@@ -11,9 +11,9 @@ import pytest
 
 import refar
 from refar import Builder, Graph, models, ops
+from refar.analysis.infer import analyse
+from refar.analysis.schedule import is_strict, stream
 from refar.errors import BackendError, FileError, GraphError, ParameterError
-from refar.infer import analyse
-from refar.streams import is_strict, stream
 from refar_export import export
 from refar_export.build import build
 from refar_export.verify import verify

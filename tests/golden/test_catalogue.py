@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from refar import models
+from refar.analysis.infer import analyse
 from refar.golden import FAMILIES, OPERATORS, Case, Signature, golden_cases, philox
 from refar.golden.case import KINDS, REQUIRED
 from refar.golden.check import check
@@ -16,9 +17,8 @@ from refar.golden.draw import Draw
 from refar.golden.files import read
 from refar.golden.mistakes import networks, streams
 from refar.golden.operator import ONES, UNITS
-from refar.infer import analyse
 from refar.models.registry import NAMES
-from refar.spec import run
+from refar.oracle import run
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

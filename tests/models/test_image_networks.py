@@ -10,9 +10,9 @@ from helpers import refuses
 
 import refar
 from refar import Graph, models, ops
+from refar.analysis.infer import analyse
+from refar.analysis.schedule import is_ordered, is_strict
 from refar.errors import GraphError
-from refar.infer import analyse
-from refar.streams import is_ordered, is_strict
 
 BUILDERS = {"pixelcnn": models.pixelcnn, "masked_pixelcnn": models.masked_pixelcnn, "gated_pixelcnn": models.gated_pixelcnn}
 Seen = set[tuple[int, int, int]]

@@ -10,11 +10,11 @@ from helpers import refuses
 
 import refar
 from refar import Graph, models
+from refar.analysis.infer import analyse
 from refar.errors import GraphError
-from refar.infer import analyse
+from refar.rounding.tolerance import tolerance
 from refar.runtime import load
 from refar.testing import check_contract
-from refar.tolerance import tolerance
 from refar.torch import Module
 from refar_export import export
 

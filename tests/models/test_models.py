@@ -8,10 +8,10 @@ from helpers import refuses
 
 import refar
 from refar import Graph, models
+from refar.analysis.infer import analyse
+from refar.analysis.schedule import is_strict
 from refar.errors import InputError
-from refar.infer import analyse
-from refar.streams import is_strict
-from refar.testing.cases import generic_parameters
+from refar.testing.contract.cases import generic_parameters
 
 
 def count(graph: Graph) -> int:

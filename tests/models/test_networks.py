@@ -10,10 +10,10 @@ from helpers import refuses
 
 import refar
 from refar import Builder, Graph, models, ops
+from refar.analysis.infer import analyse
 from refar.errors import GraphError
-from refar.infer import analyse
 from refar.testing import check_contract
-from refar.testing.cases import generic_parameters
+from refar.testing.contract.cases import generic_parameters
 
 
 def count(graph: Graph) -> int:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import planted as mistakes
 import pytest
-from mutants import mistakes
 
 
 @pytest.fixture(autouse=True)

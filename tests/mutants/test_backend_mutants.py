@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from mutants.mistakes import broken
+from planted import broken
 
 from refar import Builder, Graph, models, ops
 from refar.testing import run_laws

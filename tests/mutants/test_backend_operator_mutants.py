@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from mutants.mistakes import broken
-from mutants.test_operator_mutants import groups, local, looking_ahead, pools
+from helpers import other_tests
+from planted import broken
 
 from refar import Graph, ops
 from refar.testing import run_laws
 from refar.torch import lower
 from refar_export import lower as onnx_lower
+
+_graphs = other_tests("mutants/test_operator_mutants.py")
+groups, local, looking_ahead, pools = _graphs.groups, _graphs.local, _graphs.looking_ahead, _graphs.pools
 
 
 def windows_of(op: ops.Pool1d, x: Any) -> Any:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
+import planted as mistakes
 import pytest
-from mutants import mistakes
-from mutants.mistakes import Mutant, backward_conv, backward_of, forward_of, offsets_become, queues, state_becomes, wrap
+from planted import Mutant, backward_conv, backward_of, forward_of, offsets_become, queues, state_becomes, wrap
 
 from refar import Builder, Graph, models, ops
-from refar.spec import causal1d, pointwise, run, stream
-from refar.testing import numbers, run_laws
+from refar.oracle import causal1d, pointwise, run, stream
+from refar.testing import run_laws
+from refar.testing.contract import numbers
 
 
 def signal() -> Graph:

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
+import planted as mistakes
 import pytest
-from mutants import mistakes
-from mutants.mistakes import Mutant, forward_of, offsets_become, wrap
+from planted import Mutant, forward_of, offsets_become, wrap
 
-from refar import Builder, Graph, infer, ops
-from refar.spec import causal1d, run, stream
+from refar import Builder, Graph, ops
+from refar.analysis import infer
+from refar.oracle import causal1d, run, stream
 from refar.testing import run_laws
 
 KINDS: tuple[Literal["avg", "max"], ...] = ("avg", "max")

@@ -13,21 +13,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-import test_noise
-import test_quantize
-from runtime import test_outputs as in_runtime
-from spec import test_density, test_gumbel, test_heads, test_top_k
+from helpers import other_tests
 from torch import float32, float64
 
 import refar
 import refar.torch
 from refar import noise, ops, quantize
 from refar.errors import RefarError
+from refar.oracle import density, gumbel, losses, mixture
 from refar.runtime import density as runtime_density
 from refar.runtime import load
 from refar.runtime import session as runtime_session
-from refar.spec import density, gumbel, losses, mixture
 from refar.torch import losses as torch_losses
+
+test_noise, test_quantize = other_tests("test_noise.py"), other_tests("test_quantize.py")
+in_runtime = other_tests("runtime/test_outputs.py")
+test_density, test_gumbel, test_heads, test_top_k = (
+    other_tests(f"oracle/test_{name}.py") for name in ("density", "gumbel", "heads", "top_k")
+)
 
 FAILS = (AssertionError, RefarError, ArithmeticError, IndexError, RuntimeWarning, pytest.fail.Exception)
 
@@ -75,15 +78,7 @@ runtime_sums = partial(in_runtime.test_mixture_probabilities_sum_to_one, 256, 0.
 
 
 def in_torch(name: str, *arguments: Any) -> Callable[[], None]:
-    import importlib.util
-
-    path = Path(__file__).parent.parent / "torch" / "test_outputs.py"  # as a module its folder's name is PyTorch's
-    spec = importlib.util.spec_from_file_location("torch_outputs", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return partial(getattr(module, name), *arguments)
+    return partial(getattr(other_tests("pytorch/test_outputs.py"), name), *arguments)
 
 
 torch_mixture = in_torch("test_mixture_nats_and_gradient", 256, (-5, 2), float64)

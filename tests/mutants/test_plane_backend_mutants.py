@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import planted_images as planes
 import pytest
 import torch
 import torch.nn.functional as F
 from msgspec.structs import replace
-from mutants import planes
-from mutants.mistakes import broken
-from mutants.planes import masked, stacks
+from planted import broken
+from planted_images import masked, stacks
 
 import refar
 from refar import Graph, ops
 from refar.testing import ContractError, check_bundle, run_bundle_laws, run_laws
-from refar.testing.cases import generic_parameters
+from refar.testing.contract.cases import generic_parameters
 from refar.torch import lower
 from refar.torch import module as torch_module
 from refar_export import export
@@ -225,7 +225,7 @@ def test_without_a_mistake_every_law_holds(graph: Callable[[], Graph], tmp_path:
 
 def test_wrong_masks_differ_from_the_right_ones() -> None:
     """In some convolution of the graph; without a mask there is nothing to get wrong."""
-    shapes = refar.infer.analyse(masked()).parameters
+    shapes = refar.analysis.infer.analyse(masked()).parameters
     for wrong, _ in MASKS.values():
         masks = [(node.op, shapes[f"{node.name}.weight"]) for node in masked().nodes if isinstance(node.op, ops.Conv2d)]
         assert any((wrong(op, shape) != planes.right_mask(op, shape)).any() for op, shape in masks)

@@ -8,14 +8,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import planted_images as planes
 import pytest
 from msgspec.structs import replace
-from mutants import planes
-from mutants.mistakes import Mutant, Patch, backward_of, forward_of, wrap
-from mutants.planes import gated, masked, stacks
+from planted import Mutant, Patch, backward_of, forward_of, wrap
+from planted_images import gated, masked, stacks
 
-from refar import Graph, infer, ops, plane, streams
-from refar.spec import masked2d, pointwise, raster
+from refar import Graph, ops
+from refar.analysis import infer, plane
+from refar.analysis import schedule as streams
+from refar.oracle import masked2d, pointwise, raster
 from refar.testing import run_laws
 
 LOOKUPS = ops.OneHot | ops.Embedding | ops.Standardize

@@ -16,16 +16,16 @@ from stream_graphs import GRAPHS
 
 import refar
 from refar import Builder, Graph, models, ops
+from refar.analysis.infer import analyse, transient
+from refar.analysis.schedule import is_strict
 from refar.errors import BackendError, FileError, GraphError, InputError
-from refar.infer import analyse, transient
+from refar.rounding.tolerance import tolerance
 from refar.runtime import load
 from refar.runtime.bundle import has_start
 from refar.runtime.session import Session
-from refar.streams import is_strict
 from refar.testing import strategies
-from refar.testing.cases import generic_inputs, generic_parameters
-from refar.testing.integers import integer_case, integral_graph
-from refar.tolerance import tolerance
+from refar.testing.contract.cases import generic_inputs, generic_parameters
+from refar.testing.contract.integers import integer_case, integral_graph
 from refar_export import export
 
 Arrays = dict[str, np.ndarray]

@@ -10,12 +10,12 @@ from helpers import refuses
 
 import refar
 from refar import Builder, Graph, models, ops
+from refar.analysis.infer import analyse
 from refar.errors import FileError, GraphError, InputError
-from refar.infer import analyse
 from refar.runtime import load
 from refar.runtime.session import Session
 from refar.testing import check_bundle
-from refar.testing.cases import generic_inputs
+from refar.testing.contract.cases import generic_inputs
 from refar_export import export
 from refar_export.verify import verify
 

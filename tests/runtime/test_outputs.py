@@ -10,12 +10,12 @@ from helpers import refuses
 
 import refar
 from refar import Builder, Graph, models, noise, ops
+from refar.analysis.infer import analyse
 from refar.errors import GraphError, InputError
-from refar.infer import analyse
+from refar.oracle import losses
+from refar.oracle.generate import generate_with_outputs
 from refar.runtime import density, load
 from refar.runtime.session import Session
-from refar.spec import losses
-from refar.spec.generate import generate_with_outputs
 from refar_export import export
 
 Pair = tuple[Session, dict[str, np.ndarray]]

@@ -16,12 +16,12 @@ from helpers import refuses
 
 import refar
 from refar import Graph, models, noise
+from refar.analysis.infer import analyse, receptive_field
 from refar.errors import BackendError, FileError, GraphError, InputError
-from refar.infer import analyse, receptive_field
+from refar.oracle.generate import generate_with_outputs
+from refar.rounding.tolerance import tolerance
 from refar.runtime import load
 from refar.runtime.session import Session
-from refar.spec.generate import generate_with_outputs
-from refar.tolerance import tolerance
 from refar_export import export
 
 

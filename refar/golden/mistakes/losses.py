@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from refar.arrays import Array, Arrays
+from refar.arguments.arrays import Array, Arrays
 from refar.golden.mistakes.pointwise import sigmoid, softmax
 from refar.golden.mistakes.windows import gradient_of, result_of
 from refar.golden.operator import Attributes, Mistake

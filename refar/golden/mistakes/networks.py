@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from msgspec.structs import replace
 
 from refar import ops
-from refar.graph import Graph
+from refar.graph.graph import Graph
 
 Change = Callable[[Graph], Graph]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from refar.arrays import Array, Arrays
+from refar.arguments.arrays import Array, Arrays
 from refar.golden.mistakes.windows import gradient_of, result_of
 from refar.golden.operator import Attributes, Mistake
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from refar.arrays import Array
+from refar.arguments.arrays import Array
 from refar.golden.operator import Mistake
 
 

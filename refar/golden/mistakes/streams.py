@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from refar.arrays import Arrays
+from refar.arguments.arrays import Arrays
 
 State = Arrays
 Change = Callable[[list[State], int], State]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from refar.arrays import Array, Arrays
+from refar.arguments.arrays import Array, Arrays
 from refar.golden.operator import Attributes, Mistake
 
 Offsets = Callable[[Attributes, int], Sequence[int]]

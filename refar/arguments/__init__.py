@@ -1,0 +1,1 @@
+"""What callers hand in, checked against a graph: inputs, conditions, parameters, options."""

@@ -1,0 +1,1 @@
+"""The literal specification: the definitions as nested loops over exact numbers. The oracle is checked against it."""

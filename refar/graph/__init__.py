@@ -1,0 +1,1 @@
+"""Networks as data: the graph, its JSON, and graphs made from graphs."""

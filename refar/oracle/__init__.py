@@ -1,0 +1,1 @@
+"""The oracle: forward, backward, step and generation in plain NumPy, written to be read."""

@@ -1,0 +1,224 @@
+"""Are these the tokens that exact arithmetic would give? A verdict for every step, by replay.
+
+Every backend draws argmax(logit / T + noise) with noise that is data. So the tokens are scored in one teacher-forced pass in
+float64 with the same noise: where the token's score beats that of every rival by more than what rounding can have done to
+their difference, exact arithmetic draws it too, given the tokens before; by induction the whole sequence is its own. Two
+backends of which the tokens are certified are equal. Elsewhere the step is *uncertain*, and named.
+
+What rounding can do: √2·N for any two logits (`rounding.norms`, a bound of all orders); where that does not settle a step, E₁ of
+the very difference (`rounding.first_order`), which is far smaller but holds to first order only. The bound of all orders must
+do under input padding, and in a row in which rounding may have decided the sign of a relu's argument or the winner of a
+maximum, where no derivative tells what exact arithmetic does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from refar import noise, ops
+from refar.analysis.infer import analyse
+from refar.analysis.schedule import require_strict
+from refar.arguments.arrays import MOST, Array, Arrays, Data, bind_inputs, bind_prompt, check_array, first_rows, in_order, one_or
+from refar.errors import GraphError, InputError, check_integer
+from refar.graph.graph import Graph, require_head
+from refar.oracle.run import cast, forward_nodes, prepare
+from refar.rounding import bound
+from refar.rounding import network as rounding
+from refar.rounding.norms import near_a_kink, norms
+
+_SLACK = 8 * bound.FLOAT64
+"""What adding and dividing in the replay itself may do, relative to the magnitudes."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A step of a row at which exact arithmetic might draw `rival` (or does: `contradicted`): the scores' gap, and its bound."""
+
+    row: int
+    step: int
+    token: int
+    rival: int
+    gap: float
+    bound: float
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the rival certainly wins: the tokens are not those of exact arithmetic."""
+        return self.gap < -self.bound
+
+    def __str__(self) -> str:
+        what = "exact arithmetic draws" if self.contradicted else "it might as well be"
+        figures = f"gap {self.gap:.3g}, bound {self.bound:.3g}"
+        return f"row {self.row}, step {self.step}: token {self.token}, {what} {self.rival}: {figures}"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The verdict on every step: `gaps` (rows, steps) to the nearest rival, their `bounds`, and what is in doubt.
+
+    `first_order` steps are certain by E₁ alone, which holds to first order; all others by a bound of all orders.
+    """
+
+    gaps: Array
+    bounds: Array
+    doubts: tuple[Doubt, ...]
+    first_order: int
+
+    @property
+    def certain(self) -> bool:
+        """Whether every token is the one of exact arithmetic."""
+        return not self.doubts
+
+    def __bool__(self) -> bool:
+        return self.certain
+
+    def __str__(self) -> str:
+        if self.certain:
+            smallest = f"; the smallest gap is {self.gaps.min():.3g}" if self.gaps.size else ""
+            order = f", {self.first_order} of them to first order" if self.first_order else ""
+            return f"certified: all {self.gaps.size} tokens are those of exact arithmetic{order}{smallest}"
+        named = "\n".join(f"  {doubt}" for doubt in self.doubts[:10])
+        more = f"\n  and {len(self.doubts) - 10} more" if len(self.doubts) > 10 else ""
+        contradicted = sum(doubt.contradicted for doubt in self.doubts)
+        if contradicted:
+            what = f"{contradicted} of {self.gaps.size} tokens are not those of exact arithmetic"
+            asked = "were seed, temperature, top_k, prompt and condition those of the draw?"
+            return f"{what}; {asked}\n{named}{more}"
+        return f"{len(self.doubts)} of {self.gaps.size} steps are uncertain:\n{named}{more}"
+
+
+def certify(
+    graph: Graph,
+    params: Mapping[str, ArrayLike],
+    tokens: ArrayLike,
+    *,
+    seed: int = 0,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    prompt: ArrayLike | None = None,
+    condition: Data | None = None,
+    sweeps: int = 256,
+    progress: Callable[[int], None] | None = None,
+) -> Certificate:
+    """Whether `generate` with the same options, in exact arithmetic, gives these tokens: x_bt after the prompt, or x_bchw.
+
+    `params` are taken as the exact numbers: for tokens of a backend in float32 give the parameters rounded to it. Of images
+    the prompt is their first rows, which `tokens` hold too. What the bound of all orders leaves open is settled one difference of
+    two logits at a time, each a backward sweep, at most `sweeps` of them in a row of the batch; steps beyond stay uncertain.
+    `progress` is called with the number of rows that are done.
+    Raises GraphError unless the graph is strict and its head categorical, InputError for tokens that do not fit.
+    """
+    require_strict(graph, "certify")
+    if not isinstance(require_head(graph, "certify"), ops.Categorical):
+        raise GraphError(f"certify needs a categorical head, of which the draws are classes; this one is {graph.head!r}")
+    noise.check_temperature(temperature)
+    sweeps = check_integer("sweeps", sweeps, 0, MOST)
+    found = analyse(graph)
+    kind = found.types[found.sequence]
+    noise.check_top_k(ops.Categorical(), top_k, kind.size)
+    drawn = check_array("tokens", tokens, kind)
+    rows = len(drawn)
+    if kind.plane:
+        first = first_rows(kind, prompt, (drawn.shape[2], drawn.shape[3]))
+        if len(first) not in (1, rows):
+            raise InputError(f"prompt: expected {one_or(rows, 'image')}, got {len(first)}")
+        if (drawn[:, :, : first.shape[2]] != first).any():
+            raise InputError(
+                f"tokens: expected whole images, of which the first {first.shape[2]} rows are the prompt; got others"
+            )
+        known = first.shape[2] * drawn.shape[3] * drawn.shape[1]
+        inputs = bind_inputs(graph, drawn, condition)
+    else:
+        first, conditions, _ = bind_prompt(graph, prompt, condition, rows, more=drawn.shape[-1])
+        known = first.shape[-1]
+        inputs = {found.sequence: np.concatenate([first, drawn], axis=1), **conditions}
+    weights = prepare(graph, params, np.float64)
+    gaps, bounds, doubts, first_order = [], [], [], 0
+    for row in range(rows):
+        replay = _Replay(graph, weights, sweeps, {name: array[row : row + 1] for name, array in cast(inputs, np.float64).items()})
+        draws = noise.draw(ops.Categorical(), seed, [row], known, replay.steps - known, kind.size)[:, 0]
+        gap, allowed, named = replay.judge(row, known, draws, temperature, top_k)
+        gaps.append(gap)
+        bounds.append(allowed)
+        doubts += named
+        first_order += replay.first_order
+        if progress is not None:
+            progress(row + 1)
+    shape = (rows, -1) if rows else (0, 0)
+    return Certificate(np.reshape(gaps, shape), np.reshape(bounds, shape), tuple(doubts), first_order)
+
+
+class _Replay:
+    """One row in float64: all values, and how far its logits may be off together."""
+
+    def __init__(self, graph: Graph, params: Arrays, sweeps: int, inputs: Arrays) -> None:
+        self.graph, self.params, self.sweeps = graph, params, sweeps
+        found = analyse(graph)
+        self.kind = found.types[found.sequence]
+        self.values = forward_nodes(graph, params, inputs, np.float64)
+        y_bqn, x_bn = in_order(self.kind, self.values[graph.output], inputs[found.sequence])
+        self.logits, self.tokens = y_bqn[0], x_bn[0]
+        self.steps = len(self.tokens)
+        off = norms(graph, params, self.values, bound.FLOAT64)
+        self.off = np.repeat(off[graph.output].reshape(-1), self.kind.colours)
+        self.smooth = graph.padding != "input" and not near_a_kink(graph, self.values, off).any()
+        self.first_order = 0
+        self._local: tuple[Arrays, Arrays] | None = None
+
+    def judge(
+        self, row: int, known: int, draws: Array, temperature: float, top_k: int | None
+    ) -> tuple[Array, Array, list[Doubt]]:
+        """For every step after the first `known`: the gap to the nearest rival, the bound of that difference, and doubts."""
+        gaps, bounds, doubts = np.empty(self.steps - known), np.zeros(self.steps - known), []
+        for step in range(known, self.steps):
+            token, y = int(self.tokens[step]), self.logits[:, step]
+            n = draws[step - known] if temperature > 0 else np.zeros_like(y)
+            scale = temperature if temperature > 0 else 1.0
+            gap = (y[token] - y) / scale + (n[token] - n)
+            slack = _SLACK * ((np.abs(y[token]) + np.abs(y)) / scale + np.abs(n[token]) + np.abs(n))
+            allowed = math.sqrt(2) * self.off[step] / scale + slack
+            rivals = np.arange(len(y)) != token
+            if top_k is not None:
+                border = math.sqrt(2) * self.off[step]
+                ahead, lower = y[:, None] - y, np.arange(len(y))[:, None] < np.arange(len(y))  # of equals the lower class stays
+                surely_out = ((ahead > border) | ((ahead == border) & lower)).sum(axis=0) >= top_k
+                if surely_out[token]:
+                    drawn = int(np.argmax(np.where(surely_out, -np.inf, y / scale + n)))
+                    gaps[step - known] = -np.inf
+                    doubts.append(Doubt(row, step, token, drawn, -np.inf, 0.0))
+                    continue
+                may_precede = (ahead > -border) | ((ahead == -border) & lower)
+                if may_precede[rivals, token].sum() >= top_k:  # the token itself may be out
+                    gap, allowed = np.where(rivals, -np.inf, gap), np.where(rivals, np.inf, allowed)
+                rivals &= ~surely_out
+            open_ = np.flatnonzero(rivals & ~(gap > allowed))
+            for rival in open_ if len(open_) <= self.sweeps and self.smooth else ():
+                if np.isfinite(gap[rival]):
+                    allowed[rival] = min(allowed[rival], self._difference(step, token, int(rival)) / scale + slack[rival])
+            if not rivals.any():
+                gaps[step - known] = np.inf
+                continue
+            nearest = int(np.argmin(np.where(rivals, gap - allowed, np.inf)))
+            gaps[step - known], bounds[step - known] = gap[nearest], allowed[nearest]
+            if not gap[nearest] > allowed[nearest]:
+                doubts.append(Doubt(row, step, token, nearest, float(gap[nearest]), float(allowed[nearest])))
+            elif open_.size:
+                self.first_order += 1
+        return gaps, bounds, doubts
+
+    def _difference(self, step: int, token: int, rival: int) -> float:
+        """E₁ of logit `token` minus logit `rival`."""
+        self.sweeps -= 1
+        if self._local is None:
+            self._local = rounding.local_bounds(self.graph, self.params, self.values, bound.FLOAT64)
+        dy = np.zeros(self.values[self.graph.output].shape)
+        place, colour = divmod(step, self.kind.colours)
+        flat = dy.reshape(len(self.logits) * self.kind.colours, -1)
+        for sign, number in ((1, token), (-1, rival)):
+            flat[number * self.kind.colours + colour, place] = sign
+        return float(rounding.first_order(self.graph, self.params, self.values, self._local, dy)[0][0])

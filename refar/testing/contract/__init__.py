@@ -1,0 +1,1 @@
+"""The laws: what makes all backends of a graph one network."""

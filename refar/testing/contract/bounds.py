@@ -1,0 +1,81 @@
+"""Law 9: every node of every backend inside its own error bound, and outputs inside the bound of first order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refar.analysis.infer import first_position
+from refar.arguments.arrays import Arrays
+from refar.graph.graph import Graph
+from refar.oracle import run
+from refar.rounding import bound
+from refar.rounding import network as rounding
+from refar.testing.contract.exposed import LEVELS, Exposed, expose
+from refar.testing.contract.places import in_raster
+from refar.testing.contract.subject import Subject
+from refar.testing.report import ContractError, Measure
+
+_OUTPUTS = 6
+
+
+def judge(subject: Subject, measure: Measure) -> None:
+    """On short and long data, all that the backends of a subject compute.
+
+    onnxruntime rewrites a graph as in a session for the long, and at a level that is drawn, so that random networks meet them
+    all, for the short.
+    """
+    assert subject.params is not None
+    nodes, end_to_end = 0.0, 0.0
+    params = {name: array.astype(np.float32).astype(np.float64) for name, array in subject.params.items()}
+    drawn = LEVELS[int(subject.rng(9, 2, len(subject.graph.nodes)).integers(len(LEVELS)))]
+    for extent, level in ((subject.sizes.short, drawn), (subject.sizes.long, LEVELS[-1])):
+        inputs, rng = run.cast(subject.inputs(extent), np.float64), subject.rng(9, 1, *extent)
+        values = run.forward_nodes(subject.graph, params, inputs, np.float64)
+        dy = rng.normal(size=values[subject.graph.output].shape).astype(np.float32).astype(np.float64)
+        dy[:, :, : first_position(subject.graph)] = 0
+        local = rounding.local_bounds(subject.graph, params, values, bound.FLOAT32)
+        for backend in subject.backends:
+            for exposed in expose(subject.graph, params, backend, inputs, dy, (level,)):
+                nodes = max(nodes, _nodes(subject.graph, params, exposed, measure))
+                if exposed.unit == bound.FLOAT32:
+                    end_to_end = max(end_to_end, _outputs(subject, params, values, local, exposed, rng, measure))
+    measure.notes.append(f"nodes at {nodes:.2g} of their bounds, outputs at {end_to_end:.2g} of E₁")
+
+
+def _nodes(graph: Graph, params: Arrays, exposed: Exposed, measure: Measure) -> float:
+    found = rounding.node_errors(graph, params, exposed.values, exposed.unit)
+    if exposed.dvalues and graph.padding != "input":  # there gradients flow through what stands before the start too
+        found += rounding.gradient_errors(graph, params, exposed.values, exposed.dvalues, exposed.dparams, exposed.unit)
+    for errors in found:
+        measure.statements += 1
+        if not errors.worst <= 1:
+            raise ContractError(f"{exposed.name}: {errors}")
+    return max((errors.worst for errors in found), default=0.0)
+
+
+def _outputs(
+    subject: Subject,
+    params: Arrays,
+    values: Arrays,
+    local: tuple[Arrays, Arrays],
+    exposed: Exposed,
+    rng: np.random.Generator,
+    measure: Measure,
+) -> float:
+    """Some outputs of every row, at places drawn anew for each backend."""
+    name, worst = subject.graph.output, 0.0
+    exact, got = in_raster(values[name]), in_raster(exposed.values[name].astype(np.float64))
+    for _ in range(_OUTPUTS):
+        channel = int(rng.integers(0, exact.shape[1]))
+        place = int(rng.integers(min(first_position(subject.graph), exact.shape[2] - 1), exact.shape[2]))
+        dy = np.zeros(exact.shape)
+        dy[:, channel, place] = 1
+        allowed, _ = rounding.first_order(subject.graph, params, values, local, dy.reshape(values[name].shape))
+        off = np.abs(got - exact)[:, channel, place]
+        measure.statements += 1
+        if not (off <= allowed).all():
+            row = int(np.argmax(off - allowed))
+            what = f"{exposed.name}: output of row {row}, channel {channel}, place {place}"
+            raise ContractError(f"{what}: off by {off[row]:.3g}, first-order bound {allowed[row]:.3g}")
+        worst = max(worst, float((off / np.where(allowed > 0, allowed, 1)).max(initial=0)))
+    return worst

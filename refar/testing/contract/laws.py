@@ -1,0 +1,116 @@
+"""The contract: what makes the readings of a graph one network. No switch turns a law off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from numpy.typing import ArrayLike
+
+from refar.analysis.infer import analyse
+from refar.graph.graph import Graph
+from refar.oracle.run import prepare
+from refar.testing.contract import cases, dependence, numbers, streaming
+from refar.testing.contract.readings import BACKENDS, OnnxReading, load_bundle, open_readings
+from refar.testing.contract.subject import Subject
+from refar.testing.report import ContractError, Line, Measure, Report
+
+Law = Callable[[Subject, Measure], None]
+
+LAWS: dict[str, Law] = {
+    "types": streaming.types,
+    "step": streaming.step,
+    "block": streaming.block,
+    "causality": dependence.causality,
+    "reach": dependence.reach,
+    "adjoint": numbers.adjoint,
+    "batch": dependence.batch,
+    "exact": numbers.exact,
+    "rounding": numbers.rounding,
+    "text": numbers.text,
+}
+"""All laws in order; the docstring of each is what it says."""
+
+BUNDLE_LAWS: dict[str, Law] = {
+    **{name: LAWS[name] for name in ("types", "step", "block", "causality", "reach", "batch", "text")},
+    "vectors": numbers.check_vectors,
+}
+"""What can be seen of a bundle without its parameters; of `reach`, that the output depends on no more."""
+
+
+def check_contract(
+    graph: Graph,
+    params: Mapping[str, ArrayLike] | None = None,
+    *,
+    seed: int = 0,
+    backends: Sequence[str] = BACKENDS,
+) -> Report:
+    """Run every law on every backend; the one line that a user's test needs.
+
+    `params` default to freshly drawn ones. `backends` are checked beside NumPy, which always is: "torch" and "onnx".
+    Law `reach` takes the inferred offsets at their word: a graph whose own numbers cut a path that its operators have, like
+    relu(sigmoid(x) - 1), breaks it whatever the parameters; its offsets are too many, not its readings wrong.
+    Raises ContractError naming law, node, position and both values; InputError for an unknown backend, BackendError for one
+    that is not installed.
+    """
+    return run_laws(graph, params, seed=seed, backends=backends).require()
+
+
+def run_laws(
+    graph: Graph,
+    params: Mapping[str, ArrayLike] | None = None,
+    *,
+    seed: int = 0,
+    backends: Sequence[str] = BACKENDS,
+    provider: Literal["cpu", "cuda"] = "cpu",
+    progress: Callable[[str], None] | None = None,
+) -> Report:
+    """As `check_contract`, but a broken law is a line of the report. `progress` is called with the name of each law.
+
+    `provider` is where onnxruntime runs; "cuda" raises BackendError where it does not start.
+    """
+    analyse(graph)
+    drawn = cases.generic_parameters(graph, Subject(graph, None, [], (), seed).rng()) if params is None else params
+    weights = prepare(graph, drawn, "float64")
+    names = tuple(dict.fromkeys(("numpy", *backends)))
+    subject = Subject(graph, weights, open_readings(graph, weights, names, provider), names, seed, provider)
+    return _run(subject, LAWS, progress)
+
+
+def check_bundle(path: str | Path, provider: Literal["cpu", "cuda"] = "cpu", *, seed: int = 0) -> Report:
+    """Verify a bundle where only onnxruntime is installed. Raises ContractError, and FileError for a damaged bundle."""
+    return run_bundle_laws(path, provider, seed=seed).require()
+
+
+def run_bundle_laws(
+    path: str | Path,
+    provider: Literal["cpu", "cuda"] = "cpu",
+    *,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Report:
+    """As `check_bundle`, but a broken law is a line of the report."""
+    session = load_bundle(path, provider)
+    session.check_vectors()  # a damaged file is no broken law
+    subject = Subject(session.graph, None, [OnnxReading(session.graph, session)], (), seed)
+    return _run(subject, BUNDLE_LAWS, progress)
+
+
+def _run(subject: Subject, laws: Mapping[str, Law], progress: Callable[[str], None] | None) -> Report:
+    lines = []
+    for name, law in laws.items():
+        if progress is not None:
+            progress(name)
+        measure, broken = Measure(), ""
+        try:
+            law(subject, measure)
+            if not measure.compared and not measure.absence:
+                broken = "nothing was compared"
+        except ContractError as error:
+            broken = str(error)
+        except Exception as error:  # a reading that fails on data which fit its graph has broken the law
+            broken = f"{type(error).__name__} instead of a value: {error}"
+        statement = (law.__doc__ or "").partition("\n")[0]
+        lines.append(Line(name, statement, not broken, measure.figure, broken, applies=not measure.absence))
+    return Report(tuple(lines))

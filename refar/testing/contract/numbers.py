@@ -1,0 +1,278 @@
+"""Laws 6, 8, 9 and 10: adjoint, exact, rounding, text."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from refar import ops
+from refar.analysis.infer import analyse, first_position
+from refar.arguments.arrays import Array, Arrays
+from refar.graph.graph import Graph, from_json, to_json
+from refar.oracle import run
+from refar.oracle.padding import before_start
+from refar.rounding import bound
+from refar.rounding.tolerance import relative_tolerance
+from refar.testing.contract import cases, integers, operators
+from refar.testing.contract.bounds import judge
+from refar.testing.contract.places import in_raster
+from refar.testing.contract.readings import export_bundle
+from refar.testing.contract.streaming import exact_streams
+from refar.testing.contract.subject import Subject
+from refar.testing.report import Measure
+
+_IMAGINARY = 2.0**-100
+"""f(x + ihv) = f(x) + ih·Jv + O(h²): with so small an h nothing but rounding is lost."""
+_DIFFERENCES = (1e-6, 1e-7)
+
+
+def adjoint(subject: Subject, measure: Measure) -> None:
+    """⟨ȳ, J v⟩ = ⟨Jᵀȳ, v⟩ for each parameter and input with random ȳ and v: J v by a complex step, Jᵀȳ by backward.
+
+    And J v by central differences in float64. Each array alone on a short sequence, all together on a long one.
+    """
+    assert subject.params is not None
+    whole = subject.small and not subject.plane
+    extents = {subject.sizes.long} if whole else {subject.sizes.short, subject.sizes.long}
+    for extent in sorted(extents):
+        inputs, rng = run.cast(subject.inputs(extent), np.float64), subject.rng(6, *extent)
+        values = run.forward_nodes(subject.graph, subject.params, inputs, np.float64)
+        dy = rng.normal(size=values[subject.graph.output].shape)
+        dvalues, dbefore, dparams = run.backward_everywhere(subject.graph, subject.params, values, dy)
+        gradients = _wanted(subject.graph, dvalues, dparams)
+        direction = {name: rng.normal(size=array.shape) for name, array in gradients.items()}
+        if not gradients:
+            measure.does_not_apply("the graph has neither parameters nor an input that is no index")
+            return
+        groups = [[name] for name in gradients] if extent == min(extents) else []
+        for names in [*groups, list(gradients)]:
+            chosen = {name: direction[name] for name in names}
+            what = f"⟨ȳ, J v⟩ and ⟨Jᵀȳ, v⟩ for {repr(names[0]) if len(names) == 1 else 'all inputs and parameters'}"
+            tangents, resting = _complex_step(subject, inputs, chosen)
+            moved = dy * tangents[subject.graph.output]
+            products = [gradients[name] * v for name, v in chosen.items()]
+            scale = sum(float(np.abs(product).sum()) for product in [moved, *products])
+            error = abs(float(moved.sum()) - sum(float(product.sum()) for product in products))
+            before = before_start(subject.graph, subject.params, inputs, len(dy), np.float64)
+            tolerance = subject.tolerance("float64") * scale + _lost_in_slopes(subject.graph, values, dvalues, tangents)
+            tolerance += _lost_in_slopes(subject.graph, before, dbefore, resting)
+            measure.require(error <= tolerance, what, f"a difference of at most {tolerance:.3g}", f"{error:.3g}")
+            measure.worst = max(measure.worst, error / tolerance if tolerance else 0.0)
+        if extent == min(extents):
+            measure.notes.append(f"{len(groups)} arrays, the worst at {measure.worst:.2g} of the tolerance")
+            measure.notes.append(_central_difference(subject, inputs, direction, measure))
+
+
+def _complex_step(subject: Subject, inputs: Arrays, direction: Arrays) -> tuple[Arrays, Arrays]:
+    """J v of every node's value, and of what it is before the start."""
+
+    def moved(arrays: Arrays) -> Arrays:
+        return {n: a + 1j * _IMAGINARY * direction[n] if n in direction else a for n, a in arrays.items()}
+
+    assert subject.params is not None
+    params = {name: array.astype(np.complex128) for name, array in moved(subject.params).items()}
+    inputs = run.cast(moved(inputs), np.complex128)
+    values = run.forward_nodes(subject.graph, params, inputs, np.complex128)
+    before = before_start(subject.graph, params, inputs, len(inputs[subject.sequence]), np.complex128)
+    here, resting = ({name: array.imag / _IMAGINARY for name, array in each.items()} for each in (values, before))
+    return here, resting
+
+
+def _lost_in_slopes(graph: Graph, values: Arrays, dvalues: Arrays, tangents: Arrays) -> float:
+    """Σ ε·|J v| over what is passed back through slopes, which differences give: 1 - tanh² is off by u also where it is 0."""
+    lost = 0.0
+    for node in graph.nodes:
+        if isinstance(node.op, ops.Activation | ops.Gate | ops.Softmax) and node.name in dvalues:
+            (error,), _ = bound.backward(node.op, [values[node.inputs[0]]], dvalues[node.name], {}, bound.FLOAT64)
+            lost += float((np.abs(tangents[node.inputs[0]]) * error).sum())
+    return lost
+
+
+def _central_difference(subject: Subject, inputs: Arrays, direction: Arrays, measure: Measure) -> str:
+    """(f(x + hv) - f(x - hv)) / 2h, where no relu changes its side between the two: a kink has no derivative.
+
+    The error is of order h² from the third derivative and u/h from rounding, some 1e-9 of the scale; 1e-6 is allowed.
+    """
+    assert subject.params is not None
+    for h in _DIFFERENCES:
+
+        def moved(arrays: Arrays, by: float) -> Arrays:
+            return {n: a + by * direction[n] if n in direction else a for n, a in arrays.items()}
+
+        ends = [
+            run.forward_nodes(subject.graph, moved(subject.params, by), moved(inputs, by), np.float64) for by in (h, -h)
+        ]  # fmt: skip
+        kinks = [n.inputs[0] for n in subject.graph.nodes if isinstance(n.op, ops.Activation) and n.op.kind.endswith("relu")]
+        if any(((ends[0][name] > 0) != (ends[1][name] > 0)).any() for name in kinks):
+            continue
+        slope = (ends[0][subject.graph.output] - ends[1][subject.graph.output]) / (2 * h)
+        tangents, _ = _complex_step(subject, inputs, direction)
+        measure.close(f"J v by central differences, {subject.axes()}", slope, tangents[subject.graph.output], 1e-6)
+        return "central differences agree"
+    return "no central difference, since a relu changes its side"
+
+
+def exact(subject: Subject, measure: Measure) -> None:
+    """Each distinct operator without exponentials, on small integers, equals `exact.literal` by == in every backend.
+
+    Gradients too. If the whole graph consists of such operators, it is run on integers as well, whole and streaming. What a
+    mask hides has no effect, and the gradient 0.
+    """
+    alone = operators.exact_cases(subject.graph, subject.rng(8))
+    for case in alone:
+        y, gradients = case.expected()
+        for reading in subject.open(case.graph, case.params):
+            what = f"{reading.name}: node {case.node!r} alone"
+            measure.equal(f"{what}, {_axes(y)}", reading.forward(case.inputs), y)
+            if (gradient := reading.gradient(case.inputs, case.dy)) is not None:
+                measure.gradients(what, gradient, gradients)
+            exact_streams(reading, case.graph, case.params, case.inputs, y, measure)
+    measure.notes.append(f"{len(alone)} distinct operators")
+    _hidden(subject, measure)
+    twin = integers.integral_graph(subject.graph)
+    case_of_all = integers.integer_case(twin, subject.rng(8, 1), subject.sizes.batch, subject.sizes.long) if twin else None
+    if case_of_all is None:
+        measure.notes.append(
+            "the whole graph has operators that round" if twin is None else "no integer case found for the whole graph"
+        )
+        if not alone and twin is None:
+            measure.does_not_apply("every operator rounds")
+        return
+    values = run.forward_nodes(case_of_all.graph, case_of_all.params, case_of_all.inputs, np.float64)
+    dvalues, dparams = run.backward_nodes(
+        case_of_all.graph, case_of_all.params, values, _output(case_of_all.graph, case_of_all.dy)
+    )
+    y = _output(case_of_all.graph, values[subject.graph.output])
+    for reading in subject.open(case_of_all.graph, case_of_all.params):
+        what = f"{reading.name}: the whole graph on integers"
+        measure.equal(f"{what}, {_axes(y)}", reading.forward(case_of_all.inputs), y)
+        gradient = reading.gradient(case_of_all.inputs, case_of_all.dy)
+        if gradient is not None:
+            measure.gradients(what, gradient, _wanted(case_of_all.graph, dvalues, dparams))
+        if subject.small:
+            exact_streams(reading, case_of_all.graph, case_of_all.params, case_of_all.inputs, y, measure)
+    measure.notes.append("the whole graph too")
+
+
+def _hidden(subject: Subject, measure: Measure) -> None:
+    """Other numbers in the place of masked weights, and their gradient."""
+    masks = cases.masks(subject.graph)
+    if not masks:
+        return
+    assert subject.params is not None
+    extent, rng = subject.sizes.short, subject.rng(8, 2)
+    inputs = subject.inputs(extent)
+    other = {name: np.where(mask, w := subject.params[name], w + rng.uniform(1, 2, mask.shape)) for name, mask in masks.items()}
+    for reading, changed in zip(subject.readings, subject.open(subject.graph, subject.params | other), strict=True):
+        before = subject.forward(reading, extent)
+        what = f"{reading.name}: output with other numbers in the place of masked weights, {subject.axes()}"
+        measure.equal(what, changed.forward(inputs), before)
+        if (gradient := changed.gradient(inputs, rng.normal(size=before.shape))) is None:
+            continue
+        for name, mask in masks.items():
+            what = f"{reading.name}: gradient of the masked weights in {name!r}, [o, i, h, w]"
+            measure.equal(what, np.where(mask, 0, gradient[name]), np.zeros(mask.shape))
+    measure.notes.append(f"{sum(int((~mask).sum()) for mask in masks.values())} masked weights")
+
+
+def _axes(y: Array) -> str:
+    return "[b, c, h, w]" if y.ndim == 4 else "[b, c, t]"
+
+
+def rounding(subject: Subject, measure: Measure) -> None:
+    """Every node of every backend stays inside its error bound, some outputs inside the bound of first order.
+
+    Operators that round are near their value to 50 digits, and whole networks and their gradients near the oracle, too.
+    """
+    judge(subject, measure)
+    for case in operators.rounded_cases(subject.graph, subject.rng(9)):
+        y, gradients = case.expected()
+        for reading in subject.open(case.graph, case.params):
+            what, relative = f"{reading.name}: node {case.node!r} alone", relative_tolerance(case.graph, reading.dtype)
+            measure.close(f"{what}, {_axes(y)}", reading.forward(case.inputs), y, relative)
+            if (gradient := reading.gradient(case.inputs, case.dy)) is not None:
+                measure.gradients(what, gradient, gradients, relative)
+    assert subject.params is not None
+    for extent in (subject.sizes.single, subject.sizes.short, subject.sizes.long):
+        inputs, rng = subject.inputs(extent), subject.rng(9, *extent)
+        values = subject.values(inputs)
+        y = _output(subject.graph, values[subject.graph.output])
+        dy = _output(subject.graph, rng.normal(size=y.shape))
+        dvalues, dparams = run.backward_nodes(subject.graph, subject.params, values, dy)
+        for reading in subject.readings:
+            relative = subject.tolerance(reading.dtype)
+            measure.close(f"{reading.name}: output, {subject.axes()}", subject.forward(reading, extent), y, relative)
+            # In float32 a relu may fall on the other side of zero, where the derivative jumps; law 8 compares those by ==.
+            gradient = reading.gradient(inputs, dy) if reading.dtype == "float64" else None
+            if gradient is not None:
+                wanted = _wanted(subject.graph, dvalues, dparams)
+                measure.gradients(reading.name, gradient, wanted, relative, _terms(subject.graph, values, dvalues, dparams))
+
+
+def _output(graph: Graph, y: Array) -> Array:
+    """An output or its gradient at every position, as a reading gives it: 0 where a graph of padding "valid" has none."""
+    if first := first_position(graph):
+        y = np.where(np.arange(y.shape[2]) < first, 0, y)
+    return y
+
+
+def _wanted(graph: Graph, dvalues: Arrays, dparams: Arrays) -> Arrays:
+    """The gradients that every backend gives: of the parameters and of the inputs that are no indices."""
+    found = analyse(graph)
+    return dparams | {n: dvalues[n] for n in (found.sequence, *found.conditions) if not found.types[n].indexed}
+
+
+def _terms(graph: Graph, values: Arrays, dvalues: Arrays, dparams: Arrays) -> dict[str, float]:
+    """The largest of the products that the gradient of each parameter sums up over all positions, where they may cancel."""
+    largest = {}
+    for name in dparams:
+        node, _, kind = name.rpartition(".")
+        factor = max((float(np.abs(values[n]).max()) for n in graph[node].inputs), default=1.0) if kind == "weight" else 1.0
+        largest[name] = factor * float(np.abs(dvalues[node]).max())
+    return largest
+
+
+def text(subject: Subject, measure: Measure) -> None:
+    """JSON → graph → JSON is the identity, and exporting twice gives the same bytes."""
+    first = to_json(subject.graph)
+    again = from_json(first)
+    measure.require(again == subject.graph, "the graph read from its own JSON", "the same graph", "another")
+    measure.require(to_json(again) == first, "JSON of the graph read from JSON", "the same bytes", "others")
+    measure.notes.append(f"{len(first)} bytes of JSON")
+    if "onnx" in subject.backends and subject.params is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            one, two = (dict(_files(export_bundle(subject.graph, subject.params, Path(folder) / n))) for n in ("a", "b"))
+        measure.require(one.keys() == two.keys(), "files of a bundle exported twice", sorted(one), sorted(two))
+        for name, data in one.items():
+            measure.require(data == two[name], f"{name}, exported twice", "the same bytes", "others")
+        measure.notes.append(f"{len(one)} files exported twice")
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            yield str(file.relative_to(path)), file.read_bytes()
+
+
+def check_vectors(subject: Subject, measure: Measure) -> None:
+    """The oracle's outputs that lie in the bundle."""
+    from refar.testing.contract.readings import OnnxReading
+
+    for reading in subject.readings:
+        assert isinstance(reading, OnnxReading)
+        vectors = reading.session.check_vectors()
+        found = analyse(subject.graph)
+        inputs = {found.sequence: vectors["x"]} | {name: vectors[f"condition.{name}"] for name in found.conditions}
+        places, relative = vectors["positions"], subject.tolerance(reading.dtype)
+        what = f"{reading.name}: output of the check vectors at positions {places.tolist()}, [b, c, place]"
+        there = places + first_position(subject.graph)
+        measure.close(what, in_raster(reading.forward(inputs))[:, :, there], vectors["y"], relative)
+        length = vectors["x"].shape[-1]
+        for split in ([0] + [1] * 7, [length - 16] + [1] * 15 if length > 16 else [length - 1]):
+            for streamed in reading.stream(inputs, split):
+                covered = (places >= streamed.first) & (places < streamed.first + streamed.y_bct.shape[2])
+                got = streamed.y_bct[:, :, places[covered] - streamed.first]
+                measure.close(f"{reading.name}: {streamed.way}, check vectors", got, vectors["y"][:, :, covered], relative)

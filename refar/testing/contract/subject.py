@@ -1,0 +1,99 @@
+"""What the laws are run on: a graph, its parameters, its readings, and data that is drawn once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from refar.analysis import infer
+from refar.analysis import schedule as streams
+from refar.arguments.arrays import Array, Arrays
+from refar.graph.graph import Graph
+from refar.oracle import run
+from refar.rounding.tolerance import relative_tolerance
+from refar.testing.contract import cases
+from refar.testing.contract.cases import Extent
+from refar.testing.contract.readings import Reading, Streamed, open_readings
+
+
+@dataclass
+class Subject:
+    """`params` is None for a bundle, of which only the session is there: then a reading is its own reference."""
+
+    graph: Graph
+    params: Arrays | None
+    readings: list[Reading]
+    backends: tuple[str, ...]
+    seed: int
+    provider: Literal["cpu", "cuda"] = "cpu"
+    sizes: cases.Sizes = field(init=False)
+    _inputs: dict[Extent, Arrays] = field(default_factory=dict)
+    _outputs: dict[tuple[str, Extent], Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.sizes = cases.sizes(self.graph)
+
+    @property
+    def small(self) -> bool:
+        """Whether whole sequences are cheap."""
+        return self.sizes.small
+
+    @property
+    def plane(self) -> bool:
+        """Whether the sequence is an image."""
+        return infer.analyse(self.graph).grid is not None
+
+    def axes(self, first: int = 0) -> str:
+        """The axes of the output, or those from the first on, as a message names them."""
+        return f"[{', '.join(infer.analyse(self.graph).types[self.graph.output].axes[first:])}]"
+
+    @property
+    def strict(self) -> bool:
+        """Whether y_t is computed without x_t."""
+        return streams.is_strict(self.graph)
+
+    @property
+    def sequence(self) -> str:
+        """The name of the sequence input."""
+        return infer.analyse(self.graph).sequence
+
+    def rng(self, *key: int) -> np.random.Generator:
+        """Random numbers that depend on the seed and the key only."""
+        return np.random.default_rng([self.seed, *key])
+
+    def inputs(self, extent: Extent) -> Arrays:
+        """One batch of generic data for each extent; one row where a whole sequence is expensive."""
+        if extent not in self._inputs:
+            rows = self.sizes.rows(extent)
+            self._inputs[extent] = cases.generic_inputs(self.graph, self.rng(*extent), rows, *extent)
+        return self._inputs[extent]
+
+    def forward(self, reading: Reading, extent: Extent) -> Array:
+        """The reading's output on `inputs(extent)`, computed once."""
+        key = (reading.name, extent)
+        if key not in self._outputs:
+            self._outputs[key] = reading.forward(self.inputs(extent))
+        return self._outputs[key]
+
+    def values(self, inputs: Arrays) -> Arrays:
+        """The oracle's value of every node in float64."""
+        assert self.params is not None
+        return run.forward_nodes(self.graph, self.params, run.cast(inputs, np.float64), np.float64)
+
+    def tolerance(self, dtype: str) -> float:
+        """How far a reading in this dtype may be off, relative to the largest magnitude of the reference."""
+        return relative_tolerance(self.graph, dtype, self.sizes.batch * math.prod(self.sizes.long))
+
+    def open(self, graph: Graph, params: Arrays) -> list[Reading]:
+        """The same backends on another graph."""
+        return open_readings(graph, params, self.backends, self.provider)
+
+    def streams(self, extent: Extent, split: list[int]) -> Iterator[tuple[Reading, Streamed]]:
+        """Every way of every reading to stream over `inputs(extent)` in such pieces."""
+        for reading in self.readings:
+            for streamed in reading.stream(self.inputs(extent), split):
+                yield reading, streamed

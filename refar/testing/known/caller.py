@@ -1,0 +1,112 @@
+"""How a function is called as its operator's signature says, with what it takes of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from refar.arguments.arrays import Array, Arrays
+from refar.errors import InputError
+from refar.golden.case import REQUIRED, Case, Signature
+from refar.testing.report import ContractError
+
+
+class Caller:
+    """A function and its gradient. What either raises is a ContractError."""
+
+    def __init__(
+        self,
+        signature: Signature,
+        f: Callable[..., Any],
+        gradient: Callable[..., Any] | Literal["torch"] | None,
+        convert: Callable[[Array], Any] | None,
+    ) -> None:
+        self.signature = signature
+        self.name = str(getattr(f, "__name__", type(f).__name__))
+        self._f, self._convert = f, convert
+        self.gradient: Callable[..., Any] | None
+        if gradient == "torch":
+            import torch
+
+            self._convert = convert or torch.from_numpy
+            self.gradient = _Autograd(f, tuple(signature.arguments))
+        elif gradient is not None and not callable(gradient):
+            raise InputError(f"gradient: expected a function or 'torch', got {gradient!r}")
+        else:
+            self.gradient = gradient
+
+    def result(self, case: Case, arrays: Arrays) -> Any:
+        """What the function gives, as it gives it."""
+        return self._call("", self._f, case, [arrays.get(name) for name in self.signature.arguments], self._convert)
+
+    def gradients(self, case: Case, arrays: Arrays) -> dict[str, Any]:
+        """{"gradient.x": …} as the gradient function gives them."""
+        assert self.gradient is not None
+        upstream, given = arrays[self.signature.upstream], [arrays.get(name) for name in self.signature.arguments]
+        convert = None if isinstance(self.gradient, _Autograd) else self._convert
+        found = self._call("the gradient ", self.gradient, case, [upstream, *given], convert)
+        numbers = [name for name in self.signature.arguments if name in arrays and arrays[name].dtype != np.int64]
+        wanted = [name for name in numbers if f"gradient.{name}" in case.expected]
+        if not isinstance(found, Mapping):
+            parts = list(found) if isinstance(found, tuple | list) else [found]
+            orders = {len(names): names for names in (numbers, wanted)}
+            if len(parts) not in orders:
+                ways = ", or ".join(f"{count} arrays, for {', '.join(names)}" for count, names in sorted(orders.items()))
+                raise ContractError(f"the gradient: expected {ways}, got {len(parts)}")
+            found = dict(zip(orders[len(parts)], parts, strict=True))
+        return {f"gradient.{name}": value for name, value in found.items() if name in wanted}
+
+    def _call(
+        self, what: str, f: Callable[..., Any], case: Case, given: list[Array | None], convert: Callable[[Array], Any] | None
+    ) -> Any:
+        given, attributes = _taken(what, f, case, given, self.signature)
+        try:
+            return f(*(a if a is None or convert is None else convert(a) for a in given), **attributes)
+        except Exception as error:
+            hint = "; if it takes tensors, give convert=torch.from_numpy" if "ensor" in str(error) else ""
+            raise ContractError(f"{what}raises {type(error).__name__}: {error}{hint}") from error
+
+
+def _taken(
+    what: str, f: Callable[..., Any], case: Case, given: list[Array | None], signature: Signature
+) -> tuple[list[Array | None], dict[str, Any]]:
+    """What the function takes of the arguments: without those at the end that are None, and attributes at their default."""
+    attributes = {name: tuple(v) if isinstance(v, list) else v for name, v in case.attributes.items()}
+    try:
+        parameters = inspect.signature(f).parameters.values()
+    except (TypeError, ValueError):  # a function in C, which does not say
+        return given, attributes
+    kinds = [parameter.kind for parameter in parameters]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        places = sum(kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds)
+        while len(given) > places and given[-1] is None:
+            given = given[:-1]
+    if inspect.Parameter.VAR_KEYWORD in kinds:
+        return given, attributes
+    names = {parameter.name for parameter in parameters}
+    for name, value in case.attributes.items():
+        default = signature.attributes[name]
+        if name not in names and (default is REQUIRED or value != default):
+            raise ContractError(f"{what}takes no {name!r}, but is asked for {name}={value!r}; see `only` for cases without")
+    return given, {name: value for name, value in attributes.items() if name in names}
+
+
+class _Autograd:
+    """The gradients by PyTorch, {name: tensor}. It takes what the function takes, behind dy."""
+
+    def __init__(self, f: Callable[..., Any], names: tuple[str, ...]) -> None:
+        self._f, self._names = f, names
+        signature = inspect.signature(f)
+        upstream = inspect.Parameter("dy", inspect.Parameter.POSITIONAL_ONLY)
+        self.__signature__ = signature.replace(parameters=[upstream, *signature.parameters.values()])
+
+    def __call__(self, dy: Array, *arrays: Array | None, **attributes: Any) -> dict[str, Any]:
+        import torch
+
+        tensors = [None if a is None else torch.tensor(a, requires_grad=a.dtype != np.int64) for a in arrays]
+        self._f(*tensors, **attributes).backward(torch.from_numpy(dy))
+        leaves = {name: t for name, t in zip(self._names, tensors, strict=False) if t is not None and t.requires_grad}
+        return {name: torch.zeros_like(t) if t.grad is None else t.grad for name, t in leaves.items()}

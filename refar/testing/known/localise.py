@@ -1,0 +1,175 @@
+"""Where a module first differs from its graph, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refar.analysis.infer import first_position
+from refar.arguments.arrays import Array, Arrays
+from refar.oracle import run
+from refar.testing.contract.cases import Extent, masks
+from refar.testing.contract.subject import Subject
+from refar.testing.known.foreign import ForeignReading
+from refar.testing.known.suspects import of_output, suspects
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def cause_of_output(subject: Subject, reading: ForeignReading, extent: Extent, actual: Array, expected: Array) -> str:
+    """The likely cause of a wrong output: tried out, or the first node that differs."""
+    assert subject.params is not None
+    inputs = subject.inputs(extent)
+    relative = subject.tolerance(reading.dtype)
+    if reading.module.training and _agrees(in_eval(reading, inputs), expected, relative):
+        return "likely cause: training mode, it agrees in eval mode (call .eval() first)"
+    for words, value, came in of_output(actual, expected):
+        if _agrees(came, value, relative):
+            return f"likely cause: {words}"
+    for suspect in suspects(subject.graph, subject.params):
+        guess = _output_of(suspect.graph, suspect.params, inputs)
+        if guess is not None and _agrees(actual, guess, relative) and not _agrees(guess, expected, relative):
+            return f"likely cause: {suspect.words}"
+    return _first_difference(subject, reading, inputs, relative)
+
+
+def _output_of(graph: Any, params: Arrays, inputs: Arrays) -> Array | None:
+    try:
+        with np.errstate(all="ignore"):
+            y = run.forward_nodes(graph, params, run.cast(inputs, np.float64), np.float64)[graph.output]
+    except (ValueError, IndexError):
+        return None
+    first = first_position(graph)
+    return np.where(np.arange(y.shape[2]) < first, 0, y) if first else y
+
+
+def _agrees(actual: Array, expected: Array, relative: float) -> bool:
+    if actual.shape != expected.shape or not expected.size:
+        return False
+    return bool(np.abs(actual - expected).max() <= relative * np.abs(expected).max())
+
+
+def in_eval(reading: ForeignReading, inputs: Arrays) -> Array:
+    """The outputs in eval mode; afterwards the module is in the mode in which it was."""
+    modes = {name: child.training for name, child in reading.module.named_modules()}
+    reading.module.eval()
+    try:
+        return reading.forward(inputs)
+    finally:
+        for name, child in reading.module.named_modules():
+            child.training = modes[name]
+
+
+def _first_difference(subject: Subject, reading: ForeignReading, inputs: Arrays, relative: float) -> str:
+    """Compare what the submodules give that own a node's parameters with the values of these nodes, in order."""
+    owners: dict[str, str] = {}
+    for name, counterpart in reading.names.items():
+        owners.setdefault(name.rpartition(".")[0], counterpart.rpartition(".")[0])
+    with _listening(reading.module, set(owners.values())) as heard:
+        reading.forward(inputs)
+    values = subject.values(inputs)
+    agreed = ""
+    for node in subject.graph.nodes:
+        outputs = heard.get(owners.get(node.name, ""), [])
+        if not outputs:
+            continue
+        if not any(_contains(output, values[node.name], relative) for output in outputs):
+            before = f", up to {agreed!r} they agree" if agreed else ""
+            return f"the first node that differs is {node.name!r} (submodule {owners[node.name]!r}){before}"
+        agreed = node.name
+    if agreed:
+        return f"all submodules with parameters agree up to {agreed!r}; what the module does with their outputs differs"
+    return "no submodule's output could be compared"
+
+
+@contextmanager
+def _listening(module: nn.Module, names: set[str]) -> Iterator[dict[str, list[Array]]]:
+    heard: dict[str, list[Array]] = {}
+    children = dict(module.named_modules())
+
+    def listener(name: str) -> Any:
+        def listen(_: Any, __: Any, output: Any) -> None:
+            if hasattr(output, "detach"):
+                heard.setdefault(name, []).append(output.detach().numpy().copy())
+
+        return listen
+
+    handles = [children[name].register_forward_hook(listener(name)) for name in names if name in children and name]
+    try:
+        yield heard
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _contains(output: Array, value: Array, relative: float) -> bool:
+    """Whether the value, at any shift along its last axes, is in the output, channels first or last; crops come later."""
+    candidates = [output, *([np.moveaxis(output, -1, 1)] if output.ndim == value.ndim > 2 else [])]
+    if output.ndim != value.ndim:
+        candidates = [output.reshape(value.shape)] if output.size == value.size else []
+    for candidate in candidates:
+        if candidate.shape[:2] != value.shape[:2]:
+            continue
+        room = [a - b for a, b in zip(candidate.shape[2:], value.shape[2:], strict=True)]
+        # the last axis may have been cropped before: a strict convolution drops its last output
+        for begin in np.ndindex(*(max(r, 0) + 1 for r in room)):
+            places: tuple[Any, ...] = tuple(slice(b, b + n) for b, n in zip(begin, value.shape[2:], strict=True))
+            window = candidate[(..., *places)]
+            inner = value
+            for axis, n in enumerate(window.shape[2:], start=2):
+                inner = np.moveaxis(np.moveaxis(inner, axis, 0)[:n], 0, axis)
+            if _agrees(window, inner, relative):
+                return True
+            if inner.ndim == 3 and inner.shape[2] > 2 and _agrees(window[..., :-1], inner[..., 1:], relative):
+                return True
+    return False
+
+
+def cause_of_gradient(
+    subject: Subject, reading: ForeignReading, name: str, came: Array, expected: Array, values: Arrays, dy: Array
+) -> str:
+    """The likely cause of a wrong gradient, tried out."""
+    assert subject.params is not None
+    relative = subject.tolerance(reading.dtype)
+    if name in reading.detached:
+        return (
+            "no gradient arrives: the parameter is detached on its way (.data, .detach(), torch.no_grad(), a copy), or not used"
+        )
+    own = [n for n, other in reading.names.items() if f"module {other}" == name]
+    hidden = [mask for n in own if (mask := masks(subject.graph).get(n)) is not None]
+    if hidden and _agrees(np.where(hidden[0], came, 0), expected, relative):
+        return (
+            "masked weights receive gradient: multiply by the mask in the forward pass (weight * mask, not weight.data), so "
+            "that no optimizer moves them"
+        )
+    scale = float((came * expected).sum() / (expected * expected).sum()) if expected.any() else 0.0
+    if _agrees(came, scale * expected, relative * max(1, abs(1 / scale)) if scale else 0.0) and scale:
+        return f"it is {scale:.6g} times what it has to be"
+    ones = run.backward_nodes(subject.graph, subject.params, values, np.ones_like(dy))
+    if _agrees(came, _of(name, reading, *ones).reshape(came.shape), relative):
+        return "likely cause: the upstream gradient is taken for ones"
+    if came.ndim > 1 and came.shape[0] == came.shape[1] and _agrees(came.swapaxes(0, 1), expected, relative):
+        return "likely cause: it is transposed"
+    if came.ndim > 2 and _agrees(np.flip(came, tuple(range(2, came.ndim))), expected, relative):
+        return "likely cause: it is reversed along the kernel"
+    for suspect in suspects(subject.graph, subject.params):
+        if [node.name for node in suspect.graph.nodes] != [node.name for node in subject.graph.nodes]:
+            continue
+        try:
+            found = run.backward_nodes(suspect.graph, suspect.params, values, dy)
+        except (ValueError, IndexError):
+            continue
+        if _agrees(came, _of(name, reading, *found).reshape(came.shape), relative):
+            return f"likely cause: {suspect.words}, in the gradient"
+    return "outputs agree, so that only the backward pass is wrong: a torch.autograd.Function of its own, or a detached branch?"
+
+
+def _of(name: str, reading: ForeignReading, dvalues: Arrays, dparams: Arrays) -> Array:
+    if not name.startswith("module "):
+        return dvalues[name]
+    each = [dparams[n] for n, other in reading.names.items() if f"module {other}" == name]
+    return np.sum([array.reshape(each[0].shape) for array in each], axis=0)

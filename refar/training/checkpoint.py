@@ -1,0 +1,88 @@
+"""All training state as one file: what goes on from it does what the uninterrupted run would have done, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+
+from refar.arguments.arrays import Arrays
+from refar.errors import FileError
+from refar.graph.graph import digest
+from refar.torch.module import Module
+from refar.training.config import TrainConfig
+from refar.training.runs import check_graph, read_tensors, write_tensors
+
+
+class Counters(msgspec.Struct, forbid_unknown_fields=True):
+    """The numbers that training carries: `step` steps are done; loss_sum runs over the loss_steps since the last validation."""
+
+    step: int = 0
+    best_nats: float | None = None
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class State:
+    """The network, the average of its weights (if any), the optimizer, the counters."""
+
+    module: Module
+    average: Module | None
+    optimizer: AdamW
+    counters: Counters = field(default_factory=Counters)
+
+    @property
+    def best(self) -> Module:
+        """What is validated and exported: the average, where there is one."""
+        return self.average or self.module
+
+
+def write_checkpoint(path: Path, state: State, options: TrainConfig, data: str) -> None:
+    """Write the state at once, with the options that led to it; `data` is the digest of the data set."""
+    arrays = {f"weights.{name}": array for name, array in state.module.arrays().items()}
+    if state.average is not None:
+        arrays |= {f"average.{name}": array for name, array in state.average.arrays().items()}
+    for name, parameter in state.module.named_parameters():
+        # A parameter that the loss does not reach has no moments.
+        for key, value in state.optimizer.state.get(parameter, {}).items():
+            arrays[f"adamw.{key}.{name}"] = value.cpu().numpy()
+    info = {"graph": digest(state.module.graph), "data": data, "train": options, "counters": state.counters}
+    write_tensors(path, "checkpoint", arrays, info)
+
+
+def read_checkpoint(path: Path, state: State, data: str) -> TrainConfig:
+    """Put a checkpoint into a fresh state; returns the options that led to it.
+
+    Raises FileError if it is damaged or of another graph or data set, or lacks ema.
+    """
+    arrays, info = read_tensors(path, "checkpoint")
+    check_graph(path, info, state.module.graph)
+    if info["data"] != data:
+        raise FileError(f"{str(path)!r} was trained on other data than [data] now names")
+    averages = _below("average.", arrays)
+    if bool(averages) != (state.average is not None):
+        raise FileError(f"{str(path)!r} was trained {'with' if averages else 'without'} ema; [train] must agree")
+    state.module.load_state_dict(_below("weights.", arrays))
+    if state.average is not None:
+        state.average.load_state_dict(averages)
+    for name, parameter in state.module.named_parameters():
+        moments = {key: arrays.get(f"adamw.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
+        if moments["step"] is not None:
+            state.optimizer.state[parameter] = {key: _moment(key, array, parameter) for key, array in moments.items()}
+    state.counters = msgspec.convert(info["counters"], Counters)
+    return msgspec.convert(info["train"], TrainConfig)
+
+
+def _moment(key: str, array: object, parameter: Tensor) -> Tensor:
+    tensor = torch.tensor(array)
+    return tensor if key == "step" else tensor.to(parameter.device)
+
+
+def _below(prefix: str, arrays: Arrays) -> Arrays:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -1,0 +1,98 @@
+"""What a training run leaves behind, and how to read it. NumPy only.
+
+config.toml              the config with every value spelled out
+graph.json               the network
+checkpoint.safetensors   all that is needed to go on
+weights.safetensors      the best parameters so far: what is exported
+log.jsonl                one JSON object per validation, and per change of [train] on resuming
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from refar.arguments.arrays import Arrays, check_parameters
+from refar.errors import FileError
+from refar.files import write_bytes
+from refar.graph import graph as graphs
+from refar.graph.graph import Graph
+from refar.training.config import Config, load_config
+
+CONFIG, GRAPH, LOG = "config.toml", "graph.json", "log.jsonl"
+CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
+FILES = (CONFIG, GRAPH, CHECKPOINT, WEIGHTS, LOG)
+
+
+class Run(NamedTuple):
+    """A trained network: the graph, its best parameters, and the config that made them."""
+
+    graph: Graph
+    params: Arrays
+    config: Config
+
+
+def load_run(path: str | Path) -> Run:
+    """Read a run folder. Raises FileError for what is missing, damaged, or not of one run."""
+    path = Path(path)
+    if not path.is_dir():
+        raise FileError(
+            f"run {str(path)!r}: expected a folder written by training, got {'a file' if path.exists() else 'nothing'}"
+        )
+    if not (path / GRAPH).exists():
+        raise FileError(f"run {str(path)!r}: {GRAPH} is missing; expected a folder written by training")
+    if not (path / WEIGHTS).exists():
+        raise FileError(
+            f"run {str(path)!r}: {WEIGHTS} is missing; the first validation writes it, so train (or resume) until then"
+        )
+    graph, config = graphs.load(path / GRAPH), load_config(path / CONFIG)
+    params, info = read_tensors(path / WEIGHTS, "weights")
+    check_graph(path / WEIGHTS, info, graph)
+    return Run(graph, check_parameters(graph, params), config)
+
+
+def check_graph(path: Path, info: Mapping[str, Any], graph: Graph) -> None:
+    """Raise FileError unless a file of tensors was written for this graph."""
+    if info.get("graph") != graphs.digest(graph):
+        raise FileError(f"{str(path)!r} belongs to another graph than this one ({GRAPH} or [model] has changed)")
+
+
+def write_tensors(path: Path, kind: str, arrays: Arrays, info: Mapping[str, Any]) -> None:
+    """A safetensors file that knows what it is, holds `info`, and carries a digest of all of it."""
+    text = msgspec.json.encode(info, order="sorted").decode()
+    header = {"format": f"refar-{kind}", "version": 1, "info": text, "sha256": _digest(arrays, text)}
+    # One key only: safetensors writes several in random order, and equal runs should leave equal bytes.
+    metadata = {"refar": msgspec.json.encode(header).decode()}
+    write_bytes(path, save({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata))
+
+
+def read_tensors(path: Path, kind: str) -> tuple[Arrays, dict[str, Any]]:
+    """What `write_tensors` wrote. Raises FileError for a file that is missing, truncated, altered, or of another kind."""
+    try:
+        with safe_open(path, framework="np") as file:
+            text = (file.metadata() or {}).get("refar", "{}")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = msgspec.json.decode(text, type=dict[str, Any])
+    except (OSError, SafetensorError, msgspec.DecodeError) as error:
+        raise FileError(f"{str(path)!r} cannot be read as safetensors: {error}") from None
+    if (header.get("format"), header.get("version")) != (f"refar-{kind}", 1):
+        came = f"{header.get('format')!r} version {header.get('version')!r}"
+        raise FileError(f"{str(path)!r}: expected 'refar-{kind}' version 1, got {came}")
+    if header.get("sha256") != _digest(arrays, header.get("info", "")):
+        raise FileError(f"{str(path)!r} is damaged: its content does not have the digest that was written with it")
+    return arrays, msgspec.json.decode(header["info"])
+
+
+def _digest(arrays: Arrays, info: str) -> str:
+    digest = hashlib.sha256(info.encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

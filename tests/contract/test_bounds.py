@@ -1,0 +1,113 @@
+"""Law 9 sees what a tolerance does not: arithmetic of less precision than it claims, at any optimisation level."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from msgspec.structs import replace
+
+from refar import Builder, Graph, ops
+from refar.oracle import causal1d, pointwise, run
+from refar.rounding import bound
+from refar.rounding import network as rounding
+from refar.testing import run_laws
+from refar.testing.contract import cases
+from refar.testing.contract.bounds import judge
+from refar.testing.contract.exposed import LEVELS, expose
+from refar.testing.contract.subject import Subject
+from refar.testing.report import ContractError, Measure
+from refar.torch import lower
+
+
+def net() -> Graph:
+    g = Builder()
+    h = g.conv1d(g.one_hot(g.input(classes=4)), 6, kernel=2, strict=True)
+    h = g.add(g.gate(g.conv1d(h, 12, kernel=3, dilation=2)), h)
+    p = g.pool1d(g.leaky_relu(h, 0.3), "avg", 3, pad="zero")
+    return g.build(g.softmax(g.conv1d(g.concat(p, g.tanh(h)), 5, groups=1)))
+
+
+def subject(graph: Graph) -> Subject:
+    params = cases.generic_parameters(graph, np.random.default_rng(3))
+    return Subject(graph, params, [], ("numpy", "torch"), 0)
+
+
+def test_every_optimisation_level(model: Graph) -> None:
+    """And exposing the nodes of a graph changes no output by more than its own bounds allow: here, not at all."""
+    about = subject(model)
+    inputs = run.cast(about.inputs(about.sizes.short), np.float64)
+    params = {name: array.astype(np.float32).astype(float) for name, array in (about.params or {}).items()}
+    y = run.forward_nodes(model, params, inputs, np.float64)[model.output]
+    names = []
+    for exposed in expose(model, params, "onnx", inputs, np.zeros_like(y), LEVELS):
+        names.append(exposed.name)
+        worst = max(rounding.node_errors(model, params, exposed.values, exposed.unit), key=lambda e: e.worst)
+        assert worst.worst <= 1, f"{exposed.name}: {worst}"
+        if exposed.y is not None:
+            assert (exposed.y == exposed.values[model.output]).all(), exposed.name
+    assert len(names) == len(set(names)) == 3 * len(LEVELS)
+
+
+def test_the_law_holds() -> None:
+    measure = Measure()
+    judge(subject(net()), measure)
+    assert "of their bounds" in measure.notes[-1]
+
+
+def rounded(array: Any, bits: int) -> Any:
+    """To so many bits, if it claims to be in float32."""
+    if array.dtype != np.float32:
+        return array
+    mantissa, exponent = np.frexp(array.astype(np.float64))
+    return np.ldexp(np.rint(mantissa * 2.0**bits) / 2.0**bits, exponent).astype(array.dtype)
+
+
+def reduced(bits: int) -> Any:
+    return lambda f, windows, weight, *rest: f(rounded(windows, bits), rounded(weight, bits), *rest)
+
+
+MUTANTS = {
+    "a convolution in TF32": (causal1d, "conv1d", reduced(11), "conv1d"),
+    "a convolution in bfloat16": (causal1d, "conv1d", reduced(8), "conv1d"),
+    "a sigmoid from a table": (pointwise, "sigmoid", lambda f, x: rounded(f(x), 14), "gate"),
+    "a softmax without enough digits": (pointwise, "softmax", lambda f, x: rounded(f(x), 16), "softmax"),
+    "a gradient in half precision": (
+        causal1d, "conv1d_backward", lambda f, w, k, dy, *rest: f(w, k, rounded(dy, 11), *rest), "gradient"
+    ),
+    "torch: an average by a rounded reciprocal": (
+        lower, "pool1d", lambda f, op, *rest: f(op, *rest) * torch.tensor(1 + 2.0**-20), "pool1d"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_less_precision_than_claimed_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, function, wrong, named = MUTANTS[name]
+    right = getattr(module, function)
+    judge(subject(net()), Measure())
+    monkeypatch.setattr(module, function, lambda *args: wrong(right, *args))
+    with pytest.raises(ContractError, match=named):
+        judge(subject(net()), Measure())
+
+
+def test_an_activation_of_the_wrong_slope_is_no_rounding() -> None:
+    """What float32 may do is some 1e-7 of the values; a slope that is off by 1e-5 is not."""
+    graph = net()
+    about = subject(graph)
+    off = ops.Activation("leaky_relu", 0.300003)
+    nodes = tuple(replace(n, op=off) if n.op == ops.Activation("leaky_relu", 0.3) else n for n in graph.nodes)
+    wrong = replace(graph, nodes=nodes)
+    assert about.params is not None
+    inputs = run.cast(about.inputs(about.sizes.short), np.float64)
+    values = run.forward_nodes(wrong, about.params, inputs, np.float64)
+    errors = rounding.node_errors(graph, about.params, values, bound.FLOAT32)
+    assert [e.operator for e in errors if e.worst > 1] == ["activation"]
+
+
+def test_the_whole_contract_says_how_near_the_bounds_it_came() -> None:
+    (line,) = [line for line in run_laws(net()).lines if line.law == "rounding"]
+    assert line.passed, line.message
+    assert "of their bounds, outputs at" in line.figure

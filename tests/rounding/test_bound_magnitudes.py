@@ -1,0 +1,146 @@
+"""Bounds hold at every magnitude: what PyTorch and NumPy compute in float32, from the smallest normal numbers to the largest.
+
+The numbers are drawn over the whole range of exponents, each by itself, so that sums cancel, gates saturate, and products
+vanish on the way and come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from refar import ops
+from refar.oracle import node
+from refar.rounding import bound
+
+SMALLEST, LARGEST = 2.0**-126, 1e30
+
+
+def wild(rng: np.random.Generator, shape: tuple[int, ...], decades: float) -> Any:
+    """Of random sign and exponent, some of them 0, none subnormal."""
+    x = rng.normal(size=shape) * 10 ** rng.uniform(-decades, decades, shape) * (rng.random(shape) < 0.9)
+    x = np.clip(x, -LARGEST, LARGEST).astype(np.float32).astype(np.float64)
+    return np.where(np.abs(x) < SMALLEST, 0, x)
+
+
+def conv1d(x: Any, weight: Any, bias: Any) -> Any:
+    return F.conv1d(F.pad(x, (4, 0)), weight, bias, dilation=2, groups=2)
+
+
+def conv2d(x: Any, weight: Any, bias: Any) -> Any:
+    mask = torch.ones_like(weight)
+    mask[:, :, 1, 1:] = mask[:, :, 2:] = 0
+    return F.conv2d(F.pad(x, (1, 1, 1, 1)), weight * mask, bias)
+
+
+X, IMAGE = (2, 6, 40), (2, 3, 6, 7)
+CONV1D = ops.Conv1d(4, 3, 2, groups=2), [X], {"weight": (4, 3, 3), "bias": (4,)}, conv1d
+CONV2D = ops.Conv2d(4, (3, 3), "A"), [IMAGE], {"weight": (4, 3, 3, 3), "bias": (4,)}, conv2d
+OPERATORS: dict[str, tuple[ops.AnyOp, list[Any], dict[str, Any], Callable[..., Any]]] = {
+    "conv1d": CONV1D,
+    "conv2d": CONV2D,
+    "add": (ops.Add(), [X, X, X, X[:2]], {}, lambda a, b, c, d: a + b + c + d[:, :, None]),
+    "multiply": (ops.Multiply(), [X, X, X], {}, lambda a, b, c: a * b * c),
+    "multiply from the right": (ops.Multiply(), [X, X, X], {}, lambda a, b, c: a * (b * c)),
+    "multiply a constant": (ops.Multiply(), [X, X[:2], X], {}, lambda a, b, c: a * b[:, :, None] * c),
+    "affine": (ops.Affine(0.7, -0.3), [X], {}, lambda x: 0.7 * x - 0.3),
+    "gate": (ops.Gate(), [X], {}, lambda x: torch.tanh(x[:, :3]) * torch.sigmoid(x[:, 3:])),
+    "tanh": (ops.Activation("tanh"), [X], {}, torch.tanh),
+    "sigmoid": (ops.Activation("sigmoid"), [X], {}, torch.sigmoid),
+    "relu": (ops.Activation("relu"), [X], {}, torch.relu),
+    "leaky_relu": (ops.Activation("leaky_relu", 0.3), [X], {}, lambda x: F.leaky_relu(x, 0.3)),
+    "softmax": (ops.Softmax(), [X], {}, lambda x: x.softmax(1)),
+    "average": (ops.Pool1d("avg", 3, "zero", 1), [X], {}, lambda x: F.avg_pool1d(F.pad(x, (2, 0)), 3, 1)),
+}
+
+
+def worst(came: Any, exact: Any, allowed: Any) -> float:
+    """The largest error over its bound, of numbers that did not overflow."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off = np.abs(np.asarray(came, np.float64) - exact)
+        return float(np.where(np.isfinite(came) & (off > 0), off / allowed, 0).max(initial=0))
+
+
+@pytest.mark.parametrize("decades", [0.0, 3.0, 12.0, 25.0, 37.0])
+@pytest.mark.parametrize("name", OPERATORS)
+def test_float32_at_every_magnitude(name: str, decades: float) -> None:
+    op, shapes, parameters, function = OPERATORS[name]
+    rng = np.random.default_rng((len(name), int(decades)))
+    for _ in range(5):
+        args = [wild(rng, shape, decades) for shape in shapes]
+        own = {key: wild(rng, shape, decades) for key, shape in parameters.items()}
+        compare(op, args, own, function, rng, decades)
+
+
+@pytest.mark.parametrize(("op", "shapes", "parameters", "function"), [CONV1D, CONV2D])
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-5, 1e-7])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_factors_rounded_first_to_a_shorter_format(
+    op: ops.AnyOp, shapes: Any, parameters: Any, function: Any, scale: float, dtype: str
+) -> None:
+    """Forward and backward; weights of 1e-5 and less are subnormal in float16 or vanish."""
+    rng, kind = np.random.default_rng(0), getattr(torch, dtype)
+
+    class Rounded(torch.autograd.Function):
+        """Rounds the gradient too, as a backend that multiplies in a shorter format does."""
+
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x.to(kind).to(x.dtype)
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Any) -> Any:
+            return gradients[0]
+
+    class Back(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Any) -> Any:
+            return gradients[0].to(kind).to(gradients[0].dtype)
+
+    def short(x: Any, weight: Any, bias: Any) -> Any:
+        y = Back.apply(function(Rounded.apply(x), Rounded.apply(weight), 0 * bias))
+        return y + bias.reshape(-1, *[1] * (y.ndim - 2))
+
+    args, own = [wild(rng, shape, 0) for shape in shapes], {key: wild(rng, shape, 0) for key, shape in parameters.items()}
+    own["weight"] = (own["weight"] * scale).astype(np.float32).astype(np.float64)
+    reduced = {"float16": bound.FLOAT16, "bfloat16": bound.BFLOAT16}[dtype]
+    assert compare(op, args, own, short, rng, 0, reduced) > 1e-3
+
+
+def compare(
+    op: ops.AnyOp, args: Any, own: Any, function: Any, rng: np.random.Generator, decades: float, reduced: float = 0.0
+) -> float:
+    """Value and gradients of PyTorch, and the value of NumPy, in float32; returns the largest error over its bound."""
+    none = [None] * len(args)
+    tensors = [torch.tensor(a, dtype=torch.float32, requires_grad=True) for a in args]
+    leaves = {key: torch.tensor(a, dtype=torch.float32, requires_grad=True) for key, a in own.items()}
+    y = function(*tensors, **leaves)
+    dy = wild(rng, tuple(y.shape), min(decades, 5.0))
+    y.backward(torch.tensor(dy, dtype=torch.float32))
+    exact = node.forward(op, args, none, own, 0, np.dtype("f8"))
+    allowed = bound.forward(op, args, own, 0, bound.FLOAT32, reduced=reduced)
+    found = [worst(y.detach().numpy(), exact, allowed)]
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        numpy = node.forward(
+            op, [a.astype("f4") for a in args], none, {k: a.astype("f4") for k, a in own.items()}, 0, np.dtype("f4")
+        )
+    found.append(worst(numpy, exact, allowed) if not reduced else 0.0)
+    dargs, _, down = node.backward(op, args, none, own, exact, dy)
+    errors, own_errors = bound.backward(op, args, dy, own, bound.FLOAT32, reduced=reduced)
+    for tensor, gradient, error in zip(tensors, dargs, errors, strict=True):
+        assert tensor.grad is not None
+        found.append(worst(tensor.grad.numpy(), gradient, error))
+    for key, leaf in leaves.items():
+        assert leaf.grad is not None
+        found.append(worst(leaf.grad.numpy(), down[key], own_errors[key]))
+    assert max(found) <= 1, [f"{ratio:.3g}" for ratio in found]
+    return max(found)

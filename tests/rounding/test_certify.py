@@ -1,0 +1,294 @@
+"""Certificates: honest tokens are certified in every backend and dtype, wrong ones are contradicted, ties are uncertain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import refuses
+from small_models import IMAGE_MODELS, MODELS
+
+import refar
+from refar import Builder, Graph, ops
+from refar.analysis.infer import analyse
+from refar.errors import GraphError, InputError
+from refar.rounding import certify as certification
+from refar.rounding.certify import Certificate, certify
+from refar.rounding.norms import near_a_kink
+from refar.runtime import load
+from refar.testing.contract.cases import generic_parameters
+
+
+def drawn(graph: Graph, n: Any, dtype: str = "float64", **options: Any) -> tuple[Any, Any, Any]:
+    """Parameters that float32 holds, tokens, conditions."""
+    rng, found = np.random.default_rng(4), analyse(graph)
+    params = {name: a.astype(np.float32) for name, a in generic_parameters(graph, rng).items()}
+    kinds = {name: found.types[name] for name in found.conditions}
+    over = n if isinstance(n, tuple) else ()
+    condition = {
+        name: rng.integers(0, k.size, 2) if k.indexed else rng.normal(size=(2, k.size, *(over if k.timed else ())))
+        for name, k in kinds.items()
+    }
+    return params, refar.generate(graph, params, n, batch=2, seed=9, condition=condition, dtype=dtype, **options), condition
+
+
+@pytest.fixture(params=[name for name, graph in MODELS.items() if isinstance(graph.head, ops.Categorical)])
+def categorical(request: pytest.FixtureRequest) -> Graph:
+    return MODELS[request.param]
+
+
+@pytest.fixture(params=[name for name, graph in IMAGE_MODELS.items() if isinstance(graph.head, ops.Categorical)])
+def painter(request: pytest.FixtureRequest) -> Graph:
+    return IMAGE_MODELS[request.param]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7}, {"top_k": 2}, {"temperature": 0}])
+def test_honest_tokens_are_certified(categorical: Graph, dtype: str, options: dict[str, Any]) -> None:
+    params, tokens, condition = drawn(categorical, 30, dtype, **options)
+    certificate = certify(categorical, params, tokens, seed=9, condition=condition, **options)
+    assert certificate.certain, str(certificate)
+    assert certificate.gaps.shape == certificate.bounds.shape == (2, 30)
+    assert (certificate.bounds < 1e-9).all()
+    assert "all 60 tokens" in str(certificate)
+
+
+def test_a_prompt(categorical: Graph) -> None:
+    params, tokens, condition = drawn(categorical, 20)
+    prompt = tokens[:, :12]
+    more = refar.generate(categorical, params, 8, seed=9, condition=condition, prompt=prompt)
+    assert certify(categorical, params, more, seed=9, condition=condition, prompt=prompt).certain
+    assert certify(categorical, params, more, seed=8, condition=condition, prompt=prompt).doubts
+
+
+def test_a_wrong_token_is_contradicted(categorical: Graph) -> None:
+    params, tokens, condition = drawn(categorical, 30)
+    wrong = tokens.copy()
+    wrong[1, 20] = (wrong[1, 20] + 1) % analyse(categorical).types["x"].size
+    certificate = certify(categorical, params, wrong, seed=9, condition=condition)
+    first = certificate.doubts[0]
+    assert (first.row, first.step, first.token, first.rival) == (1, 20, wrong[1, 20], tokens[1, 20])
+    assert first.contradicted
+    assert f"exact arithmetic draws {tokens[1, 20]}" in str(certificate)
+
+
+def test_onnxruntime_is_certified(wavenet_bundle: Path) -> None:
+    session = load(wavenet_bundle)
+    params = {name: a.astype(np.float32) for name, a in refar.init(session.graph, seed=1).items()}
+    tokens = session.generate(200, batch=3, seed=2, condition=[0, 1, 2])
+    assert certify(session.graph, params, tokens, seed=2, condition=[0, 1, 2]).certain
+
+
+def images() -> Graph:
+    g = Builder()
+    h = g.tanh(g.conv2d(g.one_hot(g.image(classes=3, channels=3)), 9, kernel=3, mask="A", colours=3))
+    return g.build(g.conv2d(h, 9, kernel=3, mask="B", colours=3), ops.Categorical())
+
+
+def test_images_are_certified() -> None:
+    graph = images()
+    params, tokens, _ = drawn(graph, (4, 5))
+    assert certify(graph, params, tokens, seed=9).certain
+    assert certify(graph, params, tokens, seed=9).gaps.shape == (2, 60)
+    again = certify(graph, params, tokens, seed=9, prompt=tokens[:, :, :2])
+    assert again.gaps.shape == (2, 30)
+    assert again.certain
+    tokens[0, 1, 2, 3] = (tokens[0, 1, 2, 3] + 1) % 3
+    assert certify(graph, params, tokens, seed=9).doubts[0].step == (2 * 5 + 3) * 3 + 1
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 2, "temperature": 0.8}])
+def test_published_networks_over_images(painter: Graph, options: dict[str, Any]) -> None:
+    params, tokens, condition = drawn(painter, (4, 5), "float32", **options)
+    certificate = certify(painter, params, tokens, seed=9, condition=condition, **options)
+    assert certificate.certain, str(certificate)
+    assert certificate.first_order == 0
+    wrong = tokens.copy()
+    wrong[1, -1, 3, 4] = (wrong[1, -1, 3, 4] + 1) % analyse(painter).types["x"].size
+    (doubt,) = certify(painter, params, wrong, seed=9, condition=condition, **options).doubts
+    assert (doubt.row, doubt.step, doubt.rival) == (1, tokens[0].size - 1, tokens[1, -1, 3, 4])
+
+
+def test_what_only_first_order_settles_is_said(categorical: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, tokens, condition = drawn(categorical, 10)
+    right = certification.norms
+    monkeypatch.setattr(
+        certification, "norms", lambda graph, *a: right(graph, *a) | {graph.output: 1e3 + right(graph, *a)[graph.output]}
+    )
+    certificate = certify(categorical, params, tokens, seed=9, condition=condition)
+    if (
+        categorical is MODELS["tcn"]
+    ):  # a relu of a sum of zeros that are relus themselves: their N does not say that they are exact
+        assert (len(certificate.doubts), certificate.first_order, bool(certificate)) == (20, 0, False)
+        return
+    assert certificate
+    assert certificate.first_order == 20
+    assert "20 of them to first order" in str(certificate)
+    assert len(certify(categorical, params, tokens, seed=9, condition=condition, sweeps=0).doubts) == 20
+
+
+@pytest.mark.parametrize("kink", ["relu", "leaky_relu", "max"])
+def test_where_rounding_decides_a_branch_first_order_settles_nothing(kink: str) -> None:
+    """a = 1 + 2⁻⁵⁴ - 1 is 0 in floats, and times 2⁶⁰ it is 64: the other token. Its slope in floats is that of a < 0."""
+    g = Builder()
+    front = g.conv1d(g.one_hot(g.input(classes=2)), 1, kernel=2, strict=True, name="front")
+    h = g.pool1d(front, "max", 2, pad="zero") if kink == "max" else getattr(g, kink)(front)
+    graph = g.build(g.conv1d(h, 2, name="logits"), ops.Categorical())
+    params = {
+        "front.weight": np.broadcast_to([2.0**-54, 1.0], (1, 2, 2)), "front.bias": -np.ones(1),
+        "logits.weight": np.array([[[0.0]], [[2.0**60]]]), "logits.bias": np.array([1.0, 0.0]),
+    }  # fmt: skip
+    tokens = refar.generate(graph, params, 6, seed=0, temperature=0)
+    assert not tokens.any()
+    certificate = certify(graph, params, tokens, seed=0, temperature=0)
+    assert not certificate
+    assert certificate.first_order == 0
+
+
+def kinked(op: str, x: list[float], e: list[float], **options: Any) -> list[bool]:
+    """Whether two rows are near a kink: the numbers, and below them minus one, each off by at most e."""
+    g = Builder()
+    h = g.input(channels=2, name="x")
+    graph = g.build(g.pool1d(h, "max", **options) if op == "max" else getattr(g, op)(h))
+    far = np.full((2, 1, len(x)), 50.0)  # the other channel, where nothing is near
+    values = {"x": np.concatenate([far * np.arange(1, len(x) + 1), np.stack([[x], [[-n - 1 for n in x]]])], axis=1)}
+    values |= {node.name: np.ones((2, 1, len(x))) for node in graph.nodes if isinstance(node.op, ops.Ones)}
+    return near_a_kink(graph, values, {"x": np.broadcast_to(e, (2, len(x)))}).tolist()
+
+
+def test_what_is_near_a_kink() -> None:
+    """Row 1 holds -1 - x."""
+    for relu in ("relu", "leaky_relu"):
+        assert kinked(relu, [0.3, 0.5], [0.1, 0.1]) == [False, False]
+        assert kinked(relu, [0.3, -0.1], [0.1, 0.1]) == [True, False]
+        assert kinked(relu, [-1.05, 4.0], [0.1, 0.1]) == [False, True]
+        assert kinked(relu, [0.0, 4.0], [0.0, 0.1]) == [False, False]  # exactly 0 is on a side
+    assert kinked("tanh", [0.0, 4.0], [0.1, 0.1]) == [False, False]
+    pool: dict[str, Any] = {"kernel": 2, "pad": "exclude"}
+    assert kinked("max", [1.0, 2.0, 4.0], [0.1, 0.1, 0.1], **pool) == [False, False]
+    assert kinked("max", [1.0, 2.0, 2.1], [0.1, 0.1, 0.1], **pool) == [True, True]
+    assert kinked("max", [1.0, 2.0, 2.0], [0.1, 0.0, 0.0], **pool) == [False, False]  # equal for certain
+    assert kinked("max", [1.0, 1.0, 4.0], [0.1, 0.0, 0.0], **pool) == [True, True]
+    assert kinked("max", [0.05, 2.0, 4.0], [0.1, 0.1, 0.1], **pool) == [False, False]  # nothing stands before the start
+    assert kinked("max", [0.05, 2.0, 4.0], [0.1, 0.1, 0.1], kernel=2, pad="zero") == [True, False]
+    assert kinked("max", [1.0, 3.0, 1.1], [0.1, 0.1, 0.1], kernel=2, dilation=2, pad="exclude") == [True, True]
+    assert kinked("max", [-1.0, 3.0, 1.1], [0.1, 0.1, 0.1], kernel=2, dilation=2, pad="exclude") == [False, False]
+
+
+def test_images_hold_their_prompt() -> None:
+    graph = images()
+    params, tokens, _ = drawn(graph, (4, 5))
+    first = tokens[:, :, :2]
+    again = refar.generate(graph, params, (4, 5), seed=9, prompt=first[:1], batch=2)
+    assert certify(graph, params, again, seed=9, prompt=first[:1]).gaps.shape == (2, 30)
+    assert certify(graph, params, tokens, seed=9, prompt=first[:, :, :0]).gaps.shape == (2, 60)
+    for prompt, fragments in (
+        ((first + 1) % 3, ["tokens", "first 2 rows are the prompt", "others"]),
+        (first[..., :4], ["prompt", "4 rows and 5 columns", "2 rows of 4"]),
+        (np.concatenate([tokens, tokens], axis=2), ["prompt", "8 rows of 5"]),
+        (first[[0, 1, 1]], ["prompt", "1 or 2 images", "3"]),
+        (first[0, 0], ["prompt", "axes bchw with 3 channels", "(2, 5)"]),
+        (3, ["prompt", "axes bchw with 3 channels", "()"]),
+    ):
+        with refuses(InputError, *fragments):
+            certify(graph, params, tokens, seed=9, prompt=prompt)
+
+
+def equal_logits(bias: list[float]) -> tuple[Graph, Any]:
+    """Logits that do not depend on anything."""
+    g = Builder()
+    graph = g.build(g.conv1d(g.one_hot(g.input(classes=3)), 3, strict=True, name="front"), ops.Categorical())
+    return graph, {"front.weight": np.zeros((3, 3, 1)), "front.bias": np.array(bias)}
+
+
+def test_ties_are_uncertain() -> None:
+    graph, params = equal_logits([1.0, 1.0, 0.0])
+    certificate = certify(graph, params, [[0, 0]], temperature=0)
+    assert len(certificate.doubts) == 2
+    assert not any(doubt.contradicted for doubt in certificate.doubts)
+    assert "2 of 2 steps are uncertain" in str(certificate)
+    assert "might as well be 1" in str(certificate)
+
+
+def test_a_border_of_top_k_that_rounding_could_cross_is_uncertain() -> None:
+    graph, params = equal_logits([2.0, 1.0, 1.0])
+    tokens = refar.generate(graph, params, 40, seed=1, top_k=2)
+    certificate = certify(graph, params, tokens, seed=1, top_k=2)
+    assert {doubt.step for doubt in certificate.doubts} >= set(np.flatnonzero(tokens[0] == 1).tolist()) != set()
+    graph, params = equal_logits([2.0, 1.0, 0.5])
+    assert certify(graph, params, refar.generate(graph, params, 40, seed=1, top_k=2), seed=1, top_k=2).certain
+
+
+def test_equal_logits_without_rounding_are_cut_off_by_top_k_in_their_order() -> None:
+    g = Builder()
+    graph = g.build(g.delay(g.one_hot(g.input(classes=4))), ops.Categorical())  # nothing rounds: the logits are 0 and 1
+    for seed in range(8):
+        tokens = refar.generate(graph, {}, 12, seed=seed, top_k=2)
+        assert certify(graph, {}, tokens, seed=seed, top_k=2).certain
+        for step in range(12):
+            for other in set(range(4)) - {int(tokens[0, step])}:
+                wrong = np.append(tokens[:, :step], [[other]], axis=1)
+                assert not certify(graph, {}, wrong, seed=seed, top_k=2).certain
+
+
+def test_what_stands_before_the_start_may_be_off_too() -> None:
+    g = Builder()
+    h = g.add(g.conv1d(g.one_hot(g.input(classes=2)), 2, bias=False), g.conv1d(g.condition(channels=3), 2, name="matrix"))
+    graph = g.build(g.delay(h), ops.Categorical(), padding="input")
+    weight = np.stack([np.ones((3, 1)), np.zeros((3, 1))])
+    params = {"conv1d.weight": np.zeros((2, 2, 1)), "matrix.weight": weight, "matrix.bias": np.array([0, 0.5])}
+    vector = [[1e16, 1.0, -1e16]]  # of which the sum, the first logit, is 1, and 0 as soon as it is rounded on the way
+    for token in (0, 1):
+        assert not certify(graph, params, [[token]], temperature=0, condition=vector).certain
+
+
+def test_no_tokens() -> None:
+    graph, params = equal_logits([0, 1, 2])
+    assert certify(graph, params, np.zeros((2, 0), int)).certain
+
+
+def test_what_is_refused() -> None:
+    graph, params = equal_logits([0, 1, 2])
+    with refuses(InputError, "classes 0..2", "3"):
+        certify(graph, params, [[3]])
+    with refuses(InputError, "prompt", "1 or 2 rows", "3"):
+        certify(graph, params, [[1], [2]], prompt=np.zeros((3, 1), int))
+    with refuses(InputError, "temperature", "-0.5"):
+        certify(graph, params, [[1], [2]], temperature=-0.5)
+    with refuses(InputError, "sweeps", "-1"):
+        certify(graph, params, [[1], [2]], sweeps=-1)
+    linear = refar.models.linear_ar(2)
+    with refuses(GraphError, "categorical head", "Gaussian"):
+        certify(linear, refar.init(linear), np.zeros((1, 1, 3)))
+    g = Builder()
+    present = g.build(g.one_hot(g.input(classes=3)), ops.Categorical())
+    with refuses(GraphError, "certify", "strict"):
+        certify(present, {}, [[1]])
+
+
+def test_generate_certifies() -> None:
+    graph, params = equal_logits([0.0, 1.0, 2.0])
+    tokens, certificate = refar.generate(graph, params, 10, batch=2, seed=3, certify=True)
+    assert isinstance(certificate, Certificate)
+    assert certificate.certain
+    assert (tokens == refar.generate(graph, params, 10, batch=2, seed=3)).all()
+
+
+def test_generate_certifies_with_all_its_options() -> None:
+    g = Builder()
+    h = g.conv1d(g.one_hot(g.input(classes=4)), 4, kernel=3, strict=True, name="front")
+    graph = g.build(g.add(h, g.conv1d(g.condition("c", channels=4), 4, name="matrix")), ops.Categorical())
+    params = generic_parameters(graph, np.random.default_rng(2))
+    options: dict[str, Any] = {
+        "seed": 3, "temperature": 0.7, "top_k": 3, "prompt": [[2, 3, 0, 1]], "condition": [[1.0, -2.0, 0.5, 2.0]],
+    }  # fmt: skip
+    tokens, found = refar.generate(graph, params, 12, certify=True, **options)
+    whole = certify(graph, params, tokens, **options)
+    assert whole.certain
+    assert (found.gaps == whole.gaps).all()
+    assert (found.bounds == whole.bounds).all()
+    others = {"seed": 0, "temperature": 1.0, "top_k": None, "prompt": [[2, 3, 0, 0]], "condition": np.zeros((1, 4))}
+    for name, value in others.items():
+        assert (certify(graph, params, tokens, **options | {name: value}).gaps != whole.gaps).any(), name
