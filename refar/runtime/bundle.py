@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from refar.arrays import Arrays
 from refar.errors import FileError, GraphError
-from refar.files import as_path
+from refar.files import as_path, sha256, stray
 from refar.graph import Graph
 from refar.infer import analyse
 from refar.streams import is_strict, looks_ahead, stream
@@ -109,6 +109,20 @@ def read_manifest(path: str | Path) -> Manifest:
             f"got {', '.join(sorted(manifest.files)) or 'none'}"
         )
     return manifest
+
+
+def check_replaceable(path: str | Path) -> None:
+    """Raise FileError, naming the file, unless a folder holds a bundle as it was exported, or part of one, and nothing else."""
+    folder = as_path(path)
+    kept = f"so {str(path)!r} is not replaced; choose another folder, or remove this one yourself"
+    if not (folder / MANIFEST).is_file():
+        raise FileError(f"{str(path)!r} exists and is no bundle: expected the file {MANIFEST} in it, got none; {kept}")
+    try:
+        manifest = read_manifest(folder)
+    except FileError as error:
+        raise FileError(f"{error}; {kept}") from None
+    if found := stray(folder, {MANIFEST: sha256(folder / MANIFEST), **manifest.files}, "export"):
+        raise FileError(f"bundle {str(path)!r} holds {found}; {kept}")
 
 
 def read_file(path: str | Path, name: str, manifest: Manifest) -> bytes:
