@@ -12,12 +12,12 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import ArrayLike
 
-from refar import __version__
 from refar.arrays import check_parameters
 from refar.errors import BackendError, FileError, GraphError
 from refar.graph import Graph
 from refar.runtime.bundle import (
     BLOCK,
+    FORMAT,
     MANIFEST,
     VECTORS,
     Manifest,
@@ -72,7 +72,7 @@ def export(
     manifest = Manifest(
         format="refar-bundle",
         version=1,
-        refar=__version__,
+        refar=FORMAT,
         strict=is_strict(graph),
         dtype="float32",
         opset=OPSET,

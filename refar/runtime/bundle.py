@@ -20,6 +20,9 @@ from refar.streams import is_strict, looks_ahead, stream
 PAST, PRESENT, START, OUTPUT = "past", "present", "start", "output"
 """The ports beside the graph's own inputs: past.<node> → present.<node>, the flag of a step before any token, the result."""
 
+FORMAT = "refar-bundle 1"
+"""What a bundle says of itself: `refar` in bundle.json, `producer_version` and `refar.format` in each model. No release."""
+
 BLOCK = "block.onnx"
 VECTORS = "check.safetensors"
 MANIFEST = "bundle.json"
@@ -41,7 +44,10 @@ class StatePort(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """bundle.json. `files` holds the SHA-256 of every other file; `metadata` is the exporter's to fill."""
+    """bundle.json. `files` holds the SHA-256 of every other file; `metadata` is the exporter's to fill.
+
+    `refar` is FORMAT, so that a release changes no byte. Older bundles have the release there.
+    """
 
     format: Literal["refar-bundle"]
     version: Literal[1]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +38,48 @@ def test_exporting_twice_gives_the_same_bytes(model: Graph, tmp_path: Path) -> N
     first, second = export(model, params, tmp_path / "a"), export(model, params, tmp_path / "b")
     for file in sorted(first.iterdir()):
         assert file.read_bytes() == (second / file.name).read_bytes(), file.name
+
+
+RELEASE = """
+import sys
+import refar
+
+refar.__version__ = sys.argv[1]  # before anything that could have taken it is imported
+from refar import models
+from refar.config import parse_config
+from refar.golden.files import read
+from refar.torch.train import train
+from refar_export import export, testdata
+
+model = 'model={name="wavenet", classes=17, dilations=[1, 2], residual=4, gate=4, skip=4}'
+train(parse_config(f'{model}\\ndata.name="digits"\\ntrain={{steps=2, batch=8, threads=1}}'), "run", progress=False)
+for name, graph in {"wavenet": models.wavenet(5, [1, 2], condition="class:3"), "image": models.pixelcnn(4, kernel=3)}.items():
+    export(graph, refar.init(graph), name, metadata={"data": "digits"}, block=name == "wavenet")
+testdata.write("golden", [case for case in read(sys.argv[2]) if case.operator == "gate"])
+"""
+GOLDEN = str(Path(__file__).parents[2] / "golden")
+TIMED = ("run/checkpoint.safetensors", "run/log.jsonl")  # they hold seconds
+
+
+def test_a_release_changes_no_byte(tmp_path: Path) -> None:
+    releases = ("98.76.54", "12.34.56")
+    found = []
+    for release in releases:
+        (tmp_path / release).mkdir()
+        subprocess.run([sys.executable, "-c", RELEASE, release, GOLDEN], cwd=tmp_path / release, check=True)
+        files = {str(p.relative_to(tmp_path / release)): p.read_bytes() for p in (tmp_path / release).rglob("*") if p.is_file()}
+        assert not [name for name, data in files.items() if release.encode() in data]
+        found.append(files)
+    assert {"run/weights.safetensors", "wavenet/bundle.json", "wavenet/block.onnx", "image/full.onnx"} < found[0].keys()
+    assert found[0].keys() == found[1].keys()
+    assert [name for name in found[0] if found[0][name] != found[1][name] and name not in TIMED] == []
+
+
+def test_a_bundle_says_its_format(wavenet_bundle: Path) -> None:
+    assert json.loads((wavenet_bundle / "bundle.json").read_text())["refar"] == "refar-bundle 1"
+    for path in wavenet_bundle.glob("*.onnx"):
+        model = onnx.load(path)
+        assert (model.producer_name, model.producer_version) == ("refar", "refar-bundle 1")
 
 
 @pytest.mark.parametrize("kind", ["full", "prefill", "step"])
