@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from refar.errors import FileError
 
@@ -65,6 +66,40 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Replace a file at once."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def stray(folder: Path, written: Mapping[str, str], writer: str) -> str | None:
+    """Say what in a folder, at any depth, is not as `writer` left it: the name of the first such thing, and why; else None.
+
+    `written` holds the SHA-256 of each file by its name below the folder. One that is missing is nothing to lose.
+    """
+    parents = {str(parent) for name in written for parent in PurePosixPath(name).parents}
+    for path in _entries(folder):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir() and not path.is_symlink():
+            if name not in parents and not any(path.iterdir()):
+                return f"{name!r}, a folder which no {writer} wrote"
+        elif name not in written:
+            return f"{name!r}, which no {writer} wrote"
+        elif path.is_symlink() or not path.is_file():
+            return f"{name!r}, a link or the like: expected the file that the {writer} wrote"
+        elif (came := sha256(path)) != written[name]:
+            return f"{name!r}, not as the {writer} wrote it: expected SHA-256 {written[name][:12]}…, got {came[:12]}…"
+    return None
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """All that stands in a folder, at any depth; a folder before what it holds, and nothing behind a link."""
+    for path in sorted(folder.iterdir()):
+        yield path
+        if path.is_dir() and not path.is_symlink():
+            yield from _entries(path)
 
 
 def _sync(path: Path) -> None:

@@ -11,14 +11,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from refar import __version__, ops
+from refar import ops
 from refar.analysis.infer import analyse, first_position, is_source, taps
 from refar.analysis.schedule import Stream, is_strict, stream
 from refar.analysis.types import Type
 from refar.arguments.arrays import at_once
 from refar.errors import GraphError
 from refar.graph.graph import Graph, Node, digest, to_json
-from refar.runtime.bundle import OUTPUT, PAST, PRESENT, START, has_start, state_ports
+from refar.runtime.bundle import FORMAT, OUTPUT, PAST, PRESENT, START, has_start, state_ports
 from refar_export import lower
 from refar_export.lower import Emitter
 
@@ -54,7 +54,7 @@ def build(graph: Graph, params: dict[str, NDArray[Any]], kind: Kind, *, expose: 
         exits += [_exposed(e, node, kind) for node in graph.nodes if not isinstance(node.op, ops.Input)]
     body = helper.make_graph(e.nodes, f"refar_{kind}", ports, exits, e.protos())
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
-    model.producer_name, model.producer_version = "refar", __version__
+    model.producer_name, model.producer_version = "refar", FORMAT
     helper.set_model_props(model, metadata(graph, kind))
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -64,7 +64,7 @@ def metadata(graph: Graph, kind: Kind) -> dict[str, str]:
     """The essentials that stand in each file."""
     text = to_json(graph)
     return {
-        "refar.format": "refar-bundle 1",
+        "refar.format": FORMAT,
         "refar.kind": kind,
         "refar.state": msgspec.json.encode(state_ports(graph)).decode(),
         "refar.graph_sha256": digest(graph),

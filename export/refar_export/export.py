@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +12,22 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import ArrayLike
 
-from refar import __version__
 from refar.analysis.schedule import is_strict
 from refar.arguments.arrays import check_parameters
 from refar.errors import BackendError, FileError, GraphError
 from refar.graph.graph import Graph
-from refar.runtime.bundle import BLOCK, MANIFEST, VECTORS, Manifest, digest, has_steps, model_files, state_ports
+from refar.runtime.bundle import (
+    BLOCK,
+    FORMAT,
+    MANIFEST,
+    VECTORS,
+    Manifest,
+    check_replaceable,
+    digest,
+    has_steps,
+    model_files,
+    state_ports,
+)
 
 try:
     from refar_export.build import IR, OPSET, Kind, build
@@ -41,16 +52,13 @@ def export(
     With `block` also block.onnx, which takes any number of tokens in one call. Parameters are rounded to float32. `metadata`
     is kept in bundle.json. With `verify` the new bundle is run in onnxruntime
     against the oracle first (see `refar_export.verify`), and is not left behind if it disagrees. The folder appears only
-    when it is complete. Raises FileError if it exists (unless `overwrite`), ParameterError and GraphError for what cannot
-    be exported.
+    when it is complete. With `overwrite` it may replace a bundle, as it was exported, in a folder that holds nothing else.
+    Raises FileError for anything else that is there, ParameterError and GraphError for what cannot be exported.
     """
     from refar_export.verify import require, vectors
 
     target = Path(path)
-    if target.exists() and not overwrite:
-        raise FileError(f"bundle {str(target)!r} exists already; choose another place or allow overwriting it")
-    if target.exists() and not (target / MANIFEST).is_file():
-        raise FileError(f"{str(target)!r} exists and is no bundle, so it is not overwritten")
+    _check_free(target, overwrite)
     if block and not has_steps(graph):
         raise GraphError(
             "block.onnx needs a graph that is run position by position: over time, looking ahead nowhere, padding not 'valid'"
@@ -64,7 +72,7 @@ def export(
     manifest = Manifest(
         format="refar-bundle",
         version=1,
-        refar=__version__,
+        refar=FORMAT,
         strict=is_strict(graph),
         dtype="float32",
         opset=OPSET,
@@ -83,13 +91,22 @@ def export(
             (fresh / name).write_bytes(data)
         if verify:
             require(fresh)
+        _check_free(target, overwrite)  # once more: the check takes its time
         replaced = Path(folder) / "replaced"
-        if target.exists():
-            target.rename(replaced)
         try:
+            if target.exists():
+                target.rename(replaced)
             fresh.rename(target)
-        except OSError:
-            if replaced.exists():
+        except BaseException:  # Ctrl-C too: what is left in the temporary folder is removed with it
+            if os.path.lexists(replaced):
                 replaced.rename(target)
             raise
     return target
+
+
+def _check_free(target: Path, overwrite: bool) -> None:
+    """Raise FileError unless nothing is there, or, with `overwrite`, a bundle and nothing else."""
+    if target.exists() and not overwrite:
+        raise FileError(f"bundle {str(target)!r} exists already; choose another place or allow overwriting it")
+    if target.exists():
+        check_replaceable(target)

@@ -12,8 +12,9 @@ from typing import Any
 import typer
 from rich.text import Text
 
+import refar
 from refar.cli.check import check
-from refar.cli.console import err
+from refar.cli.console import err, line
 from refar.cli.demo import demo
 from refar.cli.export import export
 from refar.cli.generate import generate
@@ -54,8 +55,17 @@ for _command in COMMANDS:
     app.command(no_args_is_help=False)(_interruptible(_command))
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        line(f"refar {refar.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(False, "--version", help="Say which release this is.", callback=_version, is_eager=True),
+) -> None:
     pass  # `main` reads --debug wherever it stands
 
 

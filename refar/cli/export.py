@@ -18,7 +18,7 @@ def export(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="BUNDLE", help="The folder to write.")],
     check: Annotated[bool, typer.Option("--check/--no-check", help="Run the bundle against the oracle first.")] = True,
     block: Annotated[bool, typer.Option("--block", help="Also block.onnx, which takes many tokens in one call.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there, with nothing beside it.")] = False,
 ) -> None:
     """Write the ONNX graphs of a run, with their state, and check them against the oracle."""
     opened = open_source(str(run_path(run)))

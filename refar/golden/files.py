@@ -12,12 +12,13 @@ import safetensors.numpy
 
 from refar.arguments.arrays import Arrays
 from refar.errors import FileError
-from refar.files import as_path, write_bytes
+from refar.files import as_path, check_writable, sha256, write_bytes
 from refar.golden.case import SPEC_VERSION, Case
 from refar.golden.catalogue import OPERATORS, catalogue
 from refar.golden.manifest import MANIFEST, SCHEMA, Definition, Entry, Manifest, Tensor, decode, digest, encode, entry, schema
 from refar.golden.operator import UNITS
 
+_ADVICE = "choose another folder, or remove it yourself"
 _DTYPES = {"F32": np.float32, "F64": np.float64, "I64": np.int64}
 
 
@@ -53,22 +54,28 @@ def write(path: str | Path, *, overwrite: bool = False) -> list[str]:
     """Write the catalogue into a folder, and return the names of the files that are new or changed.
 
     Raises FileError where other vectors of the same version stand already, unless `overwrite`: bytes change only together
-    with the version.
+    with the version. Nothing but vectors as they were written is ever replaced or removed: FileError names any other file.
     """
     folder = as_path(path)
     files = render(catalogue())
     changed = [name for name, data in files.items() if _content(folder / name) != data]
-    known = _manifest_there(folder, overwrite)
+    known = _manifest_there(folder)
     if changed and not overwrite and known is not None and known.version == SPEC_VERSION:
         raise FileError(
             f"golden vectors {str(folder)!r} of version {SPEC_VERSION} differ in {changed[0]!r}: "
             "raise SPEC_VERSION in refar/golden/case.py, or allow overwriting them"
         )
+    written = known.files if known is not None else {}
+    left = [name for name in written if name not in files and _is_inside(name)]
+    for name in (*changed, *left):
+        if name != MANIFEST:  # which has been read, and holds its own digest
+            _require_own(folder, name, written.get(name))
+    for name in changed:
+        check_writable(folder / name)
     for name in changed:
         write_bytes(folder / name, files[name])
-    for name in known.files if known is not None else ():
-        if name not in files and _is_inside(name):
-            (folder / name).unlink(missing_ok=True)
+    for name in left:
+        (folder / name).unlink(missing_ok=True)
     return changed
 
 
@@ -90,16 +97,28 @@ def read(path: str | Path) -> list[Case]:
     return cases
 
 
-def _manifest_there(folder: Path, overwrite: bool) -> Manifest | None:
-    """What stands in a folder already. One that cannot be read counts as none only where it may be overwritten."""
-    if not (folder / MANIFEST).is_file():
+def _manifest_there(folder: Path) -> Manifest | None:
+    """What stands in a folder already. Raises FileError for a manifest that cannot be read: it may be another's."""
+    if not (folder / MANIFEST).exists():
         return None
     try:
         return read_manifest(folder)
-    except FileError:
-        if not overwrite:
-            raise
-        return None
+    except FileError as error:
+        raise FileError(f"{error}; {_ADVICE}") from None
+
+
+def _require_own(folder: Path, name: str, expected: str | None) -> None:
+    """Raise FileError for a file that is there, unless it has the digest that the manifest gives it, if any."""
+    path = folder / name
+    if not path.exists():
+        return
+    if expected is None or not path.is_file():
+        raise FileError(f"{str(folder)!r} holds {name!r}, which no {MANIFEST} there lists as one of the vectors; {_ADVICE}")
+    if (came := sha256(path)) != expected:
+        raise FileError(
+            f"{str(folder)!r} holds {name!r}, not as it was written: "
+            f"expected SHA-256 {expected[:12]}…, got {came[:12]}…; {_ADVICE}"
+        )
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -14,11 +14,14 @@ from refar.analysis.infer import analyse
 from refar.analysis.schedule import is_strict, looks_ahead, stream
 from refar.arguments.arrays import Arrays
 from refar.errors import FileError, GraphError
-from refar.files import as_path
+from refar.files import as_path, sha256, stray
 from refar.graph.graph import Graph
 
 PAST, PRESENT, START, OUTPUT = "past", "present", "start", "output"
 """The ports beside the graph's own inputs: past.<node> → present.<node>, the flag of a step before any token, the result."""
+
+FORMAT = "refar-bundle 1"
+"""What a bundle says of itself: `refar` in bundle.json, `producer_version` and `refar.format` in each model. No release."""
 
 BLOCK = "block.onnx"
 VECTORS = "check.safetensors"
@@ -41,7 +44,10 @@ class StatePort(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """bundle.json. `files` holds the SHA-256 of every other file; `metadata` is the exporter's to fill."""
+    """bundle.json. `files` holds the SHA-256 of every other file; `metadata` is the exporter's to fill.
+
+    `refar` is FORMAT, so that a release changes no byte. Older bundles have the release there.
+    """
 
     format: Literal["refar-bundle"]
     version: Literal[1]
@@ -109,6 +115,20 @@ def read_manifest(path: str | Path) -> Manifest:
             f"got {', '.join(sorted(manifest.files)) or 'none'}"
         )
     return manifest
+
+
+def check_replaceable(path: str | Path) -> None:
+    """Raise FileError, naming the file, unless a folder holds a bundle as it was exported, or part of one, and nothing else."""
+    folder = as_path(path)
+    kept = f"so {str(path)!r} is not replaced; choose another folder, or remove this one yourself"
+    if not (folder / MANIFEST).is_file():
+        raise FileError(f"{str(path)!r} exists and is no bundle: expected the file {MANIFEST} in it, got none; {kept}")
+    try:
+        manifest = read_manifest(folder)
+    except FileError as error:
+        raise FileError(f"{error}; {kept}") from None
+    if found := stray(folder, {MANIFEST: sha256(folder / MANIFEST), **manifest.files}, "export"):
+        raise FileError(f"bundle {str(path)!r} holds {found}; {kept}")
 
 
 def read_file(path: str | Path, name: str, manifest: Manifest) -> bytes:

@@ -28,7 +28,7 @@ from refar.training import runs
 from refar.training.checkpoint import State, read_checkpoint, write_checkpoint
 from refar.training.config import Config, TrainConfig, load_config, to_toml
 from refar.training.progress import Reporter, append_log, catch_interrupt, cut_log
-from refar.training.runs import CHECKPOINT, CONFIG, FILES, GRAPH, LOG, WEIGHTS
+from refar.training.runs import CHECKPOINT, CONFIG, FILES, GRAPH, LOG, WEIGHTS, check_graph, read_tensors
 
 
 class DivergenceError(RefarError):
@@ -51,8 +51,9 @@ def train(
 
     A resumed run must have the same graph, data, seed and batch; what else of [train] has changed is said and logged. Ctrl-C,
     and `until` steps, stop it after a whole step with a checkpoint. Raises FileError for a folder that holds anything, or,
-    with `resume`, no run or a damaged one; InputError and GraphError if data, graph and config do not fit; DivergenceError
-    for a loss that is not finite, in which case the last checkpoint stays.
+    with `resume`, no run, a damaged one, or one in which a file that goes on was not written by training; InputError and
+    GraphError if data, graph and config do not fit; DivergenceError for a loss that is not finite, in which case the last
+    checkpoint stays.
     """
     run = Path(run_dir)
     config = config if isinstance(config, Config) else load_config(config)
@@ -208,8 +209,12 @@ def _reopen(run: Path, state: State, options: TrainConfig, data: Dataset) -> str
     step = state.counters.step
     if options.steps < step:
         raise InputError(f"train.steps: expected at least the {step} steps that are done, got {options.steps}")
-    if not (run / WEIGHTS).exists():
+    if (run / WEIGHTS).exists():  # a better validation writes over them
+        check_graph(run / WEIGHTS, read_tensors(run / WEIGHTS, "weights")[1], state.module.graph)
+    else:
         state.counters.best_nats = None  # so that the next validation writes them
+    if (run / CONFIG).exists():
+        load_config(run / CONFIG)
     cut_log(run / LOG, step)
     if not changed:
         return ""

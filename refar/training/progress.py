@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from refar.errors import FileError
 from refar.files import write_bytes
 
 
@@ -73,15 +74,27 @@ def append_log(path: Path, line: dict[str, Any]) -> None:
         file.write(msgspec.json.encode(line) + b"\n")
 
 
+class Logged(msgspec.Struct):
+    """What every line of the log has."""
+
+    step: int
+
+
 def cut_log(path: Path, step: int) -> None:
-    """Drop what was logged after `step`: a resumed run does those steps again."""
+    """Drop what was logged after `step`: a resumed run does those steps again. Raises FileError for a line of no training."""
     kept = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for n, line in enumerate(lines, start=1):
         try:
-            if msgspec.json.decode(line)["step"] <= step:
-                kept.append(line + b"\n")
+            if msgspec.json.decode(line, type=Logged).step <= step:
+                kept.append(line.rstrip() + b"\n")
         except msgspec.DecodeError:
-            break  # cut off in the middle of writing
+            if n == len(lines) and not line.endswith(b"\n") and line[:8] == b'{"step":'[: len(line)]:
+                break  # cut off in the middle of writing
+            raise FileError(
+                f"{str(path)!r}: line {n}: expected a JSON object with the field `step`, as training logs it, "
+                f"got {line[:40].decode(errors='replace').rstrip()!r}"
+            ) from None
     write_bytes(path, b"".join(kept))
 
 

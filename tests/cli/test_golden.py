@@ -73,6 +73,19 @@ def test_write_and_diff(refar, work):
     assert Path("data/test_refar_gate_saturated/test_data_set_0/output_0.pb").is_file()
 
 
+@pytest.mark.usefixtures("few")
+def test_onnx_data_is_not_written_over_another_file(refar, work):
+    mine = Path("data/test_refar_gate_saturated/model.onnx")
+    mine.parent.mkdir(parents=True)
+    mine.write_text("years of work")
+    assert refar("golden", "write", "data", "--onnx").sentence.startswith(f"'{mine}' holds something else already")
+    assert [path for path in Path("data").rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text() == "years of work"
+    mine.unlink()
+    for _ in range(2):
+        assert refar("golden", "write", "data", "--onnx").code == 0
+
+
 def test_what_would_change_is_said_and_not_written(refar, work, monkeypatch):
     cases = [case for case in files.read(ROOT / "golden") if case.operator == "gate"]
     monkeypatch.setattr(files, "catalogue", lambda: iter(cases))

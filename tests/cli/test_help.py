@@ -11,6 +11,7 @@ import sys
 import pytest
 from rich.console import Console
 
+import refar as library
 from refar.cli import app, console
 
 COMMANDS = [command.__name__ for command in app.COMMANDS]
@@ -31,6 +32,26 @@ def test_help_lists_every_command(refar):
     said = refar("--help")
     assert said.code == 0
     assert all(command in said.out for command in COMMANDS)
+
+
+def test_version(refar, monkeypatch):
+    monkeypatch.setattr(library, "__version__", "98.76.54")
+    assert refar("--version") == (0, "refar 98.76.54\n", "")
+
+
+def test_python_m_refar_is_the_same_command():
+    def call(*arguments: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "refar", *arguments]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"})
+        return done.returncode, done.stdout, done.stderr
+
+    assert call("--version") == (0, f"refar {library.__version__}\n", "")
+    code, said, _ = call("inspect", "--help")
+    assert code == 0
+    assert "Usage: refar inspect" in said
+    code, said, error = call("inspect", "nettoy")
+    assert (code, said) == (2, "")
+    assert error.startswith("error: 'nettoy' is neither")
 
 
 def test_help_imports_nothing_heavy():

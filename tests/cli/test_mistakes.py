@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import warnings
 import zipfile
 from pathlib import Path
@@ -19,8 +20,8 @@ from refar.errors import FileError
 GENERATE = ["generate", "bundle", "-n", 4, "-o", "x.npy"]
 
 
-def files(folder: Path) -> set[str]:
-    return {str(path) for path in folder.rglob("*")}
+def files(folder: Path) -> dict[str, bytes | None]:
+    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 def write_graph(path: Path, *nodes: tuple[str, dict[str, object], str]) -> None:
@@ -44,6 +45,14 @@ def write(folder: Path) -> None:
     (folder / "broken.npz").write_text("hello")
     for name in ("folder", "folder.png", "folder.npy"):
         (folder / name).mkdir()
+    (folder / "folder" / "none" / "run").mkdir(parents=True)
+    for name in ("site/bundle.json", "parcel/demo.json"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_text('{"name": "site"}')
+    shutil.copytree(folder / "bundle", folder / "mixed")
+    (folder / "mixed" / "thesis.txt").write_text("years of work")
+    for name in ("run", "bundle"):
+        shutil.copytree(folder / name, folder / "proj" / name)
     write_graph(folder / "huge.json", ("y", {"type": "conv1d", "channels": 10**20}, "x"))
     write_graph(folder / "far.json", ("y", {"type": "conv1d", "channels": 2, "kernel": 2, "dilation": 10**18}, "x"))
     write_graph(folder / "wide.json", ("y", {"type": "conv1d", "channels": 2, "kernel": 10**12}, "x"))
@@ -120,6 +129,8 @@ MISTAKES = [
     (["export", "rum", "-o", "x"], "did you mean 'run'?"),
     (["export", "run", "-o", "bundle"], "is there already"),
     (["export", "run", "-o", "folder", "--force"], "is no bundle"),
+    (["export", "run", "-o", "site", "--force"], "bundle 'site': bundle.json is damaged"),
+    (["export", "run", "-o", "mixed", "--force"], "bundle 'mixed' holds 'thesis.txt', which no export wrote"),
     (["generate", "run", "-n", 4, "-o", "x.npy"], "refar export run -o BUNDLE"),
     (["generate", "nettoy1d", "-n", 4, "-o", "x.npy"], "is a built-in model"),
     (["generate", "bundel", "-n", 4, "-o", "x.npy"], "did you mean 'bundle'?"),
@@ -190,7 +201,11 @@ MISTAKES = [
     (["classify", "bundle", "digits", "--progressive", "8,half"], "--progressive 8,half: expected whole numbers"),
     (["classify", "bundle", "nothing.npy"], "neither a file nor a data set"),
     (["demo", "--steps", 0], "expected a number ≥ 1"),
-    (["demo", "--out", "run"], "which no demo wrote"),
+    (["demo", "--out", "run"], "'run' (it has no demo.json) holds 'checkpoint.safetensors', which no demo wrote"),
+    (["demo", "--out", "proj"], "'proj' (it has no demo.json) holds 'bundle/bundle.json', which no demo wrote"),
+    (["demo", "--out", "site"], "'site' (it has no demo.json) holds 'bundle.json', which no demo wrote"),
+    (["demo", "--out", "parcel"], "'parcel/demo.json': expected a demo's list of its files: Object contains unknown field"),
+    (["demo", "--out", "folder/none"], "'folder/none' (it has no demo.json) holds 'run', a folder which no demo wrote"),
     (["demo", "--out", "text.json"], "is a file"),
 ]
 

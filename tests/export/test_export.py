@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from helpers import refuses
 
 import refar
 from refar import Builder, Graph, models, ops
@@ -17,6 +21,8 @@ from refar.errors import BackendError, FileError, GraphError, ParameterError
 from refar_export import export
 from refar_export.build import build
 from refar_export.verify import verify
+
+BUNDLE = ["check.safetensors", "full.onnx", "prefill.onnx", "step.onnx"]
 
 
 def test_a_bundle_agrees_with_the_oracle(model: Graph, tmp_path: Path) -> None:
@@ -32,6 +38,48 @@ def test_exporting_twice_gives_the_same_bytes(model: Graph, tmp_path: Path) -> N
     first, second = export(model, params, tmp_path / "a"), export(model, params, tmp_path / "b")
     for file in sorted(first.iterdir()):
         assert file.read_bytes() == (second / file.name).read_bytes(), file.name
+
+
+RELEASE = """
+import sys
+import refar
+
+refar.__version__ = sys.argv[1]  # before anything that could have taken it is imported
+from refar import models
+from refar.config import parse_config
+from refar.golden.files import read
+from refar.training.loop import train
+from refar_export import export, testdata
+
+model = 'model={name="wavenet", classes=17, dilations=[1, 2], residual=4, gate=4, skip=4}'
+train(parse_config(f'{model}\\ndata.name="digits"\\ntrain={{steps=2, batch=8, threads=1}}'), "run", progress=False)
+for name, graph in {"wavenet": models.wavenet(5, [1, 2], condition="class:3"), "image": models.pixelcnn(4, kernel=3)}.items():
+    export(graph, refar.init(graph), name, metadata={"data": "digits"}, block=name == "wavenet")
+testdata.write("golden", [case for case in read(sys.argv[2]) if case.operator == "gate"])
+"""
+GOLDEN = str(Path(__file__).parents[2] / "golden")
+TIMED = ("run/checkpoint.safetensors", "run/log.jsonl")  # they hold seconds
+
+
+def test_a_release_changes_no_byte(tmp_path: Path) -> None:
+    releases = ("98.76.54", "12.34.56")
+    found = []
+    for release in releases:
+        (tmp_path / release).mkdir()
+        subprocess.run([sys.executable, "-c", RELEASE, release, GOLDEN], cwd=tmp_path / release, check=True)
+        files = {str(p.relative_to(tmp_path / release)): p.read_bytes() for p in (tmp_path / release).rglob("*") if p.is_file()}
+        assert not [name for name, data in files.items() if release.encode() in data]
+        found.append(files)
+    assert {"run/weights.safetensors", "wavenet/bundle.json", "wavenet/block.onnx", "image/full.onnx"} < found[0].keys()
+    assert found[0].keys() == found[1].keys()
+    assert [name for name in found[0] if found[0][name] != found[1][name] and name not in TIMED] == []
+
+
+def test_a_bundle_says_its_format(wavenet_bundle: Path) -> None:
+    assert json.loads((wavenet_bundle / "bundle.json").read_text())["refar"] == "refar-bundle 1"
+    for path in wavenet_bundle.glob("*.onnx"):
+        model = onnx.load(path)
+        assert (model.producer_name, model.producer_version) == ("refar", "refar-bundle 1")
 
 
 @pytest.mark.parametrize("kind", ["full", "prefill", "step"])
@@ -108,6 +156,96 @@ def test_overwriting_replaces_the_whole_bundle_and_nothing_else(tmp_path: Path) 
     with pytest.raises(FileError, match="is no bundle"):
         export(graph, refar.init(graph), tmp_path / "mine", overwrite=True)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def add(name: str) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("years of work")
+
+    return change
+
+
+def link(folder: Path) -> None:
+    (folder / "full.onnx").rename(folder.parent / "mine.onnx")
+    (folder / "full.onnx").symlink_to(folder.parent / "mine.onnx")
+
+
+def nest(folder: Path) -> None:
+    (folder / "full.onnx").unlink()
+    add("full.onnx/mine.txt")(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (add("index.html"), "holds 'index.html', which no export wrote"),
+        (add(".git"), "holds '.git', which no export wrote"),
+        (add("block.onnx"), "holds 'block.onnx', which no export wrote"),
+        (add("images/logo.svg"), "holds 'images/logo.svg', which no export wrote"),
+        (lambda folder: (folder / "images").mkdir(), "holds 'images', a folder which no export wrote"),
+        (nest, "holds 'full.onnx/mine.txt', which no export wrote"),
+        (link, "holds 'full.onnx', a link or the like: expected the file that the export wrote"),
+        (add("full.onnx"), "holds 'full.onnx', not as the export wrote it: expected SHA-256 "),
+        (add("bundle.json"), "bundle.json is damaged"),
+        (
+            lambda folder: (folder / "bundle.json").write_text('{"name": "site"}'),
+            "bundle.json is damaged: Object contains",
+        ),
+    ],
+)
+def test_overwriting_deletes_nothing_that_no_export_wrote(tmp_path: Path, change: Callable[[Path], object], said: str) -> None:
+    graph = models.linear_ar(2)
+    path = export(graph, refar.init(graph), tmp_path / "b")
+    change(path)
+    before = {file: file.read_bytes() if file.is_file() else None for file in tmp_path.rglob("*")}
+    with refuses(FileError, f"bundle {str(path)!r}", said, f"so {str(path)!r} is not replaced"):
+        export(graph, refar.init(graph, seed=1), path, overwrite=True)
+    assert {file: file.read_bytes() if file.is_file() else None for file in tmp_path.rglob("*")} == before
+
+
+def test_what_is_left_of_a_bundle_may_be_overwritten(tmp_path: Path) -> None:
+    graph = models.linear_ar(2)
+    path = export(graph, refar.init(graph), tmp_path / "b", block=True)
+    (path / "full.onnx").unlink()
+    export(graph, refar.init(graph), path, overwrite=True)
+    assert sorted(p.name for p in path.iterdir()) == sorted(["bundle.json", *BUNDLE])
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_comes_while_the_bundle_is_checked_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool) -> None:
+    def slow(_: Path) -> None:
+        (tmp_path / "b").mkdir(exist_ok=True)
+        (tmp_path / "b" / "thesis.txt").write_text("years of work")
+
+    graph = models.linear_ar(2)
+    if overwrite:
+        export(graph, refar.init(graph), tmp_path / "b")
+    monkeypatch.setattr("refar_export.verify.require", slow)
+    with refuses(FileError, "holds 'thesis.txt'" if overwrite else "exists already"):
+        export(graph, refar.init(graph), tmp_path / "b", verify=True, overwrite=overwrite)
+    assert (tmp_path / "b" / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+def test_an_interrupt_while_the_folders_change_places_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    graph = models.linear_ar(2)
+    path = export(graph, refar.init(graph), tmp_path / "b")
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    calls = iter([False] * (moment - 1) + [True])
+
+    def rename(self: Path, to: Path, rename: Callable[[Path, Path], Path] = Path.rename) -> Path:
+        if next(calls, False):
+            raise KeyboardInterrupt
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(KeyboardInterrupt):
+        export(graph, refar.init(graph, seed=1), path, overwrite=True)
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 
 @pytest.mark.parametrize(

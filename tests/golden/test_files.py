@@ -202,10 +202,47 @@ def test_writing_twice_changes_nothing_and_other_bytes_need_another_version(
     few(monkeypatch, lambda case: None if case.id == "invalid/cycle" else case)
     write(tmp_path / "new", overwrite=True)
     assert not (tmp_path / "new" / "invalid" / "cycle.json").exists()
-    (tmp_path / "new" / "manifest.json").write_text("{")
-    with refuses(FileError, "not JSON"):
-        write(tmp_path / "new")
-    assert write(tmp_path / "new", overwrite=True) == ["manifest.json"]
+
+
+CONTENT = b"years of work"
+
+
+@pytest.mark.parametrize("name", ["schema.json", "invalid/cycle.json", "gate.safetensors", "manifest.json"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_of_another_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, overwrite: bool
+) -> None:
+    few(monkeypatch)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(CONTENT)
+    with refuses(FileError, name, "not JSON" if name == "manifest.json" else f"holds {name!r}, which no manifest.json there"):
+        write(tmp_path, overwrite=overwrite)
+    assert {path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == {Path(name).name: CONTENT}
+
+
+@pytest.mark.parametrize("name", ["invalid", "schema.json/mine"])
+def test_where_a_name_is_taken_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    few(monkeypatch)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(CONTENT)
+    before = sorted(tmp_path.rglob("*"))
+    with refuses(FileError, str(tmp_path), Path(name).parts[0]):
+        write(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["gate.safetensors", "invalid/cycle.json"])
+def test_a_file_that_somebody_changed_is_neither_written_over_nor_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    few(monkeypatch)
+    write(tmp_path)
+    (tmp_path / name).write_bytes(CONTENT)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    few(monkeypatch, lambda case: None if case.id in ("invalid/cycle", "gate/saturated") else case)
+    with refuses(FileError, f"holds {name!r}, not as it was written: expected SHA-256 ", "…, got "):
+        write(tmp_path, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from helpers import refuses
@@ -21,6 +23,7 @@ from refar.errors import BackendError, FileError, GraphError, InputError
 from refar.oracle.generate import generate_with_outputs
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
+from refar.runtime.bundle import digest
 from refar.runtime.session import Session
 from refar_export import export
 
@@ -324,6 +327,22 @@ def test_an_edited_manifest_is_refused(wavenet_bundle: Path, tmp_path: Path, old
     (tmp_path / "bundle.json").write_text(text.replace(old, new, 1))
     with pytest.raises(FileError, match=message):
         load(tmp_path)
+
+
+def test_a_bundle_of_the_first_release_loads(wavenet_bundle: Path, tmp_path: Path) -> None:
+    """It named the release where the format is named now."""
+    shutil.copytree(wavenet_bundle, tmp_path / "b")
+    manifest = json.loads((tmp_path / "b" / "bundle.json").read_text())
+    manifest["refar"] = "0.1.0"
+    for path in (tmp_path / "b").glob("*.onnx"):
+        model = onnx.load(path)
+        model.producer_version = "0.1.0"
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        manifest["files"][path.name] = digest(path.read_bytes())
+    (tmp_path / "b" / "bundle.json").write_text(json.dumps(manifest))
+    old, new = load(tmp_path / "b"), load(wavenet_bundle)
+    np.testing.assert_array_equal(old.generate(5, condition=1), new.generate(5, condition=1))
+    assert old.manifest.refar == "0.1.0"
 
 
 def test_a_graph_that_is_not_the_models_is_refused(wavenet_bundle: Path, tmp_path: Path) -> None:

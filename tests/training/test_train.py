@@ -15,8 +15,9 @@ from small_run import TEXT, change
 
 import refar
 from refar import data, models
-from refar.errors import BackendError, FileError, GraphError, InputError
+from refar.errors import BackendError, FileError, GraphError, InputError, RefarError
 from refar.torch import DivergenceError, train
+from refar.training import runs
 from refar.training.config import parse_config
 from refar.training.runs import load_run, read_tensors
 
@@ -162,6 +163,37 @@ def test_a_run_is_not_overwritten(config, tmp_path):
     with pytest.raises(FileError, match=r"holds 'file', which no training wrote; choose another folder"):
         quiet(config, tmp_path)
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("weights.safetensors", "years of work", r"weights\.safetensors' cannot be read as safetensors"),
+        (
+            "log.jsonl",
+            "years of work",
+            r"log\.jsonl': line 1: expected a JSON object with the field `step`.* got 'years of work'",
+        ),
+        ("log.jsonl", '{"step":5}\nmine\n{"step":5}\n', r"log\.jsonl': line 2: expected a JSON object .* got 'mine'"),
+        ("config.toml", "years of work", r"config\.toml: not TOML"),
+    ],
+)
+def test_resuming_writes_over_no_file_of_another(config, tmp_path, name, text, message):
+    run = tmp_path / "run"
+    quiet(config, run, until=5)
+    (run / name).write_text(text)
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(RefarError, match=message):
+        quiet(config, run, resume=True)
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_resuming_writes_over_no_weights_of_another_network(config, tmp_path):
+    run = tmp_path / "run"
+    quiet(config, run, until=5)
+    runs.write_tensors(run / "weights.safetensors", "weights", {"x": np.zeros(1)}, {"graph": "another"})
+    with pytest.raises(FileError, match=r"weights\.safetensors' belongs to another graph"):
+        quiet(config, run, resume=True)
 
 
 def test_resuming_where_nothing_is(config, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -21,13 +20,13 @@ from refar import data
 from refar.analysis.infer import analyse
 from refar.arguments.arrays import Array
 from refar.cli.demonstration import baselines, deploy
-from refar.errors import BackendError, FileError
+from refar.cli.demonstration.written import NAMES, Folder
+from refar.errors import BackendError
 from refar.files import replacing, write_bytes
 from refar.training.config import Config, parse_config
 from refar.training.runs import LOG, Run, load_run
 
 STAGES = ("data", "train", "check", "export", "deploy", "report")
-OURS = ("run", "bundle", "heldout.npz", "deployed.npz", "deployed.json", "results.json", "report.html")
 Say = Callable[[str], None]
 
 
@@ -35,17 +34,18 @@ Say = Callable[[str], None]
 class Demo:
     """What the stages find out. `figures` becomes results.json."""
 
-    out: Path
+    folder: Folder
     say: Say
     figures: dict[str, Any] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Say]:
-        """Say which stage this is, what it yields, and how long it took."""
+        """Say which stage this is, what it yields, and how long it took; list the files that it writes."""
         self.say(f"{STAGES.index(name) + 1}/{len(STAGES)} {name} …")
         begin = time.perf_counter()
         results: list[str] = []
-        yield results.append
+        with self.folder.writing(NAMES.get(name, ())):
+            yield results.append
         seconds = time.perf_counter() - begin
         self.figures.setdefault("seconds", {})[name] = round(seconds, 2)
         self.say(f"    {'; '.join(results)} ({seconds:.1f} s)")
@@ -60,8 +60,9 @@ def run(out: Path, say: Say, config: Config | None = None) -> dict[str, Any]:
     """All stages; returns the figures. Raises FileError if `out` holds anything but an earlier demo, which is replaced."""
     from refar.cli.demonstration import report
 
-    demo = Demo(out, say)
-    _clear(demo)
+    demo = Demo(Folder(out), say)
+    if demo.folder.clear():
+        say(f"{out} holds an earlier demo, which is replaced")
     config = config or default_config()
     with demo.stage("data") as result:
         digits = data.load(config.data.source)
@@ -95,21 +96,6 @@ def run(out: Path, say: Say, config: Config | None = None) -> dict[str, Any]:
         write_bytes(out / "results.json", json.dumps(demo.figures, indent=2).encode() + b"\n")
         result(f"{out / 'report.html'}, {len(page) // 1024} KiB")
     return demo.figures
-
-
-def _clear(demo: Demo) -> None:
-    out = demo.out
-    if out.exists() and not out.is_dir():
-        raise FileError(f"{str(out)!r} is a file; expected the name of a folder to write")
-    held = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    if foreign := [name for name in held if name not in OURS]:
-        raise FileError(f"{str(out)!r} holds {foreign[0]!r}, which no demo wrote; choose another folder with --out")
-    if held:
-        demo.say(f"{out} holds an earlier demo, which is replaced")
-    for name in held:
-        path = out / name
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    out.mkdir(parents=True, exist_ok=True)
 
 
 def _train(folder: Path, config: Config) -> tuple[Run, list[dict[str, Any]]]:
