@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from refar import models, ops, quantize
 from refar.analysis.blind_spot import blind_spot
-from refar.analysis.infer import colour_offsets, offsets, receptive_field
-from refar.analysis.schedule import is_strict
+from refar.analysis.causality import colour_offsets, is_strict, offsets, receptive_field
 from refar.arguments.init import init
+from refar.building.builder import Builder
+from refar.building.rewrite import strictify
+from refar.building.text import from_json, load, save
 from refar.errors import RefarError
-from refar.graph.graph import Builder, Graph, Node, from_json, load, save, to_json
-from refar.graph.rewrite import strictify
+from refar.graph.graph import Graph, Node, to_json
 from refar.oracle.density import log_marginal, posterior
 from refar.oracle.generate import generate
 from refar.oracle.run import backward, forward, log_prob, nll

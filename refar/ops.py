@@ -233,7 +233,7 @@ class Softmax(Op, frozen=True, tag="softmax"):
 WindowedOp = Conv1d | Shift | Pool1d
 """The operators that read other positions than their own, over time."""
 
-PlaneOp = Conv2d | Shift2d
+ImageOp = Conv2d | Shift2d
 """The operators that read other pixels than their own."""
 
 PointwiseOp = (
@@ -242,7 +242,7 @@ PointwiseOp = (
 )  # fmt: skip
 """The operators that look at one position only."""
 
-AnyOp = Input | WindowedOp | PlaneOp | PointwiseOp
+AnyOp = Input | WindowedOp | ImageOp | PointwiseOp
 
 
 class Categorical(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="categorical"):

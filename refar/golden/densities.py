@@ -10,8 +10,9 @@ from fractions import Fraction
 import numpy as np
 
 from refar import models, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays, in_order
+from refar.building.builder import Builder
 from refar.exact import literal
 from refar.golden import exact_graph, loss_bounds, network_bounds
 from refar.golden.case import Case
@@ -19,7 +20,7 @@ from refar.golden.draw import Draw, float32
 from refar.golden.family import Family, graph_of, inputs, network_arrays, parameters
 from refar.golden.networks import draw_inputs, draw_parameters
 from refar.golden.operator import as_dtype, differs, rounded_up
-from refar.graph.graph import Builder, Graph
+from refar.graph.graph import Graph
 from refar.oracle import density, pointwise, run
 
 OBSERVED = (0, 1, 4, 7)
@@ -41,8 +42,8 @@ def _colours() -> Graph:
 
 def _nats(graph: Graph, params: Arrays, given: Arrays) -> tuple[Array, Array]:
     """-log p of every value, (B, N), from the exact logits, and how far each may be off."""
-    kind = analyse(graph).types[analyse(graph).sequence]
-    x = given[analyse(graph).sequence]
+    kind = facts(graph).types[facts(graph).sequence]
+    x = given[facts(graph).sequence]
     logits, values = in_order(kind, exact_graph.values(graph, params, given)[graph.output], x)
     slack, _ = in_order(kind, network_bounds.outputs(graph, params, given), x)
     y = logits.astype(np.float64)

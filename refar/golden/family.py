@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.golden.case import Case, Kind
 from refar.golden.operator import Operator, as_dtype
@@ -46,7 +46,7 @@ def parameters(case: Case) -> Arrays:
 def inputs(case: Case) -> Arrays:
     """{node: array}, the sequence first."""
     found = _below("input", case)
-    order = (analyse(graph_of(case)).sequence, *analyse(graph_of(case)).conditions)
+    order = (facts(graph_of(case)).sequence, *facts(graph_of(case)).conditions)
     return {name: found[name] for name in order if name in found}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from refar import noise, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.golden import exact_graph, network_bounds, philox
 from refar.golden.case import Case
@@ -123,7 +123,7 @@ def _compute(case: Case, dtype: np.dtype) -> Arrays:
     x = generate.generate(graph, params, a["n"], prompt=prompt, condition=condition, dtype=dtype, **options)
     whole = np.concatenate([prompt, x[:, -a["n"] :]], axis=1)
     y = run.forward(graph, params, whole, condition, dtype=dtype)[:, :, prompt.shape[1] :]
-    classes = analyse(graph).types[analyse(graph).sequence].size
+    classes = facts(graph).types[facts(graph).sequence].size
     drawn = noise.draw(ops.Categorical(), a["seed"], range(len(prompt)), prompt.shape[1], a["n"], classes)
     return {"x": x[:, -a["n"] :], "y": y, "noise": drawn.astype(dtype)}
 

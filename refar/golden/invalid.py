@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from refar.arguments.arrays import Arrays
+from refar.building.text import from_json
 from refar.errors import GraphError
 from refar.golden.case import Case
 from refar.golden.family import Family
-from refar.graph.graph import from_json
 
 _Node = tuple[Any, ...]
 """Name, operator, names of inputs."""

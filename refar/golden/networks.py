@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from refar import models, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
+from refar.building.builder import Builder
 from refar.errors import RefarError
 from refar.golden import exact_graph, network_bounds
 from refar.golden.case import Case
@@ -18,7 +19,7 @@ from refar.golden.draw import Draw
 from refar.golden.family import Family, graph_of, inputs, network_arrays, parameters
 from refar.golden.mistakes.networks import MISTAKES
 from refar.golden.operator import as_dtype, differs, rounded_up
-from refar.graph.graph import Builder, Graph
+from refar.graph.graph import Graph
 from refar.oracle import run
 
 Extent = tuple[int, ...]
@@ -88,7 +89,7 @@ _ROWS: tuple[tuple[str, Callable[[], Graph], int, Extent, str], ...] = (
 def draw_parameters(graph: Graph, draw: Draw) -> Arrays:
     """Weights that keep the scale, and biases that are nowhere 0; masked weights too."""
     found: Arrays = {}
-    for name, shape in analyse(graph).parameters.items():
+    for name, shape in facts(graph).parameters.items():
         if len(shape) > 1:
             found[name] = draw.reals(*shape, scale=math.sqrt(3 / math.prod(shape[1:])))
         else:
@@ -98,7 +99,7 @@ def draw_parameters(graph: Graph, draw: Draw) -> Arrays:
 
 def draw_inputs(graph: Graph, draw: Draw, batch: int, extent: Extent) -> Arrays:
     """Classes, and signals from -1 to 1."""
-    found = analyse(graph)
+    found = facts(graph)
     drawn: Arrays = {}
     for name in (found.sequence, *found.conditions):
         kind = found.types[name]

@@ -8,10 +8,11 @@ import numpy as np
 
 from refar import ops
 from refar.arguments.arrays import Array, Arrays
+from refar.building.builder import Builder
 from refar.exact import literal
 from refar.golden.case import Case, Kind, Signature
 from refar.golden.operator import FLOAT32, Attributes, Example, Mistake, Operator
-from refar.graph.graph import Builder, Graph
+from refar.graph.graph import Graph
 from refar.oracle import node
 from refar.rounding import bound
 

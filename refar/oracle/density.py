@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import require_strict
+from refar.analysis.causality import require_strict
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, check_array, check_observed, check_prior, class_condition, in_order
 from refar.graph.graph import Graph, require_head
 from refar.oracle import losses
@@ -52,11 +52,11 @@ def _log_joint(
 ) -> Array:
     """log p(x_0..x_{h-1}, y) for h = 0..T: (B, T+1, classes)."""
     classes = class_condition(graph, purpose)
-    require_strict(graph, purpose)
+    require_strict(facts(graph), purpose)
     head = require_head(graph, purpose)
     with np.errstate(divide="ignore"):
         log_prior = np.log(check_prior(prior, classes))
-    found = analyse(graph)
+    found = facts(graph)
     tokens = check_array(found.sequence, x, found.types[found.sequence])
     conditionals = []
     for y in range(classes):

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refar import noise
-from refar.analysis.infer import analyse, transient
-from refar.analysis.schedule import require_strict
+from refar.analysis.causality import require_strict
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays, Data, bind_prompt, check_sampling, positions
 from refar.errors import InputError
 from refar.graph.graph import Graph, require_head
@@ -79,15 +79,15 @@ def generate_with_outputs(
     dtype: DTypeLike = np.float64,
 ) -> tuple[Array, Array]:
     """As `generate`, with the outputs y_bct, or y_bchw, that the tokens were drawn from; of an image 0 where the prompt is."""
-    require_strict(graph, "generate")
+    require_strict(facts(graph), "generate")
     head = require_head(graph, "generate")
     if algorithm not in ("fast", "slow"):
         raise InputError(f"algorithm: expected 'fast' or 'slow', got {algorithm!r}")
-    if analyse(graph).grid is not None:
+    if facts(graph).grid is not None:
         canvas = prepare_canvas(graph, params, n, prompt, condition, batch, dtype)
         return paint(canvas, head, seed, temperature, top_k, algorithm)
     n = check_sampling(n, temperature, seed, batch)
-    found = analyse(graph)
+    found = facts(graph)
     kind = found.types[found.sequence]
     noise.check_top_k(head, top_k, kind.size)
     tokens, conditions, rows = bind_prompt(graph, prompt, condition, batch, more=n)
@@ -107,7 +107,7 @@ def generate_with_outputs(
 
 
 def _slow(graph: Graph, params: Arrays, conditions: Arrays, dtype: DTypeLike) -> Step:
-    sequence, furthest = analyse(graph).sequence, transient(graph)
+    sequence, furthest = facts(graph).sequence, facts(graph).left_context
 
     def steps(tokens: Array) -> Array:
         seen = tokens[..., max(tokens.shape[-1] - furthest, 0) :]
@@ -131,7 +131,7 @@ def _fast(graph: Graph, params: Arrays, conditions: Arrays, rows: int, dtype: DT
             consumed = 0
         if tokens.shape[-1] > consumed:
             later = positions(graph, conditions, consumed + 1, tokens.shape[-1] + 1)
-            x = {analyse(graph).sequence: tokens[..., consumed:], **later}
+            x = {facts(graph).sequence: tokens[..., consumed:], **later}
             y, state = stream.advance(graph, params, state, x, ahead=True, dtype=dtype)
             consumed = tokens.shape[-1]
         return y[:, :, -1]

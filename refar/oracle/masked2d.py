@@ -12,8 +12,8 @@ from typing import assert_never
 import numpy as np
 
 from refar import ops
-from refar.analysis.plane import Step, kernel_steps
-from refar.arguments.arrays import Array, Arrays, mask_oihw
+from refar.analysis.windows import Step, kernel_steps
+from refar.arguments.arrays import Array, Arrays
 from refar.oracle.causal1d import conv1d, conv1d_backward, overlap
 
 
@@ -23,6 +23,22 @@ def shifted(x_bchw: Array, step: Step) -> Array:
     there, here = zip(*(overlap(length, move) for length, move in zip(x_bchw.shape[2:], step, strict=True)), strict=True)
     result[:, :, *here] = x_bchw[:, :, *there]
     return result
+
+
+def mask_oihw(op: ops.Conv2d, shape: tuple[int, ...]) -> Array:
+    """Say which weights of shape `shape` see anything: all before the anchor in raster order, and at the anchor by colours.
+
+    Source: `ops.Conv2d`.
+    """
+    if op.mask == "none":
+        return np.ones(shape, bool)
+    fan_out, fan_in, rows, columns = shape
+    a, e = op.anchor or (op.kernel[0] // 2, op.kernel[1] // 2)
+    order_hw = np.arange(rows * columns).reshape(rows, columns) - (a * columns + e)
+    wanted_o1 = np.arange(fan_out)[:, None]
+    given_oi = wanted_o1 // (fan_out // op.groups) * fan_in + np.arange(fan_in)
+    earlier_oi = given_oi % op.colours < wanted_o1 % op.colours + (op.mask == "B")
+    return (order_hw < 0) | ((order_hw == 0) & earlier_oi[:, :, None, None])
 
 
 def taps(op: ops.Conv2d, weight_oihw: Array) -> tuple[list[Step], Array]:
@@ -54,7 +70,7 @@ def _side_by_side(windows_kbchw: Sequence[Array]) -> Array:
     return np.stack(windows_kbchw, axis=2).reshape(batch, channels, len(windows_kbchw), height * width)
 
 
-def forward(op: ops.PlaneOp, x_bchw: Array, params: Arrays) -> Array:
+def forward(op: ops.ImageOp, x_bchw: Array, params: Arrays) -> Array:
     """The value of one operator over a whole plane. `params` may hold "weight" and "bias"."""
     match op:
         case ops.Conv2d():
@@ -68,7 +84,7 @@ def forward(op: ops.PlaneOp, x_bchw: Array, params: Arrays) -> Array:
             assert_never(op)
 
 
-def backward(op: ops.PlaneOp, x_bchw: Array, dy: Array, params: Arrays) -> tuple[Array, Arrays]:
+def backward(op: ops.ImageOp, x_bchw: Array, dy: Array, params: Arrays) -> tuple[Array, Arrays]:
     """The gradients of Σ dy·y, for x and for the parameters; exactly 0 for masked weights."""
     match op:
         case ops.Conv2d():

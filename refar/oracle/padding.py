@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from refar import ops
-from refar.analysis.infer import analyse, is_source
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.graph.graph import Graph, Node
 from refar.oracle import causal1d, pointwise
@@ -19,17 +19,17 @@ from refar.oracle import causal1d, pointwise
 
 def before_start(graph: Graph, params: Arrays, conditions: Arrays, rows: int, dtype: DTypeLike) -> Arrays:
     """{node: (B, C, 1)} for values over time; under input padding also the constants, (B, C). Arguments are checked and cast."""
-    types = analyse(graph).types
+    types = facts(graph).types
     if graph.padding != "input":
         return {name: np.zeros((rows, kind.size, 1), dtype) for name, kind in types.items() if kind.timed}
     values: Arrays = {}
     for node in graph.nodes:
-        if is_source(graph, node):
+        if node.name in facts(graph).sources:
             values[node.name] = np.zeros((rows, types[node.name].size, 1), dtype)
             continue
         args = [values[name] for name in node.inputs]
         own = own_parameters(node, params)
-        assert not isinstance(node.op, ops.PlaneOp)  # a graph over a plane has layer padding
+        assert not isinstance(node.op, ops.ImageOp)  # a graph over a plane has layer padding
         match node.op:
             case ops.Input():
                 values[node.name] = conditions[node.name]
@@ -44,7 +44,7 @@ def before_start(graph: Graph, params: Arrays, conditions: Arrays, rows: int, dt
 def before_start_backward(node: Node, params: Arrays, values: Arrays, dy: Array) -> tuple[list[Array | None], Arrays]:
     """The gradients of Σ dy·(value of one node before the start), for its arguments and its parameters. No source has one."""
     args, own = [values[name] for name in node.inputs], own_parameters(node, params)
-    assert not isinstance(node.op, ops.PlaneOp | ops.Input)
+    assert not isinstance(node.op, ops.ImageOp | ops.Input)
     if isinstance(node.op, ops.WindowedOp):
         return causal1d.at_rest_backward(node.op, args, dy, own)
     dargs, _ = pointwise.backward(node.op, args, values[node.name], dy, None)  # lookups, which have a weight, are sources

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refar import noise, ops
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import is_ordered
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays, Data, bind_plane, check_sampling, check_shape, first_rows, one_or
 from refar.errors import InputError
 from refar.graph.graph import Graph
@@ -48,7 +47,7 @@ def prepare_canvas(
     dtype: DTypeLike,
 ) -> Canvas:
     """Checked arguments. Raises InputError, ParameterError for what does not fit the graph."""
-    found = analyse(graph)
+    found = facts(graph)
     kind = found.types[found.sequence]
     height, width = check_shape(shape)
     weights = prepare(graph, params, dtype)
@@ -67,7 +66,7 @@ def paint(
     canvas: Canvas, head: ops.AnyHead, seed: int, temperature: float, top_k: int | None, algorithm: Literal["fast", "slow"]
 ) -> tuple[Array, Array]:
     """The images x_bchw, and the outputs y_bchw that their values were drawn from. Row b of value v draws step v of stream b."""
-    found = analyse(canvas.graph)
+    found = facts(canvas.graph)
     noise.check_temperature(temperature)
     noise.check_top_k(head, top_k, found.types[found.sequence].size)
     images = canvas.images
@@ -75,7 +74,7 @@ def paint(
     channels = found.types[canvas.graph.output].size
     outputs = np.zeros((rows, channels, height, width), canvas.dtype)
     look = _fast(canvas) if algorithm == "fast" else _slow(canvas)
-    ordered = is_ordered(canvas.graph)
+    ordered = facts(canvas.graph).ordered
     for row in range(canvas.done, height):
         draws = noise.draw(head, seed, range(rows), row * width * colours, width * colours, channels // colours)
         for column in range(width):
@@ -90,7 +89,7 @@ def paint(
 
 
 def _slow(canvas: Canvas) -> Look:
-    found = analyse(canvas.graph)
+    found = facts(canvas.graph)
 
     def look(images: Array, row: int, column: int) -> Array:
         inputs = cast({found.sequence: images, **canvas.conditions}, canvas.dtype)

@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from refar import ops
-from refar.analysis.infer import analyse
-from refar.analysis.plane import Step
-from refar.analysis.schedule import raster
+from refar.analysis.facts import facts
+from refar.analysis.windows import Step
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
 from refar.graph.graph import Graph, Node
@@ -58,8 +57,8 @@ class Raster:
     """
 
     def __init__(self, graph: Graph, params: Arrays, dtype: DTypeLike) -> None:
-        self.graph, self.plan, self.dtype = graph, raster(graph), np.dtype(dtype)
-        self._found = analyse(graph)
+        self.graph, self.plan, self.dtype = graph, facts(graph).raster, np.dtype(dtype)
+        self._found = facts(graph)
         self._fixed = {node.name for node in graph.nodes if self.plan.clock.get(node.name, "constant") == "constant"}
         self._own = {node.name: own_parameters(node, params) for node in graph.nodes}
         self._taps: dict[str, _Taps] = {}
@@ -129,7 +128,7 @@ class Raster:
     def _whole(self, node: Node, args: list[Array]) -> Array:
         """What does not depend on the sequence: over the whole plane, or a constant (B, C)."""
         own, op = self._own[node.name], node.op
-        if isinstance(op, ops.PlaneOp):
+        if isinstance(op, ops.ImageOp):
             return masked2d.forward(op, args[0], own)
         if isinstance(op, ops.WindowedOp):
             return causal1d.at_rest(op, args, own)

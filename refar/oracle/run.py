@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refar import ops
-from refar.analysis.infer import analyse, first_position, is_source
-from refar.analysis.schedule import require_strict
+from refar.analysis.causality import require_strict
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays, Data, bind_inputs, check_dtype, check_parameters, check_real, extent, in_order
 from refar.errors import InputError
 from refar.graph.graph import Graph, require_head
@@ -36,7 +36,7 @@ def forward(
     Raises InputError and ParameterError for what does not fit the graph.
     """
     weights, inputs = prepare(graph, params, dtype), cast(bind_inputs(graph, x, condition), dtype)
-    y = forward_nodes(graph, weights, inputs, dtype, keep=False)[graph.output][:, :, first_position(graph) :]
+    y = forward_nodes(graph, weights, inputs, dtype, keep=False)[graph.output][:, :, facts(graph).first_position :]
     return y.copy() if any(np.may_share_memory(y, array) for array in inputs.values()) else y
 
 
@@ -54,10 +54,10 @@ def backward(
     `dy` has the shape of the output. Inputs that are class indices have no gradient and are absent. The gradient of a
     condition has a row for each sequence, also where the condition was a single row for all of them.
     """
-    weights, found = prepare(graph, params, dtype), analyse(graph)
+    weights, found = prepare(graph, params, dtype), facts(graph)
     inputs = cast(bind_inputs(graph, x, condition), dtype)
     batch, place = len(inputs[found.sequence]), extent(found.types[found.sequence], inputs[found.sequence])
-    upstream, first = np.zeros((batch, found.types[graph.output].channels, *place), dtype), first_position(graph)
+    upstream, first = np.zeros((batch, found.types[graph.output].channels, *place), dtype), facts(graph).first_position
     upstream[:, :, first:] = check_real("dy, the gradient of the output", dy, upstream[:, :, first:].shape)
     real = [name for name in (found.sequence, *found.conditions) if not found.types[name].indexed]
     dparams: Arrays = {name: np.zeros(array.shape, dtype) for name, array in weights.items()}
@@ -86,10 +86,10 @@ def log_prob(
 
     Raises GraphError unless the graph is strict and has a head.
     """
-    require_strict(graph, "log_prob")
+    require_strict(facts(graph), "log_prob")
     head = require_head(graph, "log_prob")
     inputs = bind_inputs(graph, x, condition)
-    found = analyse(graph)
+    found = facts(graph)
     y, x = in_order(found.types[found.sequence], forward(graph, params, inputs, dtype=dtype), inputs[found.sequence])
     return -losses.nats(head, y, x).sum(axis=1)
 
@@ -106,11 +106,11 @@ def nll(
 
     Raises GraphError as `log_prob` does, and InputError where there is nothing to average.
     """
-    require_strict(graph, "nll")
+    require_strict(facts(graph), "nll")
     require_head(graph, "nll")
-    inputs, found = bind_inputs(graph, x, condition), analyse(graph)
+    inputs, found = bind_inputs(graph, x, condition), facts(graph)
     sequence, kind = inputs[found.sequence], found.types[found.sequence]
-    count = len(sequence) * math.prod(extent(kind, sequence)) * (kind.channels if kind.plane else 1)
+    count = len(sequence) * math.prod(extent(kind, sequence)) * (kind.channels if kind.image else 1)
     if count == 0:
         raise InputError("nll: expected at least one value, got an empty sequence, whose mean does not exist")
     return float(-log_prob(graph, params, inputs, dtype=dtype).sum() / count)
@@ -132,7 +132,7 @@ def forward_nodes(graph: Graph, params: Arrays, inputs: Arrays, dtype: DTypeLike
 
     Unless they are kept, values are let go with their last reader, and only the output's is left.
     """
-    types, before = analyse(graph).types, _before(graph, params, inputs, dtype)
+    types, before = facts(graph).types, _before(graph, params, inputs, dtype)
     last = {name: node.name for node in graph.nodes for name in (*node.inputs, node.name)} | {graph.output: ""}
     values: Arrays = {}
     for node in graph.nodes:
@@ -174,9 +174,9 @@ def backward_everywhere(
         _accumulate(dvalues, node.inputs, dargs)
         _accumulate(dbefore, node.inputs, dearlier)
         _accumulate(dparams, [f"{node.name}.{name}" for name in own], list(own.values()))
-        if node.name in dbefore and graph.padding == "input" and not is_source(graph, node):
+        if node.name in dbefore and graph.padding == "input" and node.name not in facts(graph).sources:
             dargs, own = before_start_backward(node, params, before, dbefore[node.name])
-            timed = analyse(graph).types
+            timed = facts(graph).types
             for name, darg in zip(node.inputs, dargs, strict=True):
                 _accumulate(dbefore if timed[name].timed else dvalues, [name], [darg])
             _accumulate(dparams, [f"{node.name}.{name}" for name in own], list(own.values()))
@@ -192,4 +192,4 @@ def _accumulate(totals: Arrays, names: Sequence[str], gradients: Sequence[Array 
 
 
 def _before(graph: Graph, params: Arrays, inputs: Arrays, dtype: DTypeLike) -> Arrays:
-    return before_start(graph, params, inputs, len(inputs[analyse(graph).sequence]), dtype)
+    return before_start(graph, params, inputs, len(inputs[facts(graph).sequence]), dtype)

@@ -32,9 +32,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refar import ops
-from refar.analysis.infer import analyse, taps
-from refar.analysis.schedule import is_ordered, require_causal, require_strict
-from refar.analysis.schedule import stream as plan
+from refar.analysis.causality import require_strict
+from refar.analysis.facts import facts
+from refar.analysis.windows import offsets_of_node
 from refar.arguments.arrays import (
     MOST,
     Array,
@@ -144,7 +144,7 @@ def start(
 
     Of an image with ordered colours, y_0 of the first colour; the others are nan, and `step` gives them one by one.
     """
-    require_strict(graph, "start")
+    require_strict(facts(graph), "start")
     if _is_plane(graph, "start", shape):
         painter, begun = _begin(graph, params, batch, condition, shape, dtype)
         return _of_first_colour(graph, painter.look(begun)), begun
@@ -170,7 +170,7 @@ def next(
     made under them. Of an image the state has them, and after its last pixel the output is None.
     Ordered colours: see `start`.
     """
-    require_strict(graph, "next")
+    require_strict(facts(graph), "next")
     if _is_plane(graph, "next"):
         painter, pixel = _go_on_painting(graph, params, state, x_t, condition, dtype)
         _, after = painter.push(state, pixel)
@@ -191,13 +191,13 @@ def next_block(
 ) -> tuple[Array, State]:
     """`next` for any number of tokens in one call: x_bt in, the outputs one position later y_bct out. Not over a plane."""
     _refuse_plane(graph, "next_block", "next")
-    require_strict(graph, "next_block")
+    require_strict(facts(graph), "next_block")
     inputs = bind_inputs(graph, x, condition)
     return _go_on(graph, params, state, inputs, ahead=True, dtype=dtype)
 
 
 def _is_plane(graph: Graph, purpose: str, shape: tuple[int, int] | None = None) -> bool:
-    plane = analyse(graph).grid is not None
+    plane = facts(graph).grid is not None
     if shape is not None and not plane:
         raise InputError(f"{purpose}: shape: expected none for a graph over time, got {shape!r}")
     return plane
@@ -216,7 +216,7 @@ def _begin(
     shape: tuple[int, int] | None,
     dtype: DTypeLike,
 ) -> tuple[Raster, RasterState]:
-    require_causal(graph, "a stream")
+    facts(graph).require_causal("a stream")
     conditions, rows, extent = bind_plane(graph, condition, batch, shape)
     painter = Raster(graph, prepare(graph, params, dtype), dtype)
     return painter, painter.begin(cast(conditions, dtype), rows, extent)
@@ -224,9 +224,9 @@ def _begin(
 
 def _of_first_colour(graph: Graph, y: Array) -> Array:
     """The outputs of a pixel of which nothing is known: where colours are ordered, those of all but the first are nan."""
-    if not is_ordered(graph):
+    if not facts(graph).ordered:
         return y
-    found = analyse(graph)
+    found = facts(graph)
     first = np.arange(y.shape[1]) % found.types[found.sequence].channels == 0
     return np.where(first, y, np.nan).astype(y.dtype)
 
@@ -242,7 +242,7 @@ def _go_on_painting(
         raise InputError("condition: expected none, since the state of an image holds the conditions it was begun with")
     painter = Raster(graph, prepare(graph, params, dtype), dtype)
     painter.check(state)
-    found = analyse(graph)
+    found = facts(graph)
     pixel = check_rows(found.sequence, as_sequence(graph, x), at_once(found.types[found.sequence]))
     if len(pixel) != state.batch:
         raise InputError(f"input {found.sequence!r}: expected {state.batch} rows, as the state has, got {len(pixel)}")
@@ -251,7 +251,7 @@ def _go_on_painting(
 
 def empty(graph: Graph, params: Arrays, conditions: Arrays, batch: int, *, ahead: bool, dtype: DTypeLike) -> State:
     """The state before the first token, for prepared parameters: what stands before the start, as often as it is kept."""
-    types, history = analyse(graph).types, plan(graph, ahead).history
+    types, history = facts(graph).types, facts(graph).schedule(leading=ahead).cache
     if graph.padding == "valid":  # nothing stands there: histories grow to their length
         history = dict.fromkeys(history, 0)
     if graph.padding != "input":
@@ -261,14 +261,14 @@ def empty(graph: Graph, params: Arrays, conditions: Arrays, batch: int, *, ahead
 
 
 def _one_position(graph: Graph, inputs: Arrays) -> Arrays:
-    return {name: array[..., None] if analyse(graph).types[name].timed else array for name, array in inputs.items()}
+    return {name: array[..., None] if facts(graph).types[name].timed else array for name, array in inputs.items()}
 
 
 def _go_on(
     graph: Graph, params: Mapping[str, ArrayLike], state: State, inputs: Arrays, *, ahead: bool, dtype: DTypeLike
 ) -> tuple[Array, State]:
     """`advance` from what the caller handed in, with bound inputs."""
-    weights, rows = prepare(graph, params, dtype), len(inputs[analyse(graph).sequence])
+    weights, rows = prepare(graph, params, dtype), len(inputs[facts(graph).sequence])
     return advance(graph, weights, _check_state(graph, state, rows, ahead, dtype), inputs, ahead=ahead, dtype=dtype)
 
 
@@ -276,7 +276,11 @@ def _check_state(graph: Graph, state: State, batch: int, ahead: bool, dtype: DTy
     if not isinstance(state, Mapping):
         after = "; step and next return the output and the state" if isinstance(state, tuple) else ""
         raise InputError(f"state: expected a mapping {{node: array}}, got {type(state).__name__}{after}")
-    types, history, other = analyse(graph).types, plan(graph, ahead).history, plan(graph, not ahead).history
+    types, history, other = (
+        facts(graph).types,
+        facts(graph).schedule(leading=ahead).cache,
+        facts(graph).schedule(leading=not ahead).cache,
+    )
     lengths = {name: as_array(f"state {name!r}", array, "an array").shape[2:] for name, array in state.items()}
     if graph.padding != "valid" and history != other and lengths == {name: (kept,) for name, kept in other.items()}:
         own, others = ("start, next and next_block", "initial_state, step and block")[:: 1 if ahead else -1]
@@ -293,7 +297,7 @@ def _check_state(graph: Graph, state: State, batch: int, ahead: bool, dtype: DTy
 
 def _filling(graph: Graph, history: dict[str, int], lengths: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """How much of the history there is after as many positions as the state says: node n has values from `reach[n]` on."""
-    reach = analyse(graph).reach
+    reach = facts(graph).lookback
     seen = max((lengths[name][0] + reach[name] for name in history if lengths[name] not in ((), (0,))), default=0)
     return {name: min(kept, max(0, seen - reach[name])) for name, kept in history.items()}
 
@@ -312,7 +316,7 @@ def advance(
 
     With `rows_before`, the position before the first token of that many rows: nodes of lead 0 are what they are there.
     """
-    found, run = analyse(graph), plan(graph, ahead)
+    found, run = facts(graph), facts(graph).schedule(leading=ahead)
     inputs = cast(inputs, dtype)
     before = rows_before is not None
     batch = rows_before if rows_before is not None else inputs[found.sequence].shape[0]
@@ -325,8 +329,10 @@ def advance(
         kind = found.types[node.name]
         sources = {name: buffers.get(name, values[name]) for name in node.inputs}
         ends = {name: sources[name].shape[-1] + run.lead[node.name] - run.lead[name] for name in node.inputs if name in run.lead}
-        count = max(0, min([length, *(end - max(taps(node.op)) for end in ends.values())]))  # fewer if nothing stands before
-        assert not isinstance(node.op, ops.PlaneOp)  # those run in `oracle.raster`
+        count = max(
+            0, min([length, *(end - max(offsets_of_node(node.op)) for end in ends.values())])
+        )  # fewer if nothing stands before
+        assert not isinstance(node.op, ops.ImageOp)  # those run in `oracle.raster`
         if before and run.lead.get(node.name) == 0:
             value = earlier[node.name]
         else:
@@ -344,10 +350,10 @@ def advance(
                     classes = found.types[node.inputs[0]].size
                     value = pointwise.forward(op, args, classes, params.get(f"{node.name}.weight"), np.dtype(dtype))
         values[node.name] = value
-        if node.name in run.history:
+        if node.name in run.cache:
             buffers[node.name] = np.concatenate([state[node.name], value], axis=2)
 
-    kept = {name: buffers[name][:, :, max(0, buffers[name].shape[2] - most) :].copy() for name, most in run.history.items()}
+    kept = {name: buffers[name][:, :, max(0, buffers[name].shape[2] - most) :].copy() for name, most in run.cache.items()}
     return values[graph.output], kept
 
 

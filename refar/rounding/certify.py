@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from refar import noise, ops
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import require_strict
+from refar.analysis.causality import require_strict
+from refar.analysis.facts import facts
 from refar.arguments.arrays import MOST, Array, Arrays, Data, bind_inputs, bind_prompt, check_array, first_rows, in_order, one_or
 from refar.errors import GraphError, InputError, check_integer
 from refar.graph.graph import Graph, require_head
@@ -113,17 +113,17 @@ def certify(
     `progress` is called with the number of rows that are done.
     Raises GraphError unless the graph is strict and its head categorical, InputError for tokens that do not fit.
     """
-    require_strict(graph, "certify")
+    require_strict(facts(graph), "certify")
     if not isinstance(require_head(graph, "certify"), ops.Categorical):
         raise GraphError(f"certify needs a categorical head, of which the draws are classes; this one is {graph.head!r}")
     noise.check_temperature(temperature)
     sweeps = check_integer("sweeps", sweeps, 0, MOST)
-    found = analyse(graph)
+    found = facts(graph)
     kind = found.types[found.sequence]
     noise.check_top_k(ops.Categorical(), top_k, kind.size)
     drawn = check_array("tokens", tokens, kind)
     rows = len(drawn)
-    if kind.plane:
+    if kind.image:
         first = first_rows(kind, prompt, (drawn.shape[2], drawn.shape[3]))
         if len(first) not in (1, rows):
             raise InputError(f"prompt: expected {one_or(rows, 'image')}, got {len(first)}")
@@ -158,7 +158,7 @@ class _Replay:
 
     def __init__(self, graph: Graph, params: Arrays, sweeps: int, inputs: Arrays) -> None:
         self.graph, self.params, self.sweeps = graph, params, sweeps
-        found = analyse(graph)
+        found = facts(graph)
         self.kind = found.types[found.sequence]
         self.values = forward_nodes(graph, params, inputs, np.float64)
         y_bqn, x_bn = in_order(self.kind, self.values[graph.output], inputs[found.sequence])

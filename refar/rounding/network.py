@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from refar import ops
-from refar.analysis.infer import analyse, is_source, taps
+from refar.analysis.facts import facts
+from refar.analysis.windows import offsets_of_node
 from refar.arguments.arrays import Array, Arrays
 from refar.graph.graph import Graph, Node
 from refar.oracle import node
@@ -64,7 +65,7 @@ def node_errors(graph: Graph, params: Arrays, values: Mapping[str, Array], unit:
         if isinstance(each.op, ops.Input) or not all(name in wide for name in (each.name, *each.inputs)):
             continue
         op, args, own = each.op, [wide[name] for name in each.inputs], own_parameters(each, params)
-        classes = analyse(graph).types[each.inputs[0]].size
+        classes = facts(graph).types[each.inputs[0]].size
         exact = node.forward(op, args, [None] * len(args), own, classes, np.dtype(np.float64))
         allowed = bound.forward(op, args, own, classes, unit, reduced=reduced)
         allowed += bound.forward(op, args, own, classes, bound.FLOAT64)
@@ -126,15 +127,15 @@ def local_bounds(graph: Graph, params: Arrays, values: Arrays, unit: float, *, r
     """ε of every node for arguments that are the given values, {node: array}; and of what it is before the start, {node:
     (B, C, 1)}, where that is computed. Inputs are exact.
     """
-    before = before_start(graph, params, values, len(values[analyse(graph).sequence]), np.float64)
-    types = analyse(graph).types
+    before = before_start(graph, params, values, len(values[facts(graph).sequence]), np.float64)
+    types = facts(graph).types
     result: Arrays = {}
     resting: Arrays = {}
     for each in graph.nodes:
         args, own = [values[name] for name in each.inputs] or [values[each.name]], own_parameters(each, params)
         classes, earlier = types[each.inputs[0]].size if each.inputs else 0, [before.get(name) for name in each.inputs]
         result[each.name] = bound.forward(each.op, args, own, classes, unit, before=earlier, reduced=reduced)
-        if graph.padding == "input" and types[each.name].timed and not is_source(graph, each):
+        if graph.padding == "input" and types[each.name].timed and each.name not in facts(graph).sources:
             args = [before[name] for name in each.inputs]
             resting[each.name] = bound.forward(each.op, args, own, classes, unit, before=earlier, reduced=reduced)
     return result, resting
@@ -163,8 +164,8 @@ def composed(graph: Graph, params: Arrays, inputs: Arrays, unit: float) -> Array
     Softmax: half of the largest E, at most 1. Vacuous for deep networks; for operators and shallow ones it is sharp enough.
     """
     values = forward_nodes(graph, params, cast(inputs, np.float64), np.float64)
-    types = analyse(graph).types
-    before = before_start(graph, params, values, len(values[analyse(graph).sequence]), np.float64)
+    types = facts(graph).types
+    before = before_start(graph, params, values, len(values[facts(graph).sequence]), np.float64)
     result: Arrays = {}
     resting: Arrays = {}  # E before the start, (B, C, 1)
 
@@ -182,7 +183,7 @@ def composed(graph: Graph, params: Arrays, inputs: Arrays, unit: float) -> Array
             result[each.name] = off_by(each, args, off, [resting.get(name) for name in each.inputs], values[each.name])
         if graph.padding != "input" or not types[each.name].timed:
             continue
-        if is_source(graph, each):
+        if each.name in facts(graph).sources:
             resting[each.name] = np.zeros(before[each.name].shape)
         else:  # one position, before which stands the same
             off = [resting.get(name, result[name]) for name in each.inputs]
@@ -236,5 +237,5 @@ def _wide(values: Mapping[str, Array]) -> Arrays:
 
 def _hidden(graph: Graph, each: Node) -> int:
     """How many of a node's first values look at what stands before the start, where that is not zero."""
-    reads = graph.padding == "input" and not is_source(graph, each) and analyse(graph).types[each.name].timed
-    return max(taps(each.op)) if reads else 0
+    reads = graph.padding == "input" and each.name not in facts(graph).sources and facts(graph).types[each.name].timed
+    return max(offsets_of_node(each.op)) if reads else 0

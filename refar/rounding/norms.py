@@ -15,8 +15,9 @@ from typing import assert_never
 import numpy as np
 
 from refar import ops
-from refar.analysis.infer import analyse, is_source
-from refar.arguments.arrays import Array, Arrays, mask_oihw
+from refar.analysis.facts import facts
+from refar.analysis.masks import mask_oihw
+from refar.arguments.arrays import Array, Arrays
 from refar.graph.graph import Graph, Node
 from refar.oracle import masked2d, pointwise
 from refar.oracle.causal1d import window_offsets, windows_of
@@ -29,8 +30,8 @@ _SLACK = 1 + 2.0**-30
 
 def norms(graph: Graph, params: Arrays, values: Arrays, unit: float) -> Arrays:
     """{node: N}, (B, T), (B, H, W) or (B,), for arithmetic with this unit roundoff. `values` of all nodes, in float64."""
-    types = analyse(graph).types
-    before = before_start(graph, params, values, len(values[analyse(graph).sequence]), np.float64)
+    types = facts(graph).types
+    before = before_start(graph, params, values, len(values[facts(graph).sequence]), np.float64)
     result: Arrays = {}
     resting: Arrays = {}  # N before the start, (B, 1)
 
@@ -43,14 +44,14 @@ def norms(graph: Graph, params: Arrays, values: Arrays, unit: float) -> Arrays:
     for each in graph.nodes:
         value = values[each.name]
         if isinstance(each.op, ops.Input):
-            shape = value.shape if types[each.name].indexed and not types[each.name].plane else (len(value), *value.shape[2:])
+            shape = value.shape if types[each.name].indexed and not types[each.name].image else (len(value), *value.shape[2:])
             result[each.name] = np.zeros(shape)
         else:
             args, off = [values[name] for name in each.inputs], [result[name] for name in each.inputs]
             result[each.name] = norm(each, args, off, [resting.get(name) for name in each.inputs], value)
         if graph.padding != "input" or not types[each.name].timed:
             continue
-        if is_source(graph, each):
+        if each.name in facts(graph).sources:
             resting[each.name] = np.zeros((len(value), 1))
         else:  # one position, before which stands the same
             off = [resting.get(name, result[name]) for name in each.inputs]
@@ -63,7 +64,7 @@ def near_a_kink(graph: Graph, values: Arrays, off: Arrays) -> Array:
 
     There a derivative of the computed values may be that of another piece of the network, and first order says nothing.
     """
-    found = np.zeros(len(values[analyse(graph).sequence]), bool)
+    found = np.zeros(len(values[facts(graph).sequence]), bool)
     for each in graph.nodes:
         match each.op:
             case ops.Activation(kind="relu" | "leaky_relu"):
@@ -158,7 +159,7 @@ def _spectral(op: ops.Conv1d | ops.Conv2d, weight: Array) -> float:
     return max(float(np.linalg.norm(part.reshape(len(part), -1), 2)) for part in np.split(masked, op.groups))
 
 
-def _windows(op: ops.WindowedOp | ops.PlaneOp, off: Array, earlier: Array | None, own: Arrays) -> list[Array]:
+def _windows(op: ops.WindowedOp | ops.ImageOp, off: Array, earlier: Array | None, own: Arrays) -> list[Array]:
     """The Ns that the operator reads, for every position of its value; `earlier` before the start, where None is 0."""
     before = None if earlier is None else earlier[:, None]
     if isinstance(op, ops.Conv2d):

@@ -10,8 +10,8 @@ import msgspec
 import safetensors.numpy
 from msgspec import Meta, Struct
 
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import is_strict, looks_ahead, stream
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Arrays
 from refar.errors import FileError, GraphError
 from refar.files import as_path, sha256, stray
@@ -71,7 +71,7 @@ def model_files(graph: Graph, *, block: bool) -> tuple[str, ...]:
 
 def has_steps(graph: Graph) -> bool:
     """Whether a bundle has step graphs: the graph looks ahead nowhere, has an output from the start on, and is over time."""
-    return analyse(graph).grid is None and graph.padding != "valid" and looks_ahead(graph) is None
+    return facts(graph).grid is None and graph.padding != "valid" and facts(graph).looks_ahead is None
 
 
 def has_start(graph: Graph) -> bool:
@@ -83,9 +83,9 @@ def state_ports(graph: Graph) -> tuple[StatePort, ...]:
     """The state of the step graph: that of `refar.next` if the graph is strict, else that of `refar.step`."""
     if not has_steps(graph):
         return ()
-    run = stream(graph, ahead=is_strict(graph))
-    types = analyse(graph).types
-    return tuple(StatePort(name, types[name].size, length, run.lead[name]) for name, length in run.history.items())
+    run = facts(graph).schedule(leading=is_strict(graph))
+    types = facts(graph).types
+    return tuple(StatePort(name, types[name].size, length, run.lead[name]) for name, length in run.cache.items())
 
 
 def digest(data: bytes) -> str:

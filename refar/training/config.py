@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from refar import models
+from refar.building.text import load
 from refar.errors import FileError, GraphError, InputError
-from refar.graph.graph import Graph, load
+from refar.graph.graph import Graph
 
 Natural = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]

@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 
 from refar import Builder, Graph, models
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.oracle import run
 from refar.rounding import network as rounding
 from refar.testing.contract.cases import generic_parameters
@@ -40,7 +40,7 @@ def measure() -> tuple[dict[tuple[str, str], float], list[float]]:
     worst: dict[tuple[str, str], float] = defaultdict(float)
     changes = []
     for graph in GRAPHS.values():
-        rng, found = np.random.default_rng(0), analyse(graph)
+        rng, found = np.random.default_rng(0), facts(graph)
         params = {name: array.astype(np.float32).astype(float) for name, array in generic_parameters(graph, rng).items()}
         inputs = {}
         for name in (found.sequence, *found.conditions):

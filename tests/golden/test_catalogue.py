@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from refar import models
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.golden import FAMILIES, OPERATORS, Case, Signature, golden_cases, philox
 from refar.golden.case import KINDS, REQUIRED
 from refar.golden.check import check
@@ -144,7 +144,7 @@ def test_the_networks_are_those_of_the_library(cases: list[Case]) -> None:
 def test_states_have_the_length_that_inference_says(cases: list[Case]) -> None:
     for case in (case for case in cases if case.kind == "step"):
         assert case.graph is not None
-        found = analyse(case.graph)
+        found = facts(case.graph)
         (batch, *_, length) = case.arrays[f"input.{found.sequence}"].shape
         states = {name: array for name, array in case.expected.items() if name.startswith("state.")}
         assert states

@@ -11,7 +11,6 @@ import pytest
 from planted import Mutant, forward_of, offsets_become, wrap
 
 from refar import Builder, Graph, ops
-from refar.analysis import infer
 from refar.oracle import causal1d, run, stream
 from refar.testing import run_laws
 

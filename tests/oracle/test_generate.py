@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import refar
 from refar import Builder, Graph, Node, models, noise, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.errors import InputError
 from refar.oracle import generate as generation
 from refar.oracle.generate import generate_with_outputs
@@ -30,7 +30,7 @@ def wavenet() -> Graph:
 
 def options(graph: Graph, rows: int, prompt: int) -> dict[str, object]:
     rng = np.random.default_rng([rows, prompt])
-    condition = rng.integers(0, 3, rows) if analyse(graph).conditions else None
+    condition = rng.integers(0, 3, rows) if facts(graph).conditions else None
     return {"prompt": rng.integers(0, 5, (rows, prompt)), "condition": condition, "batch": rows, "seed": 7}
 
 
@@ -64,7 +64,7 @@ def with_head(graph: Graph) -> Graph:
     """The graph itself if it has a head, or with one more layer, to what the distribution of its sequence needs."""
     if graph.head is not None:
         return graph
-    kind = analyse(graph).types[analyse(graph).sequence]
+    kind = facts(graph).types[facts(graph).sequence]
     last = Node("to_head", ops.Conv1d(kind.size), (graph.output,))
     head = ops.Categorical() if kind.indexed else ops.Gaussian(0.5)
     return msgspec.structs.replace(graph, nodes=(*graph.nodes, last), output=last.name, head=head)
@@ -85,7 +85,7 @@ def test_slow_and_fast_agree_on_random_graphs(graph: Graph, prompt: int, seed: i
     graph, rng, n = with_head(graph), np.random.default_rng(seed), 4
     params = generic_parameters(graph, rng)
     inputs = generic_inputs(graph, rng, 2, prompt + n)
-    x = inputs.pop(analyse(graph).sequence)[..., :prompt]
+    x = inputs.pop(facts(graph).sequence)[..., :prompt]
     given = {"prompt": x, "condition": inputs, "batch": 2, "temperature": 0.0}
     fast, y = generate_with_outputs(graph, params, n, **given)
     slow, y_slow = generate_with_outputs(graph, params, n, algorithm="slow", **given)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from refar import Builder, Graph
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.oracle import node
 from refar.oracle.padding import own_parameters
 from refar.oracle.run import backward_nodes, cast, forward_nodes
@@ -20,7 +20,7 @@ from refar.testing.contract.cases import generic_parameters
 
 def case(graph: Graph) -> tuple[Any, Any]:
     """Parameters and inputs that float32 holds."""
-    rng, found = np.random.default_rng(1), analyse(graph)
+    rng, found = np.random.default_rng(1), facts(graph)
     params = {name: array.astype(np.float32).astype(float) for name, array in generic_parameters(graph, rng).items()}
 
     def drawn(kind: Any) -> Any:
@@ -86,9 +86,9 @@ def test_measured_residuals_give_the_true_error(model: Graph) -> None:
     dvalues, _ = backward_nodes(model, params, values, dy)
     predicted = np.zeros(3)
     for each in model.nodes:
-        if each.inputs and not analyse(model).types[each.name].indexed:
+        if each.inputs and not facts(model).types[each.name].indexed:
             args = [wide[name] for name in each.inputs]
-            classes = analyse(model).types[each.inputs[0]].size
+            classes = facts(model).types[each.inputs[0]].size
             exact = node.forward(each.op, args, [None] * len(args), own_parameters(each, params), classes, np.dtype("f8"))
             predicted += (dvalues[each.name] * (wide[each.name] - exact)).reshape(3, -1).sum(axis=1)
     true = ((single[model.output].astype(float) - values[model.output]) * dy).reshape(3, -1).sum(axis=1)

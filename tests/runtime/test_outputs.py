@@ -10,7 +10,7 @@ from helpers import refuses
 
 import refar
 from refar import Builder, Graph, models, noise, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.errors import GraphError, InputError
 from refar.oracle import losses
 from refar.oracle.generate import generate_with_outputs
@@ -37,7 +37,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def tokens(session: Session, rows: int, length: int) -> np.ndarray:
-    classes = analyse(session.graph).types["x"].size
+    classes = facts(session.graph).types["x"].size
     return np.random.default_rng(0).integers(0, classes, (rows, length))
 
 

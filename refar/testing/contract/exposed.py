@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import is_strict, stream
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
 from refar.graph.graph import Graph
@@ -115,10 +115,10 @@ def _values(feeds: Arrays, found: Arrays) -> Arrays:
 
 def _streamed(graph: Graph, params: Arrays, inputs: Arrays, kind: str, level: str) -> Iterator[Exposed]:
     """Prefill of half of the sequence, then the rest; the values of each call put one after the other."""
-    types, ahead = analyse(graph).types, int(is_strict(graph))
-    lead = stream(graph, ahead=bool(ahead)).lead
+    types, ahead = facts(graph).types, int(is_strict(graph))
+    lead = facts(graph).schedule(leading=bool(ahead)).lead
     feeds = run.cast(inputs, np.float32)
-    sequence = feeds[analyse(graph).sequence]
+    sequence = feeds[facts(graph).sequence]
     total = sequence.shape[-1]
     first = total // 2
     if first == 0:
@@ -128,7 +128,7 @@ def _streamed(graph: Graph, params: Arrays, inputs: Arrays, kind: str, level: st
         """The inputs of these positions; local conditions, `local` positions further, repeat the last where there is none."""
         found = {}
         for name, array in feeds.items():
-            offset = 0 if name == analyse(graph).sequence else local
+            offset = 0 if name == facts(graph).sequence else local
             places = np.minimum(np.arange(begin + offset, end + offset), total - 1)
             found[name] = array[..., places] if types[name].timed else array
         return found

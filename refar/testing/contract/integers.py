@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 
 from refar import ops
-from refar.analysis.infer import analyse, offsets
+from refar.analysis.causality import offsets
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.exact import literal
 from refar.graph.graph import Graph, Node
@@ -32,7 +33,7 @@ def integral_graph(graph: Graph) -> Graph | None:
 
 def integer_case(graph: Graph, rng: np.random.Generator, batch: int, extent: Extent) -> Case | None:
     """Integers for a whole integral graph on which nothing rounds in float32 and nothing is dead; None if no draw is such."""
-    found, seen = analyse(graph), masks(graph)
+    found, seen = facts(graph), masks(graph)
     shape = (batch, found.types[graph.output].size, *extent)
     for draw in _DRAWS:
         inputs = integer_inputs(graph, rng, draw.largest, batch, *extent)
@@ -106,7 +107,7 @@ def _is_exact(case: Case) -> bool:
 
 def _is_alive(case: Case, rng: np.random.Generator) -> bool:
     """Every gradient to which a path leads is not zero throughout, and y changes at every inferred offset of a change of x."""
-    graph, found = case.graph, analyse(case.graph)
+    graph, found = case.graph, facts(case.graph)
     values, gradients = _sweep(graph, case.params, case.inputs, case.dy)
     params, inputs = ({name: np.ones_like(array) for name, array in arrays.items()} for arrays in (case.params, case.inputs))
     _, paths = _sweep(_magnitudes(graph), params, inputs, np.ones_like(case.dy))

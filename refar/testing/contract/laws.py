@@ -8,7 +8,7 @@ from typing import Literal
 
 from numpy.typing import ArrayLike
 
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.graph.graph import Graph
 from refar.oracle.run import prepare
 from refar.testing.contract import cases, dependence, numbers, streaming
@@ -70,7 +70,7 @@ def run_laws(
 
     `provider` is where onnxruntime runs; "cuda" raises BackendError where it does not start.
     """
-    analyse(graph)
+    facts(graph)
     drawn = cases.generic_parameters(graph, Subject(graph, None, [], (), seed).rng()) if params is None else params
     weights = prepare(graph, drawn, "float64")
     names = tuple(dict.fromkeys(("numpy", *backends)))

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from refar import ops
-from refar.analysis.infer import analyse, first_position
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
-from refar.graph.graph import Graph, from_json, to_json
+from refar.building.text import from_json
+from refar.graph.graph import Graph, to_json
 from refar.oracle import run
 from refar.oracle.padding import before_start
 from refar.rounding import bound
@@ -35,7 +36,7 @@ def adjoint(subject: Subject, measure: Measure) -> None:
     And J v by central differences in float64. Each array alone on a short sequence, all together on a long one.
     """
     assert subject.params is not None
-    whole = subject.small and not subject.plane
+    whole = subject.small and not subject.image
     extents = {subject.sizes.long} if whole else {subject.sizes.short, subject.sizes.long}
     for extent in sorted(extents):
         inputs, rng = run.cast(subject.inputs(extent), np.float64), subject.rng(6, *extent)
@@ -214,14 +215,14 @@ def rounding(subject: Subject, measure: Measure) -> None:
 
 def _output(graph: Graph, y: Array) -> Array:
     """An output or its gradient at every position, as a reading gives it: 0 where a graph of padding "valid" has none."""
-    if first := first_position(graph):
+    if first := facts(graph).first_position:
         y = np.where(np.arange(y.shape[2]) < first, 0, y)
     return y
 
 
 def _wanted(graph: Graph, dvalues: Arrays, dparams: Arrays) -> Arrays:
     """The gradients that every backend gives: of the parameters and of the inputs that are no indices."""
-    found = analyse(graph)
+    found = facts(graph)
     return dparams | {n: dvalues[n] for n in (found.sequence, *found.conditions) if not found.types[n].indexed}
 
 
@@ -264,11 +265,11 @@ def check_vectors(subject: Subject, measure: Measure) -> None:
     for reading in subject.readings:
         assert isinstance(reading, OnnxReading)
         vectors = reading.session.check_vectors()
-        found = analyse(subject.graph)
+        found = facts(subject.graph)
         inputs = {found.sequence: vectors["x"]} | {name: vectors[f"condition.{name}"] for name in found.conditions}
         places, relative = vectors["positions"], subject.tolerance(reading.dtype)
         what = f"{reading.name}: output of the check vectors at positions {places.tolist()}, [b, c, place]"
-        there = places + first_position(subject.graph)
+        there = places + facts(subject.graph).first_position
         measure.close(what, in_raster(reading.forward(inputs))[:, :, there], vectors["y"], relative)
         length = vectors["x"].shape[-1]
         for split in ([0] + [1] * 7, [length - 16] + [1] * 15 if length > 16 else [length - 1]):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from refar.analysis.infer import analyse, first_position
-from refar.analysis.schedule import is_ordered, is_strict, looks_ahead
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays, positions
 from refar.errors import InputError
 from refar.graph.graph import Graph
@@ -103,20 +103,20 @@ class NumpyReading:
 
     def gradient(self, inputs: Arrays, dy: Array) -> Arrays | None:
         """`refar.backward`."""
-        gradients = run.backward(self.graph, self.params, inputs, dy[:, :, first_position(self.graph) :], dtype=self.dtype)
+        gradients = run.backward(self.graph, self.params, inputs, dy[:, :, facts(self.graph).first_position :], dtype=self.dtype)
         return {**gradients["params"], **gradients["inputs"]}
 
     def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
         """`step` where a piece has one token, else `block`; for a strict graph also `next` and `next_block`."""
-        if looks_ahead(self.graph):
+        if facts(self.graph).looks_ahead:
             return []
-        if analyse(self.graph).grid is not None:
+        if facts(self.graph).grid is not None:
             return list(self._pixel_by_pixel(inputs, sum(lengths)))
-        sequence = analyse(self.graph).sequence
+        sequence = facts(self.graph).sequence
         conditions = {name: array for name, array in inputs.items() if name != sequence}
         rows = inputs[sequence].shape[0]
         results = []
-        none = np.zeros((rows, analyse(self.graph).types[self.graph.output].size, 0), self.dtype)
+        none = np.zeros((rows, facts(self.graph).types[self.graph.output].size, 0), self.dtype)
         for ahead in (False, True) if is_strict(self.graph) and self.graph.padding != "valid" else (False,):
             outputs: list[Array] = []
             done = int(ahead)
@@ -140,13 +140,13 @@ class NumpyReading:
                 done += length
             if outputs:
                 way = "start and next" if ahead else "step"
-                first_ready = min(first_position(self.graph), done)
+                first_ready = min(facts(self.graph).first_position, done)
                 results.append(Streamed(way, ahead, first_ready, np.concatenate(outputs, axis=2), state))
         return results
 
     def _pixel_by_pixel(self, inputs: Arrays, count: int) -> Iterator[Streamed]:
         """`step` over the first pixels; for a strict graph also `start` and `next`, until there is no next pixel."""
-        sequence = analyse(self.graph).sequence
+        sequence = facts(self.graph).sequence
         conditions = {name: array for name, array in inputs.items() if name != sequence}
         x = inputs[sequence]
         pixels, given = x.reshape(*x.shape[:2], -1), (self.graph, self.params, len(x), conditions or None)
@@ -167,7 +167,7 @@ class NumpyReading:
 
     def _by_colours(self, y: Array, state: Any, x_bc: Array) -> Array:
         """The outputs of the next pixel: those of the first colour are there, the others come by `step` with the earlier ones."""
-        colours = x_bc.shape[1] if is_ordered(self.graph) else 1
+        colours = x_bc.shape[1] if facts(self.graph).ordered else 1
         y = y.copy()
         for c in range(1, colours):
             known = np.where(np.arange(colours) < c, x_bc, 0)
@@ -211,7 +211,7 @@ class TorchReading:
         tensors = self._tensors(inputs)
         wanted = dict(self._module.named_parameters())
         wanted |= {name: tensor.requires_grad_() for name, tensor in tensors.items() if tensor.is_floating_point()}
-        upstream = self._torch.from_numpy(dy[:, :, first_position(self.graph) :].astype(self.dtype))
+        upstream = self._torch.from_numpy(dy[:, :, facts(self.graph).first_position :].astype(self.dtype))
         with self._one_thread():
             y = self._module(tensors)
             if not wanted or not y.requires_grad:
@@ -262,7 +262,7 @@ class OnnxReading:
 
     def _streamed(self, inputs: Arrays, prompt: int, lengths: Sequence[int], strict: bool) -> Streamed:
         """A prompt, then pieces: `step` for one of a single token, else `block`."""
-        sequence = analyse(self.graph).sequence
+        sequence = facts(self.graph).sequence
         x, conditions = inputs[sequence], {name: array for name, array in inputs.items() if name != sequence}
         outputs = [self.session.prefill(x[..., :prompt], conditions or None, x.shape[0])[:, :, None]]
         done = prompt
@@ -277,21 +277,21 @@ class OnnxReading:
         return Streamed(way, strict, prompt - (not strict), np.concatenate(outputs, axis=2), self.session.state)
 
     def _local(self, conditions: Arrays, begin: int, length: int) -> Arrays:
-        kinds = analyse(self.graph).types
+        kinds = facts(self.graph).types
         return {name: array[..., begin : begin + length] for name, array in conditions.items() if kinds[name].timed}
 
 
 def _from_the_start(graph: Graph, inputs: Arrays, y: Array) -> Array:
     """The output with zeros at the positions that have none."""
-    if (missing := first_position(graph)) == 0:
+    if (missing := facts(graph).first_position) == 0:
         return y
-    missing = min(missing, inputs[analyse(graph).sequence].shape[-1])
+    missing = min(missing, inputs[facts(graph).sequence].shape[-1])
     return np.concatenate([np.zeros((*y.shape[:2], missing), y.dtype), y], axis=2)
 
 
 def one_position(graph: Graph, conditions: Arrays, position: int) -> Arrays:
     """The conditions of one position, without a time axis."""
-    kinds = analyse(graph).types
+    kinds = facts(graph).types
     return {name: array[..., position] if kinds[name].timed else array for name, array in conditions.items()}
 
 

@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from refar.analysis import infer
-from refar.analysis import schedule as streams
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.graph.graph import Graph
 from refar.oracle import run
@@ -43,23 +43,23 @@ class Subject:
         return self.sizes.small
 
     @property
-    def plane(self) -> bool:
+    def image(self) -> bool:
         """Whether the sequence is an image."""
-        return infer.analyse(self.graph).grid is not None
+        return facts(self.graph).grid is not None
 
     def axes(self, first: int = 0) -> str:
         """The axes of the output, or those from the first on, as a message names them."""
-        return f"[{', '.join(infer.analyse(self.graph).types[self.graph.output].axes[first:])}]"
+        return f"[{', '.join(facts(self.graph).types[self.graph.output].axes[first:])}]"
 
     @property
     def strict(self) -> bool:
         """Whether y_t is computed without x_t."""
-        return streams.is_strict(self.graph)
+        return is_strict(self.graph)
 
     @property
     def sequence(self) -> str:
         """The name of the sequence input."""
-        return infer.analyse(self.graph).sequence
+        return facts(self.graph).sequence
 
     def rng(self, *key: int) -> np.random.Generator:
         """Random numbers that depend on the seed and the key only."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refar.analysis.infer import analyse, first_position
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
 from refar.graph.graph import Graph
@@ -105,9 +105,9 @@ class ForeignReading:
 
     def forward(self, inputs: Arrays) -> Array:
         """y_bct, without autograd. A sequence too short for any output, under padding "valid", is not given to the module."""
-        found = analyse(self.graph)
+        found = facts(self.graph)
         x = inputs[found.sequence]
-        if first_position(self.graph) >= x.shape[-1]:
+        if facts(self.graph).first_position >= x.shape[-1]:
             return np.zeros((len(x), found.types[self.graph.output].size, x.shape[-1]), self.dtype)
         with self._torch.no_grad(), one_thread():
             given = self.tensors(inputs)
@@ -121,7 +121,7 @@ class ForeignReading:
 
     def _full(self, y: Array) -> Array:
         """Zeros at the first positions under padding "valid", where a module may give none, or anything."""
-        if first := first_position(self.graph):
+        if first := facts(self.graph).first_position:
             y = np.where(np.arange(y.shape[2]) < first, 0, y)
         return y
 
@@ -149,7 +149,7 @@ class ForeignReading:
 
 def layouts(graph: Graph, came: tuple[int, ...], expected: tuple[int, ...]) -> Iterator[Layout]:
     """The orders of axes that give the expected shape, the graph's own first. Positions that padding "valid" lacks may lack."""
-    for lacking in dict.fromkeys((0, first_position(graph))):
+    for lacking in dict.fromkeys((0, facts(graph).first_position)):
         sides = expected[2:] if not lacking else (expected[2] - lacking,)
         for layout, shape in _orders(graph, expected[0], expected[1], sides):
             if came == shape:
@@ -163,15 +163,15 @@ def _padded(layout: Layout, lacking: int) -> Layout:
 
 
 def _orders(graph: Graph, batch: int, channels: int, sides: tuple[int, ...]) -> Iterator[tuple[Layout, tuple[int, ...]]]:
-    kind = analyse(graph).types[analyse(graph).sequence]
-    names = "H, W" if kind.plane else "T"
+    kind = facts(graph).types[facts(graph).sequence]
+    names = "H, W" if kind.image else "T"
     yield Layout(f"(B, Q, {names})", lambda y: y), (batch, channels, *sides)
     yield Layout(f"(B, {names}, Q)", lambda y: y.movedim(-1, 1)), (batch, *sides, channels)
-    if not kind.plane:
+    if not kind.image:
         yield Layout("(T, B, Q)", lambda y: y.movedim(0, -1)), (*sides, batch, channels)
     if channels == 1:
         yield Layout(f"(B, {names})", lambda y: y.unsqueeze(1)), (batch, *sides)
-    if kind.plane and kind.channels > 1 and channels % kind.channels == 0:
+    if kind.image and kind.channels > 1 and channels % kind.channels == 0:
         n, k = kind.channels, channels // kind.channels
         yield Layout("(B, K, C, H, W)", lambda y: y.flatten(1, 2)), (batch, k, n, *sides)
         yield Layout("(B, C, K, H, W)", lambda y: y.movedim(1, 2).flatten(1, 2)), (batch, n, k, *sides)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refar.analysis.infer import first_position
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.oracle import run
 from refar.testing.contract.cases import Extent, masks
@@ -43,7 +43,7 @@ def _output_of(graph: Any, params: Arrays, inputs: Arrays) -> Array | None:
             y = run.forward_nodes(graph, params, run.cast(inputs, np.float64), np.float64)[graph.output]
     except (ValueError, IndexError):
         return None
-    first = first_position(graph)
+    first = facts(graph).first_position
     return np.where(np.arange(y.shape[2]) < first, 0, y) if first else y
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refar.analysis.infer import analyse, first_position
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
 from refar.graph.graph import Graph
@@ -58,7 +58,7 @@ def check_module(
         raise InputError(f"module: expected an nn.Module, got {type(module).__name__}")
     if dtype not in ("float64", "float32"):
         raise InputError(f"dtype: expected 'float64' or 'float32', got {dtype!r}")
-    analyse(graph)
+    facts(graph)
     known = {id(p): name for name, p in module.named_parameters()}
     aliases = {name: known[id(p)] for name, p in module.named_parameters(remove_duplicate=False)}
     counterparts = match(graph, {n: tuple(p.shape) for n, p in module.named_parameters()}, names or {}, ignore, aliases)
@@ -204,14 +204,14 @@ def _largest(graph: Graph, name: str, reading: ForeignReading, values: Arrays, d
 
 
 def _real(graph: Graph) -> list[str]:
-    found = analyse(graph)
+    found = facts(graph)
     return [name for name in (found.sequence, *found.conditions) if not found.types[name].indexed]
 
 
 def _extents(subject: Subject) -> list[Extent]:
     """A single position last. Under padding "valid" short sequences have no output."""
     single, *others = subject.sizes.extents
-    return [extent for extent in (*others, single) if extent[-1] > first_position(subject.graph)]
+    return [extent for extent in (*others, single) if extent[-1] > facts(subject.graph).first_position]
 
 
 def _expected(subject: Subject, extent: Extent) -> Array:
@@ -219,7 +219,7 @@ def _expected(subject: Subject, extent: Extent) -> Array:
 
 
 def _defined(graph: Graph, y: Array) -> Array:
-    first = first_position(graph)
+    first = facts(graph).first_position
     return np.where(np.arange(y.shape[2]) < first, 0, y) if first else y
 
 

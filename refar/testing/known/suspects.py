@@ -10,6 +10,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from refar import ops
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import RefarError
 from refar.graph.graph import Graph, Node
@@ -148,7 +149,7 @@ def _of_images(op: ops.Conv2d) -> dict[str, Change]:
 def _swapped_gates(graph: Graph, params: Arrays) -> Iterator[Suspect]:
     """The halves of every gate: σ where tanh was meant."""
     nodes: list[Node] = []
-    sizes = graph._analyse().types
+    sizes = facts(graph).types
     for node in graph.nodes:
         if isinstance(node.op, ops.Gate):
             (source,) = node.inputs

@@ -1,4 +1,7 @@
-"""Where the operators over a plane look, and offsets in a plane as numbers that add up like the pairs they stand for."""
+"""Where an operator looks: offsets over time, steps in an image, and what a mask shows.
+
+Steps in an image are also numbers that add up like the pairs they stand for.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,30 @@ from typing import assert_never
 
 from refar import ops
 
+
+def taps(op: ops.WindowedOp) -> tuple[int, ...]:
+    """List the offsets that the operator reads, oldest first: weight k of a convolution sees strict + (K-1-k)·D."""
+    match op:
+        case ops.Conv1d():
+            return tuple(int(op.strict) + k * op.dilation for k in reversed(range(op.kernel)))
+        case ops.Shift():
+            return (op.steps,)
+        case ops.Pool1d():
+            return tuple(k * op.dilation for k in reversed(range(op.kernel)))
+        case _:
+            assert_never(op)
+
+
+def offsets_of_node(op: ops.AnyOp) -> tuple[int, ...]:
+    """List the offsets between a node's value and its inputs over time, oldest first: 0 alone unless the operator is windowed."""
+    return taps(op) if isinstance(op, ops.WindowedOp) else (0,)
+
+
 Step = tuple[int, int]
 """(rows up, columns left): how far before the pixel in each direction. (0, 0) is the pixel, (0, -1) its right neighbour."""
 
 
-def kernel_steps(op: ops.PlaneOp) -> list[list[Step]]:
+def kernel_steps(op: ops.ImageOp) -> list[list[Step]]:
     """Where each weight of the kernel looks, by its row and column; a shift is a kernel of one."""
     match op:
         case ops.Conv2d():
@@ -27,7 +49,7 @@ def kernel_steps(op: ops.PlaneOp) -> list[list[Step]]:
             assert_never(op)
 
 
-def sees(op: ops.PlaneOp, step: Step, input_channel: int, output_channel: int) -> bool:
+def sees(op: ops.ImageOp, step: Step, input_channel: int, output_channel: int) -> bool:
     """Whether the mask lets a weight see, for channels counted through all groups."""
     if isinstance(op, ops.Shift2d) or op.mask == "none" or step > (0, 0):
         return True
@@ -37,7 +59,7 @@ def sees(op: ops.PlaneOp, step: Step, input_channel: int, output_channel: int) -
     return given < wanted or (op.mask == "B" and given == wanted)
 
 
-def steps(op: ops.PlaneOp) -> frozenset[Step]:
+def steps(op: ops.ImageOp) -> frozenset[Step]:
     """The steps at which the mask lets weights see; with groups of few channels it may leave none at the pixel itself."""
     found = {step for row in kernel_steps(op) for step in row}
     if isinstance(op, ops.Shift2d) or op.mask == "none":
@@ -45,7 +67,12 @@ def steps(op: ops.PlaneOp) -> frozenset[Step]:
     return frozenset(step for step in found if step > (0, 0) or (step == (0, 0) and (op.mask == "B" or op.colours > 1)))
 
 
-def furthest(op: ops.PlaneOp) -> int:
+def steps_of_node(op: ops.AnyOp) -> frozenset[Step]:
+    """List the steps between a node's value and its inputs in an image: (0, 0) alone unless it is a convolution or shift."""
+    return steps(op) if isinstance(op, ops.ImageOp) else frozenset({(0, 0)})
+
+
+def furthest(op: ops.ImageOp) -> int:
     """How far the operator looks up or down, left or right: known without listing its steps, which may be many."""
     if isinstance(op, ops.Shift2d):
         return max(abs(op.down), abs(op.right))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from refar import ops
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import is_strict, require_causal, require_strict
+from refar.analysis.causality import is_strict, require_strict
+from refar.analysis.facts import facts
+from refar.building.text import from_json
 from refar.errors import GraphError
-from refar.graph.graph import Graph, Node, from_json, to_json
+from refar.graph.graph import Graph, Node, to_json
 
 
 def strictify(graph: Graph) -> Graph:
@@ -21,10 +22,10 @@ def strictify(graph: Graph) -> Graph:
     "valid" padding it has one output less.
     Raises GraphError for a graph that looks ahead, that reads class indices in another way, or that is over a plane.
     """
-    require_causal(graph, "strictify")
+    facts(graph).require_causal("strictify")
     if is_strict(graph):
         return graph
-    found = analyse(graph)
+    found = facts(graph)
     if found.grid is not None:
         raise GraphError(
             "strictify expects a graph over time, got one over a plane, where one delay would not do: give the first convolution "
@@ -40,7 +41,7 @@ def strictify(graph: Graph) -> Graph:
             late[node.name] = _unused(f"{node.name}_delayed", names)
             nodes.append(Node(late[node.name], ops.Shift(1), (node.name,)))
     strict = from_json(to_json(replace(graph, nodes=tuple(nodes), output=late.get(graph.output, graph.output))))
-    require_strict(replace(strict, padding="layer"), "strictify")
+    require_strict(facts(replace(strict, padding="layer")), "strictify")
     return strict
 
 
