@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import single
+from helpers import generate_with_outputs, single
 
 import refar
 from refar import Builder, Graph, models, noise, ops
 from refar.analysis.facts import facts
 from refar.oracle import causal1d
-from refar.oracle.generate import generate_with_outputs
 from refar.testing.contract.cases import generic_parameters, other_values
 
 WAVENET = models.wavenet(5, [1, 2, 4], residual=6, gate=4, skip=7)

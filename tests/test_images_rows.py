@@ -12,7 +12,8 @@ import torch
 import refar
 from refar import Graph, models
 from refar.analysis.facts import facts
-from refar.oracle.run import forward_nodes
+from refar.oracle.bound_graph import unchecked
+from refar.oracle.whole import forward_nodes
 from refar.torch import Module
 
 Params = dict[str, np.ndarray]
@@ -152,7 +153,7 @@ def test_positions_of_28_by_28_pixels() -> None:
     """Ten channels concatenated to the input: bit i of the row, then bit i of the column."""
     graph = models.pixelcnn(4, hidden=1, position=5, mean=1.0, std=2.0)
     x = pictures(graph, 2, 28, 28)
-    located = forward_nodes(graph, draw(graph), {"x": x}, np.float64)["located"]
+    located = forward_nodes(unchecked(graph, draw(graph), np.float64), {"x": x})["located"]
     assert located.shape == (2, 11, 28, 28)
     np.testing.assert_array_equal(located[:, :1], (x - 1) / 2)
     for r, s in np.ndindex(28, 28):

@@ -17,7 +17,6 @@ from refar.analysis.facts import facts
 from refar.analysis.schedule import Schedule
 from refar.analysis.types import Type
 from refar.analysis.windows import offsets_of_node
-from refar.arguments.arrays import at_once
 from refar.errors import GraphError
 from refar.graph.graph import Graph, Node, digest, to_json
 from refar.runtime.bundle import FORMAT, OUTPUT, PAST, PRESENT, START, has_start, state_ports
@@ -94,7 +93,7 @@ def _port(graph: Graph, name: str, kind: Kind) -> onnx.ValueInfoProto:
             return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch_size", port.channels, port.length])
     type_ = types[graph.output if name == OUTPUT else name]
     if type_.timed and (kind == "step" or (kind == "prefill" and name == OUTPUT)):
-        type_ = at_once(type_)
+        type_ = type_.at_once
     return _declared(name, type_, "output_length" if name == OUTPUT and facts(graph).first_position else "sequence_length")
 
 
@@ -102,7 +101,7 @@ def _exposed(e: Emitter, node: Node, kind: Kind) -> onnx.ValueInfoProto:
     """One more output: the value of a node, of the axes that it has in this graph."""
     type_ = e.types[node.name]
     name = e.emit("Identity", e.values[node.name], outputs=[f"{VALUE}/{node.name}"])
-    return _declared(name, at_once(type_) if kind == "step" else type_, f"length of {node.name}")
+    return _declared(name, type_.at_once if kind == "step" else type_, f"length of {node.name}")
 
 
 def _declared(name: str, type_: Type, length: str) -> onnx.ValueInfoProto:

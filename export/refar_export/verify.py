@@ -13,7 +13,7 @@ from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import BackendError
 from refar.graph.graph import Graph
-from refar.oracle.run import forward
+from refar.oracle.functions import forward
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
 from refar.runtime.bundle import BLOCK, has_steps

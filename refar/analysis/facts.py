@@ -45,9 +45,20 @@ class Facts:
         return (self.sequence, *self.conditions)
 
     @cached_property
+    def classes(self) -> dict[str, int]:
+        """The size of each node's first input, which of a lookup are the classes; 0 of an input."""
+        return {node.name: self.types[node.inputs[0]].size if node.inputs else 0 for node in self.graph.nodes}
+
+    @cached_property
     def own(self) -> dict[str, tuple[str, ...]]:
         """The last names of each node's own parameters."""
         return {name: tuple(found.parameters) for name, found in self.rules.items()}
+
+    @cached_property
+    def last_reader(self) -> dict[str, str]:
+        """For each node the last one that needs its value, itself if none does; "" for the output, which is kept."""
+        read = {name: node.name for node in self.graph.nodes for name in (*node.inputs, node.name)}
+        return read | {self.graph.output: ""}
 
     @cached_property
     def widths(self) -> dict[str, float]:

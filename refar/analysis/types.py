@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import assert_never
 
 from refar import ops
@@ -31,7 +32,7 @@ class Type:
     image: bool = False
     colours: int = 1
 
-    @property
+    @cached_property
     def axes(self) -> str:
         """The axes of an array of this type: 'bt', 'bct', 'b', 'bc' or 'bchw'."""
         space = "hw" if self.image else "t"
@@ -41,6 +42,11 @@ class Type:
     def channels(self) -> int:
         """The length of axis c."""
         return self.colours if self.indexed else self.size
+
+    @cached_property
+    def at_once(self) -> Type:
+        """The type of a value at one position."""
+        return replace(self, timed=False)
 
     def __str__(self) -> str:
         what = f"{self.size} {'classes' if self.indexed else 'channels'}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,7 @@ def bind_inputs(graph: Graph, x: Data, condition: Data | None = None, *, stepwis
     kind = found.types[found.sequence]
     if found.sequence not in given:
         raise InputError(f"input {found.sequence!r} ({kind}) is missing")
-    sequence = check_array(found.sequence, given[found.sequence], at_once(kind) if stepwise else kind)
+    sequence = check_array(found.sequence, given[found.sequence], kind.at_once if stepwise else kind)
     bound = {found.sequence: sequence} | repeat_rows(_check_conditions(graph, given, stepwise), len(sequence))
     extents = {name: extent(found.types[name], array) for name, array in bound.items() if found.types[name].timed}
     if len(set(extents.values())) > 1 and not stepwise:
@@ -147,13 +146,8 @@ def _check_conditions(graph: Graph, given: Mapping[str, ArrayLike], stepwise: bo
             continue
         if name not in given:
             raise InputError(f"condition {name!r} ({found.types[name]}) is missing")
-        bound[name] = check_rows(name, given[name], at_once(found.types[name]) if stepwise else found.types[name])
+        bound[name] = check_rows(name, given[name], found.types[name].at_once if stepwise else found.types[name])
     return bound
-
-
-def at_once(kind: Type) -> Type:
-    """The type of a value at one position."""
-    return replace(kind, timed=False)
 
 
 def repeat_rows(conditions: Arrays, rows: int) -> Arrays:

@@ -21,7 +21,7 @@ from refar.golden.family import Family, graph_of, inputs, network_arrays, parame
 from refar.golden.networks import draw_inputs, draw_parameters
 from refar.golden.operator import as_dtype, differs, rounded_up
 from refar.graph.graph import Graph
-from refar.oracle import density, pointwise, run
+from refar.oracle import functions, pointwise
 
 OBSERVED = (0, 1, 4, 7)
 PRIOR = float32([0.25, 0.625, 0.125])
@@ -161,12 +161,12 @@ def _compute(case: Case, dtype: np.dtype) -> Arrays:
     graph, params, given = graph_of(case), as_dtype(parameters(case), dtype), as_dtype(inputs(case), dtype)
     match case.operator:
         case "log_prob":
-            return {"log_p": run.log_prob(graph, params, given, dtype=dtype)}
+            return {"log_p": functions.log_prob(graph, params, given, dtype=dtype)}
         case "log_marginal":
-            return {"log_p": density.log_marginal(graph, params, given["x"], case.arrays["prior"], dtype=dtype)}
+            return {"log_p": functions.log_marginal(graph, params, given["x"], case.arrays["prior"], dtype=dtype)}
         case _:
             observed = case.attributes["observed"]
-            found = density.posterior(graph, params, given["x"], case.arrays["prior"], observed=observed, dtype=dtype)
+            found = functions.posterior(graph, params, given["x"], case.arrays["prior"], observed=observed, dtype=dtype)
             return {"p": found}
 
 

@@ -16,7 +16,7 @@ from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.exact import literal
 from refar.graph.graph import Graph
-from refar.oracle.padding import own_parameters
+from refar.oracle.bound_graph import own_parameters
 
 _KEPT = 2**256
 

@@ -23,7 +23,8 @@ from refar.golden.mistakes.sampling import CATEGORICALS
 from refar.golden.networks import draw_parameters
 from refar.golden.operator import FLOAT32, as_dtype, differs, rounded_up
 from refar.graph.graph import Graph
-from refar.oracle import generate, run
+from refar.oracle import functions
+from refar.rounding.certify import generate
 
 _SAFE = 64
 """By how many times the largest score must be clear of float32's rounding: every format draws the same tokens."""
@@ -120,9 +121,9 @@ def _compute(case: Case, dtype: np.dtype) -> Arrays:
     graph, params, a = graph_of(case), as_dtype(parameters(case), dtype), case.attributes
     prompt, condition = case.arrays["prompt"], inputs(case)["condition"]
     options = {name: a[name] for name in ("seed", "temperature", "top_k")}
-    x = generate.generate(graph, params, a["n"], prompt=prompt, condition=condition, dtype=dtype, **options)
+    x = generate(graph, params, a["n"], prompt=prompt, condition=condition, dtype=dtype, **options)
     whole = np.concatenate([prompt, x[:, -a["n"] :]], axis=1)
-    y = run.forward(graph, params, whole, condition, dtype=dtype)[:, :, prompt.shape[1] :]
+    y = functions.forward(graph, params, whole, condition, dtype=dtype)[:, :, prompt.shape[1] :]
     classes = facts(graph).types[facts(graph).sequence].size
     drawn = noise.draw(ops.Categorical(), a["seed"], range(len(prompt)), prompt.shape[1], a["n"], classes)
     return {"x": x[:, -a["n"] :], "y": y, "noise": drawn.astype(dtype)}

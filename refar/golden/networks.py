@@ -20,7 +20,7 @@ from refar.golden.family import Family, graph_of, inputs, network_arrays, parame
 from refar.golden.mistakes.networks import MISTAKES
 from refar.golden.operator import as_dtype, differs, rounded_up
 from refar.graph.graph import Graph
-from refar.oracle import run
+from refar.oracle import functions
 
 Extent = tuple[int, ...]
 
@@ -141,7 +141,7 @@ def with_catches(case: Case) -> Case:
     caught = []
     for name, change in MISTAKES.items():
         try:
-            y = run.forward(change(graph_of(case)), params, given)
+            y = functions.forward(change(graph_of(case)), params, given)
         except RefarError:  # there is no such network: this mistake cannot be made
             continue
         if differs(case, {"y": y}):
@@ -156,8 +156,8 @@ def _named(name: str, params: Arrays) -> str:
 def _compute(case: Case, dtype: np.dtype) -> Arrays:
     graph, params = graph_of(case), as_dtype(parameters(case), dtype)
     given = as_dtype(inputs(case), dtype)
-    y: Array = run.forward(graph, params, given, dtype=dtype)
-    found = run.backward(graph, params, given, case.arrays["dy"].astype(dtype), dtype=dtype)
+    y: Array = functions.forward(graph, params, given, dtype=dtype)
+    found = functions.backward(graph, params, given, case.arrays["dy"].astype(dtype), dtype=dtype)
     gradients = {**found["params"], **found["inputs"]}
     return {"y": y} | {_named(name, params): array for name, array in gradients.items()}
 

@@ -1,6 +1,7 @@
 """Golden cases of streams: outputs position by position, with the state before the first step and after every one.
 
 The state of a node is its last values, oldest first: what it keeps says `analysis.schedule.stream`, what these values are comes
+from refar.oracle import functions
 from the literal definitions over the whole sequence. Before the start they are 0 under layer padding, under input padding the
 response to zeros, for which the sequence is evaluated behind zeros enough to settle.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,7 +27,7 @@ from refar.golden.mistakes.streams import MISTAKES, Change
 from refar.golden.networks import draw_inputs, draw_parameters, wavenet
 from refar.golden.operator import as_dtype, differs, rounded_up
 from refar.graph.graph import Graph
-from refar.oracle import stream as spec
+from refar.oracle import functions
 
 
 def _residual() -> Graph:
@@ -158,18 +160,20 @@ def _compute(case: Case, dtype: np.dtype, fed: Change | None = None) -> Arrays:
     x = given[found.sequence]
     timed = {name for name in found.conditions if found.types[name].timed}
     ahead = case.operator == "next"
-    step = spec.next if ahead else spec.step
+    step = functions.next if ahead else functions.step
 
     def at(t: int) -> Arrays | None:
         return {name: given[name][..., t] if name in timed else given[name] for name in found.conditions} or None
 
     outputs: list[Array] = []
+    state: Any
+    y: Any
     if ahead:
-        y, state = spec.start(graph, params, len(x), at(0), dtype=dtype)
+        y, state = functions.start(graph, params, len(x), at(0), dtype=dtype)
         outputs.append(y)
     else:
         constant = {name: given[name] for name in found.conditions if name not in timed}
-        state = spec.initial_state(graph, params, len(x), constant or None, dtype=dtype)
+        state = functions.initial_state(graph, params, len(x), constant or None, dtype=dtype)
     states = [state]
     for t in range(x.shape[-1]):
         state = states[t] if fed is None else fed(states, t)

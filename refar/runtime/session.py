@@ -18,7 +18,6 @@ from refar.arguments.arrays import (
     Array,
     Arrays,
     Data,
-    at_once,
     bind_inputs,
     bind_prompt,
     check_array,
@@ -152,7 +151,7 @@ class Session:
 
         Global conditions are those of `prefill`; `condition` holds the local ones, if any, of the position of the output.
         """
-        fresh = self._fresh("step", x_t, condition, at_once)
+        fresh = self._fresh("step", x_t, condition, lambda kind: kind.at_once)
         if len(fresh[self._found.sequence]) == 0:  # not every operator of onnxruntime takes none
             return np.zeros((0, self._found.types[self.graph.output].size), np.float32)
         return _finite(self._running().step(fresh), "step.onnx")

@@ -10,13 +10,12 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from helpers import refuses
+from helpers import generate_with_outputs, refuses
 
 import refar
 from refar import Builder, Graph, models, ops
 from refar.analysis.facts import facts
 from refar.errors import InputError
-from refar.oracle.generate import generate_with_outputs
 from refar.runtime import load
 from refar.testing import check_contract
 from refar.testing.contract.cases import generic_inputs, generic_parameters

@@ -17,7 +17,8 @@ from refar.building.text import from_json
 from refar.conceptual.strided import Conv, Dense, Flatten, Network, Pool
 from refar.errors import GraphError, InputError, ParameterError
 from refar.graph.graph import to_json
-from refar.oracle.run import forward_nodes
+from refar.oracle.bound_graph import unchecked
+from refar.oracle.whole import forward_nodes
 from refar.testing import check_contract
 
 
@@ -307,7 +308,7 @@ def test_windows_as_a_batch_give_the_same_for_more_memory() -> None:
     halving = Network(1, (Conv(1, 2, stride=2),) * 5)
     held = conceptual.memory(halving, 1000)
     graph = conceptual.practical(halving)
-    values = forward_nodes(graph, integers(facts(graph).parameters, rng), {"x": np.zeros((1, 1, 1000))}, float)
+    values = forward_nodes(unchecked(graph, integers(facts(graph).parameters, rng), float), {"x": np.zeros((1, 1, 1000))})
     assert held.dilated == sum(value.size for value in values.values()) == 1000 * 6
     assert held.batched == (1000 - 32 + 1) * (32 + 16 + 8 + 4 + 2 + 1)
 

@@ -18,7 +18,8 @@ from refar.golden.files import read
 from refar.golden.mistakes import networks, streams
 from refar.golden.operator import ONES, UNITS
 from refar.models.registry import NAMES
-from refar.oracle import run
+from refar.oracle.bound_graph import bound_graph, cast, unchecked
+from refar.oracle.whole import forward_nodes
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -126,7 +127,9 @@ def test_relus_of_networks_stand_clear_of_their_kinks(cases: list[Case]) -> None
         assert case.graph is not None
         params = {n.removeprefix("param."): a for n, a in case.arrays.items() if n.startswith("param.")}
         inputs = {n.removeprefix("input."): a for n, a in case.arrays.items() if n.startswith("input.")}
-        values = run.forward_nodes(case.graph, run.prepare(case.graph, params, "float64"), run.cast(inputs, "float64"), "float64")
+        values = forward_nodes(
+            unchecked(case.graph, bound_graph(case.graph, params, "float64").params, "float64"), cast(inputs, "float64")
+        )
         for node in case.graph.nodes:
             if node.op.__struct_config__.tag == "activation":
                 x = values[node.inputs[0]]

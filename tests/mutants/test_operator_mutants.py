@@ -11,7 +11,7 @@ import pytest
 from planted import Mutant, forward_of, offsets_become, wrap
 
 from refar import Builder, Graph, ops
-from refar.oracle import causal1d, run, stream
+from refar.oracle import causal1d, stream
 from refar.testing import run_laws
 
 KINDS: tuple[Literal["avg", "max"], ...] = ("avg", "max")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from helpers import refuses, tiny
+from helpers import generate_with_outputs, refuses, tiny
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +15,6 @@ import refar
 from refar import Builder, Graph, Node, models, noise, ops
 from refar.analysis.facts import facts
 from refar.errors import InputError
-from refar.oracle import generate as generation
-from refar.oracle.generate import generate_with_outputs
 from refar.rounding.tolerance import tolerance
 from refar.testing import strategies
 from refar.testing.contract.cases import generic_inputs, generic_parameters

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import refuses
+from helpers import generate_with_outputs, refuses
 
 import refar
 from refar import Builder, Graph, ops
@@ -15,7 +15,6 @@ from refar.analysis.facts import facts
 from refar.analysis.windows import steps
 from refar.errors import GraphError, InputError
 from refar.oracle import masked2d
-from refar.oracle.generate import generate_with_outputs
 from refar.testing.contract.cases import generic_parameters
 
 

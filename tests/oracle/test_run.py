@@ -9,7 +9,7 @@ import pytest
 
 import refar
 from refar import Builder, Graph
-from refar.oracle import run
+from refar.oracle.whole import forward_nodes
 
 RNG = np.random.default_rng(0)
 PARAMS = {
@@ -27,7 +27,7 @@ def graph() -> Graph:
 @pytest.mark.parametrize(("length", "rows"), [(683, [2, 1]), (1024, [2, 1]), (1025, [1, 1, 1]), (2100, [1, 1, 1]), (9, [3])])
 def test_gradients_add_up_over_rows(length: int, rows: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """2048 positions at once, or one row. On integers the sums are exact."""
-    right, seen = run.forward_nodes, []
+    right, seen = forward_nodes, []
 
     def recorded(graph: Graph, params: Any, inputs: Any, dtype: Any) -> Any:
         seen.append(len(inputs["x"]))

@@ -16,8 +16,8 @@ from refar import Builder, Graph, ops
 from refar.analysis.facts import facts
 from refar.exact import literal
 from refar.graph.graph import Node
-from refar.oracle.padding import own_parameters
-from refar.oracle.run import forward_nodes
+from refar.oracle.bound_graph import own_parameters, unchecked
+from refar.oracle.whole import forward_nodes
 from refar.rounding import bound
 from refar.rounding import network as rounding
 from refar.rounding.norms import norms
@@ -42,7 +42,7 @@ def numbers(graph: Graph) -> tuple[Any, Any]:
     params["table.weight"] = params["table.weight"] * np.logspace(-2, 3, 12)[:, None]
     x = rng.integers(0, 12, (2, 1, 3, 4) if found.types["x"].image else (2, 9))
     inputs = {"x": x, "c": np.array([[0.5, -2, 30, 4], [-0.25, 1, 0, 7]])} if "c" in found.types else {"x": x}
-    return params, forward_nodes(graph, params, inputs, np.float64)
+    return params, forward_nodes(unchecked(graph, params, np.float64), inputs)
 
 
 def around(graph: Graph, node: Node, params: Any, values: Any, off: Any) -> Any:
@@ -78,7 +78,7 @@ def test_an_exact_argument_passes_nothing_on() -> None:
     for make in (lambda g, h, c: g.one_hot(g.input(classes=12)), lambda g, h, c: g.standardize(g.input(classes=12), 1.0, 2.0)):
         g = Builder()
         graph = g.build(make(g, None, None))
-        values = forward_nodes(graph, {}, {"x": np.arange(12)[None]}, np.float64)
+        values = forward_nodes(unchecked(graph, {}, np.float64), {"x": np.arange(12)[None]})
         local = bound.forward(graph[graph.output].op, [values["x"]], {}, 12, U)
         np.testing.assert_allclose(norms(graph, {}, values, U)[graph.output], np.sqrt((local**2).sum(axis=1)) * SLACK, rtol=1e-14)
 
@@ -263,7 +263,7 @@ def test_what_stands_before_the_start_is_off_as_if_zeros_had_come_before(how: st
         inputs = {"x": x, "c": c}
         if how == "composed":
             return rounding.composed(graph, params, inputs, U)
-        return norms(graph, params, forward_nodes(graph, params, inputs, np.float64), U)
+        return norms(graph, params, forward_nodes(unchecked(graph, params, np.float64), inputs), U)
 
     got, wanted = of(padded, x), of(plain, longer)
     for node in padded.nodes:
@@ -298,7 +298,7 @@ def test_first_order_weighs_what_is_computed_before_the_start() -> None:
     graph = g.build(g.conv1d(h, 2, kernel=2, dilation=2, name="y"), padding="input")
     rng = np.random.default_rng(6)
     params = {name: rng.normal(size=shape) for name, shape in facts(graph).parameters.items()}
-    values = forward_nodes(graph, params, {"x": rng.normal(size=(2, 2, 5))}, np.float64)
+    values = forward_nodes(unchecked(graph, params, np.float64), {"x": rng.normal(size=(2, 2, 5))})
     here, resting = rounding.local_bounds(graph, params, values, bound.FLOAT32)
     np.testing.assert_allclose(resting["h"][:, :, 0], np.tile(bound.gamma(1, bound.FLOAT32) * np.abs(params["h.bias"]), (2, 1)))
     dy = rng.normal(size=values["y"].shape)

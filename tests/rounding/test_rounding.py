@@ -10,8 +10,8 @@ import pytest
 from refar import Builder, Graph
 from refar.analysis.facts import facts
 from refar.oracle import node
-from refar.oracle.padding import own_parameters
-from refar.oracle.run import backward_nodes, cast, forward_nodes
+from refar.oracle.bound_graph import cast, own_parameters, unchecked
+from refar.oracle.whole import backward_nodes, forward_nodes
 from refar.rounding import bound
 from refar.rounding import network as rounding
 from refar.rounding.norms import norms
@@ -31,7 +31,7 @@ def case(graph: Graph) -> tuple[Any, Any]:
 
 
 def run(graph: Graph, params: Any, inputs: Any, dtype: str) -> Any:
-    return forward_nodes(graph, {n: a.astype(dtype) for n, a in params.items()}, cast(inputs, dtype), np.dtype(dtype))
+    return forward_nodes(unchecked(graph, {n: a.astype(dtype) for n, a in params.items()}, np.dtype(dtype)), cast(inputs, dtype))
 
 
 def test_numpy_in_float32_node_by_node(model: Graph) -> None:
@@ -42,7 +42,7 @@ def test_numpy_in_float32_node_by_node(model: Graph) -> None:
     assert max(e.worst for e in errors) <= 1, str(max(errors, key=lambda e: e.worst))
     dy = np.random.default_rng(2).normal(size=values[model.output].shape).astype(np.float32)
     single = {n: a.astype(np.float32) for n, a in params.items()}
-    dvalues, dparams = backward_nodes(model, single, values, dy)
+    dvalues, dparams = backward_nodes(unchecked(model, single, dy.dtype), values, dy)
     gradients = rounding.gradient_errors(model, params, values, dvalues, dparams, bound.FLOAT32)
     assert {e.name for e in gradients} >= {f"gradient of {name}" for name in params}
     assert max(e.worst for e in gradients) <= 1, str(max(gradients, key=lambda e: e.worst))
@@ -83,7 +83,7 @@ def test_measured_residuals_give_the_true_error(model: Graph) -> None:
     wide = {n: a if a.dtype == np.int64 else a.astype(float) for n, a in single.items()}
     dy = np.zeros(values[model.output].shape)
     dy.reshape(3, dy.shape[1], -1)[:, 0, -1] = 1
-    dvalues, _ = backward_nodes(model, params, values, dy)
+    dvalues, _ = backward_nodes(unchecked(model, params, dy.dtype), values, dy)
     predicted = np.zeros(3)
     for each in model.nodes:
         if each.inputs and not facts(model).types[each.name].indexed:

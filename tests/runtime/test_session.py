@@ -14,14 +14,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from helpers import refuses
+from helpers import generate_with_outputs, refuses
 
 import refar
 from refar import Graph, models, noise
 from refar.analysis.causality import receptive_field
 from refar.analysis.facts import facts
 from refar.errors import BackendError, FileError, GraphError, InputError
-from refar.oracle.generate import generate_with_outputs
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
 from refar.runtime.bundle import digest

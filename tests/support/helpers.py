@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
+import refar
 from refar import Builder, Graph, RefarError, ops
 from refar.analysis.facts import facts
 from refar.exact import literal
@@ -82,3 +84,8 @@ def other_tests(path: str) -> ModuleType:
         sys.modules[name] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return sys.modules[name]
+
+
+def generate_with_outputs(graph: Graph, params: Any, n: Any, *, dtype: Any = np.float64, **options: Any) -> tuple[Any, Any]:
+    """New tokens, and the outputs that they were drawn from."""
+    return refar.bind(graph, params, dtype=dtype).generate_with_outputs(n, **options)

@@ -7,7 +7,8 @@ import numpy as np
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Arrays
 from refar.graph.graph import Graph
-from refar.oracle import run
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.whole import forward_nodes
 from refar.rounding import bound
 from refar.rounding import network as rounding
 from refar.testing.contract.exposed import LEVELS, Exposed, expose
@@ -29,8 +30,8 @@ def judge(subject: Subject, measure: Measure) -> None:
     params = {name: array.astype(np.float32).astype(np.float64) for name, array in subject.params.items()}
     drawn = LEVELS[int(subject.rng(9, 2, len(subject.graph.nodes)).integers(len(LEVELS)))]
     for extent, level in ((subject.sizes.short, drawn), (subject.sizes.long, LEVELS[-1])):
-        inputs, rng = run.cast(subject.inputs(extent), np.float64), subject.rng(9, 1, *extent)
-        values = run.forward_nodes(subject.graph, params, inputs, np.float64)
+        inputs, rng = cast(subject.inputs(extent), np.float64), subject.rng(9, 1, *extent)
+        values = forward_nodes(unchecked(subject.graph, params, np.float64), inputs)
         dy = rng.normal(size=values[subject.graph.output].shape).astype(np.float32).astype(np.float64)
         dy[:, :, : facts(subject.graph).first_position] = 0
         local = rounding.local_bounds(subject.graph, params, values, bound.FLOAT32)

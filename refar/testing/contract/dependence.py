@@ -11,7 +11,8 @@ from refar import ops
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.graph.graph import Graph
-from refar.oracle import run
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.whole import backward_nodes, forward_nodes
 from refar.testing.contract.cases import Extent, generic_inputs, generic_parameters, other_values
 from refar.testing.contract.places import Places, in_raster, places
 from refar.testing.contract.subject import Subject
@@ -103,10 +104,10 @@ def _no_less(subject: Subject, inferred: frozenset[int], channels: list[int]) ->
         rng = subject.rng(5, draw)
         params = generic_parameters(graph, rng, alive=draw % 2 == 0)
         inputs = generic_inputs(graph, rng, rows, *sizes.settled)
-        values = run.forward_nodes(graph, params, run.cast(inputs, np.float64), np.float64)
+        values = forward_nodes(unchecked(graph, params, np.float64), cast(inputs, np.float64))
         dy = np.zeros(values[graph.output].shape)
         in_raster(dy)[:, channels, place] = rng.normal(size=(rows, len(channels)))
-        dvalues, _ = run.backward_nodes(graph, params, values, dy)
+        dvalues, _ = backward_nodes(unchecked(graph, params, dy.dtype), values, dy)
         felt |= _felt(subject, dvalues).reshape(felt.shape)
         if (felt & ~expected).any():
             raise ContractError(

@@ -15,7 +15,8 @@ from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.exact import literal
 from refar.graph.graph import Graph, Node
-from refar.oracle import run
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.whole import backward_nodes, forward_nodes
 from refar.testing.contract.cases import Extent, integer_inputs, masks, other_values
 from refar.testing.contract.operators import Case, integral
 
@@ -85,8 +86,8 @@ _DRAWS = [_Draw(8), _Draw(3), _Draw(1), *_THIN]
 
 def _sweep(graph: Graph, params: Arrays, inputs: Arrays, dy: Array) -> tuple[Arrays, Arrays]:
     """The oracle's value of every node, and the gradient of every node and parameter."""
-    values = run.forward_nodes(graph, params, run.cast(inputs, np.float64), np.float64)
-    dvalues, dparams = run.backward_nodes(graph, params, values, dy)
+    values = forward_nodes(unchecked(graph, params, np.float64), cast(inputs, np.float64))
+    dvalues, dparams = backward_nodes(unchecked(graph, params, dy.dtype), values, dy)
     return values, dvalues | dparams
 
 
@@ -123,8 +124,8 @@ def _is_alive(case: Case, rng: np.random.Generator) -> bool:
         changed, other = x.copy(), other_values(kind, x, rng)
         for b, place in enumerate(places):
             changed[b, ..., *place] = other[b, ..., *place]
-        inputs = run.cast({**case.inputs, found.sequence: changed}, np.float64)
-        after = run.forward_nodes(graph, case.params, inputs, np.float64)[graph.output]
+        inputs = cast({**case.inputs, found.sequence: changed}, np.float64)
+        after = forward_nodes(unchecked(graph, case.params, np.float64), inputs)[graph.output]
         for b, place in enumerate(places):
             differs = (after[b] != values[graph.output][b]).any(axis=0)
             felt |= {tuple(int(n) for n in index - place) for index in np.argwhere(differs)}

@@ -13,8 +13,9 @@ from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.building.text import from_json
 from refar.graph.graph import Graph, to_json
-from refar.oracle import run
-from refar.oracle.padding import before_start
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.padding import values_before
+from refar.oracle.whole import backward_everywhere, backward_nodes, forward_nodes
 from refar.rounding import bound
 from refar.rounding.tolerance import relative_tolerance
 from refar.testing.contract import cases, integers, operators
@@ -39,10 +40,10 @@ def adjoint(subject: Subject, measure: Measure) -> None:
     whole = subject.small and not subject.image
     extents = {subject.sizes.long} if whole else {subject.sizes.short, subject.sizes.long}
     for extent in sorted(extents):
-        inputs, rng = run.cast(subject.inputs(extent), np.float64), subject.rng(6, *extent)
-        values = run.forward_nodes(subject.graph, subject.params, inputs, np.float64)
+        inputs, rng = cast(subject.inputs(extent), np.float64), subject.rng(6, *extent)
+        values = forward_nodes(unchecked(subject.graph, subject.params, np.float64), inputs)
         dy = rng.normal(size=values[subject.graph.output].shape)
-        dvalues, dbefore, dparams = run.backward_everywhere(subject.graph, subject.params, values, dy)
+        dvalues, dbefore, dparams = backward_everywhere(unchecked(subject.graph, subject.params, dy.dtype), values, dy)
         gradients = _wanted(subject.graph, dvalues, dparams)
         direction = {name: rng.normal(size=array.shape) for name, array in gradients.items()}
         if not gradients:
@@ -57,7 +58,7 @@ def adjoint(subject: Subject, measure: Measure) -> None:
             products = [gradients[name] * v for name, v in chosen.items()]
             scale = sum(float(np.abs(product).sum()) for product in [moved, *products])
             error = abs(float(moved.sum()) - sum(float(product.sum()) for product in products))
-            before = before_start(subject.graph, subject.params, inputs, len(dy), np.float64)
+            before = values_before(unchecked(subject.graph, subject.params, np.float64), inputs, len(dy))
             tolerance = subject.tolerance("float64") * scale + _lost_in_slopes(subject.graph, values, dvalues, tangents)
             tolerance += _lost_in_slopes(subject.graph, before, dbefore, resting)
             measure.require(error <= tolerance, what, f"a difference of at most {tolerance:.3g}", f"{error:.3g}")
@@ -75,9 +76,9 @@ def _complex_step(subject: Subject, inputs: Arrays, direction: Arrays) -> tuple[
 
     assert subject.params is not None
     params = {name: array.astype(np.complex128) for name, array in moved(subject.params).items()}
-    inputs = run.cast(moved(inputs), np.complex128)
-    values = run.forward_nodes(subject.graph, params, inputs, np.complex128)
-    before = before_start(subject.graph, params, inputs, len(inputs[subject.sequence]), np.complex128)
+    inputs = cast(moved(inputs), np.complex128)
+    values = forward_nodes(unchecked(subject.graph, params, np.complex128), inputs)
+    before = values_before(unchecked(subject.graph, params, np.complex128), inputs, len(inputs[subject.sequence]))
     here, resting = ({name: array.imag / _IMAGINARY for name, array in each.items()} for each in (values, before))
     return here, resting
 
@@ -104,7 +105,7 @@ def _central_difference(subject: Subject, inputs: Arrays, direction: Arrays, mea
             return {n: a + by * direction[n] if n in direction else a for n, a in arrays.items()}
 
         ends = [
-            run.forward_nodes(subject.graph, moved(subject.params, by), moved(inputs, by), np.float64) for by in (h, -h)
+            forward_nodes(unchecked(subject.graph, moved(subject.params, by), np.float64), moved(inputs, by)) for by in (h, -h)
         ]  # fmt: skip
         kinks = [n.inputs[0] for n in subject.graph.nodes if isinstance(n.op, ops.Activation) and n.op.kind.endswith("relu")]
         if any(((ends[0][name] > 0) != (ends[1][name] > 0)).any() for name in kinks):
@@ -142,9 +143,11 @@ def exact(subject: Subject, measure: Measure) -> None:
         if not alone and twin is None:
             measure.does_not_apply("every operator rounds")
         return
-    values = run.forward_nodes(case_of_all.graph, case_of_all.params, case_of_all.inputs, np.float64)
-    dvalues, dparams = run.backward_nodes(
-        case_of_all.graph, case_of_all.params, values, _output(case_of_all.graph, case_of_all.dy)
+    values = forward_nodes(unchecked(case_of_all.graph, case_of_all.params, np.float64), case_of_all.inputs)
+    dvalues, dparams = backward_nodes(
+        unchecked(case_of_all.graph, case_of_all.params, (_output(case_of_all.graph, case_of_all.dy)).dtype),
+        values,
+        _output(case_of_all.graph, case_of_all.dy),
     )
     y = _output(case_of_all.graph, values[subject.graph.output])
     for reading in subject.open(case_of_all.graph, case_of_all.params):
@@ -202,7 +205,7 @@ def rounding(subject: Subject, measure: Measure) -> None:
         values = subject.values(inputs)
         y = _output(subject.graph, values[subject.graph.output])
         dy = _output(subject.graph, rng.normal(size=y.shape))
-        dvalues, dparams = run.backward_nodes(subject.graph, subject.params, values, dy)
+        dvalues, dparams = backward_nodes(unchecked(subject.graph, subject.params, dy.dtype), values, dy)
         for reading in subject.readings:
             relative = subject.tolerance(reading.dtype)
             measure.close(f"{reading.name}: output, {subject.axes()}", subject.forward(reading, extent), y, relative)

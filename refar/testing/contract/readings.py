@@ -17,7 +17,9 @@ from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays, positions
 from refar.errors import InputError
 from refar.graph.graph import Graph
-from refar.oracle import run, stream
+from refar.oracle import functions
+from refar.oracle.bound_graph import cast
+from refar.oracle.sequence_stream import NOT_READY
 from refar.runtime.bundle import BLOCK, has_steps
 
 if TYPE_CHECKING:
@@ -99,11 +101,13 @@ class NumpyReading:
 
     def forward(self, inputs: Arrays) -> Array:
         """`refar.forward`."""
-        return _from_the_start(self.graph, inputs, run.forward(self.graph, self.params, inputs, dtype=self.dtype))
+        return _from_the_start(self.graph, inputs, functions.forward(self.graph, self.params, inputs, dtype=self.dtype))
 
     def gradient(self, inputs: Arrays, dy: Array) -> Arrays | None:
         """`refar.backward`."""
-        gradients = run.backward(self.graph, self.params, inputs, dy[:, :, facts(self.graph).first_position :], dtype=self.dtype)
+        gradients = functions.backward(
+            self.graph, self.params, inputs, dy[:, :, facts(self.graph).first_position :], dtype=self.dtype
+        )
         return {**gradients["params"], **gradients["inputs"]}
 
     def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
@@ -117,22 +121,24 @@ class NumpyReading:
         rows = inputs[sequence].shape[0]
         results = []
         none = np.zeros((rows, facts(self.graph).types[self.graph.output].size, 0), self.dtype)
+        y: Any
+        state: Any  # of a sequence, whose functions also take images
         for ahead in (False, True) if is_strict(self.graph) and self.graph.padding != "valid" else (False,):
             outputs: list[Array] = []
             done = int(ahead)
             if ahead:
                 first = one_position(self.graph, conditions, 0)
-                y, state = stream.start(self.graph, self.params, rows, first or None, dtype=self.dtype)
+                y, state = functions.start(self.graph, self.params, rows, first or None, dtype=self.dtype)
                 outputs.append(y[:, :, None])
             else:
-                state = stream.initial_state(self.graph, self.params, rows, conditions or None, dtype=self.dtype)
-            one, many = (stream.next, stream.next_block) if ahead else (stream.step, stream.block)
+                state = functions.initial_state(self.graph, self.params, rows, conditions or None, dtype=self.dtype)
+            one, many = (functions.next, functions.next_block) if ahead else (functions.step, functions.block)
             for piece in pieces(inputs[sequence], lengths):
                 length = piece.shape[-1]
                 if length == 1:
                     x = {sequence: piece[..., 0], **one_position(self.graph, conditions, done)}
                     y, state = one(self.graph, self.params, state, x, dtype=self.dtype)
-                    y = none if y is stream.NOT_READY else y[:, :, None]
+                    y = none if y is NOT_READY else y[:, :, None]
                 else:
                     x = {sequence: piece, **positions(self.graph, conditions, done, done + length)}
                     y, state = many(self.graph, self.params, state, x, dtype=self.dtype)
@@ -149,18 +155,20 @@ class NumpyReading:
         sequence = facts(self.graph).sequence
         conditions = {name: array for name, array in inputs.items() if name != sequence}
         x = inputs[sequence]
+        y: Any
+        state: Any
         pixels, given = x.reshape(*x.shape[:2], -1), (self.graph, self.params, len(x), conditions or None)
-        state = stream.initial_state(*given, shape=x.shape[2:], dtype=self.dtype)
+        state = functions.initial_state(*given, shape=x.shape[2:], dtype=self.dtype)
         outputs: list[Array] = []
         for n in range(count):
-            y, state = stream.step(self.graph, self.params, state, pixels[:, :, n], dtype=self.dtype)
+            y, state = functions.step(self.graph, self.params, state, pixels[:, :, n], dtype=self.dtype)
             outputs.append(y)
         yield Streamed("step", False, 0, np.stack(outputs, axis=2), {})
         if is_strict(self.graph):
-            y, state = stream.start(*given, shape=x.shape[2:], dtype=self.dtype)
+            y, state = functions.start(*given, shape=x.shape[2:], dtype=self.dtype)
             outputs = [self._by_colours(y, state, pixels[:, :, 0])]
             for n in range(count):
-                y, state = stream.next(self.graph, self.params, state, pixels[:, :, n], dtype=self.dtype)
+                y, state = functions.next(self.graph, self.params, state, pixels[:, :, n], dtype=self.dtype)
                 if y is not None:
                     outputs.append(self._by_colours(y, state, pixels[:, :, n + 1]))
             yield Streamed("start and next", True, 0, np.stack(outputs, axis=2), {})
@@ -171,7 +179,8 @@ class NumpyReading:
         y = y.copy()
         for c in range(1, colours):
             known = np.where(np.arange(colours) < c, x_bc, 0)
-            y[:, c::colours] = stream.step(self.graph, self.params, state, known, dtype=self.dtype)[0][:, c::colours]
+            seen: Any = functions.step(self.graph, self.params, state, known, dtype=self.dtype)[0]
+            y[:, c::colours] = seen[:, c::colours]
         return y
 
 
@@ -197,7 +206,7 @@ class TorchReading:
             self._torch.set_num_threads(threads)
 
     def _tensors(self, inputs: Arrays) -> dict[str, Any]:
-        cast = run.cast(inputs, self.dtype)
+        cast = cast(inputs, self.dtype)
         return {name: self._torch.from_numpy(np.ascontiguousarray(array)) for name, array in cast.items()}
 
     def forward(self, inputs: Arrays) -> Array:
@@ -239,7 +248,7 @@ class OnnxReading:
 
     def forward(self, inputs: Arrays) -> Array:
         """full.onnx."""
-        return _from_the_start(self.graph, inputs, self.session.forward(run.cast(inputs, self.dtype)))
+        return _from_the_start(self.graph, inputs, self.session.forward(cast(inputs, self.dtype)))
 
     def gradient(self, inputs: Arrays, dy: Array) -> Arrays | None:
         """None: inference only."""
@@ -252,7 +261,7 @@ class OnnxReading:
         strict = is_strict(self.graph)
         if sum(lengths) == 0 and not strict:
             return []
-        inputs = run.cast(inputs, self.dtype)
+        inputs = cast(inputs, self.dtype)
         prompt = lengths[0] if strict else max(1, lengths[0])
         later = [end - begin for begin, end in pairwise(max(prompt, end) for end in accumulate(lengths))]
         streams = [self._streamed(inputs, prompt, [1] * sum(later), strict)]

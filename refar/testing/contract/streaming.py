@@ -11,8 +11,10 @@ from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
 from refar.graph.graph import Graph
-from refar.oracle import run, stream
-from refar.oracle.padding import before_start
+from refar.oracle import functions
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.padding import values_before
+from refar.oracle.whole import forward_nodes
 from refar.runtime.bundle import has_steps
 from refar.testing.contract import cases
 from refar.testing.contract.cases import Extent
@@ -75,7 +77,8 @@ def _states(subject: Subject, measure: Measure) -> None:
         _state_shapes(subject, where, streamed.state, streamed.ahead, batch, math.prod(extent) - 1, measure)
     if subject.params is not None:
         conditions = {name: inputs[name] for name in facts(subject.graph).conditions}
-        state = stream.initial_state(subject.graph, subject.params, batch, conditions)
+        state = functions.initial_state(subject.graph, subject.params, batch, conditions)
+        assert isinstance(state, dict)  # it is of a sequence
         _state_shapes(subject, "initial_state", state, False, batch, 0, measure)
     measure.notes.append(f"{len(facts(subject.graph).schedule(leading=subject.strict).cache)} states")
 
@@ -187,7 +190,7 @@ def final_state(graph: Graph, params: Arrays, values: Arrays, consumed: int, ahe
     """The last values of each node that is kept, after this many tokens, behind what stands before the start."""
     run_plan = facts(graph).schedule(leading=ahead)
     rows = len(values[facts(graph).sequence])
-    before = before_start(graph, params, values, rows, np.float64)
+    before = values_before(unchecked(graph, params, np.float64), values, rows)
     state: Arrays = {}
     for name, kept in _history(graph, ahead, consumed).items():
         until = consumed + run_plan.lead[name]
@@ -198,7 +201,7 @@ def final_state(graph: Graph, params: Arrays, values: Arrays, consumed: int, ahe
 
 def exact_streams(reading: Reading, graph: Graph, params: Arrays, inputs: Arrays, y: Array, measure: Measure) -> None:
     """On integers: step and blocks equal the whole pass by ==, states too; over a plane, step by pixel."""
-    values = run.forward_nodes(graph, params, run.cast(inputs, np.float64), np.float64)
+    values = forward_nodes(unchecked(graph, params, np.float64), cast(inputs, np.float64))
     plane = facts(graph).grid is not None
     y = in_raster(y)
     total = y.shape[2] - (not plane)

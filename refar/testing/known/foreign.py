@@ -14,7 +14,7 @@ from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
 from refar.graph.graph import Graph
-from refar.oracle import run
+from refar.oracle.bound_graph import cast
 from refar.testing.callee import as_array, require_numbers
 from refar.testing.contract.readings import Streamed
 from refar.testing.report import ContractError
@@ -93,7 +93,7 @@ class ForeignReading:
 
     def tensors(self, inputs: Arrays) -> dict[str, Tensor]:
         """The graph's inputs in the dtype of the module."""
-        cast = run.cast(inputs, self.dtype)
+        cast = cast(inputs, self.dtype)
         return {name: self._torch.from_numpy(np.array(array)) for name, array in cast.items()}
 
     def output(self, tensors: Mapping[str, Tensor]) -> Tensor:

@@ -10,7 +10,8 @@ import numpy as np
 
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
-from refar.oracle import run
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.whole import backward_nodes, forward_nodes
 from refar.testing.contract.cases import Extent, masks
 from refar.testing.contract.subject import Subject
 from refar.testing.known.foreign import ForeignReading
@@ -40,7 +41,7 @@ def cause_of_output(subject: Subject, reading: ForeignReading, extent: Extent, a
 def _output_of(graph: Any, params: Arrays, inputs: Arrays) -> Array | None:
     try:
         with np.errstate(all="ignore"):
-            y = run.forward_nodes(graph, params, run.cast(inputs, np.float64), np.float64)[graph.output]
+            y = forward_nodes(unchecked(graph, params, np.float64), cast(inputs, np.float64))[graph.output]
     except (ValueError, IndexError):
         return None
     first = facts(graph).first_position
@@ -149,7 +150,7 @@ def cause_of_gradient(
     scale = float((came * expected).sum() / (expected * expected).sum()) if expected.any() else 0.0
     if _agrees(came, scale * expected, relative * max(1, abs(1 / scale)) if scale else 0.0) and scale:
         return f"it is {scale:.6g} times what it has to be"
-    ones = run.backward_nodes(subject.graph, subject.params, values, np.ones_like(dy))
+    ones = backward_nodes(unchecked(subject.graph, subject.params, (np.ones_like(dy)).dtype), values, np.ones_like(dy))
     if _agrees(came, _of(name, reading, *ones).reshape(came.shape), relative):
         return "likely cause: the upstream gradient is taken for ones"
     if came.ndim > 1 and came.shape[0] == came.shape[1] and _agrees(came.swapaxes(0, 1), expected, relative):
@@ -160,7 +161,7 @@ def cause_of_gradient(
         if [node.name for node in suspect.graph.nodes] != [node.name for node in subject.graph.nodes]:
             continue
         try:
-            found = run.backward_nodes(suspect.graph, suspect.params, values, dy)
+            found = backward_nodes(unchecked(suspect.graph, suspect.params, dy.dtype), values, dy)
         except (ValueError, IndexError):
             continue
         if _agrees(came, _of(name, reading, *found).reshape(came.shape), relative):

@@ -12,7 +12,8 @@ from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
 from refar.graph.graph import Graph
-from refar.oracle import run
+from refar.oracle.bound_graph import bound_graph, unchecked
+from refar.oracle.whole import backward_nodes
 from refar.testing.contract import cases, dependence
 from refar.testing.contract.cases import Extent
 from refar.testing.contract.subject import Subject
@@ -81,7 +82,7 @@ def check_module(
 def _weights(graph: Graph, params: Mapping[str, ArrayLike] | None, names: Mapping[str, str], seed: int) -> Arrays:
     """Parameters that share one of the module's are the same."""
     drawn = cases.generic_parameters(graph, np.random.default_rng([seed])) if params is None else params
-    weights = run.prepare(graph, drawn, "float64")
+    weights = bound_graph(graph, drawn, "float64").params
     first: dict[str, str] = {}
     for name, counterpart in names.items():
         first.setdefault(counterpart, name)
@@ -161,7 +162,7 @@ def gradients(subject: Subject, reading: ForeignReading, measure: Measure) -> No
         inputs, rng = subject.inputs(extent), subject.rng(6, *extent)
         values = subject.values(inputs)
         dy = _defined(subject.graph, rng.normal(size=values[subject.graph.output].shape))
-        dvalues, dparams = run.backward_nodes(subject.graph, subject.params, values, dy)
+        dvalues, dparams = backward_nodes(unchecked(subject.graph, subject.params, dy.dtype), values, dy)
         expected = combined(reading, dparams) | {name: dvalues[name] for name in _real(subject.graph)}
         actual = reading.gradient(inputs, dy)
         largest = {name: _largest(subject.graph, name, reading, values, dvalues) for name in expected}
