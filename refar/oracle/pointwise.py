@@ -115,6 +115,7 @@ def position(op: ops.Position, shape: Sequence[int]) -> Array:
 
 
 def fold(function: np.ufunc, args: Sequence[Array]) -> Array:
+    """Combine all arguments in turn, constants broadcast over time or the image."""
     first, *rest = _with_time_axis(args)
     total = np.empty(np.broadcast_shapes(first.shape, *(arg.shape for arg in rest)), np.result_type(first, *rest))
     for arg in rest:

@@ -166,7 +166,7 @@ class Program:
         condition: Data | None = None,
         algorithm: Literal["fast", "slow"] = "fast",
     ) -> tuple[Array, Array]:
-        """As `generate`, with the outputs y_bct, or y_bchw, that the tokens were drawn from; of an image 0 where the prompt is."""
+        """As `generate`, with the outputs y_bct or y_bchw that the tokens were drawn from; of an image 0 where the prompt is."""
         require_strict(self._net.facts, "generate")
         sampling = Sampling(require_head(self.graph, "generate"), batch, seed, temperature, top_k)
         if algorithm not in ("fast", "slow"):

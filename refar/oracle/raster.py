@@ -192,7 +192,7 @@ class Raster:
         return done
 
     def _node(self, node: Node, taps: dict[str, tuple[list[Step], Arrays]], read: _Read, batch: int, width: int) -> Array:
-        """Compute one node over part of a row; of a convolution what these taps add. `read` gives the values (up, left) before."""
+        """Compute one node over part of a row; of a convolution what these taps add. `read` gives values (up, left) before."""
         classes = self.net.facts.classes[node.name]
         if not isinstance(node.op, ops.ImageOp):
             args = [read(name, 0, 0) for name in node.inputs]

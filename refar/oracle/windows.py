@@ -58,7 +58,7 @@ def whole_windows_backward(d: Windows, x: Array, places: Sequence[Place]) -> tup
 
 
 def windows_of(x_bct: Array, offsets: Sequence[int], before_bc1: Array | None = None) -> Windows:
-    """x[b,c,t-offset] for every offset and t: (B, C, K, T). Positions t < 0 hold `before_bc1` (default 0), those past the end 0."""
+    """x[b,c,t-offset] for every offset and t, (B, C, K, T). Positions t < 0 hold `before_bc1` (default 0), past the end 0."""
     if list(offsets) == [0]:
         return x_bct[:, :, None]
     batch, channels, length = x_bct.shape

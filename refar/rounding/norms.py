@@ -64,7 +64,8 @@ def near_a_kink(graph: Graph, values: Arrays, off: Arrays) -> Array:
     first = graph.nodes[0].name
     found = np.zeros(len(values[first]), bool)
     for each in graph.nodes:
-        if each.inputs:
-            near = spread(each.op).near([values[name] for name in each.inputs], [off[name] for name in each.inputs])
+        kinks = spread(each.op).near
+        if kinks is not None:
+            near = kinks([values[name] for name in each.inputs], off[each.inputs[0]])
             found |= near.reshape(len(near), -1).any(axis=1)
     return found

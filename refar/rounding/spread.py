@@ -8,7 +8,7 @@ Source: Higham 2002, "Accuracy and Stability of Numerical Algorithms", sections 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
@@ -59,17 +59,16 @@ class Situation:
         return list(np.moveaxis(windows[:, 0], 1, 0)) or [np.zeros(self.place)]
 
 
-def _nowhere(values: Sequence[Array], norms: Sequence[Array]) -> Array:
-    return np.zeros((len(values[0]), 1), bool)
-
-
 @dataclass(frozen=True)
 class Spread:
-    """The rule of one operator: `each`, `norm`, and `near`, which says where values may lie on both sides of a kink."""
+    """The rule of one operator: `each`, `norm`, and `near` of one with kinks: where arguments may lie on both sides of one.
+
+    `near(args, norms)` takes the arguments and the norm of the first one's error.
+    """
 
     each: Callable[[Situation], Array]
     norm: Callable[[Situation], Array]
-    near: Callable[[Sequence[Array], Sequence[Array]], Array] = field(default=_nowhere)
+    near: Callable[[Sequence[Array], Array], Array] | None = None
 
 
 def spread(op: ops.AnyOp) -> Spread:
@@ -89,7 +88,7 @@ def spread(op: ops.AnyOp) -> Spread:
             return Spread(
                 lambda s: s.apply([s.off[0], *s.args[1:]]),
                 lambda s: _root_of_squares(s.windows(s.off[0], s.earlier[0])),
-                lambda values, norms: _near_another_winner(op, values, norms),
+                lambda args, norm: _near_another_winner(op, args, norm),
             )
         case ops.Activation():
             return _activation(op)
@@ -196,18 +195,18 @@ def _root_of_squares(norms: Sequence[Array]) -> Array:
     return np.sqrt(sum(each**2 for each in norms))
 
 
-def _near_zero(values: Sequence[Array], norms: Sequence[Array]) -> Array:
+def _near_zero(args: Sequence[Array], norm: Array) -> Array:
     """Where a relu's argument may have the other sign."""
-    off = norms[0][:, None]
-    return (np.abs(values[0]) <= off) & (off > 0)
+    off = norm[:, None]
+    return (np.abs(args[0]) <= off) & (off > 0)
 
 
-def _near_another_winner(op: ops.Pool1d, values: Sequence[Array], norms: Sequence[Array]) -> Array:
+def _near_another_winner(op: ops.Pool1d, args: Sequence[Array], norm: Array) -> Array:
     """Where another value of the window may be the maximum; equal and exact is no kink."""
-    offsets, x, e = window_offsets(op), values[0], norms[0][:, None]
+    offsets, x, e = window_offsets(op), args[0], norm[:, None]
     lowest, highest = windows_of(x - e, offsets), windows_of(x + e, offsets)
-    if len(values) > 1:
-        there = windows_of(values[1], offsets) > 0
+    if len(args) > 1:
+        there = windows_of(args[1], offsets) > 0
         lowest, highest = np.where(there, lowest, -np.inf), np.where(there, highest, -np.inf)
     winners = highest >= lowest.max(axis=2, keepdims=True)
     return (winners.sum(axis=2) > 1) & (winners & (highest > lowest)).any(axis=2)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import refar
 from refar import Builder, Graph, Node, models, noise, ops
+from refar.oracle import generation
 from refar.analysis.facts import facts
 from refar.errors import InputError
 from refar.rounding.tolerance import tolerance
@@ -117,9 +118,9 @@ def test_signals_follow_the_condition_of_their_own_position() -> None:
 def test_slow_evaluates_what_the_next_output_sees_and_fast_evaluates_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     right, lengths = generation.forward_nodes, []
 
-    def recorded(graph: Graph, params: Any, inputs: Any, dtype: Any) -> Any:
+    def recorded(net: Any, inputs: Any) -> Any:
         lengths.append(inputs["x"].shape[1])
-        return right(graph, params, inputs, dtype)
+        return right(net, inputs)
 
     monkeypatch.setattr(generation, "forward_nodes", recorded)
     graph = tiny()  # R = 4

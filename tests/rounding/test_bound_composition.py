@@ -48,7 +48,7 @@ def numbers(graph: Graph) -> tuple[Any, Any]:
 def around(graph: Graph, node: Node, params: Any, values: Any, off: Any) -> Any:
     types = facts(graph).types
     args, own = [values[name] for name in node.inputs], own_parameters(node, params)
-    return bound.around(node.op, args, off, own, types[node.inputs[0]].size, U, [None] * len(args))
+    return bound.forward(node.op, args, own, types[node.inputs[0]].size, U, off=off)
 
 
 def passed_by_norms(make: Make, **options: Any) -> tuple[Any, list[Any], list[Any], Any]:

@@ -206,8 +206,8 @@ class TorchReading:
             self._torch.set_num_threads(threads)
 
     def _tensors(self, inputs: Arrays) -> dict[str, Any]:
-        cast = cast(inputs, self.dtype)
-        return {name: self._torch.from_numpy(np.ascontiguousarray(array)) for name, array in cast.items()}
+        tensors = cast(inputs, self.dtype)
+        return {name: self._torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}
 
     def forward(self, inputs: Arrays) -> Array:
         """The module, without autograd."""
