@@ -1,6 +1,6 @@
-"""Three mistakes in the style of other people's code, and what the kit says: `python tests/bench/mistakes.py [README.md]`.
+"""Three mistakes in the style of other people's code, and what the kit says: `python tests/bench/mistakes.py [PAGE]`.
 
-Without a file the text is printed; with one it is written between its markers.
+Without a file the text is printed; with docs/mistakes.md it is written between its markers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from readme import publish
+from pages import publish
 from torch import nn
 from torch.nn import functional as F
 

@@ -1,4 +1,4 @@
-"""How many known mistakes the kit kills, by family: `python tests/bench/power.py [README.md]` runs the tests that put them in.
+"""How many known mistakes the kit kills, by family: `python tests/bench/power.py [docs/mistakes.md]` runs the tests that put them in.
 
 Each case of these tests is the correct code with one mistake in it, and passes only if what a user calls finds it; for those of
 `OWN` it passes if refar's own tests do.
@@ -7,7 +7,7 @@ Each case of these tests is the correct code with one mistake in it, and passes 
 from __future__ import annotations
 
 import pytest
-from readme import publish_tests
+from pages import publish_tests
 
 MUTANTS = "tests/mutants/test_"
 FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {

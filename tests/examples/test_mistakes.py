@@ -1,4 +1,4 @@
-"""The mistakes that the README shows are caught, in words that name them."""
+"""The mistakes that docs/mistakes.md shows are caught, in words that name them."""
 
 import importlib.util
 import sys
