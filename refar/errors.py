@@ -6,6 +6,8 @@ import difflib
 import operator
 from collections.abc import Iterable
 
+__all__ = ["BackendError", "FileError", "GraphError", "InputError", "ParameterError", "RefarError", "check_integer", "near"]
+
 
 class RefarError(ValueError):
     """The base of every error that a user can cause and mend."""

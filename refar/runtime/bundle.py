@@ -26,6 +26,7 @@ FORMAT = "refar-bundle 1"
 BLOCK = "block.onnx"
 VECTORS = "check.safetensors"
 MANIFEST = "bundle.json"
+_KNOWN = {"full.onnx", "prefill.onnx", "step.onnx", BLOCK, VECTORS}
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -105,6 +106,8 @@ def read_manifest(path: str | Path) -> Manifest:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST}{_refused(str(error), msgspec.json.decode(text))}") from None
     except msgspec.DecodeError as error:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST} is damaged: {error}") from None
+    if later := sorted(manifest.files.keys() - _KNOWN):
+        raise FileError(f"bundle {str(path)!r}: {MANIFEST}: " + newer(f"file {later[0]!r}", "version 1 without it"))
     try:
         belongs = manifest.state == state_ports(manifest.graph) and manifest.strict == is_strict(manifest.graph)
     except GraphError as error:
