@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import code
 import re
 import shlex
 from pathlib import Path
@@ -35,14 +36,33 @@ def read(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
 
+class Console(code.InteractiveConsole):
+    """Python's own prompt, which takes a blank line for the end of a block; what it would print as a traceback it raises."""
+
+    def showtraceback(self) -> None:
+        raise
+
+    def showsyntaxerror(self, filename: str | None = None) -> None:
+        raise
+
+    def type_in(self, block: str, page: str, first: int) -> None:
+        for number, line in enumerate([*block.splitlines(), ""], first):
+            try:
+                self.push(line)
+            except Exception as error:
+                error.add_note(f"typed from {page}, up to line {number}")
+                raise
+
+
 def type_in(page: str) -> dict[str, Any]:
-    """Run every Python block and every refar command of a page in the order of the text; TOML is config.toml, but shorter."""
+    """Type every Python block and every refar command of a page in the order of the text; TOML is config.toml, but shorter."""
     text, space = read(page), dict[str, Any]()
+    console = Console(space)
     for step in STEP.finditer(text):
-        place = f"{page}, line {text[: step.start()].count(chr(10)) + 1}"
+        line = text[: step.start()].count("\n") + 1
+        place = f"{page}, line {line}"
         if step["language"] == "python":
-            lines_before = "\n" * (text[: step.start("block")].count("\n"))
-            exec(compile(lines_before + step["block"], ROOT / page, "exec"), space)
+            console.type_in(step["block"], page, line + 1)
         elif step["language"] == "toml":
             write_config(step["block"])
         elif step["command"]:
