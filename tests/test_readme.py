@@ -8,11 +8,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import mistakes
 import pytest
 from typer.testing import CliRunner
 
 from refar import models
 from refar.cli.app import app
+from refar.testing import ContractError
 from refar.training.config import load_config
 
 ROOT = Path(__file__).parents[1]
@@ -109,11 +111,14 @@ def test_no_page_with_something_to_type_is_left_out() -> None:
     assert {page for page in PAGES if typed[page]} - WRITTEN == {page for chain in CHAINS for page in chain}
 
 
-def test_the_mistakes_are_shown_as_they_are_run() -> None:
-    from mistakes import MISTAKES, code
-
-    shown = [step["block"].strip() for step in STEP.finditer(read("docs/mistakes.md")) if step["language"] == "python"]
-    assert shown == [code(wrong, check) for _, wrong, check in MISTAKES], "run `make mistakes`"
+def test_the_mistakes_are_shown_as_they_are_run_and_are_found() -> None:
+    imports, *shown = [step["block"].strip() for step in STEP.finditer(read("docs/mistakes.md")) if step["language"] == "python"]
+    assert shown == [mistakes.code(wrong, check) for _, wrong, check in mistakes.MISTAKES], "run `make mistakes`"
+    for block in shown:
+        space: dict[str, Any] = {}
+        exec(imports, space)
+        with pytest.raises(ContractError):
+            exec(block, space)
 
 
 def test_a_newcomer_reads_the_whole_readme() -> None:
