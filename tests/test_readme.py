@@ -146,6 +146,13 @@ def test_every_page_is_listed(page: str) -> None:
     assert name == "README.md" or f"]({name})" in read("docs/README.md")
 
 
+def test_every_script_finds_its_marks() -> None:
+    scripts = re.findall(r"tests/bench/(\w+)\.py (docs/\w+\.md)", read("Makefile"))
+    assert [name for name, _ in scripts] == ["figures", "rows", "mistakes", "power", "mutation"]
+    for name, page in scripts:
+        assert read(page).count(f"<!-- {name} -->") == read(page).count(f"<!-- /{name} -->") == 1
+
+
 def test_the_figures_are_there() -> None:
     figures = read("docs/figures.md").partition("<!-- figures -->")[2].partition("<!-- /figures -->")[0]
     for name in ("nettoy1d_dilated", "wavenet", "linear_ar", "previous pixel", "Bayes"):
