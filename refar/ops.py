@@ -39,8 +39,6 @@ __all__ = [
     "Ones",
     "Op",
     "PadChannels",
-    "PlaneOp",
-    "PointwiseOp",
     "Pool1d",
     "Position",
     "Shift",
@@ -48,7 +46,6 @@ __all__ = [
     "Slice",
     "Softmax",
     "Standardize",
-    "WindowedOp",
 ]
 
 LARGEST = 2**20
