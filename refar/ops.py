@@ -15,6 +15,39 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+__all__ = [
+    "FURTHEST",
+    "FURTHEST_2D",
+    "LARGEST",
+    "MOST_PARAMETERS",
+    "Activation",
+    "Add",
+    "Affine",
+    "AnyHead",
+    "AnyOp",
+    "Categorical",
+    "Concat",
+    "Conv1d",
+    "Conv2d",
+    "Embedding",
+    "Gate",
+    "Gaussian",
+    "Input",
+    "MixtureLogistics",
+    "Multiply",
+    "OneHot",
+    "Ones",
+    "Op",
+    "PadChannels",
+    "Pool1d",
+    "Position",
+    "Shift",
+    "Shift2d",
+    "Slice",
+    "Softmax",
+    "Standardize",
+]
+
 LARGEST = 2**20
 """No attribute may be larger, and no node may have more channels or classes."""
 

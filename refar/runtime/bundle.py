@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import safetensors.numpy
@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from refar.analysis.causality import is_strict
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Arrays
-from refar.errors import FileError, GraphError
+from refar.errors import FileError, GraphError, is_newer, newer
 from refar.files import as_path, sha256, stray
 from refar.graph.graph import Graph
 
@@ -26,6 +26,7 @@ FORMAT = "refar-bundle 1"
 BLOCK = "block.onnx"
 VECTORS = "check.safetensors"
 MANIFEST = "bundle.json"
+_KNOWN = {"full.onnx", "prefill.onnx", "step.onnx", BLOCK, VECTORS}
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -97,11 +98,16 @@ def read_manifest(path: str | Path) -> Manifest:
     """bundle.json, decoded strictly. Raises FileError naming what is wrong and where."""
     file = as_path(path) / MANIFEST
     try:
-        manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
+        text = file.read_bytes()
+        manifest = msgspec.json.decode(text, type=Manifest)
     except OSError as error:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST} cannot be read: {error.strerror}") from None
+    except msgspec.ValidationError as error:
+        raise FileError(f"bundle {str(path)!r}: {MANIFEST}{_refused(str(error), msgspec.json.decode(text))}") from None
     except msgspec.DecodeError as error:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST} is damaged: {error}") from None
+    if later := sorted(manifest.files.keys() - _KNOWN):
+        raise FileError(f"bundle {str(path)!r}: {MANIFEST}: " + newer(f"file {later[0]!r}", "version 1 without it"))
     try:
         belongs = manifest.state == state_ports(manifest.graph) and manifest.strict == is_strict(manifest.graph)
     except GraphError as error:
@@ -115,6 +121,19 @@ def read_manifest(path: str | Path) -> Manifest:
             f"got {', '.join(sorted(manifest.files)) or 'none'}"
         )
     return manifest
+
+
+def _refused(problem: str, raw: Any) -> str:
+    """Say why bundle.json is not read. Nobody writes it by hand: an unknown field, operator or word comes from a later refar."""
+    if is_newer(raw, "refar-bundle"):
+        return ": " + newer(f"version {raw['version']}", "version 1")
+    if not isinstance(raw, dict) or raw.get("format") != "refar-bundle":
+        return f" is damaged: {problem}"
+    graph: Any = raw.get("graph")
+    if is_newer(graph, "refar-graph"):
+        return ": " + newer(f"graph: version {graph['version']}", "version 1")
+    unknown = "unknown field" in problem or problem.startswith(("Invalid value '", "Invalid enum value '"))
+    return ": " + newer(problem, "version 1 without it") if unknown else f" is damaged: {problem}"
 
 
 def check_replaceable(path: str | Path) -> None:

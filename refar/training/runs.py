@@ -21,7 +21,7 @@ from safetensors.numpy import save
 
 from refar.arguments.arrays import Arrays, check_parameters
 from refar.building import text
-from refar.errors import FileError
+from refar.errors import FileError, is_newer, newer
 from refar.files import write_bytes
 from refar.graph.graph import Graph, digest
 from refar.training.config import Config, load_config
@@ -82,6 +82,9 @@ def read_tensors(path: Path, kind: str) -> tuple[Arrays, dict[str, Any]]:
         header = msgspec.json.decode(text, type=dict[str, Any])
     except (OSError, SafetensorError, msgspec.DecodeError) as error:
         raise FileError(f"{str(path)!r} cannot be read as safetensors: {error}") from None
+    if is_newer(header, f"refar-{kind}"):
+        came = newer(f"version {header['version']}", "version 1")
+        raise FileError(f"{str(path)!r}: {came}")
     if (header.get("format"), header.get("version")) != (f"refar-{kind}", 1):
         came = f"{header.get('format')!r} version {header.get('version')!r}"
         raise FileError(f"{str(path)!r}: expected 'refar-{kind}' version 1, got {came}")

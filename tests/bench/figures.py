@@ -1,4 +1,4 @@
-"""The figures of the README: measured here, written between its markers. `python tests/bench/figures.py README.md`.
+"""The tables of docs/figures.md, measured here: `python tests/bench/figures.py docs/figures.md`.
 
 Without a file the tables are printed. What the demo found is read from demo/results.json.
 """
@@ -17,7 +17,7 @@ import numpy as np
 import oracle
 import speed
 import torch
-from readme import publish
+from pages import publish
 
 import refar
 from refar import Builder, Graph, models

@@ -1,4 +1,4 @@
-"""What scripts write into the README stands between marks: <!-- name --> and <!-- /name -->."""
+"""What scripts write into the pages of docs/ stands between marks: <!-- name --> and <!-- /name -->."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def publish(name: str, text: str, files: Sequence[str] | None = None) -> None:
     if not named:
         print(text)
         return
-    readme, begin, end = Path(named[0]), f"<!-- {name} -->", f"<!-- /{name} -->"
-    before, opened, rest = readme.read_text(encoding="utf-8").partition(begin)
+    page, begin, end = Path(named[0]), f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, opened, rest = page.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)
     if not (opened and closed):
-        raise SystemExit(f"{readme}: expected the marks {begin} and {end}")
-    readme.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+        raise SystemExit(f"{page}: expected the marks {begin} and {end}")
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def publish_tests(name: str, plugin: Plugin, table: Callable[[Plugin], str]) -> int:
