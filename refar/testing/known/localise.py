@@ -13,7 +13,7 @@ from refar.arguments.arrays import Array, Arrays
 from refar.oracle import run
 from refar.testing.contract.cases import Extent, masks
 from refar.testing.contract.subject import Subject
-from refar.testing.known.foreign import ForeignReading
+from refar.testing.known.module_under_test import ModuleUnderTest as ForeignReading
 from refar.testing.known.suspects import of_output, suspects
 
 if TYPE_CHECKING:

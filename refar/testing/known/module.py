@@ -16,15 +16,15 @@ from refar.oracle import run
 from refar.testing.contract import cases, dependence
 from refar.testing.contract.cases import Extent
 from refar.testing.contract.subject import Subject
-from refar.testing.known.foreign import ForeignReading
 from refar.testing.known.localise import cause_of_gradient, cause_of_output, in_eval
+from refar.testing.known.module_under_test import ModuleUnderTest
 from refar.testing.known.naming import match
 from refar.testing.report import ContractError, Line, Measure, Report
 
 if TYPE_CHECKING:
     from torch import nn
 
-Law = Callable[[Subject, ForeignReading, Measure], None]
+Law = Callable[[Subject, ModuleUnderTest, Measure], None]
 
 
 def check_module(
@@ -63,7 +63,7 @@ def check_module(
     aliases = {name: known[id(p)] for name, p in module.named_parameters(remove_duplicate=False)}
     counterparts = match(graph, {n: tuple(p.shape) for n, p in module.named_parameters()}, names or {}, ignore, aliases)
     weights = _weights(graph, params, counterparts, seed)
-    reading = ForeignReading(module, graph, weights, counterparts, inputs or (lambda *tensors: tensors), dtype)
+    reading = ModuleUnderTest(module, graph, weights, counterparts, inputs or (lambda *tensors: tensors), dtype)
     subject = Subject(graph, weights, [reading], (), seed)
     report = []
     for name, (law, statement) in LAWS.items():
@@ -89,7 +89,7 @@ def _weights(graph: Graph, params: Mapping[str, ArrayLike] | None, names: Mappin
     return weights
 
 
-def again(subject: Subject, reading: ForeignReading, measure: Measure) -> None:
+def again(subject: Subject, reading: ModuleUnderTest, measure: Measure) -> None:
     """The same input gives the same output, and the parameters stay as they are."""
     extent = _extents(subject)[0]
     inputs, expected = subject.inputs(extent), _expected(subject, extent)
@@ -109,20 +109,20 @@ def again(subject: Subject, reading: ForeignReading, measure: Measure) -> None:
     measure.notes.append(f"output {reading.layout}")
 
 
-def _why_different(reading: ForeignReading, inputs: Arrays) -> str:
+def _why_different(reading: ModuleUnderTest, inputs: Arrays) -> str:
     if reading.module.training and (in_eval(reading, inputs) == in_eval(reading, inputs)).all():
         return "it is in training mode, call .eval() first"
     return "does it draw random numbers, or keep something from call to call?"
 
 
-def _before_and_after(subject: Subject, reading: ForeignReading, name: str) -> tuple[Array, Array]:
+def _before_and_after(subject: Subject, reading: ModuleUnderTest, name: str) -> tuple[Array, Array]:
     assert subject.params is not None
     after = reading.own[reading.names[name]].detach().numpy()
     before = subject.params[name].astype(after.dtype)
     return before, after.reshape(before.shape)
 
 
-def output(subject: Subject, reading: ForeignReading, measure: Measure) -> None:
+def output(subject: Subject, reading: ModuleUnderTest, measure: Measure) -> None:
     """At every length: fewer positions than the receptive field, as many, more, one."""
     for extent in _extents(subject):
         expected = _expected(subject, extent)
@@ -139,7 +139,7 @@ def output(subject: Subject, reading: ForeignReading, measure: Measure) -> None:
             raise ContractError(f"{error}; {_cause(subject, reading, extent, actual, expected)}") from None
 
 
-def _cause(subject: Subject, reading: ForeignReading, extent: Extent, actual: Array, expected: Array) -> str:
+def _cause(subject: Subject, reading: ModuleUnderTest, extent: Extent, actual: Array, expected: Array) -> str:
     """Looked for in long sequences, since in short ones many mistakes look alike."""
     most = subject.sizes.long if subject.small else subject.sizes.short
     try:
@@ -152,7 +152,7 @@ def _cause(subject: Subject, reading: ForeignReading, extent: Extent, actual: Ar
     return cause_of_output(subject, reading, *given)
 
 
-def gradients(subject: Subject, reading: ForeignReading, measure: Measure) -> None:
+def gradients(subject: Subject, reading: ModuleUnderTest, measure: Measure) -> None:
     """Of every parameter and every real input, for a random upstream gradient."""
     assert subject.params is not None
     for extent in (subject.sizes.short, subject.sizes.settled):
@@ -178,12 +178,12 @@ def gradients(subject: Subject, reading: ForeignReading, measure: Measure) -> No
                 raise ContractError(f"{error}; {cause}") from None
 
 
-def _known_as(reading: ForeignReading, name: str) -> str:
+def _known_as(reading: ModuleUnderTest, name: str) -> str:
     known = [own for own, other in reading.names.items() if f"module {other}" == name and own != other]
     return f" ({' + '.join(known)})" if known else ""
 
 
-def combined(reading: ForeignReading, dparams: Arrays) -> Arrays:
+def combined(reading: ModuleUnderTest, dparams: Arrays) -> Arrays:
     """The gradient of each of the module's parameters: the sum over those of the graph that share it."""
     found: Arrays = {}
     for name, counterpart in reading.names.items():
@@ -192,7 +192,7 @@ def combined(reading: ForeignReading, dparams: Arrays) -> Arrays:
     return found
 
 
-def _largest(graph: Graph, name: str, reading: ForeignReading, values: Arrays, dvalues: Arrays) -> float:
+def _largest(graph: Graph, name: str, reading: ModuleUnderTest, values: Arrays, dvalues: Arrays) -> float:
     """The largest product that a gradient sums up over positions, where they may cancel."""
     largest = 0.0
     for own, counterpart in reading.names.items():
@@ -223,15 +223,15 @@ def _defined(graph: Graph, y: Array) -> Array:
     return np.where(np.arange(y.shape[2]) < first, 0, y) if first else y
 
 
-def _causality(subject: Subject, reading: ForeignReading, measure: Measure) -> None:
+def _causality(subject: Subject, reading: ModuleUnderTest, measure: Measure) -> None:
     dependence.causality(subject, measure)
 
 
-def _reach(subject: Subject, reading: ForeignReading, measure: Measure) -> None:
+def _reach(subject: Subject, reading: ModuleUnderTest, measure: Measure) -> None:
     dependence.reach(subject, measure)
 
 
-def _batch(subject: Subject, reading: ForeignReading, measure: Measure) -> None:
+def _batch(subject: Subject, reading: ModuleUnderTest, measure: Measure) -> None:
     dependence.batch(subject, measure)
 
 
