@@ -19,20 +19,12 @@ from refar.testing.explain.words import first
 from refar.testing.probe.inputs import Draw, example
 from refar.testing.probe.measure import echoes, require_rows_apart, require_same
 from refar.testing.probe.step_under_test import StepUnderTest, copied
-from refar.testing.report import ContractError, Line, Report
+from refar.testing.report import ContractError, Measure, Report, hold
 from refar.testing.threads import one_thread
 from refar.testing.under_test import Convert, FunctionUnderTest
 
 _LONG, _LONGER = 512, 4096
 _MORE = 64
-STATEMENTS = {
-    "whole": "the whole function looks at no later position",
-    "step": "position by position gives what the whole function gives",
-    "block": "pieces of any length give what the whole function gives",
-    "again": "a second run from a fresh state gives the same",
-    "state": "the state is a value: the same state and x give the same, and nothing changes the state that was given",
-    "batch": "rows do not see each other",
-}
 
 
 @one_thread()
@@ -80,26 +72,15 @@ def check_streaming(
     most = 0.0 if exact else allowed(expected, sample, tolerance)
     steps = StepUnderTest(step, initial_state, len(sample), block, convert)
     laws = Laws(whole, steps, sample, other, expected, most, draw, seed)
-    names = ["whole", "block" if block else "step", "again", *["state"] * (not steps.stateful), *["batch"] * (len(sample) > 1)]
-    lines: list[Line] = []
-    for name in names:
-        try:
-            lines.append(Line(name, STATEMENTS[name], True, getattr(laws, name)()))
-        except ContractError as error:
-            if str(error) not in [line.message for line in lines]:
-                lines.append(Line(name, STATEMENTS[name], False, "", str(error)))
-            if name in ("whole", "again"):  # nothing can follow it, or nothing starts afresh any more
-                break
-        except Exception:
-            if all(line.passed for line in lines):
-                raise
-            break
-    return Report(tuple(lines)).require()
+    chosen = {"whole": laws.whole, "block" if block else "step": laws.steps_and_chunks, "again": laws.again}
+    chosen |= {} if steps.stateful else {"state": laws.state}
+    chosen |= {"batch": laws.batch} if len(sample) > 1 else {}
+    return hold(chosen, ("whole", "again"))  # nothing can follow, or nothing starts afresh any more
 
 
 @dataclass
 class Laws:
-    """One step function on one sequence. Each method is a law: it returns its figure, or raises ContractError."""
+    """One step function on one sequence. Each method is a law: it notes its figure, or raises ContractError."""
 
     full: FunctionUnderTest
     steps: StepUnderTest
@@ -113,8 +94,8 @@ class Laws:
     def __post_init__(self) -> None:
         self._length, self._once = self.x.shape[-1], self.expected
 
-    def whole(self) -> str:
-        """Require that a change from position t on changes no output before t."""
+    def whole(self, measure: Measure) -> None:
+        """The whole function looks at no later position: a change from position t on changes no output before t."""
         for t in sorted({1, self._length // 2, self._length - 1}):
             after = self.full(np.where(np.arange(self._length) < t, self.x, self.other))[..., :t]
             if said := _difference(after, self.expected[..., :t], self.most):
@@ -123,10 +104,11 @@ class Laws:
                 )
         if self._sees_first(min(_LONGER, max(2 * self._length, _LONG)), self._length):
             further = f"causal; it looks back further than these {self._length} positions"
-            return f"{further}: only a longer sequence shows what comes from there"
-        if self._sees_first(self._length, self._length - 1):
-            return "causal; the last output still depends on the first position: a longer sequence may show more"
-        return "causal"
+            measure.notes.append(f"{further}: only a longer sequence shows what comes from there")
+        elif self._sees_first(self._length, self._length - 1):
+            measure.notes.append("causal; the last output still depends on the first position: a longer sequence may show more")
+        else:
+            measure.notes.append("causal")
 
     def _sees_first(self, length: int, begin: int) -> bool:
         """Return whether an output from `begin` on sees the first of `length` positions."""
@@ -143,14 +125,6 @@ class Laws:
         like = np.broadcast_to(self.expected[..., :1], (*self.expected.shape[:-1], x.shape[-1]))
         return self.steps.drive(x, [1] * x.shape[-1] if lengths is None else lengths, like)
 
-    def step(self) -> str:
-        """Require position by position what the whole gives."""
-        actual = self._once = self._run(self.x)
-        if said := _difference(actual, self.expected, self.most):
-            raise ContractError(f"{said}: {first(LIKELY, self._step_run(actual, self._run))}")
-        worst = float(differences(actual, self.expected).max())
-        return f"{self._length} steps, largest difference {worst:.2g} (allowed {self.most:.2g})"
-
     def _step_run(self, actual: Array, steps: Callable[[Array], Array]) -> StepRun:
         def measured(begin: int) -> OverTime:
             """Steps are dear: the first positions have to do."""
@@ -165,48 +139,55 @@ class Laws:
 
         return StepRun(self.x, self.expected, actual, self.most, self.full, steps, self._run, measured)
 
-    def block(self) -> str:
-        """Require the same in one chunk, in chunks of one length, and cut at random."""
+    def steps_and_chunks(self, measure: Measure) -> None:
+        """Position by position, or in chunks of any length, the steps give what the whole function gives."""
         sizes = sorted({1, 2, 3, 5, 7, self._length // 3, self._length // 2} & set(range(1, self._length // 2 + 1)))
-        ways = [[self._length], *(_repeated([size], self._length) for size in sizes)]
-        ways += splits(np.random.default_rng(self.seed), self._length, range(1, min(self._length, 8)))
-        wrong: dict[int, tuple[list[int], Array]] = {}
+        ways, what = [[1] * self._length], f"{self._length} steps"
+        if self.steps.chunks:
+            ways = [[self._length], *(_repeated([size], self._length) for size in sizes)]
+            ways += splits(np.random.default_rng(self.seed), self._length, range(1, min(self._length, 8)))
+            what = f"{len(ways)} ways to cut {self._length} positions"
+        wrong, worst = dict[int, tuple[list[int], Array]](), 0.0
         for n, lengths in enumerate(ways):
-            try:
-                actual = self._run(self.x, lengths)
-            except RefarError:
-                raise
-            except Exception as error:
-                why = "is a length traced in as a constant?" if n else "; ".join(getattr(error, "__notes__", []))
-                raise ContractError(
-                    f"in chunks of {_brief(lengths)}: {type(error).__name__} instead of a value: {error}; {why}"
-                ) from error
-            self._once = self._once if n else actual
+            actual = self._run(self.x, lengths) if not self.steps.chunks else self._in_chunks(lengths, n > 0)
+            self._once, worst = self._once if n else actual, max(worst, float(differences(actual, self.expected).max()))
             if wrong_at(actual, self.expected, self.most).any():
                 wrong[n] = lengths, actual
         if wrong:
             right = {size: n not in wrong for n, size in enumerate(sizes, start=1)}
             shown = 0 if 0 in wrong else max((n for n in wrong if n <= len(sizes)), default=min(wrong))
-            raise ContractError(self._wrong_chunks(*wrong[shown], right if shown else {}))
-        return f"{len(ways)} ways to cut {self._length} positions (allowed {self.most:.2g})"
+            raise ContractError(self._wrong(*wrong[shown], right if shown else {}))
+        measure.notes.append(f"{what}, largest difference {worst:.2g} (allowed {self.most:.2g})")
 
-    def _wrong_chunks(self, lengths: list[int], actual: Array, right: dict[int, bool]) -> str:
-        run = self._step_run(actual, lambda x: self._run(x, _repeated(lengths if right else [x.shape[-1]], x.shape[-1])))
+    def _in_chunks(self, lengths: list[int], several: bool) -> Array:
+        try:
+            return self._run(self.x, lengths)
+        except RefarError:
+            raise
+        except Exception as error:
+            why = "is a length traced in as a constant?" if several else "; ".join(getattr(error, "__notes__", []))
+            said = f"in chunks of {_brief(lengths)}: {type(error).__name__} instead of a value: {error}; {why}"
+            raise ContractError(said) from error
+
+    def _wrong(self, lengths: list[int], actual: Array, right: dict[int, bool]) -> str:
+        """Say where and why outputs are wrong; `right` says for which lengths of all chunks they are not."""
+        one = right or not self.steps.chunks
+        run = self._step_run(actual, lambda x: self._run(x, _repeated(lengths if one else [x.shape[-1]], x.shape[-1])))
         likely = first(CHUNKS, Chunks(wrong_at(actual, self.expected, self.most), lengths, right)) if right else ""
-        said = f"in chunks of {_brief(lengths)}: {_difference(actual, self.expected, self.most)}"
-        return f"{said}: {likely or first(LIKELY, run)}"
+        cut = f"in chunks of {_brief(lengths)}: " if self.steps.chunks else ""
+        return f"{cut}{_difference(actual, self.expected, self.most)}: {likely or first(LIKELY, run)}"
 
-    def again(self) -> str:
-        """Require the same twice from a fresh state."""
+    def again(self, measure: Measure) -> None:
+        """A second run from a fresh state gives the same."""
         second = self._run(self.x, [self._length] if self.steps.chunks else None)
         if said := _difference(second, self._once, 0.0):
             why = "something is kept outside the state, or what initial_state gives has changed"
             why = "reset() does not reset everything" if self.steps.stateful else why
             raise ContractError(f"the second run differs from the first at {said}: {why}")
-        return "the second run gives the same"
+        measure.notes.append("the second run gives the same")
 
-    def state(self) -> str:
-        """Require that the same state and the same x give the same, at once and after other calls."""
+    def state(self, measure: Measure) -> None:
+        """The state is a value: the same state and x give the same, and nothing changes the state that was given."""
         state, kept = self.steps.start(), []
         for t in range(self._length):
             x, before = self.x[..., t : t + 1] if self.steps.chunks else self.x[..., t], copied(state)
@@ -226,10 +207,10 @@ class Laws:
                 f"{self.steps.name} changes {self.steps.mutated}: a second step from the same state gives other results; "
                 "copy before writing (or make it a class with reset() and step(x))"
             )
-        return "a value"
+        measure.notes.append("a value")
 
-    def batch(self) -> str:
-        """Require that one row changed changes no other."""
+    def batch(self, measure: Measure) -> None:
+        """Rows do not see each other."""
         before = self._run(self.x)
         for row in {0, len(self.x) - 1}:
             changed = self.x.copy()
@@ -238,7 +219,7 @@ class Laws:
             after[row] = before[row]
             if said := _difference(after, before, 0.0):
                 raise ContractError(f"rows of the batch mix in the steps: with row {row} changed, {said}")
-        return "rows are apart"
+        measure.notes.append("rows are apart")
 
 
 def heard(steps: dict[int, float], whole: dict[int, float], y: Array) -> OverTime:
