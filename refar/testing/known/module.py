@@ -1,4 +1,4 @@
-"""`check_module`: somebody's own nn.Module against a graph."""
+"""`check_module`: a PyTorch module under test against a graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`check_streaming`: any step or block function against the function of the whole sequence, with no graph at all."""
+"""`check_streaming`: any step function, of positions or chunks, against the function of the whole sequence, with no graph at all."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check_streaming(
 
     `step(state, x_t) → (y_t, state)` starts from `initial_state`, a value or a function of the number of rows; or it is an
     object or class with `reset()` and `step(x_t) → y_t`. x_t has no axis of positions, and y_t none. With `block` it takes
-    and gives stretches of any length instead, (B, C, n) → (B, Q, n), and is tried with many. Give an example `x`, or its
+    and gives chunks of any length instead, (B, C, n) → (B, Q, n), and is tried with many. Give an example `x`, or its
     `shape`: longer than what the network looks back, or its end is not seen. An image is the sequence of its pixels in raster
     order: let `full` reshape (B, C, H·W) to an image and back. `convert` makes of each x and x_t what both functions take, such
     as `torch.from_numpy`; the state is what `initial_state` gives.
