@@ -57,11 +57,8 @@ class OverTime(Sets):
         self.respaced = len(seen) == len(meant) > 1 and even(seen) and even(meant)
         self.moved = self.is_meant(lambda o: o + self.first - self.meant_first)
         self.mirrored = self.is_meant(lambda o: self.meant_first + self.meant_last - o)
-        self.shift, self.meant_shift, self.late = (
-            numeral(self.first),
-            numeral(self.meant_first),
-            late(self.first - self.meant_first),
-        )
+        self.shift, self.meant_shift = numeral(self.first), numeral(self.meant_first)
+        self.late = late(self.first - self.meant_first)
         self.forgotten, self.extra = min(self.missing, default=0), min(self.surplus, default=0)
         self.one_less, self.one_more = self.extra - 1, self.extra + 1
 

@@ -1,4 +1,4 @@
-"""`check_streaming`: any step function, of positions or chunks, against the function of the whole sequence, with no graph at all."""
+"""`check_streaming`: any step function, of positions or chunks, against the function of the whole sequence, with no graph."""
 
 from __future__ import annotations
 
