@@ -11,7 +11,7 @@ import numpy as np
 from refar.arguments.arrays import Array
 from refar.golden.case import Case
 from refar.golden.operator import ONES, UNITS, Operator, differs
-from refar.testing.known.traits import trait
+from refar.testing.explain.numbers import describe as trait
 from refar.testing.report import Line, Report
 
 _CAUSES = 3

@@ -14,7 +14,7 @@ from refar.oracle.bound_graph import cast, unchecked
 from refar.oracle.whole import backward_nodes, forward_nodes
 from refar.testing.contract.cases import Extent, masks
 from refar.testing.contract.subject import Subject
-from refar.testing.known.foreign import ForeignReading
+from refar.testing.known.module_under_test import ModuleUnderTest as ForeignReading
 from refar.testing.known.suspects import of_output, suspects
 
 if TYPE_CHECKING:

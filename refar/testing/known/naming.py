@@ -1,4 +1,4 @@
-"""Which parameter of somebody's module is which of a graph: by names given, by equal names, and by shapes where names fail."""
+"""Which parameter of a module is which of a graph: by names given, by equal names, and by shapes where names fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Somebody else's function, watched: it gives an array of real numbers, leaves its arguments alone, and keeps its word."""
+"""A function under test, watched: it gives an array of real numbers, leaves its arguments alone, and keeps its word."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from refar.errors import InputError
 from refar.testing.report import ContractError
 
 Convert = Callable[[Array], Any]
-"""Makes of an array what somebody's function takes, like `torch.from_numpy`."""
+"""Makes of an array what a function under test takes, like `torch.from_numpy`."""
 
 
-class Callee:
-    """Calls `function` with copies of arrays, `convert` of them if given, and returns an array that is the caller's own.
+class FunctionUnderTest:
+    """Calls `function` with a copy of x, `convert` of it if given, and returns an array that is the caller's own.
 
-    Raises ContractError, saying which, if an argument is changed, if the result is no array of real numbers, has another
-    shape than expected or holds NaN, and if what an earlier call returned is changed by a later one.
+    Raises ContractError, saying which, if x is changed, if the result is no array of real numbers, has another shape than
+    expected or holds NaN, and if what an earlier call returned is changed by a later one.
     """
 
     def __init__(self, function: Callable[..., Any], name: str = "", convert: Convert | None = None) -> None:
@@ -28,21 +28,19 @@ class Callee:
             raise InputError(f"{name or 'f'}: expected a function, got {type(function).__name__}")
         if convert is not None and not callable(convert):
             raise InputError(f"convert: expected a function of an array, like torch.from_numpy, got {type(convert).__name__}")
-        own = str(getattr(function, "__name__", type(function).__name__))
-        self.name = name or ("the function" if own == "<lambda>" else own)
+        self.name = name or name_of(function, "the function")
         self._function, self._convert = function, convert
         self._returned: tuple[Array, Array] | None = None
 
-    def __call__(self, *arguments: Array, shape: Sequence[int] | None = None, **options: object) -> Array:
-        """The result as an array of its own; `shape` is what it has to have."""
-        given = [argument.copy() for argument in arguments]
+    def __call__(self, x: Array, shape: Sequence[int] | None = None) -> Array:
+        """Return f(x) as an array of its own; `shape` is what it has to have."""
+        given = x.copy()
         try:
-            result = self._function(*(given if self._convert is None else map(self._convert, given)), **options)
+            result = self._function(given if self._convert is None else self._convert(given))
         except Exception as error:
-            explain(error, self.name, arguments, self._convert)
+            self._explain(error, x)
             raise
-        for n, (now, before) in enumerate(zip(given, arguments, strict=True)):
-            require_unchanged(f"{self.name} changed its argument {n}", "it must leave its arguments alone", now, before)
+        require_unchanged(f"{self.name} changed its argument x", "it must leave its arguments alone", given, x)
         self.recheck()
         y = as_array(self.name, result)
         self._returned = (y, y.copy())
@@ -52,30 +50,34 @@ class Callee:
         return y.copy()
 
     def recheck(self) -> None:
-        """Whether what the last call returned is still what it was."""
+        """Require that what the last call returned is still what it was."""
         if self._returned is not None:
-            what = f"a later call of {self.name} changed what an earlier one had returned"
+            what = f"a later call of {self.name} changed the y that an earlier one had returned"
             require_unchanged(what, "it gives away a view of its own buffer, return a copy", *self._returned)
 
+    def _explain(self, error: Exception, x: Array) -> None:
+        """Add a note to what the function raised, where it was given another kind of array than it takes."""
+        if "ensor" in str(error) and self._convert is None:
+            error.add_note(f"{self.name} gets arrays of NumPy; if it takes tensors, give convert=torch.from_numpy")
+        elif re.search("Long|used as indices", str(error)) and x.dtype.kind == "f":
+            error.add_note(f"{self.name} gets floats; if it takes class indices, give classes= and their shape, or integers as x")
 
-def explain(error: Exception, name: str, arguments: Sequence[Array], convert: Convert | None) -> None:
-    """Add a note to what somebody's function raised, where it was given another kind of arrays than it takes."""
-    said = str(error)
-    if "ensor" in said and convert is None:
-        error.add_note(f"{name} gets arrays of NumPy; if it takes tensors, give convert=torch.from_numpy")
-    elif re.search("Long|used as indices", said) and all(argument.dtype.kind == "f" for argument in arguments):
-        error.add_note(f"{name} gets floats; if it takes class indices, give classes= and their shape, or integers as x")
+
+def name_of(function: Any, anonymous: str) -> str:
+    """Return the name of a function or object, as a message says it."""
+    name = str(getattr(function, "__name__", type(function).__name__))
+    return anonymous if name == "<lambda>" else name
 
 
 def as_array(name: str, result: Any, kinds: str = "biuf") -> Array:
-    """What a function returned, as an array of real numbers, or of other `kinds`.
+    """Return what a function returned as an array of real numbers, or of other `kinds`.
 
     Tensors lose their gradient, bfloat16 becomes float32.
     """
     if result is None or isinstance(result, tuple | dict | str):
         came = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"a {type(result).__name__}"
-        hint = ": is a return missing?" if result is None else ""
-        raise ContractError(f"{name} returned the wrong kind: expected one array, got {'None' if result is None else came}{hint}")
+        came = "None: is a return missing?" if result is None else came
+        raise ContractError(f"{name} returned the wrong kind: expected one array, got {came}")
     if (detach := getattr(result, "detach", None)) is not None:
         result = detach().cpu()
     try:
@@ -92,14 +94,14 @@ def as_array(name: str, result: Any, kinds: str = "biuf") -> Array:
 
 
 def require_numbers(name: str, y: Array) -> None:
-    """No NaN; infinities are numbers here, as the logarithm of 0 is."""
+    """Require that there is no NaN; infinities are numbers here, as the logarithm of 0 is."""
     if y.dtype.kind == "f" and (missing := np.isnan(y)).any():
         place = np.argwhere(missing)[0].tolist()
         raise ContractError(f"{name} returned NaN for finite input at {place} ({int(missing.sum())} of {y.size} are NaN)")
 
 
 def require_unchanged(what: str, advice: str, now: Array, before: Array) -> None:
-    """The same bits. Raises ContractError with the first place and both values."""
+    """Require the same bits. Raises ContractError with the first place and both values."""
     changed = (now != before) & ~((now != now) & (before != before))
     if changed.any():
         place = tuple(np.argwhere(changed)[0].tolist())

@@ -1,4 +1,4 @@
-"""Somebody's own nn.Module as one more reading of a graph."""
+"""A module under test as one more backend of a graph."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
 from refar.graph.graph import Graph
 from refar.oracle.bound_graph import cast
-from refar.testing.callee import as_array, require_numbers
 from refar.testing.contract.readings import Streamed
 from refar.testing.report import ContractError
 from refar.testing.threads import one_thread
+from refar.testing.under_test import as_array, require_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,13 +26,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layout:
-    """An order of axes in which outputs may come, and the way from there to y_bct or y_bchw."""
+    """An order of axes in which outputs may come: a letter for each, of which K and C make Q; `lacking` first positions lack.
 
-    axes: str
-    to_graph: Callable[[Tensor], Tensor]
+    Q are all channels of the output, C are colours, K the channels of one; in C·K they share an axis, colours outermost.
+    """
+
+    letters: str
+    colours: int = 1
+    lacking: int = 0
+
+    @property
+    def axes(self) -> str:
+        """The order as a report names it."""
+        return f"({', '.join(self.letters)})".replace("C, ·, K", "C·K")
+
+    def shape(self, batch: int, channels: int, sides: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of an output of so many rows and channels."""
+        sizes = dict(zip("HW", sides, strict=True)) if "H" in self.letters else {"T": sides[0] - self.lacking}
+        sizes |= {"B": batch, "Q": channels, "C": self.colours, "K": channels // self.colours}
+        merged = self.letters.replace("C·K", "Q")
+        return tuple(sizes[letter] for letter in merged)
+
+    def to_graph(self, y: Tensor) -> Tensor:
+        """Return the output as y_bct or y_bchw."""
+        from torch.nn.functional import pad
+
+        if "·" in self.letters:
+            y = y.reshape(len(y), self.colours, -1, *y.shape[2:])
+        came = self.letters.replace("·", "")
+        y = y.permute([came.index(letter) for letter in "BKCQTHW" if letter in came])
+        y = y if "Q" in came else y.flatten(1, 2) if "K" in came else y.unsqueeze(1)
+        return pad(y, (self.lacking, 0)) if self.lacking else y
 
 
-class ForeignReading:
+class ModuleUnderTest:
     """A copy of the module with the graph's parameters in it, run in `dtype`; the module itself is left alone.
 
     `inputs` makes the module's arguments of the graph's inputs, sequence first.
@@ -93,8 +120,8 @@ class ForeignReading:
 
     def tensors(self, inputs: Arrays) -> dict[str, Tensor]:
         """The graph's inputs in the dtype of the module."""
-        tensors = cast(inputs, self.dtype)
-        return {name: self._torch.from_numpy(np.array(array)) for name, array in tensors.items()}
+        cast = cast(inputs, self.dtype)
+        return {name: self._torch.from_numpy(np.array(array)) for name, array in cast.items()}
 
     def output(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """The module's output as the graph's."""
@@ -148,37 +175,12 @@ class ForeignReading:
 
 
 def layouts(graph: Graph, came: tuple[int, ...], expected: tuple[int, ...]) -> Iterator[Layout]:
-    """The orders of axes that give the expected shape, the graph's own first. Positions that padding "valid" lacks may lack."""
-    for lacking in dict.fromkeys((0, facts(graph).first_position)):
-        sides = expected[2:] if not lacking else (expected[2] - lacking,)
-        for layout, shape in _orders(graph, expected[0], expected[1], sides):
-            if came == shape:
-                yield layout if not lacking else _padded(layout, lacking)
-
-
-def _padded(layout: Layout, lacking: int) -> Layout:
-    from torch.nn.functional import pad
-
-    return Layout(layout.axes, lambda y: pad(layout.to_graph(y), (lacking, 0)))
-
-
-def _orders(graph: Graph, batch: int, channels: int, sides: tuple[int, ...]) -> Iterator[tuple[Layout, tuple[int, ...]]]:
+    """Yield the orders of axes that give the expected shape, the graph's own first. What padding "valid" lacks may lack."""
     kind = facts(graph).types[facts(graph).sequence]
-    names = "H, W" if kind.image else "T"
-    yield Layout(f"(B, Q, {names})", lambda y: y), (batch, channels, *sides)
-    yield Layout(f"(B, {names}, Q)", lambda y: y.movedim(-1, 1)), (batch, *sides, channels)
-    if not kind.image:
-        yield Layout("(T, B, Q)", lambda y: y.movedim(0, -1)), (*sides, batch, channels)
-    if channels == 1:
-        yield Layout(f"(B, {names})", lambda y: y.unsqueeze(1)), (batch, *sides)
-    if kind.image and kind.channels > 1 and channels % kind.channels == 0:
-        n, k = kind.channels, channels // kind.channels
-        yield Layout("(B, K, C, H, W)", lambda y: y.flatten(1, 2)), (batch, k, n, *sides)
-        yield Layout("(B, C, K, H, W)", lambda y: y.movedim(1, 2).flatten(1, 2)), (batch, n, k, *sides)
-        yield Layout("(B, C, H, W, K)", lambda y: y.movedim(-1, 1).flatten(1, 2)), (batch, n, *sides, k)
-        yield Layout("(B, H, W, K, C)", lambda y: y.movedim((-2, -1), (1, 2)).flatten(1, 2)), (batch, *sides, k, n)
-        yield Layout("(B, H, W, C, K)", lambda y: y.movedim((-2, -1), (2, 1)).flatten(1, 2)), (batch, *sides, n, k)
-        yield (
-            Layout("(B, C·K, H, W)", lambda y: y.reshape(len(y), n, k, *y.shape[2:]).movedim(1, 2).flatten(1, 2)),
-            (batch, channels, *sides),
-        )
+    orders = ["BQHW", "BHWQ"] if kind.image else ["BQT", "BTQ", "TBQ"]
+    orders += [orders[0].replace("Q", "")] if expected[1] == 1 else []
+    if kind.image and kind.channels > 1 and expected[1] % kind.channels == 0:
+        orders += ["BKCHW", "BCKHW", "BCHWK", "BHWKC", "BHWCK", "BC·KHW"]
+    for lacking in dict.fromkeys((0, facts(graph).first_position)):
+        each = (Layout(letters, kind.channels, lacking) for letters in orders)
+        yield from (layout for layout in each if layout.shape(expected[0], expected[1], expected[2:]) == came)

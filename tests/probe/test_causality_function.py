@@ -79,8 +79,8 @@ def test_arguments_that_are_changed_and_views_that_change() -> None:
         buffer[...] = x
         return buffer
 
-    assert says("in_place changed its argument 0: at [0, 0, 0] it was ", in_place).endswith("it must leave its arguments alone")
-    assert "return a copy" in says("a later call of view changed what an earlier one had returned: at [0, 0, 0]", view)
+    assert says("in_place changed its argument x: at [0, 0, 0] it was ", in_place).endswith("it must leave its arguments alone")
+    assert "return a copy" in says("a later call of view changed the y that an earlier one had returned: at [0, 0, 0]", view)
 
 
 def test_rows_that_mix() -> None:
