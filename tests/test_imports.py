@@ -45,19 +45,22 @@ ALLOWED: dict[str, set[str]] = {
     "refar.torch": {*CHECKED, "refar.torch", "refar.training.loop", "torch", "numpy"},
     "refar.torch.lower": {*BASE, "torch", "numpy"},
     "refar.training": {
-        *CHECKED, "refar.building", "refar.data", "refar.files", "refar.models", "refar.torch", "refar.training", "torch", "rich", *LIGHT
+        *CHECKED, "refar.building", "refar.data", "refar.files", "refar.models", "refar.torch", "refar.training", "torch",
+        "rich", *LIGHT
     },
     "refar.training.config": {*CHECKED, "refar.building", "refar.models", "msgspec"},
     "refar.training.runs": {*CHECKED, "refar.building", "refar.training.config", "refar.files", *LIGHT},
     "refar.runtime": {*CHECKED, "refar.files", "refar.runtime", "onnxruntime", *LIGHT},
     "refar.golden": {
-        *CHECKED, "refar.building", "refar.exact", "refar.files", "refar.golden", "refar.models", "refar.oracle", "refar.quantize",
+        *CHECKED, "refar.building", "refar.exact", "refar.files", "refar.golden", "refar.models", "refar.oracle",
+        "refar.quantize",
         "refar.rounding", *LIGHT
     },
     "refar.golden.mistakes": {*CHECKED, "refar.golden.mistakes", "refar.golden.operator", "msgspec", "numpy"},
     "refar.testing.plugin": {"refar.errors", "refar.testing", "pytest"},
     "refar.testing": {
-        *CHECKED, "refar.building", "refar.exact", "refar.golden", "refar.oracle", "refar.rounding", "refar.testing", *BACKENDS, "numpy", "msgspec"
+        *CHECKED, "refar.building", "refar.exact", "refar.golden", "refar.oracle", "refar.rounding", "refar.testing",
+        *BACKENDS, "numpy", "msgspec"
     },
     "refar.cli": {"refar", "refar_export", "onnxruntime", "typer", "rich", *LIGHT},
     "refar_export": {"refar_export.export"},

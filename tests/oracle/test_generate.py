@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import refar
 from refar import Builder, Graph, Node, models, noise, ops
-from refar.oracle import generation
 from refar.analysis.facts import facts
 from refar.errors import InputError
+from refar.oracle import generation
 from refar.rounding.tolerance import tolerance
 from refar.testing import strategies
 from refar.testing.contract.cases import generic_inputs, generic_parameters

@@ -175,7 +175,7 @@ def test_what_a_caller_may_not_ask() -> None:
         history = torch.ones(3, requires_grad=True) * 2
 
         def __init__(self) -> None:
-            self.cache = Hidden.cache
+            self.history = Hidden.history
 
     with refuses(InputError, "state: expected arrays", "that can be copied", "run it within torch.no_grad()"):
         check_streaming(full, step, **{**OPTIONS, "initial_state": Hidden()})

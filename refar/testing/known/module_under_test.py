@@ -120,8 +120,8 @@ class ModuleUnderTest:
 
     def tensors(self, inputs: Arrays) -> dict[str, Tensor]:
         """The graph's inputs in the dtype of the module."""
-        cast = cast(inputs, self.dtype)
-        return {name: self._torch.from_numpy(np.array(array)) for name, array in cast.items()}
+        tensors = cast(inputs, self.dtype)
+        return {name: self._torch.from_numpy(np.array(array)) for name, array in tensors.items()}
 
     def output(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """The module's output as the graph's."""
