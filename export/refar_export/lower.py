@@ -62,6 +62,11 @@ class Emitter:
         self.initializers[name] = np.asarray(value, dtype)
         return name
 
+    def initializer(self, name: str, value: NDArray[Any]) -> str:
+        """Store an initialiser under a name of its own."""
+        self.initializers[name] = value
+        return name
+
     def weight(self, name: str, shape: Sequence[int] | None = None) -> str:
         """A parameter under its own name, in another shape if that is asked for."""
         value = self.params[name]
@@ -233,8 +238,7 @@ def conv2d(e: Emitter, op: ops.Conv2d, x: str) -> str:
     """The mask is baked into the weights; zeros on each side as far as the kernel reaches beyond its anchor there."""
     name = f"{e.owner}.weight"
     mask = mask_oihw(op, e.params[name].shape)
-    e.initializers[name] = np.where(mask, e.params[name], np.float32(0))
-    weights = [name]
+    weights = [e.initializer(name, np.where(mask, e.params[name], np.float32(0)))]
     weights += [e.weight(f"{e.owner}.bias")] if op.bias else []
     a, b = op.anchor or (op.kernel[0] // 2, op.kernel[1] // 2)
     (kh, kw), (dh, dw) = op.kernel, op.dilation

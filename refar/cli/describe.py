@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from refar import ops
 from refar.analysis.facts import facts
@@ -65,6 +66,8 @@ def layers(graph: Graph) -> list[Layer]:
 
 def _products(op: ops.AnyOp, weight: tuple[int, ...]) -> tuple[int, int]:
     """Multiply-adds at one position, and those of them that look at its own row. What is masked is none."""
+    if isinstance(op, ops.Input | ops.PointwiseOp):
+        return 0, 0
     match op:
         case ops.Conv1d():
             return math.prod(weight), math.prod(weight)
@@ -72,8 +75,10 @@ def _products(op: ops.AnyOp, weight: tuple[int, ...]) -> tuple[int, int]:
             visible = mask_oihw(op, weight)
             level = [(u, v) for u, row in enumerate(kernel_steps(op)) for v, (up, _) in enumerate(row) if up == 0]
             return int(visible.sum()), sum(int(visible[:, :, u, v].sum()) for u, v in level)
-        case _:
+        case ops.Shift() | ops.Shift2d() | ops.Pool1d():
             return 0, 0
+        case _:
+            assert_never(op)
 
 
 def _inputs(node: Node) -> str:
@@ -85,35 +90,42 @@ def _inputs(node: Node) -> str:
 
 def operator(node: Node) -> str:
     """The operator with what sets it apart: 'conv1d K=2 D=4 strict'."""
-    name = str(node.op.__struct_config__.tag)
-    match node.op:
-        case ops.Conv1d() as op:
+    op, name = node.op, str(node.op.__struct_config__.tag)
+    if isinstance(op, ops.PointwiseOp):
+        return _pointwise(op, name)
+    match op:
+        case ops.Conv1d():
             groups = f" groups={op.groups}" if op.groups > 1 else ""
             return f"{name} {_window(op)}{' strict' if op.strict else ''}{groups}"
-        case ops.Conv2d() as op:
+        case ops.Conv2d():
             return " ".join([name, *_conv2d(op)])
-        case ops.Shift2d() as op:
+        case ops.Shift2d():
             down = [f"{'down' if op.down > 0 else 'up'} {abs(op.down)}"] if op.down else []
             right = [f"{'right' if op.right > 0 else 'left'} {abs(op.right)}"] if op.right else []
             return " ".join([name, *down, *right])
-        case ops.Position() as op:
-            return f"{name} {op.bits} bits"
-        case ops.Pool1d() as op:
+        case ops.Pool1d():
             return f"{op.kind} pool {_window(op)} {op.pad}"
-        case ops.Shift() as op:
+        case ops.Shift():
             return f"{name} by {op.steps}" if op.steps >= 0 else f"{name} ahead by {-op.steps}"
-        case ops.PadChannels() as op:
-            return f"{name} {op.before}, {op.after}"
-        case ops.Activation() as op:
-            return op.kind
-        case ops.Input() as op:
+        case ops.Input():
             role = "" if op.role == "sequence" else f"{op.role} "
             colours = f" {op.channels} colours" if op.classes and op.channels > 1 else ""
             return f"{role}{name} {op.classes} classes{colours}" if op.classes else f"{role}{name}"
-        case ops.Slice() as op:
-            return f"{name} {op.start}..{op.stop - 1}"
         case _:
-            return name
+            assert_never(op)
+
+
+def _pointwise(op: ops.PointwiseOp, name: str) -> str:
+    """The name alone, unless whole numbers or a kind say more."""
+    if isinstance(op, ops.Activation):
+        return op.kind
+    if isinstance(op, ops.Slice):
+        return f"{name} {op.start}..{op.stop - 1}"
+    if isinstance(op, ops.Position):
+        return f"{name} {op.bits} bits"
+    if isinstance(op, ops.PadChannels):
+        return f"{name} {op.before}, {op.after}"
+    return name
 
 
 def _window(op: ops.Conv1d | ops.Pool1d) -> str:

@@ -1,18 +1,20 @@
-"""The definitions once more, as nested loops over exact numbers: what the fast NumPy is checked against, sharing no code.
+"""The definition of each operator once more, over exact numbers: what the fast NumPy is checked against, sharing no code.
 
-A polynomial or piecewise-linear operator is a list of *terms*, one for each product that its definition adds to y:
+`definition` is one table over all operators. A polynomial or piecewise-linear operator is a `Sum`: for each number of y the
+*terms* that its definition adds up,
 
-    y[index] += coefficient · Π factors        with factors such as weight[o,i,k] and x[b,i,s].
+    y[index] = Σ coefficient · Π factors        with factors such as weight[o,i,k] and x[b,i,s].
 
-Value and gradient are read off that list: by the product rule a term gives each of its factors
+Value and gradient are read off those terms: by the product rule a term gives each of its factors
 coefficient · (the other factors) · dy[index]. Numbers are Python's integers and fractions, so nothing rounds.
-The operators with exponentials are computed with at least 50 decimal digits and rounded to float64 once, at the end.
+An operator with exponentials is a `Curve`, computed with at least 50 decimal digits and rounded to float64 once, at the end.
 Source: the equations in `refar.ops`, index by index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from itertools import product
@@ -29,13 +31,31 @@ Exact = Any  # an int or a Fraction; NumPy's types do not say what an object arr
 Index = tuple[int, ...]
 Factor = tuple[str, Index]
 """A number in an array: "0", "1", … are the arguments, "weight" and "bias" the parameters."""
-Term = tuple[Index, Fraction | int, tuple[Factor, ...]]
-"""Where in y it is added, its coefficient, its factors."""
-
-Rounded = ops.Activation | ops.Gate | ops.Softmax
-"""The operators that may have an exponential."""
+Term = tuple[Fraction | int, tuple[Factor, ...]]
+"""A coefficient and the factors beside it."""
+Slopes = Iterator[tuple[Index, Decimal]]
 
 _DIGITS = 60
+
+
+@dataclass(frozen=True)
+class Sum:
+    """An operator that adds up products: the shape of y, and the terms of y[index]."""
+
+    shape: Index
+    terms: Callable[[Index], Iterator[Term]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """An operator with exponentials: the shape of y, y[index] in many digits, and what flows back from d = dy[index].
+
+    `back(index, d)` gives the places in x and d · ∂y[index]/∂x there.
+    """
+
+    shape: Index
+    value: Callable[[Index], Decimal]
+    back: Callable[[Index, Decimal], Slopes]
 
 
 def evaluate(
@@ -47,19 +67,25 @@ def evaluate(
     dtype: DTypeLike = np.float64,
     rounded: bool = True,
 ) -> Array:
-    """The value of one operator: integers and fractions (an object array), or float64 where the definition has an exponential.
+    """Return the value of one operator: integers and fractions (an object array), or float64 where it has an exponential.
 
     `args` as in `refar.ops`; `params` may hold "weight" and "bias"; `classes` is that of an argument of class indices, else 0.
     Attributes such as a slope enter as the exact value that they have in `dtype`. Unless `rounded`, the values with an
     exponential too are fractions, with all their digits.
     """
     arrays = _exact_arrays(op, args, params)
-    if isinstance(op, Rounded) and not is_exact(op):
-        return _finished(_transcendental(op, arrays["0"]), rounded)
-    y = _zeros(_shape(op, arrays, classes))
-    for index, coefficient, factors in _terms(op, arrays, y.shape, dtype):
-        y[index] += coefficient * prod(arrays[name][at] for name, at in factors)
-    return y
+    found = definition(op, arrays, classes, dtype)
+    if isinstance(found, Sum):
+        y = _zeros(found.shape)
+        for index in np.ndindex(found.shape):
+            for coefficient, factors in found.terms(index):
+                y[index] += coefficient * prod(arrays[name][at] for name, at in factors)
+        return y
+    y = np.empty(found.shape, object)
+    for index in np.ndindex(found.shape):
+        with localcontext(prec=_digits(arrays["0"])):
+            y[index] = found.value(index)
+    return _finished(y, rounded)
 
 
 def gradient(
@@ -71,37 +97,176 @@ def gradient(
     dtype: DTypeLike = np.float64,
     rounded: bool = True,
 ) -> dict[str, Array]:
-    """The gradients of Σ dy·y, {"0", "1", …: of the arguments, "weight", "bias": of the parameters}.
+    """Return the gradients of Σ dy·y, {"0", "1", …: of the arguments, "weight", "bias": of the parameters}.
 
     Exact or rounded as in `evaluate`. For class indices the entry is 0: nothing flows into them.
     """
-    arrays = _exact_arrays(op, args, params)
-    upstream = exact(dy)
-    if isinstance(op, Rounded) and not is_exact(op):
-        return {"0": _finished(_transcendental_gradient(op, arrays["0"], upstream), rounded)}
-    gradients = {name: _zeros(array.shape) for name, array in arrays.items()}
-    for index, coefficient, factors in _terms(op, arrays, upstream.shape, dtype):
-        for n, (name, at) in enumerate(factors):
-            others = prod(arrays[other][where] for other, where in factors[:n] + factors[n + 1 :])
-            gradients[name][at] += coefficient * others * upstream[index]
-    return gradients
+    arrays, upstream = _exact_arrays(op, args, params), exact(dy)
+    found = definition(op, arrays, 0, dtype)
+    if isinstance(found, Sum):
+        gradients = {name: _zeros(array.shape) for name, array in arrays.items()}
+        for index in np.ndindex(upstream.shape):
+            for coefficient, factors in found.terms(index):
+                for n, (name, at) in enumerate(factors):
+                    others = prod(arrays[other][where] for other, where in factors[:n] + factors[n + 1 :])
+                    gradients[name][at] += coefficient * others * upstream[index]
+        return gradients
+    dx = np.full(arrays["0"].shape, Decimal(0), object)
+    for index in np.ndindex(upstream.shape):
+        with localcontext(prec=_digits(arrays["0"])):
+            for place, slope in found.back(index, _decimal(upstream[index])):
+                dx[place] += slope
+    return {"0": _finished(dx, rounded)}
 
 
 def is_exact(op: ops.AnyOp) -> bool:
-    """Whether the operator is polynomial or piecewise linear, so that its value on rationals is rational."""
+    """Return whether the operator is polynomial or piecewise linear, so that its value on rationals is rational."""
+    return not isinstance(op, ops.Gate | ops.Softmax) and not (isinstance(op, ops.Activation) and op.kind in ("tanh", "sigmoid"))
+
+
+def definition(op: ops.AnyOp, arrays: Mapping[str, Array], classes: int, dtype: DTypeLike) -> Sum | Curve:
+    """Return the definition of an operator for these arguments and parameters. `classes` matters to lookups only."""
+    x = arrays["0"]
+    args = [name for name in arrays if name.isdecimal()]
+    batch, place = x.shape[0], x.shape[2:]
+    everywhere = max((arrays[name].shape[2:] for name in args), default=())  # a constant is used at every position
     match op:
-        case ops.Gate() | ops.Softmax():
-            return False
+        case ops.Input():
+            return Sum(x.shape, lambda i: iter([(1, (("0", i),))]))
+        case ops.Conv1d():
+            return Sum((batch, op.channels, *place), lambda i: _convolved(op, x, i, "bias" in arrays))
+        case ops.Conv2d():
+            return Sum((batch, op.channels, *place), lambda i: _masked(op, x, i, "bias" in arrays))
+        case ops.Shift():
+            return Sum(x.shape, lambda i: _inside(x, (*i[:2], i[2] - op.steps)))
+        case ops.Shift2d():
+            return Sum(x.shape, lambda i: _inside(x, (*i[:2], i[2] - op.down, i[3] - op.right)))
+        case ops.Pool1d():
+            return Sum(x.shape, lambda i: _pooled(op, x, i))
+        case ops.PadChannels():
+            return Sum((batch, op.before + x.shape[1] + op.after, *place), lambda i: _inside(x, (i[0], i[1] - op.before, *i[2:])))
+        case ops.Ones():
+            return Sum((batch, 1, *(_rows(x) if classes else place)), lambda i: iter([(1, ())]))
+        case ops.Position():
+            return Sum(
+                (batch, 2 * op.bits, *place),
+                lambda i: iter([((i[2] if i[1] < op.bits else i[3]) // 2 ** (i[1] % op.bits) % 2, ())]),
+            )
+        case ops.OneHot():
+            return _looked_up(x, classes, lambda value, number: (int(value == number), ()))
+        case ops.Embedding():
+            return _looked_up(x, op.channels, lambda value, number: (1, (("weight", (value, number)),)))
+        case ops.Standardize():
+            mean, std = _number(op.mean, dtype), _number(op.std, dtype)
+            return _looked_up(x, 1, lambda value, number: ((value - mean) / std, ()))
         case ops.Activation():
-            return op.kind in ("relu", "leaky_relu")
-        case ops.Input() | ops.Conv1d() | ops.Shift() | ops.Pool1d() | ops.OneHot() | ops.Embedding() | ops.Standardize():
-            return True
-        case ops.PadChannels() | ops.Ones() | ops.Position() | ops.Conv2d() | ops.Shift2d():
-            return True
-        case ops.Add() | ops.Multiply() | ops.Affine() | ops.Concat() | ops.Slice():
-            return True
+            return _activation(op, x, dtype)
+        case ops.Gate():
+            return _gate(x)
+        case ops.Affine():
+            scale, shift = _number(op.scale, dtype), _number(op.shift, dtype)
+            return Sum(x.shape, lambda i: iter([(scale, (("0", i),)), (shift, ())]))
+        case ops.Add():
+            return Sum((*x.shape[:2], *everywhere), lambda i: iter([(1, ((n, i[: arrays[n].ndim]),)) for n in args]))
+        case ops.Multiply():
+            return Sum((*x.shape[:2], *everywhere), lambda i: iter([(1, tuple((n, i[: arrays[n].ndim]) for n in args))]))
+        case ops.Concat():
+            size = sum(arrays[name].shape[1] for name in args)
+            return Sum((batch, size, *everywhere), lambda i: _joined([(name, arrays[name]) for name in args], i))
+        case ops.Slice():
+            return Sum((batch, op.stop - op.start, *place), lambda i: iter([(1, (("0", (i[0], op.start + i[1], *i[2:])),))]))
+        case ops.Softmax():
+            return _softmax(x)
         case _:
             assert_never(op)
+
+
+def _rows(x: Array) -> Index:
+    """The places of class indices, which of an image have an axis of colour channels."""
+    return x.shape[2:] if x.ndim == 4 else x.shape[1:]
+
+
+def _looked_up(x: Array, size: int, term: Callable[[int, int], Term]) -> Sum:
+    """y[b, number, …] is `term` of the class there and the number; of an image channel k·C + c is number k of colour c."""
+    colours = x.shape[1] if x.ndim == 4 else 1
+
+    def terms(index: Index) -> Iterator[Term]:
+        b, c, *rest = index
+        number, colour = (c // colours, (c % colours,)) if x.ndim == 4 else (c, ())
+        yield term(int(x[b, *colour, *rest]), number)
+
+    return Sum((x.shape[0], size * colours, *_rows(x)), terms)
+
+
+def _inside(x: Array, at: Index) -> Iterator[Term]:
+    """The number at a place, or nothing outside the array."""
+    if all(0 <= n < length for n, length in zip(at, x.shape, strict=True)):
+        yield 1, (("0", at),)
+
+
+def _joined(parts: Sequence[tuple[str, Array]], index: Index) -> Iterator[Term]:
+    (b, c, *rest), first = index, 0
+    for name, array in parts:
+        if first <= c < first + array.shape[1]:
+            yield 1, ((name, (b, c - first, *rest)[: array.ndim]),)
+        first += array.shape[1]
+
+
+def _convolved(op: ops.Conv1d, x: Array, index: Index, bias: bool) -> Iterator[Term]:
+    b, o, *rest = index
+    if bias:
+        yield 1, (("bias", (o,)),)
+    size = x.shape[1] // op.groups
+    first = o // (op.channels // op.groups) * size
+    for i, k in product(range(size), range(op.kernel)):
+        if not rest:
+            yield 1, (("weight", (o, i, k)), ("0", (b, first + i)))
+        elif (s := rest[0] - op.strict - (op.kernel - 1 - k) * op.dilation) >= 0:
+            yield 1, (("weight", (o, i, k)), ("0", (b, first + i, s)))
+
+
+def _activation(op: ops.Activation, x: Array, dtype: DTypeLike) -> Sum | Curve:
+    match op.kind:
+        case "relu":
+            return Sum(x.shape, lambda i: iter([(1 if x[i] > 0 else 0, (("0", i),))]))
+        case "leaky_relu":
+            slope = _number(op.slope, dtype)
+            return Sum(x.shape, lambda i: iter([(1 if x[i] > 0 else slope, (("0", i),))]))
+        case "tanh":
+            return Curve(x.shape, lambda i: _tanh(x[i]), lambda i, d: iter([(i, d * _tanh_slope(x[i]))]))
+        case "sigmoid":
+            return Curve(x.shape, lambda i: _sigmoid(x[i]), lambda i, d: iter([(i, d * _sigmoid_slope(x[i]))]))
+        case _:
+            assert_never(op.kind)
+
+
+def _gate(x: Array) -> Curve:
+    half = x.shape[1] // 2
+
+    def other(i: Index) -> Index:
+        return (i[0], half + i[1], *i[2:])
+
+    def back(i: Index, d: Decimal) -> Slopes:
+        yield i, d * _tanh_slope(x[i]) * _sigmoid(x[other(i)])
+        yield other(i), d * _tanh(x[i]) * _sigmoid_slope(x[other(i)])
+
+    return Curve((x.shape[0], half, *x.shape[2:]), lambda i: _tanh(x[i]) * _sigmoid(x[other(i)]), back)
+
+
+def _softmax(x: Array) -> Curve:
+    def column(i: Index) -> list[Decimal]:
+        return [_decimal(x[i[0], j, *i[2:]]).exp() for j in range(x.shape[1])]
+
+    def value(i: Index) -> Decimal:
+        return column(i)[i[1]] / sum(column(i))
+
+    def back(i: Index, d: Decimal) -> Slopes:
+        """∂softmax_c/∂x_j = y_c·([j = c] - y_j)."""
+        e, c = column(i), i[1]
+        for j in range(x.shape[1]):
+            yield (i[0], j, *i[2:]), d * e[c] / sum(e) * ((j == c) - e[j] / sum(e))
+
+    return Curve(x.shape, value, back)
 
 
 def exact(array: ArrayLike) -> Array:
@@ -173,116 +338,10 @@ def _zeros(shape: Index) -> Array:
     return np.full(shape, 0, object)
 
 
-def _shape(op: ops.AnyOp, arrays: dict[str, Array], classes: int) -> Index:
-    x = arrays["0"].shape
-    args = [array.shape for name, array in arrays.items() if name.isdecimal()]
-    time = max((shape[2:] for shape in args), default=())
-    rows = x[2:] if len(x) == 4 else x[1:]  # of class indices, which over a plane have a channel axis: their colours
-    colours = x[1] if len(x) == 4 else 1
-    match op:
-        case ops.Conv1d() | ops.Conv2d():
-            return (x[0], op.channels, *x[2:])
-        case ops.OneHot():
-            return (x[0], classes * colours, *rows)
-        case ops.Embedding():
-            return (x[0], op.channels * colours, *rows)
-        case ops.Standardize():
-            return (x[0], colours, *rows)
-        case ops.Position():
-            return (x[0], 2 * op.bits, *x[2:])
-        case ops.Gate():
-            return (x[0], x[1] // 2, *x[2:])
-        case ops.Concat():
-            return (x[0], sum(shape[1] for shape in args), *time)
-        case ops.Slice():
-            return (x[0], op.stop - op.start, *x[2:])
-        case ops.Add() | ops.Multiply():
-            return (x[0], x[1], *time)
-        case ops.PadChannels():
-            return (x[0], op.before + x[1] + op.after, *x[2:])
-        case ops.Ones():
-            return (x[0], 1, *(rows if classes else x[2:]))
-        case ops.Input() | ops.Shift() | ops.Shift2d() | ops.Pool1d() | ops.Activation() | ops.Affine() | ops.Softmax():
-            return x
-        case _:
-            assert_never(op)
-
-
-def _terms(op: ops.AnyOp, arrays: dict[str, Array], shape: Index, dtype: DTypeLike) -> Iterator[Term]:
-    """Every product that the definition adds to y, which has this shape."""
-    x = arrays["0"]
-    args = [name for name in arrays if name.isdecimal()]
-    for index in np.ndindex(shape):
-        b, c, *rest = index
-        match op:
-            case ops.Conv1d():
-                if "bias" in arrays:
-                    yield index, 1, (("bias", (c,)),)
-                size = x.shape[1] // op.groups
-                first = c // (op.channels // op.groups) * size
-                for i, k in product(range(size), range(op.kernel)):
-                    if not rest:
-                        yield index, 1, (("weight", (c, i, k)), ("0", (b, first + i)))
-                    elif (s := rest[0] - op.strict - (op.kernel - 1 - k) * op.dilation) >= 0:
-                        yield index, 1, (("weight", (c, i, k)), ("0", (b, first + i, s)))
-            case ops.Shift():
-                if 0 <= rest[0] - op.steps < x.shape[2]:
-                    yield index, 1, (("0", (b, c, rest[0] - op.steps)),)
-            case ops.PadChannels():
-                if 0 <= c - op.before < x.shape[1]:
-                    yield index, 1, (("0", (b, c - op.before, *rest)),)
-            case ops.Ones():
-                yield index, 1, ()
-            case ops.Pool1d():
-                yield from _pooled(op, x, index)
-            case ops.Conv2d():
-                yield from _masked(op, x, index, "bias" in arrays)
-            case ops.Shift2d():
-                r, s = rest[0] - op.down, rest[1] - op.right
-                if 0 <= r < x.shape[2] and 0 <= s < x.shape[3]:
-                    yield index, 1, (("0", (b, c, r, s)),)
-            case ops.Position():
-                place = rest[0] if c < op.bits else rest[1]
-                yield index, place // 2 ** (c % op.bits) % 2, ()
-            case ops.OneHot() | ops.Embedding() | ops.Standardize():
-                # over a plane channel k·C + c is number k of colour c
-                number, colour = (c // x.shape[1], (c % x.shape[1],)) if x.ndim == 4 else (c, ())
-                value = int(x[b, *colour, *rest])
-                if isinstance(op, ops.OneHot):
-                    yield index, int(value == number), ()
-                elif isinstance(op, ops.Embedding):
-                    yield index, 1, (("weight", (value, number)),)
-                else:
-                    yield index, (value - _number(op.mean, dtype)) / _number(op.std, dtype), ()
-            case ops.Activation():
-                slope = _number(op.slope, dtype) if op.kind == "leaky_relu" else 0
-                yield index, 1 if x[index] > 0 else slope, (("0", index),)
-            case ops.Affine():
-                yield index, _number(op.scale, dtype), (("0", index),)
-                yield index, _number(op.shift, dtype), ()
-            case ops.Add():
-                for name in args:
-                    yield index, 1, ((name, index[: arrays[name].ndim]),)
-            case ops.Multiply():
-                yield index, 1, tuple((name, index[: arrays[name].ndim]) for name in args)
-            case ops.Concat():
-                first = 0
-                for name in args:
-                    if first <= c < first + arrays[name].shape[1]:
-                        yield index, 1, ((name, (b, c - first, *rest)[: arrays[name].ndim]),)
-                    first += arrays[name].shape[1]
-            case ops.Slice():
-                yield index, 1, (("0", (b, op.start + c, *rest)),)
-            case ops.Input() | ops.Gate() | ops.Softmax():
-                raise TypeError(f"{type(op).__name__} is no sum of products")
-            case _:
-                assert_never(op)
-
-
 def _masked(op: ops.Conv2d, x: Array, index: Index, bias: bool) -> Iterator[Term]:
     b, o, r, s = index
     if bias:
-        yield index, 1, (("bias", (o,)),)
+        yield 1, (("bias", (o,)),)
     size = x.shape[1] // op.groups
     first = o // (op.channels // op.groups) * size
     a, e = op.anchor if op.anchor is not None else (op.kernel[0] // 2, op.kernel[1] // 2)
@@ -295,7 +354,7 @@ def _masked(op: ops.Conv2d, x: Array, index: Index, bias: bool) -> Iterator[Term
                 continue
         row, column = r + (u - a) * op.dilation[0], s + (v - e) * op.dilation[1]
         if 0 <= row < x.shape[2] and 0 <= column < x.shape[3]:
-            yield index, 1, (("weight", (o, i, u, v)), ("0", (b, first + i, row, column)))
+            yield 1, (("weight", (o, i, u, v)), ("0", (b, first + i, row, column)))
 
 
 def _pooled(op: ops.Pool1d, x: Array, index: Index) -> Iterator[Term]:
@@ -306,53 +365,12 @@ def _pooled(op: ops.Pool1d, x: Array, index: Index) -> Iterator[Term]:
     if op.kind == "avg":
         for s in places:
             if s >= 0:
-                yield index, Fraction(1, len(places)), (("0", (b, c, s)),)
+                yield Fraction(1, len(places)), (("0", (b, c, s)),)
         return
     largest = max(x[b, c, s] if s >= 0 else 0 for s in places)
     first = next(s for s in places if (x[b, c, s] if s >= 0 else 0) == largest)
     if first >= 0:
-        yield index, 1, (("0", (b, c, first)),)
-
-
-def _transcendental(op: Rounded, x: Array) -> Array:
-    y = np.empty(_shape(op, {"0": x}, 0), object)
-    for index in np.ndindex(y.shape):
-        b, c, *rest = index
-        with localcontext(prec=_digits(x)):
-            match op:
-                case ops.Activation():
-                    y[index] = _tanh(x[index]) if op.kind == "tanh" else _sigmoid(x[index])
-                case ops.Gate():
-                    y[index] = _tanh(x[index]) * _sigmoid(x[b, y.shape[1] + c, *rest])
-                case ops.Softmax():
-                    column = [_decimal(x[b, j, *rest]).exp() for j in range(x.shape[1])]
-                    y[index] = column[c] / sum(column)
-                case _:
-                    assert_never(op)
-    return y
-
-
-def _transcendental_gradient(op: Rounded, x: Array, dy: Array) -> Array:
-    """tanh' = 1 / cosh², σ'(x) = σ(x)·σ(-x), ∂softmax_j/∂x_c = y_j·([j = c] - y_c)."""
-    dx = np.full(x.shape, Decimal(0), object)
-    for index in np.ndindex(dy.shape):
-        b, c, *rest = index
-        with localcontext(prec=_digits(x)):
-            d = _decimal(dy[index])
-            match op:
-                case ops.Activation():
-                    dx[index] = d * (_tanh_slope(x[index]) if op.kind == "tanh" else _sigmoid_slope(x[index]))
-                case ops.Gate():
-                    other = (b, dy.shape[1] + c, *rest)
-                    dx[index] = d * _tanh_slope(x[index]) * _sigmoid(x[other])
-                    dx[other] = d * _tanh(x[index]) * _sigmoid_slope(x[other])
-                case ops.Softmax():
-                    e = [_decimal(x[b, j, *rest]).exp() for j in range(x.shape[1])]
-                    for j in range(x.shape[1]):
-                        dx[b, j, *rest] += d * e[c] / sum(e) * ((j == c) - e[j] / sum(e))
-                case _:
-                    assert_never(op)
-    return dx
+        yield 1, (("0", (b, c, first)),)
 
 
 def _tanh(x: Exact) -> Decimal:

@@ -15,6 +15,7 @@ from refar import ops
 from refar.arguments.arrays import Array
 from refar.building.builder import Builder
 from refar.graph.graph import Graph, Padding
+from refar.testing.examples import POINTWISE, Example, Value
 
 
 def convolutions() -> SearchStrategy[ops.Conv1d]:
@@ -109,8 +110,8 @@ def graphs(
     if strict:
         name, size = drawn.values.pop()
         drawn.values.append((g.delay(name, draw(st.integers(1, 2))), size))
-    kinds = ["conv1d", "grouped", "pool", "delay", "relu", "leaky_relu", "affine", "slice", "pad_channels", "ones", "concat"]
-    kinds += ["add", "multiply"] + ([] if exact else ["tanh", "sigmoid", "gate", "softmax"])
+    kinds = ["conv1d", "grouped", "pool", "delay", "slice", "pad_channels", "concat", "add", "multiply"]
+    kinds += [name for name, each in _POINTWISE.items() if each.space in ("t", "any") and (each.integral or not exact)]
     # what is not always there comes last, and is drawn for all, so that shrinking takes it away and leaves the rest
     kinds += ["condition"] * bool(drawn.constants) + ["local"] * bool(drawn.local)
     kinds += ["look ahead"] * (draw(st.integers(0, 3)) == 3 and strict is None and padding == "layer")
@@ -126,6 +127,10 @@ def graphs(
 def _add_operator(draw: DrawFn, drawn: _Drawn, kind: str, exact: bool) -> None:
     g = drawn.builder
     name, channels = draw(st.sampled_from(drawn.values))
+    if kind in _POINTWISE:
+        found = _applied(_POINTWISE[kind], g, Value(name, channels), exact)
+        drawn.values.append((found.name, found.channels))
+        return
     match kind:
         case "conv1d":
             op = draw(convolutions())
@@ -144,18 +149,10 @@ def _add_operator(draw: DrawFn, drawn: _Drawn, kind: str, exact: bool) -> None:
         case "pad_channels":
             before, after = draw(st.integers(0, 2)), draw(st.integers(0, 2))
             drawn.values.append((g.pad_channels(name, before, after), before + channels + after))
-        case "ones":
-            drawn.values.append((g.concat(name, g.add_op(ops.Ones(), name)), channels + 1))
         case "delay":
             drawn.values.append((g.delay(name, draw(st.integers(0, 3))), channels))
         case "look ahead":
             drawn.values.append((g.delay(name, -draw(st.integers(1, 3))), channels))
-        case "relu":
-            drawn.values.append((g.relu(g.conv1d(name, 3)), 3))
-        case "leaky_relu":
-            drawn.values.append((g.leaky_relu(name, 2 if exact else 0.2), channels))
-        case "affine":
-            drawn.values.append((g.affine(name, 2, 1) if exact else g.affine(name, 0.7, -0.3), channels))
         case "slice":
             start = draw(st.integers(0, channels - 1))
             stop = draw(st.integers(start + 1, channels))
@@ -176,14 +173,17 @@ def _add_operator(draw: DrawFn, drawn: _Drawn, kind: str, exact: bool) -> None:
         case "condition":
             constant, _ = draw(st.sampled_from(drawn.constants))
             drawn.values.append((g.add(name, g.conv1d(constant, channels, bias=False)), channels))
-        case "tanh":
-            drawn.values.append((g.tanh(name), channels))
-        case "sigmoid":
-            drawn.values.append((g.sigmoid(name), channels))
-        case "gate":
-            drawn.values.append((g.gate(g.conv1d(name, 4)), 2))
-        case "softmax":
-            drawn.values.append((g.softmax(g.conv1d(name, 3)), 3))
+        case _:
+            raise AssertionError(f"{kind!r} is not drawn over time")
+
+
+_POINTWISE = {example.name: example for example in POINTWISE}
+
+
+def _applied(example: Example, g: Builder, x: Value, exact: bool) -> Value:
+    apply = example.integral if exact else example.apply
+    assert apply is not None
+    return apply(g, x)
 
 
 @dataclass
@@ -236,21 +236,10 @@ def plane_graphs(draw: DrawFn, *, strict: bool | None = None, exact: bool = Fals
     drawn.values.append((x, channels))
     if strict:
         drawn.values = [_hidden(draw, drawn, x, channels)]
-    kinds = [
-        "conv2d",
-        "conv2d",
-        "conv2d",
-        "grouped",
-        "relu",
-        "leaky_relu",
-        "affine",
-        "slice",
-        "pad_channels",
-        "position",
-        "concat",
-    ]
-    kinds += ["add", "multiply", "shift2d"] + ([] if exact else ["tanh", "gate"])
-    kinds += [] if drawn.ordered else ["vertical"] + ["softmax"] * (not exact)
+    kinds = [*["conv2d"] * 3, "grouped", "slice", "pad_channels", "concat", "add", "multiply", "shift2d"]
+    kinds += [] if drawn.ordered else ["vertical"]
+    fitting = [name for name, each in _POINTWISE.items() if each.space in ("hw", "any") and (each.integral or not exact)]
+    kinds += [name for name in fitting if name != "softmax" or not drawn.ordered]  # a softmax joins the colours
     kinds += ["condition"] * len(drawn.constants) + ["map"] * len(drawn.maps)
     for _ in range(draw(st.integers(0, largest))):
         _add_plane_operator(draw, drawn, draw(st.sampled_from(kinds)), exact)
@@ -295,6 +284,10 @@ def _add_plane_operator(draw: DrawFn, drawn: _Plane, kind: str, exact: bool) -> 
     g, n = drawn.builder, drawn.colours
     name, channels = draw(st.sampled_from(drawn.values))
     y, size = name, channels
+    if kind in _POINTWISE:
+        found = _applied(_POINTWISE[kind], g, Value(name, channels, n, image=True, ordered=drawn.ordered), exact)
+        drawn.values.append((found.name, found.channels))
+        return
     match kind:
         case "conv2d":
             op = draw(_convolutions_2d(drawn, channels))
@@ -309,12 +302,6 @@ def _add_plane_operator(draw: DrawFn, drawn: _Plane, kind: str, exact: bool) -> 
         case "shift2d":
             down, right = draw(st.integers(0, 2)), draw(st.integers(0, 2))
             y = g.shift2d(name, down=down, right=right) if drawn.causal else g.shift2d(name, down=1 - down, right=1 - right)
-        case "relu":
-            y, size = g.relu(drawn.mixed(name, 2 * n)), 2 * n
-        case "leaky_relu":
-            y = g.leaky_relu(name, 2 if exact else 0.2)
-        case "affine":
-            y = g.affine(name, 2, 1) if exact else g.affine(name, 0.7, -0.3)
         case "slice":
             start = draw(st.integers(0, channels // n - 1))
             size = n * draw(st.integers(1, channels // n - start))
@@ -322,9 +309,6 @@ def _add_plane_operator(draw: DrawFn, drawn: _Plane, kind: str, exact: bool) -> 
         case "pad_channels":
             before, after = n * draw(st.integers(0, 1)), n * draw(st.integers(0, 1))
             y, size = g.pad_channels(name, before, after), before + channels + after
-        case "position":
-            bits = 3 if n == 3 else draw(st.integers(1, 3))
-            y, size = g.concat(name, g.position(name, bits)), channels + 2 * bits
         case "concat":
             other, more = draw(st.sampled_from(drawn.values))
             y, size = g.concat(name, other), channels + more
@@ -338,11 +322,6 @@ def _add_plane_operator(draw: DrawFn, drawn: _Plane, kind: str, exact: bool) -> 
             y = g.add(name, g.conv1d(drawn.constants[0], channels, bias=False))
         case "map":
             y = g.add(name, g.conv2d(drawn.maps[0], channels, kernel=draw(st.sampled_from((1, 3)))))
-        case "tanh":
-            y = g.tanh(name)
-        case "gate":
-            y, size = g.gate(drawn.mixed(name, 4 * n)), 2 * n
-        case "softmax":
-            y = g.softmax(g.conv2d(name, 2 * n))
-            size = 2 * n
+        case _:
+            raise AssertionError(f"{kind!r} is not drawn for images")
     drawn.values.append((y, size))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -12,10 +13,11 @@ import numpy as np
 
 from refar import ops
 from refar.analysis.facts import facts
-from refar.analysis.types import Type
+from refar.analysis.types import Type, rule
 from refar.analysis.windows import kernel_steps, offsets_of_node
 from refar.arguments.arrays import Array, Arrays
 from refar.building.builder import Builder
+from refar.errors import GraphError
 from refar.exact import literal
 from refar.graph.graph import Graph, Node
 from refar.testing.contract.cases import SMALL, Extent, generic_inputs, generic_parameters, integer_inputs
@@ -91,44 +93,49 @@ def _cases(graph: Graph, rng: np.random.Generator, *, integers: bool) -> list[Ca
 
 def _reduce(op: ops.AnyOp, kinds: list[Type]) -> tuple[ops.AnyOp, list[Type]]:
     """The same operator on fewer channels and classes, and with at most 33 taps: loops in Python must end."""
-
-    def sized(*limits: int) -> list[Type]:
-        each = zip(kinds, limits, strict=True)
-        return [replace(k, size=min(k.size, limit), colours=min(k.colours, 3) if k.indexed else 1) for k, limit in each]
-
+    if isinstance(op, ops.Input | ops.PointwiseOp):
+        return _reduce_pointwise(op, kinds)
     match op:
         case ops.Conv1d():
             kernel = min(op.kernel, _LARGEST_KERNEL)
             if op.groups > 1:
                 return msgspec.structs.replace(op, channels=4, kernel=kernel, groups=2), [Type(6, False, kinds[0].timed)]
-            return msgspec.structs.replace(op, channels=min(op.channels, 4), kernel=kernel), sized(3)
-        case ops.Embedding():
-            return msgspec.structs.replace(op, channels=min(op.channels, 4)), sized(5)
-        case ops.Gate():
-            return op, sized(4 if kinds[0].size >= 4 else 2)
-        case ops.Slice():
-            start, length = min(op.start, 2), min(op.stop - op.start, 2)
-            after = min(kinds[0].size - op.stop, 1)
-            return ops.Slice(start, start + length), sized(start + length + after)
-        case ops.Concat():
-            return op, sized(*(2 + n % 3 for n in range(len(kinds))))
-        case ops.Add() | ops.Multiply():
-            return op, sized(*[3] * len(kinds))
-        case ops.OneHot() | ops.Standardize():
-            return op, sized(5)
+            return msgspec.structs.replace(op, channels=min(op.channels, 4), kernel=kernel), _sized(kinds, 3)
+        case ops.Shift():
+            return op, _sized(kinds, 3)
         case ops.Pool1d():
-            return msgspec.structs.replace(op, kernel=min(op.kernel, _LARGEST_KERNEL)), sized(*(3, 1)[: len(kinds)])
+            return msgspec.structs.replace(op, kernel=min(op.kernel, _LARGEST_KERNEL)), _sized(kinds, *(3, 1)[: len(kinds)])
         case ops.Conv2d():
             return _smaller(op, kinds[0])
         case ops.Shift2d():
-            return ops.Shift2d(*(int(np.sign(by)) * min(abs(by), _LARGEST_KERNEL) for by in (op.down, op.right))), sized(3)
-        case (
-            ops.Activation() | ops.Affine() | ops.Softmax() | ops.Shift() | ops.PadChannels() | ops.Ones() | ops.Input()
-            | ops.Position()
-        ):  # fmt: skip
-            return op, sized(*[3] * len(kinds))
+            return ops.Shift2d(*(int(np.sign(by)) * min(abs(by), _LARGEST_KERNEL) for by in (op.down, op.right))), _sized(
+                kinds, 3
+            )
         case _:
             assert_never(op)
+
+
+def _reduce_pointwise(op: ops.Input | ops.PointwiseOp, kinds: list[Type]) -> tuple[ops.AnyOp, list[Type]]:
+    """Of two or more inputs that may differ 2, 3, 4, … channels, else the fewest from 3 (classes: 5) on that the rule allows."""
+    if isinstance(op, ops.Embedding):
+        op = msgspec.structs.replace(op, channels=min(op.channels, 4))
+    if isinstance(op, ops.Slice):
+        start, length = min(op.start, 2), min(op.stop - op.start, 2)
+        return ops.Slice(start, start + length), _sized(kinds, start + length + min(kinds[0].size - op.stop, 1))
+    if isinstance(op, ops.Concat):
+        return op, _sized(kinds, *(2 + n % 3 for n in range(len(kinds))))
+    node = Node("op", op, tuple(f"c{n}" for n in range(len(kinds))))
+    for limit in range(3, max((kind.size for kind in kinds), default=3)):
+        fewer = _sized(kinds, *[5 if kind.indexed else limit for kind in kinds])
+        with suppress(GraphError):
+            rule(node, fewer)
+            return op, fewer
+    return op, _sized(kinds, *[5 if kind.indexed else kind.size for kind in kinds])
+
+
+def _sized(kinds: list[Type], *limits: int) -> list[Type]:
+    each = zip(kinds, limits, strict=True)
+    return [replace(k, size=min(k.size, limit), colours=min(k.colours, 3) if k.indexed else 1) for k, limit in each]
 
 
 def _smaller(op: ops.Conv2d, kind: Type) -> tuple[ops.Conv2d, list[Type]]:
@@ -222,31 +229,15 @@ def _constant_size(op: ops.AnyOp, kinds: list[Type]) -> int:
 
 def integral(op: ops.AnyOp) -> ops.AnyOp:
     """The operator with attributes that keep integers integers: its own if they do, else small ones."""
-    match op:
-        case ops.Standardize():
-            return op if _small(op.mean) and op.std in (0.5, 1) else ops.Standardize(3.0, 0.5)
-        case ops.Activation():
-            return op if op.kind != "leaky_relu" or op.slope in (0, 1, 2) else ops.Activation("leaky_relu", 2.0)
-        case ops.Affine():
-            return op if _small(op.scale) and _small(op.shift) else ops.Affine(3.0, -2.0)
-        case ops.Pool1d():
-            return msgspec.structs.replace(op, kernel=2) if op.kind == "avg" and op.kernel not in (1, 2) else op
-        case ops.Input() | ops.Conv1d() | ops.Conv2d() | ops.Shift() | ops.Shift2d() | ops.OneHot() | ops.Embedding():
-            return op
-        case (
-            ops.Gate()
-            | ops.Position()
-            | ops.Add()
-            | ops.Multiply()
-            | ops.Concat()
-            | ops.Slice()
-            | ops.Softmax()
-            | ops.PadChannels()
-            | ops.Ones()
-        ):
-            return op
-        case _:
-            assert_never(op)
+    if isinstance(op, ops.Standardize):
+        return op if _small(op.mean) and op.std in (0.5, 1) else ops.Standardize(3.0, 0.5)
+    if isinstance(op, ops.Pool1d):
+        return msgspec.structs.replace(op, kernel=2) if op.kind == "avg" and op.kernel not in (1, 2) else op
+    if not literal.is_exact(op) or (isinstance(op, ops.Activation) and op.kind != "leaky_relu"):
+        return op
+    numbers = {name: value for name in op.__struct_fields__ if isinstance(value := getattr(op, name), float)}
+    small = {name: value if _small(value) else 2.0 + n for n, (name, value) in enumerate(numbers.items())}
+    return msgspec.structs.replace(op, **small)
 
 
 def _small(number: float) -> bool:
