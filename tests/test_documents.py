@@ -9,7 +9,7 @@ from helpers import generate_with_outputs, single
 import refar
 from refar import Builder, Graph, models, noise, ops
 from refar.analysis.facts import facts
-from refar.oracle import causal1d
+from refar.oracle import forward as values
 from refar.testing.contract.cases import generic_parameters, other_values
 
 WAVENET = models.wavenet(5, [1, 2, 4], residual=6, gate=4, skip=7)
@@ -211,13 +211,13 @@ def test_cached_states_spare_every_recomputation(monkeypatch: pytest.MonkeyPatch
     """With the state, each layer computes one position per token; without it, as many as the window has."""
     params, _ = draw(WAVENET, 13, 1, 0)
     computed: list[int] = []
-    original = causal1d.conv1d
+    original = values.convolve
 
     def counted(windows: np.ndarray, *rest: object) -> np.ndarray:
         computed.append(windows.shape[3])
         return original(windows, *rest)
 
-    monkeypatch.setattr(causal1d, "conv1d", counted)
+    monkeypatch.setattr(values, "convolve", counted)
     layers, tokens = sum(isinstance(node.op, ops.Conv1d) for node in WAVENET.nodes), {}
     for algorithm, most in (("fast", 1), ("slow", max(refar.offsets(WAVENET)) + 1)):
         computed.clear()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import numpy as np
 import planted as mistakes
 import pytest
-from planted import Mutant, backward_conv, backward_of, forward_of, offsets_become, queues, state_becomes, wrap
+from planted import Mutant, backward_conv, backward_of, forward_of, offsets_become, queues, state_becomes, wrap, wrap_in
 
 from refar import Builder, Graph, models, ops
-from refar.oracle import causal1d, pointwise, stream
+from refar.oracle import bound_graph, convolution, pointwise, stream, windows
 from refar.testing import run_laws
 from refar.testing.contract import numbers
 
@@ -64,42 +63,40 @@ MUTANTS = [
     Mutant(
         "past wraps around",
         signal,
-        wrap(causal1d, "windows_of", lambda _, x, offsets, *before: np.stack([np.roll(x, o, axis=2) for o in offsets], axis=2)),
+        wrap(windows, "windows_of", lambda _, x, offsets, *before: np.stack([np.roll(x, o, axis=2) for o in offsets], axis=2)),
         ("step", "causality", "exact"),
     ),
     Mutant(
         "x[..., :-0] at offset 0",
         wavenet,
-        wrap(causal1d, "windows_of", lambda f, x, offsets, *before: f(x, offsets, *before) * (np.array(offsets) != 0)[:, None]),
+        wrap(windows, "windows_of", lambda f, x, offsets, *before: f(x, offsets, *before) * (np.array(offsets) != 0)[:, None]),
         ("step", "exact"),
     ),
     Mutant(
         "input gradient ignores dilation",
         signal,
-        wrap(causal1d, "windows_backward", lambda f, d, offsets: f(d, [min(o, 1) for o in offsets])),
+        wrap(windows, "windows_backward", lambda f, d, offsets: f(d, [min(o, 1) for o in offsets])),
         ("reach", "adjoint", "exact"),
     ),
     Mutant(
         "input gradient forgets the remainder",
         signal,
-        wrap(causal1d, "windows_backward", lambda f, d, o: (f(d, o)[0] * (np.arange(d.shape[3]) != 3), f(d, o)[1])),
+        wrap(windows, "windows_backward", lambda f, d, o: (f(d, o)[0] * (np.arange(d.shape[3]) != 3), f(d, o)[1])),
         ("adjoint", "exact"),
     ),
-    Mutant("bias dropped", signal, wrap(causal1d, "conv1d", lambda f, x, w, b, g: f(x, w, None, g)), ("adjoint", "exact")),
+    Mutant("bias dropped", signal, wrap(convolution, "convolve", lambda f, x, w, b, g: f(x, w, None, g)), ("adjoint", "exact")),
     Mutant(
         "bias added twice in a stream",
         signal,
-        lambda patch: patch.setattr(
-            stream,
-            "causal1d",
-            SimpleNamespace(window_offsets=causal1d.window_offsets, forward=mistakes.biased_twice),
-        ),
+        wrap_in(stream, "forward", mistakes.biased_twice),
         ("step", "block"),
     ),
     Mutant(
         "one bias of a gate dropped",
         wavenet,
-        wrap(causal1d, "conv1d", lambda f, x, w, b, g: f(x, w, b if b is None or len(b) != 8 else b * (np.arange(8) < 4), g)),
+        wrap(
+            convolution, "convolve", lambda f, x, w, b, g: f(x, w, b if b is None or len(b) != 8 else b * (np.arange(8) < 4), g)
+        ),
         ("adjoint",),
     ),
     Mutant(
@@ -123,7 +120,7 @@ MUTANTS = [
     Mutant(
         "normalised over time",
         signal,
-        wrap(causal1d, "conv1d", lambda f, *a: (y := f(*a)) - (y.mean(axis=2, keepdims=True) if y.shape[2] else 0)),
+        wrap(convolution, "convolve", lambda f, *a: (y := f(*a)) - (y.mean(axis=2, keepdims=True) if y.shape[2] else 0)),
         ("step", "causality"),
     ),
     Mutant("gate halves swapped, forward and backward", wavenet, mistakes.gate_swapped, ("rounding",)),
@@ -171,15 +168,21 @@ MUTANTS = [
         ("adjoint", "exact", "rounding"),
     ),
     Mutant(
-        "embedding gradient overwrites", tokens, wrap(pointwise, "backward", mistakes.embedding_overwrites), ("adjoint", "exact")
+        "embedding gradient overwrites",
+        tokens,
+        wrap(pointwise, "lookup_backward", mistakes.embedding_overwrites),
+        ("adjoint", "exact"),
     ),
     Mutant(
-        "classes counted from one", tokens, wrap(pointwise, "table", lambda f, *args: np.roll(f(*args), 1, axis=0)), ("exact",)
+        "classes counted from one",
+        tokens,
+        wrap(pointwise, "lookup", lambda f, table, x: f(np.roll(table, 1, axis=0), x)),
+        ("exact",),
     ),
     Mutant(
         "standardized by the variance",
         tokens,
-        wrap(pointwise, "table", lambda f, op, *args: f(op, *args) / (op.std if isinstance(op, ops.Standardize) else 1)),
+        forward_of(ops.Standardize, lambda op, args, y: y / op.std),
         ("exact", "rounding"),
     ),
     Mutant(
@@ -200,7 +203,7 @@ MUTANTS = [
     Mutant(
         "concatenated in reverse",
         tokens,
-        forward_of(ops.Concat, lambda op, args, y: np.concatenate(pointwise._over_time(args)[::-1], axis=1)),
+        forward_of(ops.Concat, lambda op, args, y: np.concatenate(pointwise.repeated(args)[::-1], axis=1)),
         ("adjoint", "exact"),
     ),
     Mutant(
@@ -223,7 +226,7 @@ MUTANTS = [
     Mutant(
         "condition's gradient not summed over time",
         wavenet,
-        wrap(pointwise, "_like", lambda f, dy, arg: dy[:, :, -1] if dy.ndim == 3 and arg.ndim == 2 else dy),
+        wrap(pointwise, "like", lambda f, dy, arg: dy[:, :, -1] if dy.ndim == 3 and arg.ndim == 2 else dy),
         ("adjoint", "exact"),
     ),
     Mutant(
@@ -260,22 +263,22 @@ MUTANTS = [
     Mutant(
         "float32 computed in float64",
         signal,
-        wrap(run, "prepare", lambda f, graph, params, dtype: f(graph, params, "float64")),
+        wrap(bound_graph, "bound_graph", mistakes.float32_in_float64),
         ("types",),
     ),
     Mutant(
         "inferred offsets ignore dilation",
         signal,
-        mistakes.wrong_taps(lambda taps, op: frozenset(int(op.strict) + k for k in range(op.kernel))),
+        mistakes.wrong_taps(lambda taps, op: {int(op.strict) + k for k in range(op.kernel)}),
         ("reach",),
     ),
     Mutant(
         "holes presented as used",
         signal,
-        mistakes.wrong_taps(lambda taps, op: frozenset(range(min(taps), max(taps) + 1)) if op.dilation > 1 else taps),
+        mistakes.wrong_taps(lambda taps, op: {*range(min(taps), max(taps) + 1)} if op.dilation > 1 else {*taps}),
         ("reach",),
     ),
-    Mutant("receptive field off by one", signal, mistakes.wrong_taps(lambda taps, op: taps | {max(taps) + 1}), ("reach",)),
+    Mutant("receptive field off by one", signal, mistakes.wrong_taps(lambda taps, op: {*taps, max(taps) + 1}), ("reach",)),
     Mutant(
         "JSON forgets strictness", signal, lambda patch: patch.setattr(numbers, "from_json", lambda text: tokens()), ("text",)
     ),

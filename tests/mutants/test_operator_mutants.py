@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 import planted as mistakes
 import pytest
-from planted import Mutant, forward_of, offsets_become, wrap
+from planted import Mutant, both, forward_of, offsets_become, wrap
 
 from refar import Builder, Graph, ops
-from refar.oracle import causal1d, stream
+from refar.analysis import offsets
+from refar.oracle import convolution, pooling, stream, whole, windows
 from refar.testing import run_laws
 
 KINDS: tuple[Literal["avg", "max"], ...] = ("avg", "max")
@@ -61,47 +62,65 @@ MUTANTS = [
         ("reach", "exact"),
     ),
     Mutant("pooling around the present", pools, offsets_become(mistakes.centred, ops.Pool1d), ("causality", "reach", "exact")),
-    Mutant("padding left out where it is zero", pools, wrap(causal1d, "pool1d", mistakes.without_zeros), ("exact",)),
+    Mutant("padding left out where it is zero", pools, wrap(pooling, "pool", mistakes.without_zeros), ("exact",)),
     Mutant(
         "zeros in a maximum that leaves padding out",
         pools,
-        wrap(causal1d, "pool1d", lambda f, kind, w, there: f(kind, w, there if kind == "avg" else None)),
+        wrap(pooling, "pool", lambda f, kind, w, there: f(kind, w, there if kind == "avg" else None)),
         ("exact",),
     ),
     Mutant(
         "padding counted in the average",
         pools,
-        wrap(causal1d, "pool1d", lambda f, kind, w, there: f(kind, w, there if kind == "max" else None)),
+        wrap(pooling, "pool", lambda f, kind, w, there: f(kind, w, there if kind == "max" else None)),
         ("adjoint", "exact"),
     ),
     Mutant(
         "padding counted in the gradient of the average",
         pools,
-        wrap(causal1d, "pool1d_backward", lambda f, kind, w, there, dy: f(kind, w, there if kind == "max" else None, dy)),
+        wrap(pooling, "pool_backward", lambda f, kind, w, there, dy: f(kind, w, there if kind == "max" else None, dy)),
         ("adjoint", "exact"),
     ),
     Mutant(
         "gradient of a maximum lost in the padding",
         pools,
-        wrap(causal1d, "pool1d_backward", lambda f, kind, w, there, dy: f(kind, w, there if kind == "avg" else None, dy)),
+        wrap(pooling, "pool_backward", lambda f, kind, w, there, dy: f(kind, w, there if kind == "avg" else None, dy)),
         ("adjoint", "exact"),
     ),
-    Mutant("gradient of a tie to the oldest", pools, wrap(causal1d, "pool1d_backward", mistakes.oldest_of_equals), ("exact",)),
-    Mutant("gradient of a tie to all", pools, wrap(causal1d, "pool1d_backward", mistakes.all_of_equals), ("exact",)),
+    Mutant("gradient of a tie to the oldest", pools, wrap(pooling, "pool_backward", mistakes.oldest_of_equals), ("exact",)),
+    Mutant("gradient of a tie to all", pools, wrap(pooling, "pool_backward", mistakes.all_of_equals), ("exact",)),
     Mutant(
         "padding counted in a stream",
         pools,
         wrap(stream, "empty", lambda f, *a, **k: {n: np.ones_like(s) if "ones" in n else s for n, s in f(*a, **k).items()}),
         ("step", "block"),
     ),
-    Mutant("inputs of the groups interleaved", groups, wrap(causal1d, "_grouped", mistakes.interleaved), ("reach", "exact")),
+    Mutant(
+        "inputs of the groups interleaved",
+        groups,
+        both(
+            wrap(convolution, "convolve", lambda f, x, w, b, g: f(mistakes.interleaved(x, g), w, b, g)),
+            wrap(convolution, "convolve_backward", mistakes.inputs_interleaved),
+        ),
+        ("reach", "exact"),
+    ),
+    Mutant(
+        "gradient of the groups interleaved",
+        groups,
+        wrap(
+            convolution,
+            "convolve_backward",
+            lambda f, x, w, dy, g: (*f(x, w, mistakes.interleaved(dy, g), g)[:2], f(x, w, dy, g)[2]),
+        ),
+        ("adjoint", "reach", "exact"),
+    ),
     Mutant(
         "outputs of the groups interleaved",
         groups,
-        wrap(causal1d, "conv1d", lambda f, x, w, b, g: mistakes.shuffled(f(x, w, b, g), g)),
+        wrap(convolution, "convolve", lambda f, x, w, b, g: mistakes.shuffled(f(x, w, b, g), g)),
         ("adjoint", "reach", "exact"),
     ),
-    Mutant("inference forgets the groups", groups, wrap(infer, "offsets_of", mistakes.without_groups), ("reach",)),
+    Mutant("inference forgets the groups", groups, wrap(offsets, "offsets_of", mistakes.without_groups), ("reach",)),
     Mutant(
         "shift in the wrong direction",
         looking_ahead,
@@ -112,7 +131,7 @@ MUTANTS = [
         "what is shifted out on the left comes in on the right",
         looking_ahead,
         wrap(
-            causal1d,
+            windows,
             "windows_of",
             lambda f, x, offsets, *before: (
                 np.roll(x, offsets[0], axis=2)[:, :, None] if offsets[0] < 0 else f(x, offsets, *before)
@@ -126,7 +145,7 @@ MUTANTS = [
         forward_of(ops.PadChannels, lambda op, args, y: np.roll(y, op.after - op.before, axis=1)),
         ("adjoint", "exact"),
     ),
-    Mutant("local conditions one position late", local, wrap(run, "forward_nodes", mistakes.local_late), ("step", "block")),
+    Mutant("local conditions one position late", local, wrap(whole, "forward_nodes", mistakes.local_late), ("step", "block")),
     Mutant("local conditions held over a block", local, wrap(stream, "advance", mistakes.local_held), ("block",)),
 ]
 

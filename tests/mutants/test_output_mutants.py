@@ -20,7 +20,7 @@ import refar
 import refar.torch
 from refar import noise, ops, quantize
 from refar.errors import RefarError
-from refar.oracle import bayes, gumbel, losses, mixture
+from refar.oracle import gumbel, losses, mixture, program
 from refar.runtime import density as runtime_density
 from refar.runtime import load
 from refar.runtime import session as runtime_session
@@ -179,19 +179,19 @@ MUTANTS = [
            torch_straight),
     Mutant("soft value where one-hot was asked for", refar.torch, "gumbel_softmax", "one_hot + (soft - soft.detach())", "soft",
            torch_straight),
-    Mutant("density without p(x_0)", density, "_log_joint", "np.cumsum(np.stack(conditionals, axis=2), axis=1)",
+    Mutant("density without p(x_0)", program, "log_joint", "np.cumsum(np.stack(conditionals, axis=2), axis=1)",
            "np.cumsum(np.stack(conditionals, axis=2) * (np.arange(tokens.shape[1]) > 0)[:, None], axis=1)",
            partial(test_density.test_the_first_position_counts, "categorical")),
-    Mutant("log p · p(y)", density, "_log_joint", "log_prior + np.concatenate", "np.exp(log_prior) * np.concatenate", bayes),
-    Mutant("prior left out", density, "_log_joint", "return log_prior + ", "return 0 * log_prior + ", bayes),
-    Mutant("prior counted at every position", density, "_log_joint", "first = np.zeros((len(tokens), 1, classes))",
+    Mutant("log p · p(y)", program, "log_joint", "log_prior + np.concatenate", "np.exp(log_prior) * np.concatenate", bayes),
+    Mutant("prior left out", program, "log_joint", "return log_prior + ", "return 0 * log_prior + ", bayes),
+    Mutant("prior counted at every position", program, "log_joint", "first = np.zeros((len(tokens), 1, classes))",
            "first, conditionals = np.zeros((len(tokens), 1, classes)), [c + log_prior[y] for y, c in enumerate(conditionals)]",
            bayes),
-    Mutant("the best class alone", density, "_logsumexp", "return top + np.log(np.exp(v - top[..., None]).sum(axis=-1))",
-           "return top", bayes),
-    Mutant("probabilities that underflow", density, "_logsumexp", "top = v.max(axis=-1)", "top = 0 * v.max(axis=-1)",
+    Mutant("the best class alone", program, "logsumexp", "np.asarray(top + np.log(np.exp(v - top[..., None]).sum(axis=-1)))",
+           "top", bayes),
+    Mutant("probabilities that underflow", program, "logsumexp", "top = v.max(axis=-1)", "top = 0 * v.max(axis=-1)",
            test_density.test_a_long_sequence_does_not_underflow),
-    Mutant("horizon off by one", refar, "posterior", "check_observed(observed, joint.shape[1] - 1)",
+    Mutant("horizon off by one", program.Program, "posterior", "check_observed(observed, joint.shape[1] - 1)",
            "np.minimum(check_observed(observed, joint.shape[1] - 1) + 1, joint.shape[1] - 1)", horizons),
 ]  # fmt: skip
 

@@ -37,7 +37,7 @@ def torch_mask(wrong: planes.Mask) -> Callable[..., Any]:
 def test_masks_in_pytorch(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong, laws = MASKS[mistake]
     monkeypatch.setattr(lower, "_mask", torch_mask(wrong))
-    monkeypatch.setattr(torch_module, "mask_oihw", wrong)
+    monkeypatch.setattr(torch_module, "masks", lambda graph: planes.masks_of(graph, wrong))
     report = run_laws(masked(), backends=("torch",))
     assert {*laws, "rounding"} <= broken(report), str(report)
 

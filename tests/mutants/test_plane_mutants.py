@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace as replaced
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import planted_images as planes
 import pytest
 from msgspec.structs import replace
-from planted import Mutant, Patch, backward_of, forward_of, wrap
+from planted import Mutant, Patch, backward_of, both, forward_of, wrap, wrap_in
 from planted_images import gated, masked, stacks
 
 from refar import Graph, ops
-from refar.analysis import infer, plane
-from refar.analysis.raster import RasterPlan
-from refar.oracle import masked2d, pointwise, raster
+from refar.analysis import offsets
+from refar.analysis.windows import Step, kernel_steps
+from refar.oracle import convolution, node, pointwise, raster, windows
 from refar.testing import run_laws
-
-LOOKUPS = ops.OneHot | ops.Embedding | ops.Standardize
 
 
 def kernel_becomes(change: Callable[[Any, ops.Conv2d], Any]) -> Patch:
     """Where the weights of a kernel look, with the mask where it was."""
-    right = plane.kernel_steps
-    return wrap(masked2d, "kernel_steps", lambda _, op: change(right(op), op))
+    return wrap_in(convolution, "kernel_steps", lambda right, op: change(right(op), op))
 
 
 def swapped_gaps(op: ops.Conv2d) -> ops.Conv2d:
@@ -34,14 +30,15 @@ def swapped_gaps(op: ops.Conv2d) -> ops.Conv2d:
 
 
 def shift_becomes(change: Callable[[ops.Shift2d], ops.Shift2d]) -> Patch:
-    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("forward", "backward"):
-            wrap(masked2d, name, lambda f, op, *a: f(change(op) if isinstance(op, ops.Shift2d) else op, *a))(monkeypatch)
+    """In the whole pass."""
 
-    return patch
+    def wrapper(right: Any, op: Any, *rest: Any) -> Any:
+        return right(change(op) if isinstance(op, ops.Shift2d) else op, *rest)
+
+    return both(wrap(node, "forward", wrapper), wrap(node, "backward", wrapper))
 
 
-def wrapped_around(right: Any, x: Any, step: plane.Step) -> Any:
+def wrapped_around(right: Any, x: Any, step: Step) -> Any:
     """Pixels in one long row: what leaves on the left comes from the end of the row above."""
     flat, by = x.reshape(*x.shape[:2], -1), step[0] * x.shape[3] + step[1]
     result = np.zeros_like(flat)
@@ -50,11 +47,22 @@ def wrapped_around(right: Any, x: Any, step: plane.Step) -> Any:
     return result.reshape(x.shape)
 
 
-def all_weights_move(right: Any, op: Any, x: Any, dy: Any, own: Any) -> Any:
-    dx, dparams = right(op, x, dy, own)
+def all_weights_move(right: Any, op: Any, *rest: Any) -> Any:
+    dargs, dbefore, dparams = right(op, *rest)
     if isinstance(op, ops.Conv2d):
-        dparams["weight"] = right(replace(op, mask="none", colours=1), x, dy, own)[1]["weight"]
-    return dx, dparams
+        dparams["weight"] = right(without_mask(op), *rest)[2]["weight"]
+    return dargs, dbefore, dparams
+
+
+def all_weights_pass_back(right: Any, op: Any, *rest: Any) -> Any:
+    dargs, dbefore, dparams = right(op, *rest)
+    if isinstance(op, ops.Conv2d):
+        dargs = right(without_mask(op), *rest)[0]
+    return dargs, dbefore, dparams
+
+
+def without_mask(op: ops.Conv2d) -> ops.Conv2d:
+    return replace(op, mask="none", colours=1)
 
 
 def by_colours(y: Any, colours: int) -> Any:
@@ -62,12 +70,11 @@ def by_colours(y: Any, colours: int) -> Any:
     return y.reshape(len(y), -1, colours, *y.shape[2:]).swapaxes(1, 2).reshape(y.shape)
 
 
-def lookup_by_colours(right: Any, op: Any, args: Any, *rest: Any) -> Any:
-    y = right(op, args, *rest)
-    return by_colours(y, args[0].shape[1]) if isinstance(op, LOOKUPS) and args[0].ndim == 4 else y
+def lookup_by_colours(right: Any, table: Any, x: Any) -> Any:
+    return by_colours(right(table, x), x.shape[1]) if x.ndim == 4 else right(table, x)
 
 
-def state_becomes(change: Callable[[raster.RasterState], raster.RasterState]) -> Patch:
+def state_becomes(change: Callable[[raster.ImageState], raster.ImageState]) -> Patch:
     def wrapper(right: Any, self: Any, state: Any, *rest: Any) -> Any:
         y, after = right(self, state, *rest)
         return y, change(after)
@@ -87,14 +94,9 @@ def blind_to_colours(right: Any, op: Any, step: Any, given: int, wanted: int) ->
     return bool(right(op, step, given % op.colours * 0, wanted)) if isinstance(op, ops.Conv2d) else True
 
 
-def every_clock_late(right: Any, graph: Graph) -> RasterPlan:
-    found = right(graph)
-    return replaced(found, lead=dict.fromkeys(found.lead, 0))
-
-
 MUTANTS = [
     *(
-        Mutant(mistake, masked, wrap(masked2d, "mask_oihw", lambda _, op, shape, w=wrong: w(op, shape)), tuple(laws))
+        Mutant(mistake, masked, wrap(convolution, "mask_oihw", lambda _, op, shape, w=wrong: w(op, shape)), tuple(laws))
         for mistake, (wrong, laws) in planes.wrong_masks().items()
     ),
     Mutant("kernel flipped", stacks, kernel_becomes(lambda s, op: [row[::-1] for row in s[::-1]]), ("exact",)),
@@ -107,46 +109,38 @@ MUTANTS = [
     Mutant(
         "rows and columns swapped in the dilation",
         masked,
-        kernel_becomes(lambda s, op: plane.kernel_steps(swapped_gaps(op))),
+        kernel_becomes(lambda s, op: kernel_steps(swapped_gaps(op))),
         ("reach", "exact"),
     ),
     Mutant(
         "dilation ignored",
         stacks,
-        kernel_becomes(lambda s, op: plane.kernel_steps(replace(op, dilation=(1, 1)))),
+        kernel_becomes(lambda s, op: kernel_steps(replace(op, dilation=(1, 1)))),
         ("reach", "exact"),
     ),
     Mutant(
         "even kernel on the wrong side of its anchor",
         stacks,
-        kernel_becomes(lambda s, op: plane.kernel_steps(planes.mirrored(op))),
+        kernel_becomes(lambda s, op: kernel_steps(planes.mirrored(op))),
         ("causality", "reach", "exact"),
     ),
-    Mutant("anchor ignored", stacks, kernel_becomes(lambda s, op: plane.kernel_steps(replace(op, anchor=(0, 0)))), ("exact",)),
-    Mutant("row wraps around", stacks, wrap(masked2d, "shifted", wrapped_around), ("reach", "exact")),
+    Mutant("anchor ignored", stacks, kernel_becomes(lambda s, op: kernel_steps(replace(op, anchor=(0, 0)))), ("exact",)),
+    Mutant("row wraps around", stacks, wrap(windows, "shifted", wrapped_around), ("reach", "exact")),
     Mutant(
         "zeros on the wrong side of a shift",
         stacks,
-        wrap(masked2d, "shifted", lambda _, x, step: np.roll(x, step, axis=(2, 3))),
+        wrap(windows, "shifted", lambda _, x, step: np.roll(x, step, axis=(2, 3))),
         ("step", "causality", "reach", "exact"),
     ),
-    Mutant("masked weights receive gradient", masked, wrap(masked2d, "backward", all_weights_move), ("exact",)),
+    Mutant("masked weights receive gradient", masked, wrap(node, "backward", all_weights_move), ("exact",)),
     Mutant(
         "input gradient without the mask",
         masked,
-        wrap(
-            masked2d,
-            "backward",
-            lambda f, op, x, dy, own: (
-                (f(replace(op, mask="none", colours=1), x, dy, own)[0], f(op, x, dy, own)[1])
-                if isinstance(op, ops.Conv2d)
-                else f(op, x, dy, own)
-            ),
-        ),
+        wrap(node, "backward", all_weights_pass_back),
         ("reach", "adjoint", "exact"),
     ),
     Mutant(
-        "bias of a convolution dropped", stacks, wrap(masked2d, "weighted", lambda f, w, k, b, *r: f(w, k, None, *r)), ("exact",)
+        "bias of a convolution dropped", stacks, wrap(convolution, "convolve", lambda f, x, w, b, g: f(x, w, None, g)), ("exact",)
     ),
     Mutant("shift by the wrong sign", stacks, shift_becomes(lambda op: ops.Shift2d(-op.down, -op.right)), ("reach", "exact")),
     Mutant("shift down taken for right", stacks, shift_becomes(lambda op: ops.Shift2d(op.right, op.down)), ("reach", "exact")),
@@ -170,7 +164,7 @@ MUTANTS = [
         wrap(pointwise, "position", lambda f, op, shape: f(op, (*shape[:2], shape[2] + 1, shape[3] + 1))[:, :, 1:, 1:]),
         ("exact",),
     ),
-    Mutant("channels of a lookup by colour", masked, wrap(pointwise, "forward", lookup_by_colours), ("exact", "adjoint")),
+    Mutant("channels of a lookup by colour", masked, wrap(pointwise, "lookup", lookup_by_colours), ("exact", "adjoint")),
     Mutant(
         "gate of every second channel",
         masked,
@@ -204,21 +198,17 @@ MUTANTS = [
     Mutant(
         "rows read in the wrong direction in a stream",
         gated,
-        lambda patch: patch.setattr(
-            raster,
-            "masked2d",
-            SimpleNamespace(**{**vars(masked2d), "shifted": lambda row, step: masked2d.shifted(row, (step[0], -step[1]))}),
-        ),
+        wrap_in(raster, "shifted", lambda f, row, step: f(row, (step[0], -step[1]))),
         ("step",),
     ),
-    Mutant("inference forgets the order of colours", masked, wrap(infer, "sees", blind_to_colours), ("reach",)),
+    Mutant("inference forgets the order of colours", masked, wrap_in(offsets, "sees", blind_to_colours), ("reach",)),
     Mutant(
         "inference swaps rows and columns",
         stacks,
-        wrap(infer, "steps", lambda f, op: frozenset((left, up) for up, left in f(op))),
+        wrap_in(offsets, "steps", lambda f, op: frozenset((left, up) for up, left in f(op))),
         ("reach",),
     ),
-    Mutant("inference looks one row too far", stacks, wrap(infer, "steps", lambda f, op: f(op) | {(3, 0)}), ("reach",)),
+    Mutant("inference looks one row too far", stacks, wrap_in(offsets, "steps", lambda f, op: f(op) | {(3, 0)}), ("reach",)),
 ]
 
 

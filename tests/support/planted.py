@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,22 @@ import pytest
 from msgspec.structs import replace as replace_struct
 
 from refar import Graph, ops
-from refar.analysis.facts import facts
-from refar.oracle import causal1d, pointwise, stream
+from refar.analysis import facts as facts_of_graphs
+from refar.analysis import masks, offsets
+from refar.analysis.facts import Facts
+from refar.oracle import backward as gradients
+from refar.oracle import bound_graph, convolution, pointwise, stream
+from refar.oracle import forward as values
+from refar.oracle.bound_graph import BoundGraph
 from refar.testing import Report, run_laws
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 def forget() -> None:
-    """Inference is cached by graph; mistakes put into it must neither come too late nor outlive their test."""
-    for cached in (infer._analyse, streams.stream, streams.varying, streams.raster):
-        cached.cache_clear()
+    """What follows from a graph is kept, and masks are; mistakes put in must neither come too late nor outlive their test."""
+    for kept in (facts_of_graphs._facts, masks.masks, convolution.visible):
+        kept.cache_clear()
 
 
 @dataclass(frozen=True)
@@ -50,32 +55,58 @@ def broken(report: Report) -> set[str]:
     return {line.law for line in report.lines if not line.passed}
 
 
-def offsets_become(change: Callable[[list[int], Any], list[int]], kind: type[ops.Op] = ops.Conv1d) -> Patch:
-    right = causal1d.window_offsets
-    return wrap(causal1d, "window_offsets", lambda _, op: change(right(op), op) if isinstance(op, kind) else right(op))
-
-
 def wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> Patch:
-    """Replace a function by wrapper(right, *its arguments)."""
+    """Replace a function by wrapper(right, *its arguments), where it is defined and in each module that imported it."""
     right = getattr(owner, name)
-    return lambda patch: patch.setattr(owner, name, lambda *args, **kwargs: wrapper(right, *args, **kwargs))
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        modules = [module for key, module in list(sys.modules.items()) if key.split(".")[0] in ("refar", "refar_export")]
+        users = [user for user in (owner, *modules) if getattr(user, "__dict__", {}).get(name) is right]
+        assert users, f"{name} is not used where the mistake is put in"
+        for user in users:
+            monkeypatch.setattr(user, name, lambda *args, **kwargs: wrapper(right, *args, **kwargs))
+
+    return patch
+
+
+def wrap_in(user: Any, name: str, wrapper: Callable[..., Any]) -> Patch:
+    """As `wrap`, in one module that uses the function; to the others it stays right."""
+    right = getattr(user, name)
+    return lambda patch: patch.setattr(user, name, lambda *args, **kwargs: wrapper(right, *args, **kwargs))
+
+
+def both(*patches: Patch) -> Patch:
+    """Several patches that are one mistake."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        for each in patches:
+            each(monkeypatch)
+
+    return patch
+
+
+def offsets_become(change: Callable[[list[int], Any], list[int]], kind: type[ops.Op] = ops.Conv1d) -> Patch:
+    """Where the operators of this kind look, in the whole pass and in streams."""
+    return wrap(convolution, "window_offsets", lambda right, op: change(right(op), op) if isinstance(op, kind) else right(op))
 
 
 def forward_of(kind: type[ops.Op], change: Callable[..., Any]) -> Patch:
+    """Change the value: change(op, args, y)."""
+
     def wrapper(right: Any, op: Any, args: Any, *rest: Any) -> Any:
         return change(op, args, right(op, args, *rest)) if isinstance(op, kind) else right(op, args, *rest)
 
-    return wrap(pointwise, "forward", wrapper)
+    return wrap(values, "forward", wrapper)
 
 
 def backward_of(kind: type[ops.Op], change: Callable[..., Any]) -> Patch:
-    """Change the list of the arguments' gradients."""
+    """Change the list of the arguments' gradients: change(op, args, dy, dargs)."""
 
-    def wrapper(right: Any, op: Any, args: Any, y: Any, dy: Any, weight: Any) -> Any:
-        dargs, dweight = right(op, args, y, dy, weight)
-        return (change(op, args, dy, dargs) if isinstance(op, kind) else dargs), dweight
+    def wrapper(right: Any, op: Any, args: Any, own: Any, y: Any, dy: Any) -> Any:
+        dargs, dparams = right(op, args, own, y, dy)
+        return (change(op, args, dy, dargs) if isinstance(op, kind) else dargs), dparams
 
-    return wrap(pointwise, "backward", wrapper)
+    return wrap(gradients, "backward", wrapper)
 
 
 def shifted_window(by: int) -> Patch:
@@ -87,82 +118,80 @@ def halves(x: Any) -> Any:
     return np.concatenate(np.split(x, 2, axis=1)[::-1], axis=1)
 
 
-def gate_swapped(patch: pytest.MonkeyPatch) -> None:
-    """Forward and backward agree with each other: only the definition tells."""
-    right_forward, right_backward = pointwise.forward, pointwise.backward
-
-    def forward(op: Any, args: Any, *rest: Any) -> Any:
-        return right_forward(op, [halves(args[0])] if isinstance(op, ops.Gate) else args, *rest)
-
-    def backward(op: Any, args: Any, *rest: Any) -> Any:
-        if not isinstance(op, ops.Gate):
-            return right_backward(op, args, *rest)
-        dargs, dweight = right_backward(op, [halves(args[0])], *rest)
-        return [halves(dargs[0])], dweight
-
-    patch.setattr(pointwise, "forward", forward)
-    patch.setattr(pointwise, "backward", backward)
+gate_swapped = both(
+    wrap(pointwise, "gate", lambda right, x: right(halves(x))),
+    wrap(pointwise, "gate_backward", lambda right, x, dy: halves(right(halves(x), dy))),
+)
+"""Forward and backward agree with each other: only the definition tells."""
 
 
-def embedding_overwrites(right: Any, op: Any, args: Any, y: Any, dy: Any, weight: Any) -> Any:
-    if not isinstance(op, ops.Embedding):
-        return right(op, args, y, dy, weight)
-    dweight = np.zeros(weight.shape, dy.dtype)
-    dweight[args[0]] = np.moveaxis(dy, 1, -1)
-    return [None], dweight
+def embedding_overwrites(right: Any, table: Any, x: Any, dy: Any) -> Any:
+    dtable = np.zeros(table.shape, dy.dtype)
+    dtable[x] = np.moveaxis(dy, 1, -1)
+    return dtable
 
 
 def backward_conv(change: Callable[..., Any]) -> Patch:
     def wrapper(right: Any, windows: Any, weight: Any, dy: Any, groups: int) -> Any:
         return change(*right(windows, weight, dy, groups), dy)
 
-    return wrap(causal1d, "conv1d_backward", wrapper)
+    return wrap(convolution, "convolve_backward", wrapper)
 
 
 def queues(change: Callable[[int], int]) -> Patch:
-    def plan(graph: Graph, ahead: bool) -> streams.Stream:
-        found = facts(graph).schedule(leading=ahead)
-        return replace(found, history={name: change(kept) for name, kept in found.cache.items()})
+    """Other cache lengths in the oracle alone."""
 
-    return lambda patch: patch.setattr(stream, "plan", plan)
+    def own_facts(right: Callable[[Graph], Facts], graph: Graph) -> Facts:
+        found = replace(right(graph))  # without what is found when it is asked for
+        for name in ("aligned", "leading"):
+            plan = getattr(right(graph), name)
+            vars(found)[name] = replace(plan, cache={node: change(kept) for node, kept in plan.cache.items()})
+        return found
+
+    return wrap_in(bound_graph, "facts", own_facts)
 
 
 def stream_offsets(change: Callable[[list[int], Any], list[int]], kind: type[ops.Op] = ops.Conv1d) -> Patch:
     """The offsets of a stream alone; the whole pass is right."""
 
-    def offsets(op: Any) -> list[int]:
-        right = causal1d.window_offsets(op)
-        return change(right, op) if isinstance(op, kind) else right
+    def tapped(right: Any, self: BoundGraph, name: str) -> Any:
+        (places, own), op = right(self, name), self.facts.nodes[name].op
+        return (change(places, op) if isinstance(op, kind) else places), own
 
-    wrong = SimpleNamespace(forward=causal1d.forward, window_offsets=offsets)
-    return lambda patch: patch.setattr(stream, "causal1d", wrong)
+    return wrap(BoundGraph, "tapped", tapped)
 
 
-def biased_twice(op: Any, windows: Any, params: Any) -> Any:
-    return causal1d.forward(op, windows, params) + (params["bias"][:, None] if "bias" in params else 0)
+def biased_twice(right: Any, op: Any, args: Any, own: Any, *rest: Any) -> Any:
+    y = right(op, args, own, *rest)
+    return y + own["bias"].reshape(-1, *[1] * (y.ndim - 2)) if "bias" in own else y
 
 
 def state_becomes(change: Callable[[Any, Any], Any]) -> Patch:
     """change(new, old) of each value of the state after a call."""
 
-    def wrapper(right: Any, graph: Any, params: Any, state: Any, inputs: Any, **options: Any) -> Any:
-        y, after = right(graph, params, state, inputs, **options)
+    def wrapper(right: Any, net: Any, state: Any, inputs: Any, **options: Any) -> Any:
+        y, after = right(net, state, inputs, **options)
         return y, {name: change(after[name], state[name]) for name in after}
 
     return wrap(stream, "advance", wrapper)
 
 
-def zero_token_at_start(right: Any, graph: Any, params: Any, state: Any, inputs: Any, **options: Any) -> Any:
+def zero_token_at_start(right: Any, net: BoundGraph, state: Any, inputs: Any, **options: Any) -> Any:
     rows = options.pop("rows_before", None)
     if rows is not None:
-        kind = facts(graph).types["x"]
+        kind = net.facts.types["x"]
         x = np.zeros((rows, 1), np.int64) if kind.indexed else np.zeros((rows, kind.size, 1))
         inputs = {**inputs, "x": x}
-    return right(graph, params, state, inputs, **options)
+    return right(net, state, inputs, **options)
 
 
-def wrong_taps(change: Callable[[frozenset[int], ops.Conv1d], frozenset[int]]) -> Patch:
-    return wrap(infer, "taps", lambda right, op: change(right(op), op) if isinstance(op, ops.Conv1d) else right(op))
+def wrong_taps(change: Callable[[tuple[int, ...], ops.Conv1d], set[int]]) -> Patch:
+    """Where convolutions look, for the offsets and the lookback; how a stream runs stays right."""
+
+    def wrapper(right: Any, op: Any) -> Any:
+        return tuple(sorted(change(right(op), op), reverse=True)) if isinstance(op, ops.Conv1d) else right(op)
+
+    return both(wrap_in(offsets, "taps", wrapper), wrap_in(facts_of_graphs, "offsets_of_node", wrapper))
 
 
 def unequal_rows(op: Any, args: Any, y: Any) -> Any:
@@ -189,26 +218,35 @@ def all_of_equals(right: Any, kind: str, windows: Any, there: Any, dy: Any) -> A
     return np.where(candidates == candidates.max(axis=2, keepdims=True), dy[:, :, None], 0)
 
 
-def interleaved(right: Any, array: Any, axis: int, groups: int) -> Any:
+def interleaved(array: Any, groups: int) -> Any:
     """Channel c in group c mod G."""
-    if axis == 0:
-        return right(array, axis, groups)
-    return array.reshape(len(array), array.shape[1] // groups, groups, *array.shape[2:]).swapaxes(1, 2)
+    split = array.reshape(len(array), array.shape[1] // groups, groups, *array.shape[2:])
+    return split.swapaxes(1, 2).reshape(array.shape)
 
 
-def shuffled(y_bot: Any, groups: int) -> Any:
-    return y_bot.reshape(len(y_bot), groups, -1, y_bot.shape[2]).swapaxes(1, 2).reshape(y_bot.shape)
+def inputs_interleaved(right: Any, windows: Any, weight: Any, dy: Any, groups: int) -> Any:
+    """The gradients that belong to interleaved inputs."""
+    dwindows, *rest = right(interleaved(windows, groups), weight, dy, groups)
+    return interleaved(dwindows, dwindows.shape[1] // groups), *rest
+
+
+def shuffled(y: Any, groups: int) -> Any:
+    return y.reshape(len(y), groups, y.shape[1] // groups, *y.shape[2:]).swapaxes(1, 2).reshape(y.shape)
 
 
 def without_groups(right: Any, op: Any, *rest: Any) -> Any:
     return right(replace_struct(op, groups=1) if isinstance(op, ops.Conv1d) else op, *rest)
 
 
-def local_late(right: Any, graph: Graph, params: Any, inputs: Any, dtype: Any, **options: Any) -> Any:
+def float32_in_float64(right: Any, graph: Graph, params: Any, dtype: Any = np.float64) -> BoundGraph:
+    return replace(right(graph, params, "float64"), dtype=right(graph, params, dtype).dtype)
+
+
+def local_late(right: Any, net: BoundGraph, inputs: Any, **options: Any) -> Any:
     late = {name: a if name == "x" else np.concatenate([a[..., :1], a[..., :-1]], axis=-1) for name, a in inputs.items()}
-    return right(graph, params, late, dtype, **options)
+    return right(net, late, **options)
 
 
-def local_held(right: Any, graph: Any, params: Any, state: Any, inputs: Any, **options: Any) -> Any:
+def local_held(right: Any, net: BoundGraph, state: Any, inputs: Any, **options: Any) -> Any:
     held = {name: a if name == "x" else np.broadcast_to(a[..., :1], a.shape) for name, a in inputs.items()}
-    return right(graph, params, state, held, **options)
+    return right(net, state, held, **options)

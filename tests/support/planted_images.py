@@ -9,9 +9,10 @@ import numpy as np
 from msgspec.structs import replace
 
 from refar import Builder, Graph, ops
-from refar.arguments import arrays
+from refar.analysis import masks
+from refar.analysis.facts import facts
 
-right_mask = arrays.mask_oihw
+right_mask = masks.mask_oihw
 
 
 def masked() -> Graph:
@@ -46,6 +47,16 @@ def gated() -> Graph:
 
 
 Mask = Callable[[ops.Conv2d, tuple[int, ...]], Any]
+
+
+def masks_of(graph: Graph, mask: Mask) -> dict[str, Any]:
+    """Which weights see anything, {full name: mask_oihw}, of every masked convolution, by this mask."""
+    found, shapes = {}, facts(graph).parameters
+    for node in graph.nodes:
+        if isinstance(node.op, ops.Conv2d) and node.op.mask != "none":
+            name = f"{node.name}.weight"
+            found[name] = mask(node.op, shapes[name])
+    return found
 
 
 def centre_hidden(op: ops.Conv2d, shape: tuple[int, ...]) -> Any:
