@@ -195,7 +195,7 @@ def _network(example: Example, image: bool) -> Graph:
 def _looked_up(lookup: Callable[[Builder, str], tuple[str, int]], image: bool) -> Graph:
     g = Builder()
     if image:
-        h, size = lookup(g, g.image(classes=4, channels=2))
+        h, _ = lookup(g, g.image(classes=4, channels=2))
         return g.build(g.conv2d(h, 8, kernel=3, mask="A", colours=2), ops.Categorical())
-    h, size = lookup(g, g.input(classes=4))
+    h, _ = lookup(g, g.input(classes=4))
     return g.build(g.conv1d(h, 4, kernel=2, strict=True), ops.Categorical())

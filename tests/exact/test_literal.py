@@ -170,4 +170,3 @@ def test_an_input_is_what_the_caller_gives() -> None:
     x = np.arange(6.0).reshape(1, 2, 3)
     np.testing.assert_array_equal(literal.evaluate(ops.Input(), [x]).astype(float), x)
     np.testing.assert_array_equal(literal.gradient(ops.Input(), [x], x + 1)["0"].astype(float), x + 1)
-

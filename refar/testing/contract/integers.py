@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import assert_never
 
 import msgspec
 import numpy as np
@@ -147,27 +146,10 @@ def _magnitudes(graph: Graph) -> Graph:
 
 
 def _magnitude(op: ops.AnyOp) -> ops.AnyOp:
-    match op:
-        case ops.Standardize():
-            return ops.Standardize(-abs(op.mean), op.std)
-        case ops.Affine():
-            return ops.Affine(abs(op.scale), abs(op.shift))
-        case ops.Activation():
-            return ops.Affine(max(1.0, op.slope) if op.kind == "leaky_relu" else 1.0)
-        case (
-            ops.Input()
-            | ops.Conv1d()
-            | ops.Conv2d()
-            | ops.Shift()
-            | ops.Shift2d()
-            | ops.Pool1d()
-            | ops.OneHot()
-            | ops.Embedding()
-        ):
-            return op
-        case ops.Gate() | ops.Position() | ops.Add() | ops.Multiply() | ops.Concat() | ops.Slice() | ops.Softmax():
-            return op
-        case ops.PadChannels() | ops.Ones():
-            return op
-        case _:
-            assert_never(op)
+    """The operator with attributes that are magnitudes: what is exact is a sum of products, and grows with all of them."""
+    if isinstance(op, ops.Activation):
+        return ops.Affine(max(1.0, op.slope) if op.kind == "leaky_relu" else 1.0)
+    if isinstance(op, ops.Standardize):  # which subtracts its mean
+        return ops.Standardize(-abs(op.mean), op.std)
+    numbers = {name: abs(value) for name in op.__struct_fields__ if isinstance(value := getattr(op, name), float)}
+    return msgspec.structs.replace(op, **numbers)
