@@ -209,14 +209,15 @@ def _facts(graph: Graph) -> Facts:
     lookback: dict[str, int] = {}
     count = 0
     for node in graph.nodes:
+        lookback[node.name] = max((lookback[name] for name in node.inputs), default=0) + _furthest(node.op)
+        _check_lookback(node, lookback[node.name])  # before the rule, which lists what a mask shows
         found = rules[node.name] = rule(node, [types[name] for name in node.inputs])
         _check_padding(graph, node)
         types[node.name] = found.type
         for suffix, parameter in found.parameters.items():
             parameters[f"{node.name}.{suffix}"] = parameter.shape
             count += math.prod(parameter.shape)
-        lookback[node.name] = max((lookback[name] for name in node.inputs), default=0) + _furthest(node.op)
-        _check_limits(node, found.type, lookback[node.name], count)
+        _check_size(node, found.type, count)
     sequence, conditions = _inputs(graph, types)
     grid = grid_for(max(lookback.values()), types[sequence].channels) if types[sequence].image else None
     if not types[graph.output].timed:
@@ -232,12 +233,16 @@ def _furthest(op: ops.AnyOp) -> int:
     return furthest(op) if isinstance(op, ops.ImageOp) else max(0, *offsets_of_node(op))
 
 
-def _check_limits(node: Node, value: Type, lookback: int, parameters: int) -> None:
-    if value.size > ops.LARGEST:
-        raise refuse(node, f"at most {ops.LARGEST} channels", value.size)
-    most, what = (ops.FURTHEST_2D, "rows or columns to look away") if value.image else (ops.FURTHEST, "positions to look back")
+def _check_lookback(node: Node, lookback: int) -> None:
+    image = isinstance(node.op, ops.ImageOp)
+    most, what = (ops.FURTHEST_2D, "rows or columns to look away") if image else (ops.FURTHEST, "positions to look back")
     if lookback > most:
         raise refuse(node, f"at most {most} {what} from here, all layers together", lookback)
+
+
+def _check_size(node: Node, value: Type, parameters: int) -> None:
+    if value.size > ops.LARGEST:
+        raise refuse(node, f"at most {ops.LARGEST} channels", value.size)
     if parameters > ops.MOST_PARAMETERS:
         raise refuse(node, f"at most {ops.MOST_PARAMETERS} parameters up to here", parameters)
 

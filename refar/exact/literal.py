@@ -111,11 +111,11 @@ def gradient(
                     others = prod(arrays[other][where] for other, where in factors[:n] + factors[n + 1 :])
                     gradients[name][at] += coefficient * others * upstream[index]
         return gradients
-    dx = np.full(arrays["0"].shape, Decimal(0), object)
+    dx = np.full(arrays["0"].shape, None, object)
     for index in np.ndindex(upstream.shape):
         with localcontext(prec=_digits(arrays["0"])):
             for place, slope in found.back(index, _decimal(upstream[index])):
-                dx[place] += slope
+                dx[place] = slope if dx[place] is None else dx[place] + slope
     return {"0": _finished(dx, rounded)}
 
 
@@ -264,7 +264,7 @@ def _softmax(x: Array) -> Curve:
         """∂softmax_c/∂x_j = y_c·([j = c] - y_j)."""
         e, c = column(i), i[1]
         for j in range(x.shape[1]):
-            yield (i[0], j, *i[2:]), d * e[c] / sum(e) * ((j == c) - e[j] / sum(e))
+            yield (i[0], j, *i[2:]), 0 + d * e[c] / sum(e) * ((j == c) - e[j] / sum(e))  # a sum has no -0
 
     return Curve(x.shape, value, back)
 

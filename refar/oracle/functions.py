@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from refar.arguments.arrays import Array, Arrays, Data
+from refar.arguments.arrays import Array, Arrays, Data, check_dtype
 from refar.errors import InputError
 from refar.graph.graph import Graph
 from refar.oracle.bound_graph import bound_graph
@@ -139,7 +139,7 @@ def step(
     x_t: Any = _MISSING,
     condition: Any = _MISSING,
     *,
-    dtype: Any = None,
+    dtype: Any = _MISSING,
 ) -> Any:
     """Return y_t as in `forward`, and the state after position t. x_b or x_bc in, y_bc out; of an image the pixel x_bc.
 
@@ -157,7 +157,13 @@ def block(
 @overload
 def block(graph: Program, params: State, state: Data, x: Data | None = None) -> tuple[Array, State]: ...
 def block(
-    graph: Any, params: Any = _MISSING, state: Any = _MISSING, x: Any = _MISSING, condition: Any = _MISSING, *, dtype: Any = None
+    graph: Any,
+    params: Any = _MISSING,
+    state: Any = _MISSING,
+    x: Any = _MISSING,
+    condition: Any = _MISSING,
+    *,
+    dtype: Any = _MISSING,
 ) -> Any:
     """`step` for any number of positions in one call: x_bt in, y_bct out, of the positions that have one. Not of images."""
     program, rest = _bound(graph, dtype, (params, state, x, condition))
@@ -177,7 +183,7 @@ def next(
     x_t: Any = _MISSING,
     condition: Any = _MISSING,
     *,
-    dtype: Any = None,
+    dtype: Any = _MISSING,
 ) -> Any:
     """Return y_{t+1} after the token x_t, and the state after it. x_b or x_bc in, y_bc out.
 
@@ -196,7 +202,13 @@ def next_block(
 @overload
 def next_block(graph: Program, params: State, state: Data, x: Data | None = None) -> tuple[Array, State]: ...
 def next_block(
-    graph: Any, params: Any = _MISSING, state: Any = _MISSING, x: Any = _MISSING, condition: Any = _MISSING, *, dtype: Any = None
+    graph: Any,
+    params: Any = _MISSING,
+    state: Any = _MISSING,
+    x: Any = _MISSING,
+    condition: Any = _MISSING,
+    *,
+    dtype: Any = _MISSING,
 ) -> Any:
     """`next` for any number of tokens in one call: x_bt in, the outputs one position later y_bct out. Not of images."""
     program, rest = _bound(graph, dtype, (params, state, x, condition))
@@ -212,7 +224,7 @@ def _bound(graph: Any, dtype: Any, arguments: tuple[Any, ...]) -> tuple[Program,
     if not isinstance(graph, Program):
         if not given:
             raise TypeError("expected graph and params, or a program that refar.bind made")
-        return Program(bound_graph(graph, given[0], np.float64 if dtype is None else dtype)), given[1:]
-    if dtype is not None and np.dtype(dtype) != graph.dtype:
+        return Program(bound_graph(graph, given[0], np.float64 if dtype is _MISSING else dtype)), given[1:]
+    if dtype is not _MISSING and check_dtype(dtype) != graph.dtype:
         raise InputError(f"dtype: expected {graph.dtype}, that of the program, got {dtype!r}")
     return graph, given

@@ -112,7 +112,7 @@ class Module(nn.Module):
         tensors = {name: v if isinstance(v, Tensor) else torch.from_numpy(np.array(v)) for name, v in state_dict.items()}
         for name, mask in masks(self.graph).items():
             if name in tensors and tensors[name].shape == mask.shape:
-                tensors[name] = torch.where(torch.from_numpy(mask).to(tensors[name].device), tensors[name], 0)
+                tensors[name] = torch.where(torch.tensor(mask, device=tensors[name].device), tensors[name], 0)
         return super().load_state_dict(tensors, strict, assign)
 
     def arrays(self) -> Arrays:

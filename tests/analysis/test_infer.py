@@ -180,7 +180,7 @@ def test_strictness(graph: Graph, strict: bool) -> None:
 
 def test_the_path_of_the_present_is_named() -> None:
     with refuses(GraphError, "score needs a strict graph", "x → now → add", "Delay the input"):
-        require_strict(strict_and_plain_branches(), "score")
+        require_strict(facts(strict_and_plain_branches()), "score")
 
 
 def test_two_delays_are_strict_and_one_position_ahead_at_most() -> None:

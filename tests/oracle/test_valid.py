@@ -125,14 +125,14 @@ def test_steps_are_not_ready_until_the_window_is_whole(graph: Graph) -> None:
     y = refar.forward(graph, params, inputs)
     state = refar.initial_state(graph, params, 2)
     assert all(array.shape[2] == 0 for array in state.values())
-    history, reach = facts(graph).aligned.cache, facts(graph).reach
+    cache, lookback = facts(graph).aligned.cache, facts(graph).lookback
     for t in range(2 * first + 3):
         y_t, state = refar.step(graph, params, state, one(graph, inputs, t))
         assert (y_t is refar.NOT_READY) is (t < first)
         if t >= first:
             np.testing.assert_allclose(y_t, y[:, :, t - first], rtol=0, atol=1e-14)
         assert {name: array.shape[2] for name, array in state.items()} == {
-            name: min(kept, max(0, t + 1 - reach[name])) for name, kept in history.items()
+            name: min(kept, max(0, t + 1 - lookback[name])) for name, kept in cache.items()
         }
 
 
