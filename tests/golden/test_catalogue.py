@@ -10,15 +10,16 @@ import pytest
 
 from refar import models
 from refar.analysis.infer import analyse
-from refar.golden import FAMILIES, OPERATORS, Case, Signature, golden_cases, philox
-from refar.golden.case import KINDS, REQUIRED
+from refar.golden import FAMILIES, OPERATORS, Case, Signature, golden_cases, graph_families, head_operators, node_operators
+from refar.golden.case import KINDS, REQUIRED, UNITS
 from refar.golden.check import check
-from refar.golden.draw import Draw
-from refar.golden.files import read
-from refar.golden.mistakes import networks, streams
-from refar.golden.operator import ONES, UNITS
+from refar.golden.vectors import read
+from refar.mistakes import networks, streams
+from refar.mistakes.of_operators import MISTAKES, ONES
 from refar.models.registry import NAMES
 from refar.oracle import run
+from workshop import every_case, philox
+from workshop.draw import Draw
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -89,7 +90,7 @@ def test_every_mistake_of_the_table_is_caught_by_some_case(operator: str, cases:
     own = [case for case in cases if case.operator == operator]
     caught = Counter(name for case in own for name in case.catches)
     has_gradient = any(known.signature.upstream in case.arrays for case in own)
-    assert set(caught) == {*known.mistakes} | ({ONES} if has_gradient else set())
+    assert set(caught) == {*MISTAKES[operator]} | ({ONES} if has_gradient else set())
     assert all(case.catches for case in own), "a case that catches nothing"
 
 
@@ -151,6 +152,15 @@ def test_states_have_the_length_that_inference_says(cases: list[Case]) -> None:
         for name, array in states.items():
             assert array.shape[:3] == (length + 1, batch, found.types[name.removeprefix("state.")].size)
         assert case.expected["y"].shape[2] == length + (case.operator == "next")
+
+
+def test_each_table_has_a_row_for_each_operator() -> None:
+    assert {*node_operators.TO_OP, *head_operators.COMPUTE} == {*OPERATORS} == {*MISTAKES}
+    assert {*graph_families.COMPUTE} == {*FAMILIES} - {*OPERATORS, "invalid"}
+    assert [(each.name, each.kind, each.signature, each.source) for each in every_case.OPERATORS] == [
+        (name, each.kind, each.signature, each.source) for name, each in OPERATORS.items()
+    ]
+    assert [(each.operator, each.kind) for each in every_case.FAMILIES] == [(n, each.kind) for n, each in FAMILIES.items()]
 
 
 def test_philox_is_that_of_random123() -> None:

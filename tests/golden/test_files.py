@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import numpy as np
 import pytest
 import safetensors.numpy
 from helpers import refuses
 
 from refar.errors import FileError
-from refar.golden import SPEC_VERSION, Case, catalogue
-from refar.golden import files as golden_files
-from refar.golden.files import changes, read, render, write
-from refar.golden.manifest import digest, encode, schema
+from refar.golden import SPEC_VERSION, Case, golden_cases
+from refar.golden.manifest import digest, entry_of, read_manifest
+from refar.golden.vectors import Vectors, own, read
+from workshop import writing
+from workshop.every_case import every_case
+from workshop.writing import changes, encode, render, schema, write
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 BY_HAND = {"README.md", "check_case.py", "check_case.mjs"}
@@ -30,22 +33,29 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(GOLDEN, tmp_path / "golden"))
 
 
-def test_the_repository_holds_what_is_written(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def computed() -> list[Case]:
+    """All cases, computed anew."""
+    return list(every_case())
+
+
+def test_the_repository_holds_what_is_written(computed: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte by byte. If this fails after a change that is meant: refar golden write golden --overwrite."""
-    written = render(catalogue())
-    there = {str(p.relative_to(GOLDEN).as_posix()): p for p in GOLDEN.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    written = render(computed)
+    there = {str(p.relative_to(GOLDEN).as_posix()): p for p in GOLDEN.rglob("*") if p.is_file() and "workshop" not in p.parts}
+    monkeypatch.setattr(writing, "every_case", lambda: iter(computed))
     assert {name for name, path in there.items() if path.name not in BY_HAND} == set(written)
     different = [name for name, data in written.items() if there[name].read_bytes() != data]
     assert not different, changes(GOLDEN)
-    assert render(catalogue()) == written
+    assert render(computed) == written
     assert changes(GOLDEN) == []
     assert write(GOLDEN) == []
     assert sum(path.stat().st_size for path in there.values()) < 2_000_000
 
 
-def test_what_is_read_is_the_catalogue() -> None:
+def test_what_is_read_is_what_was_computed(computed: list[Case]) -> None:
     cases = {case.id: case for case in read(GOLDEN)}
-    for case in catalogue():
+    for case in computed:
         same = cases.pop(case.id)
         assert same.graph == case.graph
         assert (same.text, same.error, same.catches) == (case.text, case.error, case.catches)
@@ -54,6 +64,16 @@ def test_what_is_read_is_the_catalogue() -> None:
             for name, array in getattr(case, group).items():
                 np.testing.assert_array_equal(getattr(same, group)[name], array, strict=True)
     assert not cases
+
+
+def test_one_operator_reads_its_own_file_alone(folder: Path) -> None:
+    (folder / "network.safetensors").unlink()
+    (folder / "softmax.safetensors").write_bytes(b"nothing")
+    vectors = Vectors(folder)
+    assert [case.id for case in vectors.cases("gate")] == [case.id for case in golden_cases("gate")]
+    with refuses(FileError, "softmax.safetensors", "was altered"):
+        vectors.cases("softmax")
+    assert own().folder == GOLDEN
 
 
 def test_the_schema_fits_and_is_closed() -> None:
@@ -172,9 +192,9 @@ def test_a_file_that_is_no_safetensors(folder: Path) -> None:
 
 
 def few(monkeypatch: pytest.MonkeyPatch, change: Callable[[Case], Case | None] = lambda case: case) -> None:
-    """A catalogue of gates alone."""
+    """Compute gates alone."""
     cases = [changed for case in read(GOLDEN) if case.operator in ("gate", "invalid") and (changed := change(case)) is not None]
-    monkeypatch.setattr(golden_files, "catalogue", lambda: iter(cases))
+    monkeypatch.setattr(writing, "every_case", lambda: iter(cases))
 
 
 def test_writing_twice_changes_nothing_and_other_bytes_need_another_version(
@@ -265,8 +285,9 @@ def test_what_would_change_is_said(monkeypatch: pytest.MonkeyPatch, change: Call
 def test_a_case_to_a_line() -> None:
     lines = (GOLDEN / "manifest.json").read_text().splitlines()
     assert sum(line.startswith('    {"id":"') for line in lines) == len(read(GOLDEN))
-    manifest = golden_files.read_manifest(GOLDEN)
-    assert encode(manifest) == (GOLDEN / "manifest.json").read_bytes()
+    manifest, raw = read_manifest(GOLDEN)
+    entries = tuple(entry_of(each, "") for each in raw)
+    assert encode(msgspec.structs.replace(manifest, cases=entries)) == (GOLDEN / "manifest.json").read_bytes()
 
 
 def test_tensors_are_named_by_case() -> None:

@@ -14,6 +14,7 @@ from kit_functions import Function, conv, failure, reference
 from refar.errors import InputError
 from refar.golden import OPERATORS
 from refar.golden.operator import Operator
+from refar.mistakes.of_operators import MISTAKES
 from refar.testing import ContractError, check_case, check_function, golden_cases
 from refar.testing.known.function import run_function
 
@@ -35,7 +36,7 @@ def wrong(operator: Operator, mistake: str) -> tuple[Function, Function]:
     def change(arrays: tuple[Any, ...], attributes: dict[str, Any], **more: Any) -> dict[str, Any]:
         given = {name: array for name, array in zip(names, arrays, strict=False) if array is not None} | more
         with np.errstate(all="ignore"):
-            return dict(operator.mistakes[mistake](given, operator.complete(attributes)))
+            return dict(MISTAKES[operator.name][mistake](given, operator.signature.complete(attributes)))
 
     def f(*arrays: Any, **attributes: Any) -> Any:
         y = right(*arrays, **attributes)
@@ -50,7 +51,7 @@ def wrong(operator: Operator, mistake: str) -> tuple[Function, Function]:
     return f, gradient
 
 
-TABLE = [(name, mistake) for name, operator in OPERATORS.items() for mistake in operator.mistakes]
+TABLE = [(name, mistake) for name in OPERATORS for mistake in MISTAKES[name]]
 
 
 @pytest.mark.parametrize(("operator", "mistake"), TABLE)

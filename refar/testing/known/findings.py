@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from refar.arguments.arrays import Array
-from refar.golden.case import Case
-from refar.golden.operator import ONES, UNITS, Operator, differs
+from refar.arguments.arrays import Array, Arrays
+from refar.golden.case import UNITS, Case
+from refar.golden.compare import differs
+from refar.golden.operator import Operator
+from refar.mistakes.of_operators import names_of, wrong
 from refar.testing.known.traits import trait
 from refar.testing.report import Line, Report
 
@@ -98,7 +100,7 @@ class Findings:
 
         What is right although a mistake would have changed it speaks against that mistake.
         """
-        order, left, causes = [*self.operator.mistakes, ONES], explained, dict[str, int]()
+        order, left, causes = names_of(self.operator.name), explained, dict[str, int]()
         against = {name: self._against(name) for name in {name for names in explained for name in names}}
         while len(causes) < _CAUSES and (counts := Counter(name for names in left for name in names)):
             best = min(counts, key=lambda name: (against[name] - counts[name], order.index(name)))
@@ -108,8 +110,13 @@ class Findings:
 
     def _against(self, mistake: str) -> int:
         """How many arrays are right that this mistake would have changed."""
-        wrong = {case.id: self.operator.wrong(mistake, case) for case, _ in self._held if mistake in case.catches}
-        return sum(name in wrong.get(case.id, {}) and differs(case, {name: wrong[case.id][name]}) for case, name in self._held)
+        by_case = {case.id: self._wrong_by(mistake, case) for case, _ in self._held if mistake in case.catches}
+        return sum(
+            name in by_case.get(case.id, {}) and differs(case, {name: by_case[case.id][name]}) for case, name in self._held
+        )
+
+    def _wrong_by(self, mistake: str, case: Case, dtype: str = "float64") -> Arrays:
+        return wrong(mistake, case, self.operator.signature, dtype)
 
     def _mistakes(self, finding: Finding) -> list[str]:
         """The known mistakes that come to this, and clearly nearer to it than what is expected."""
@@ -117,8 +124,8 @@ class Findings:
             return []
         scale, expected = 64 * UNITS[finding.dtype], finding.case.expected[finding.name]
         names = []
-        for name in (*self.operator.mistakes, ONES):
-            found = self.operator.wrong(name, finding.case, finding.dtype).get(finding.name)
+        for name in names_of(self.operator.name):
+            found = self._wrong_by(name, finding.case, finding.dtype).get(finding.name)
             if found is None or found.shape != finding.came.shape or not _alike(found, finding.came, scale):
                 continue
             if found.shape != expected.shape or 4 * _off(found, finding.came) < _off(expected, finding.came):

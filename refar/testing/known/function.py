@@ -9,11 +9,11 @@ import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
-from refar.golden.case import Case
-from refar.golden.catalogue import OPERATORS, known
-from refar.golden.catalogue import golden_cases as all_cases
-from refar.golden.compare import difference
-from refar.golden.operator import UNITS, Operator, as_dtype
+from refar.golden.case import UNITS, Case
+from refar.golden.compare import as_dtype, difference
+from refar.golden.families import OPERATORS, known
+from refar.golden.families import golden_cases as all_cases
+from refar.golden.operator import Operator
 from refar.testing.callee import as_array, require_unchanged
 from refar.testing.closeness import allowed
 from refar.testing.known.caller import Caller

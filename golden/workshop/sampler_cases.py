@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from refar import noise, ops
 from refar.arguments.arrays import Array, Arrays
 from refar.exact import literal
-from refar.golden import philox
 from refar.golden.case import Signature
-from refar.golden.draw import Draw, float32
-from refar.golden.loss_bounds import LOG
-from refar.golden.mistakes import sampling as mistakes
-from refar.golden.operator import Attributes, Example, Operator
+from refar.golden.node_operators import Attributes
+from workshop import philox
+from workshop.draw import Draw, float32
+from workshop.loss_bounds import LOG
+from workshop.making import Example, Operator
 
 
 def _none(_: Attributes, arrays: Arrays) -> Arrays:
@@ -86,12 +85,6 @@ def _inverse_cdfs() -> Iterator[Example]:
         yield Example(id, 0, {"p": np.array(p, np.float32), "u": np.array(u, np.float32)}, {}, True)
 
 
-def _inverse_cdf_numpy(_: Attributes, arrays: Arrays, dtype: np.dtype) -> Arrays:
-    p, u = arrays["p"], arrays["u"]
-    last = p.shape[1] - 1 - np.argmax(p[:, ::-1] > 0, axis=1)
-    return {"x": np.minimum((np.cumsum(p, axis=1) <= u[:, None]).sum(axis=1), last)}
-
-
 def _mixture(a: Attributes, arrays: Arrays) -> Arrays:
     k, last, t = a["components"], a["classes"] - 1, Decimal(a["temperature"])
     found = []
@@ -134,24 +127,6 @@ def _allow_gaussian(a: Attributes, arrays: Arrays) -> Arrays:
     return {"x": 3 * moved + np.abs(arrays["y"])}
 
 
-def _head(operator: str) -> Callable[[Attributes], ops.AnyHead]:
-    match operator:
-        case "sample_gaussian":
-            return lambda a: ops.Gaussian(a["std"])
-        case "sample_mixture_logistics":
-            return lambda a: ops.MixtureLogistics(a["components"], a["classes"])
-        case _:
-            return lambda a: ops.Categorical()
-
-
-def _sampled(operator: str) -> Callable[[Attributes, Arrays, np.dtype], Arrays]:
-    def compute(a: Attributes, arrays: Arrays, dtype: np.dtype) -> Arrays:
-        x = noise.sample(_head(operator)(a), arrays["y"], arrays["noise"], a["temperature"], a.get("top_k"))
-        return {"x": x if x.dtype == np.int64 else x.astype(dtype)}
-
-    return compute
-
-
 def _uniform(a: Attributes, _: Arrays) -> Arrays:
     steps = range(a["start"], a["start"] + a["steps"])
     return {
@@ -187,10 +162,6 @@ def _allow_gumbel(_: Attributes, arrays: Arrays) -> Arrays:
     return {"n": LOG + LOG * np.abs(n) + 1}
 
 
-def _numpy_gumbel(_: Attributes, arrays: Arrays, dtype: np.dtype) -> Arrays:
-    return {"n": -np.log(-np.log(arrays["u"]))}
-
-
 SAMPLERS = (
     Operator(
         "sample",
@@ -198,9 +169,7 @@ SAMPLERS = (
         "argmax_q (y_q / temperature + noise_q), the first of equals; temperature 0: argmax_q y_q; top_k: of the k largest y_q "
         "alone, of equals those of the lower classes; Gumbel 1954; Maddison et al. 2014",
         _categorical,
-        _sampled("sample_categorical"),
         _none,
-        mistakes.CATEGORICALS,
         _categoricals,
     ),
     Operator(
@@ -209,9 +178,7 @@ SAMPLERS = (
         "k = argmax_k (l_k / temperature + noise_k), v = μ_k + temperature · s_k · noise_K; the class with the nearest "
         "centre; the channels of y are l, μ, log s; refar.ops.MixtureLogistics",
         _mixture,
-        _sampled("sample_mixture_logistics"),
         _none,
-        mistakes.MIXTURES,
         _mixtures,
     ),
     Operator(
@@ -219,9 +186,7 @@ SAMPLERS = (
         Signature.of("sample_gaussian(y_bc, noise_bc, *, std=1.0, temperature=1.0) -> x_bc"),
         "x = y + temperature · std · noise",
         _gaussian,
-        _sampled("sample_gaussian"),
         _allow_gaussian,
-        mistakes.GAUSSIANS,
         _gaussians,
     ),
     Operator(
@@ -229,9 +194,7 @@ SAMPLERS = (
         Signature.of("inverse_cdf(p_bq, u_b) -> x_b"),
         "the smallest q with p_0 + … + p_q > u; if rounding leaves none, the last class with p_q > 0",
         _inverse_cdf,
-        _inverse_cdf_numpy,
         _none,
-        mistakes.INVERSE_CDFS,
         _inverse_cdfs,
     ),
     Operator(
@@ -240,9 +203,7 @@ SAMPLERS = (
         "Philox4x64-10 with key (seed, stream); step t takes ⌈size/4⌉ blocks from counter t·⌈size/4⌉ + 1 on; "
         "u = (⌊word/2¹²⌋ + ½)·2⁻⁵²; Salmon et al. 2011",
         _uniform,
-        lambda a, arrays, dtype: {"u": noise.uniform(**a)},
         _none,
-        mistakes.UNIFORMS,
         _uniforms,
     ),
     Operator(
@@ -250,9 +211,7 @@ SAMPLERS = (
         Signature.of("gumbel_noise(u_bn) -> n_bn"),
         "n = -log(-log u)",
         _gumbel,
-        _numpy_gumbel,
         _allow_gumbel,
-        mistakes.GUMBEL_NOISES,
         _gumbels,
     ),
 )

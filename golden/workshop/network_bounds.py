@@ -11,13 +11,13 @@ from __future__ import annotations
 import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
-from refar.golden.operator import FLOAT32
 from refar.graph.graph import Graph
 from refar.oracle import node
 from refar.oracle.padding import own_parameters
 from refar.oracle.run import backward_nodes, cast, forward_nodes
 from refar.rounding import bound
 from refar.rounding import network as rounding
+from workshop.making import FLOAT32
 
 _STEP = 2.0**-64
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
-from refar.golden.mistakes.pointwise import sigmoid, softmax
-from refar.golden.mistakes.windows import gradient_of, result_of
-from refar.golden.operator import Attributes, Mistake
+from refar.mistakes.mistake import Attributes, Mistake
+from refar.mistakes.pointwise import sigmoid, softmax
+from refar.mistakes.windows import gradient_of, result_of
 
 Nats = Callable[[Arrays, Attributes], Array]
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from refar import ops
-from refar.golden.draw import Draw
-from refar.golden.mistakes.pooling import POOLS, SHIFTS, SHIFTS_2D
-from refar.golden.node_operator import node_operator
-from refar.golden.operator import Example
+from workshop.draw import Draw
+from workshop.making import Example
+from workshop.node_definitions import node_operator
 
 
 class _Pool(NamedTuple):
@@ -80,21 +78,15 @@ CAUSAL_POOL1D = node_operator(
     "causal_pool1d(x_bct, *, kind, kernel, dilation=1, pad) -> y_bct",
     "the maximum or average of x[b,c, t - k·dilation], k = 0..kernel-1; pad='zero' takes in zeros before the start, 'exclude' "
     "leaves them out; the gradient of a maximum goes to the most recent of equal values; refar.ops.Pool1d",
-    lambda a, _: ops.Pool1d(a["kind"], a["kernel"], a["pad"], a["dilation"]),
     _pools,
-    POOLS,
 )
 SHIFT1D = node_operator(
     "shift1d(x_bct, *, steps) -> y_bct",
     "y[b,c,t] = x[b,c,t-steps], 0 outside the sequence; steps < 0 looks ahead; refar.ops.Shift",
-    lambda a, _: ops.Shift(a["steps"]),
     _shifts,
-    SHIFTS,
 )
 SHIFT2D = node_operator(
     "shift2d(x_bchw, *, down=0, right=0) -> y_bchw",
     "y[b,c,r,s] = x[b,c,r-down,s-right], 0 outside the image; refar.ops.Shift2d",
-    lambda a, _: ops.Shift2d(a["down"], a["right"]),
     _shifts_2d,
-    SHIFTS_2D,
 )

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
-from refar.golden.mistakes.windows import correlate, gradient_of, result_of, window
-from refar.golden.operator import Attributes, Mistake
+from refar.mistakes.mistake import Attributes, Mistake
+from refar.mistakes.windows import correlate, gradient_of, result_of, window
 
 
 def _right(a: Attributes, kernel: int) -> list[int]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import numpy as np
 
-from refar import quantize
 from refar.arguments.arrays import Array, Arrays
 from refar.golden.case import Signature
-from refar.golden.draw import Draw
-from refar.golden.mistakes import quantizers as mistakes
-from refar.golden.operator import Attributes, Example, Mistake, Operator
+from refar.golden.node_operators import Attributes
 from refar.rounding.bound import EXP
+from workshop.draw import Draw
+from workshop.making import Example, Operator
 
 _MARGIN = Fraction(1, 2**9)
 """How far inputs stay from the edges between classes, in classes, unless every format computes them without rounding."""
@@ -50,9 +49,7 @@ def _encoder(
     name: str,
     source: str,
     number: Callable[[float, int], Fraction],
-    made: Callable[[int], quantize.Quantizer],
     sizes: Sequence[int],
-    wrong: Mapping[str, Mistake],
 ) -> Operator:
     def define(a: Attributes, arrays: Arrays) -> Arrays:
         last = a["classes"] - 1
@@ -68,9 +65,7 @@ def _encoder(
         Signature.of(f"{name}(x_bt, *, classes=256) -> q_bt"),
         source,
         define,
-        lambda a, arrays, dtype: {"q": made(a["classes"]).encode(arrays["x"])},
         lambda a, arrays: {},
-        wrong,
         examples,
     )
 
@@ -90,9 +85,7 @@ def _decoder(
     name: str,
     source: str,
     centre: Callable[[int, int], float],
-    made: Callable[[int], quantize.Quantizer],
     sizes: Sequence[int],
-    wrong: Mapping[str, Mistake],
     allow: Callable[[Attributes, Arrays], Arrays],
 ) -> Operator:
     def define(a: Attributes, arrays: Arrays) -> Arrays:
@@ -110,9 +103,7 @@ def _decoder(
         Signature.of(f"{name}(q_bt, *, classes=256) -> x_bt"),
         source,
         define,
-        lambda a, arrays, dtype: {"x": made(a["classes"]).decode(arrays["q"]).astype(dtype)},
         allow,
-        wrong,
         examples,
     )
 
@@ -134,34 +125,26 @@ QUANTIZERS = (
         "mu_law_encode",
         "q = ⌊(f(x) + 1)/2·μ + ½⌋, f(x) = sign(x)·log(1 + μ|x|)/log(1 + μ), μ = classes - 1; ITU-T G.711; WaveNet, section 2.2",
         mu_law_class,
-        quantize.mu_law,
         (256, 255, 16),
-        mistakes.MU_LAW_ENCODERS,
     ),
     _decoder(
         "mu_law_decode",
         "x = sign(f)·((1 + μ)^|f| - 1)/μ, f = 2q/μ - 1, μ = classes - 1: class 0 is -1, the last is +1",
         mu_law_centre,
-        quantize.mu_law,
         (256, 255, 16),
-        mistakes.MU_LAW_DECODERS,
         _allow_mu_law,
     ),
     _encoder(
         "linear_encode",
         "q = min(⌊(x + 1)·Q/2⌋, Q-1): Q classes of equal width, the last holds +1",
         linear_class,
-        quantize.linear,
         (256, 8, 7),
-        mistakes.LINEAR_ENCODERS,
     ),
     _decoder(
         "linear_decode",
         "x = (2q + 1)/Q - 1, the centre of class q",
         linear_centre,
-        quantize.linear,
         (256, 8, 7),
-        mistakes.LINEAR_DECODERS,
         _allow_linear,
     ),
 )

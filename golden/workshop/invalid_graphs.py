@@ -6,13 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
-from refar.arguments.arrays import Arrays
-from refar.errors import GraphError
 from refar.golden.case import Case
-from refar.golden.family import Family
-from refar.graph.graph import from_json
+from workshop.making import Family
 
 _Node = tuple[Any, ...]
 """Name, operator, names of inputs."""
@@ -156,22 +151,9 @@ def _texts() -> dict[str, tuple[str, str]]:
     }
 
 
-def refusal(text: str) -> str:
-    """What refar says of it; nothing if it is accepted."""
-    try:
-        from_json(text)
-    except GraphError as error:
-        return str(error)
-    return ""
-
-
 def _cases() -> Iterator[Case]:
     for id, (text, error) in _texts().items():
         yield Case(id=f"invalid/{id}", kind="invalid", operator="invalid", seed=0, source="refar.graph", text=text, error=error)
 
 
-def _nothing(case: Case, dtype: np.dtype) -> Arrays:
-    return {}
-
-
-INVALID = Family("invalid", "invalid", _cases, _nothing)
+INVALID = Family("invalid", "invalid", _cases)

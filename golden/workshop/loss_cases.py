@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,37 +10,29 @@ import numpy as np
 from refar import ops
 from refar.arguments.arrays import Array, Arrays
 from refar.exact import literal, literal_heads
-from refar.golden import loss_bounds
 from refar.golden.case import Signature
-from refar.golden.draw import Draw, float32
-from refar.golden.mistakes import losses as mistakes
-from refar.golden.operator import Attributes, Example, Mistake, Operator
-from refar.oracle import gumbel
-from refar.oracle import losses as spec
+from refar.golden.head_operators import HEADS
+from refar.golden.node_operators import Attributes
+from workshop import loss_bounds
+from workshop.draw import Draw, float32
+from workshop.making import Example, Operator
 
 
 def _nats(
     signature: str,
     source: str,
-    head: Callable[[Attributes], ops.AnyHead],
     define: Callable[[Any, Arrays], Arrays],
     allow: Callable[[Attributes, Arrays], tuple[Array, Array]],
-    wrong: Mapping[str, Mistake],
     examples: Callable[[], Iterator[Example]],
 ) -> Operator:
-    """nats_bt of parameters y and values x, and the gradient for y of Σ dnats·nats."""
-
-    def compute(a: Attributes, arrays: Arrays, dtype: np.dtype) -> Arrays:
-        y, x, d = arrays["y"], arrays["x"], arrays["dnats"]
-        return {"nats": spec.nats(head(a), y, x), "gradient.y": spec.nats_backward(head(a), y, x, d)}
+    """Define nats_bt of parameters y and values x, and the gradient for y of Σ dnats·nats."""
+    known = Signature.of(signature)
 
     def allowed(a: Attributes, arrays: Arrays) -> Arrays:
         nats, gradient = allow(a, _wide(arrays))
         return {"nats": nats, "gradient.y": gradient}
 
-    return Operator(
-        "loss", Signature.of(signature), source, lambda a, arrays: define(head(a), arrays), compute, allowed, wrong, examples
-    )
+    return Operator("loss", known, source, lambda a, arrays: define(HEADS[known.name](a), arrays), allowed, examples)
 
 
 def _wide(arrays: Arrays) -> Arrays:
@@ -129,19 +121,15 @@ LOSSES = (
     _nats(
         "cross_entropy(y_bqt, x_bt) -> nats_bt",
         "nats[b,t] = log Σ_j exp(y[b,j,t]) - y[b,x[b,t],t]",
-        lambda a: ops.Categorical(),
         _cross_entropy,
         _cross_entropy_bound,
-        mistakes.CROSS_ENTROPIES,
         _cross_entropies,
     ),
     _nats(
         "gaussian(y_bct, x_bct, *, std=1.0) -> nats_bt",
         "nats[b,t] = Σ_c (x - y)²/(2·std²) + C·log(std·√(2π))",
-        lambda a: ops.Gaussian(a["std"]),
         _gaussian,
         _gaussian_bound,
-        mistakes.GAUSSIANS,
         _gaussians,
     ),
     _nats(
@@ -149,10 +137,8 @@ LOSSES = (
         "-log Σ_k softmax(l)_k · [F((v+h-μ_k)/s_k) - F((v-h-μ_k)/s_k)] with the channels of y logits l, means μ, log s, in this "
         "order; v = 2x/(Q-1) - 1, h = 1/(Q-1); the outer classes reach to infinity; refar.ops.MixtureLogistics; "
         "Salimans et al. 2017 (PixelCNN++)",
-        lambda a: ops.MixtureLogistics(a["components"], a["classes"]),
         _mixture,
         _mixture_bound,
-        mistakes.MIXTURES,
         _mixtures,
     ),
 )
@@ -174,11 +160,6 @@ def _log_softmaxes() -> Iterator[Example]:
     yield Example("far-apart", draw.seed, arrays, {}, False)
 
 
-def _compute_log_softmax(_: Attributes, arrays: Arrays, dtype: np.dtype) -> Arrays:
-    y, dy = spec.log_softmax(arrays["x"]), arrays["dy"]
-    return {"y": y, "gradient.x": dy - np.exp(y) * dy.sum(axis=1, keepdims=True)}
-
-
 def _allow_log_softmax(_: Attributes, arrays: Arrays) -> Arrays:
     x, dy = (arrays[name].astype(np.float64) for name in ("x", "dy"))
     return {"y": loss_bounds.log_softmax(x), "gradient.x": loss_bounds.log_softmax_backward(x, dy)}
@@ -189,9 +170,7 @@ LOG_SOFTMAX = Operator(
     Signature.of("log_softmax(x_bqt) -> y_bqt"),
     "y[b,q,t] = x[b,q,t] - log Σ_j exp(x[b,j,t])",
     _define_log_softmax,
-    _compute_log_softmax,
     _allow_log_softmax,
-    mistakes.LOG_SOFTMAXES,
     _log_softmaxes,
 )
 
@@ -203,12 +182,6 @@ def _define_gumbel(a: Attributes, arrays: Arrays) -> Arrays:
         scores = literal.exact(logits) + literal.exact(noise)
         y = (np.argmax(scores, axis=1)[:, None] == np.arange(scores.shape[1])[:, None]).astype(np.float64)
     return {"y": y, "gradient.logits": literal_heads.gumbel_softmax_gradient(logits, noise, a["temperature"], dy)}
-
-
-def _compute_gumbel(a: Attributes, arrays: Arrays, dtype: np.dtype) -> Arrays:
-    logits, noise, dy = arrays["logits"], arrays["noise"], arrays["dy"]
-    y = gumbel.gumbel_softmax(logits, noise, a["temperature"], hard=a["hard"])
-    return {"y": y, "gradient.logits": gumbel.gumbel_softmax_backward(logits, noise, a["temperature"], dy)}
 
 
 def _allow_gumbel(a: Attributes, arrays: Arrays) -> Arrays:
@@ -231,8 +204,6 @@ GUMBEL_SOFTMAX = Operator(
     "y = softmax((logits + noise) / temperature) over the classes; hard: the one-hot of the largest logits + noise, with the "
     "gradient of the soft sample (straight through); Jang et al. 2017, equation 2",
     _define_gumbel,
-    _compute_gumbel,
     _allow_gumbel,
-    mistakes.GUMBELS,
     _gumbels,
 )

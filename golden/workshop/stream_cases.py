@@ -16,16 +16,16 @@ import numpy as np
 from refar import ops
 from refar.analysis.infer import analyse
 from refar.analysis.schedule import stream as plan
-from refar.arguments.arrays import Array, Arrays
-from refar.golden import exact_graph, network_bounds
+from refar.arguments.arrays import Arrays
 from refar.golden.case import Case
-from refar.golden.draw import Draw
-from refar.golden.family import Family, graph_of, inputs, network_arrays, parameters
-from refar.golden.mistakes.streams import MISTAKES, Change
-from refar.golden.networks import draw_inputs, draw_parameters, wavenet
-from refar.golden.operator import as_dtype, differs, rounded_up
+from refar.golden.compare import differs
+from refar.golden.graph_families import network_arrays, stepwise
 from refar.graph.graph import Builder, Graph
-from refar.oracle import stream as spec
+from refar.mistakes import streams as mistakes
+from workshop import exact_graph, network_bounds
+from workshop.draw import Draw
+from workshop.making import Family, rounded_up
+from workshop.network_cases import draw_inputs, draw_parameters, wavenet
 
 
 def _residual() -> Graph:
@@ -151,41 +151,13 @@ def _bounds(graph: Graph, params: Arrays, given: Arrays, ahead: bool, expected: 
     return {name: rounded_up(array, expected[name]) for name, array in bound.items() if array.any()}
 
 
-def _compute(case: Case, dtype: np.dtype, fed: Change | None = None) -> Arrays:
-    """`fed` gives the state that goes into a step, by default the last one."""
-    graph, params = graph_of(case), as_dtype(parameters(case), dtype)
-    given, found = as_dtype(inputs(case), dtype), analyse(graph_of(case))
-    x = given[found.sequence]
-    timed = {name for name in found.conditions if found.types[name].timed}
-    ahead = case.operator == "next"
-    step = spec.next if ahead else spec.step
-
-    def at(t: int) -> Arrays | None:
-        return {name: given[name][..., t] if name in timed else given[name] for name in found.conditions} or None
-
-    outputs: list[Array] = []
-    if ahead:
-        y, state = spec.start(graph, params, len(x), at(0), dtype=dtype)
-        outputs.append(y)
-    else:
-        constant = {name: given[name] for name in found.conditions if name not in timed}
-        state = spec.initial_state(graph, params, len(x), constant or None, dtype=dtype)
-    states = [state]
-    for t in range(x.shape[-1]):
-        state = states[t] if fed is None else fed(states, t)
-        y, after = step(graph, params, state, x[..., t], at(t + ahead), dtype=dtype)
-        outputs.append(y)
-        states.append(after)
-    return {"y": np.stack(outputs, axis=-1)} | {f"state.{n}": np.stack([state[n] for state in states]) for n in states[0]}
-
-
 def _with_catches(case: Case) -> Case:
     """Seen in the outputs alone."""
-    wrong = {name: {"y": _compute(case, np.dtype(np.float64), change)["y"]} for name, change in MISTAKES.items()}
+    wrong = {name: {"y": stepwise(case, np.dtype(np.float64), change)["y"]} for name, change in mistakes.MISTAKES.items()}
     return replace(case, catches=tuple(name for name, found in wrong.items() if differs(case, found)))
 
 
 STEPS = (
-    Family("step", "step", lambda: _cases("step"), _compute),
-    Family("next", "step", lambda: _cases("next"), _compute),
+    Family("step", "step", lambda: _cases("step")),
+    Family("next", "step", lambda: _cases("next")),
 )

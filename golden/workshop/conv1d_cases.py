@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from refar import ops
 from refar.arguments.arrays import Arrays
-from refar.golden.draw import Draw
-from refar.golden.mistakes.convolution1d import MISTAKES
-from refar.golden.node_operator import node_operator
-from refar.golden.operator import Attributes, Example
+from workshop.draw import Draw
+from workshop.making import Example
+from workshop.node_definitions import node_operator
 
 NAME = "causal_conv1d"
 
@@ -71,16 +69,8 @@ def _examples() -> Iterator[Example]:
         yield Example(row.id, draw.seed, arrays, attributes, row.exact)
 
 
-def to_op(attributes: Attributes, arrays: Arrays) -> ops.Conv1d:
-    """The same as a node."""
-    a, w = attributes, arrays["w"]
-    return ops.Conv1d(len(w), w.shape[2], a["dilation"], a["strict"], "b" in arrays, a["groups"])
-
-
 CAUSAL_CONV1D = node_operator(
     f"{NAME}(x_bit, w_oik, b_o=None, *, dilation=1, groups=1, strict=False) -> y_bot",
     "y[b,o,t] = b[o] + Σ_{i,k} w[o,i,k] · x[b,i, t - strict - (K-1-k)·dilation], x = 0 before the start; refar.ops.Conv1d",
-    to_op,
     _examples,
-    MISTAKES,
 )

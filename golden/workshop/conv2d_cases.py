@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from refar import ops
 from refar.arguments.arrays import Arrays
-from refar.golden.draw import Draw
-from refar.golden.mistakes.convolution2d import MISTAKES
-from refar.golden.node_operator import node_operator
-from refar.golden.operator import Attributes, Example
+from workshop.draw import Draw
+from workshop.making import Example
+from workshop.node_definitions import node_operator
 
 NAME = "masked_conv2d"
 Pair = tuple[int, int]
@@ -76,20 +74,10 @@ def _examples() -> Iterator[Example]:
         yield Example(row.id, draw.seed, arrays, attributes | {"groups": row.groups}, row.exact)
 
 
-def to_op(attributes: Attributes, arrays: Arrays) -> ops.Conv2d:
-    """The same as a node."""
-    a, w = attributes, arrays["w"]
-    anchor = None if a["anchor"] is None else tuple(a["anchor"])
-    sides = (w.shape[2], w.shape[3])
-    return ops.Conv2d(len(w), sides, a["mask"], anchor, tuple(a["dilation"]), a["colours"], "b" in arrays, a["groups"])
-
-
 MASKED_CONV2D = node_operator(
     f"{NAME}(x_bihw, w_oihw, b_o=None, *, mask='none', anchor=None, dilation=[1, 1], colours=1, groups=1) -> y_bohw",
     "y[b,o,r,s] = b[o] + Σ_{i,u,v} mask[o,i,u,v] · w[o,i,u,v] · x[b,i, r + (u-a)·D_h, s + (v-e)·D_w], x = 0 outside; "
     "an even side needs an anchor; "
     "refar.ops.Conv2d says what the masks are",
-    to_op,
     _examples,
-    MISTAKES,
 )

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
-from refar.golden.mistakes.windows import correlate, gradient_of, result_of, window
-from refar.golden.operator import Attributes, Mistake
+from refar.mistakes.mistake import Attributes, Mistake
+from refar.mistakes.windows import correlate, gradient_of, result_of, window
 
 Change = Callable[[Attributes, Arrays], dict[str, Any]]
 

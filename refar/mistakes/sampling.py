@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
-from refar.golden.mistakes.pointwise import softmax
-from refar.golden.operator import Attributes, Mistake
+from refar.mistakes.mistake import Attributes, Mistake
+from refar.mistakes.pointwise import softmax
 
 Scores = Callable[[Array, Array, float], Array]
 

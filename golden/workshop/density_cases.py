@@ -13,14 +13,15 @@ from refar import models, ops
 from refar.analysis.infer import analyse
 from refar.arguments.arrays import Array, Arrays, in_order
 from refar.exact import literal
-from refar.golden import exact_graph, loss_bounds, network_bounds
 from refar.golden.case import Case
-from refar.golden.draw import Draw, float32
-from refar.golden.family import Family, graph_of, inputs, network_arrays, parameters
-from refar.golden.networks import draw_inputs, draw_parameters
-from refar.golden.operator import as_dtype, differs, rounded_up
+from refar.golden.compare import differs
+from refar.golden.graph_families import network_arrays
 from refar.graph.graph import Builder, Graph
-from refar.oracle import density, pointwise, run
+from refar.oracle import pointwise
+from workshop import exact_graph, loss_bounds, network_bounds
+from workshop.draw import Draw, float32
+from workshop.making import Family, rounded_up
+from workshop.network_cases import draw_inputs, draw_parameters
 
 OBSERVED = (0, 1, 4, 7)
 PRIOR = float32([0.25, 0.625, 0.125])
@@ -156,21 +157,8 @@ def _normalised(values: Array) -> list[float]:
         return [float(v / sum(e)) for v in e]
 
 
-def _compute(case: Case, dtype: np.dtype) -> Arrays:
-    graph, params, given = graph_of(case), as_dtype(parameters(case), dtype), as_dtype(inputs(case), dtype)
-    match case.operator:
-        case "log_prob":
-            return {"log_p": run.log_prob(graph, params, given, dtype=dtype)}
-        case "log_marginal":
-            return {"log_p": density.log_marginal(graph, params, given["x"], case.arrays["prior"], dtype=dtype)}
-        case _:
-            observed = case.attributes["observed"]
-            found = density.posterior(graph, params, given["x"], case.arrays["prior"], observed=observed, dtype=dtype)
-            return {"p": found}
-
-
 DENSITIES = (
-    Family("log_prob", "density", _log_prob, _compute),
-    Family("log_marginal", "density", lambda: _marginals("log_marginal"), _compute),
-    Family("posterior", "density", lambda: _marginals("posterior"), _compute),
+    Family("log_prob", "density", _log_prob),
+    Family("log_marginal", "density", lambda: _marginals("log_marginal")),
+    Family("posterior", "density", lambda: _marginals("posterior")),
 )

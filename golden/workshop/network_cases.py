@@ -10,16 +10,17 @@ import numpy as np
 
 from refar import models, ops
 from refar.analysis.infer import analyse
-from refar.arguments.arrays import Array, Arrays
+from refar.arguments.arrays import Arrays
 from refar.errors import RefarError
-from refar.golden import exact_graph, network_bounds
 from refar.golden.case import Case
-from refar.golden.draw import Draw
-from refar.golden.family import Family, graph_of, inputs, network_arrays, parameters
-from refar.golden.mistakes.networks import MISTAKES
-from refar.golden.operator import as_dtype, differs, rounded_up
+from refar.golden.compare import as_dtype, differs
+from refar.golden.graph_families import gradient_name, graph_of, inputs, network_arrays, parameters
 from refar.graph.graph import Builder, Graph
+from refar.mistakes import networks as mistakes
 from refar.oracle import run
+from workshop import exact_graph, network_bounds
+from workshop.draw import Draw
+from workshop.making import Family, rounded_up
 
 Extent = tuple[int, ...]
 
@@ -118,8 +119,8 @@ def _cases() -> Iterator[Case]:
         bound: Arrays = {"y": network_bounds.outputs(graph, params, given)}
         slack = network_bounds.gradients(graph, params, given, dy)
         for name, gradient in exact_graph.gradients(graph, params, known, dy).items():
-            expected[_named(name, params)] = exact_graph.rounded(gradient)
-            bound[_named(name, params)] = slack[name]
+            expected[gradient_name(name, params)] = exact_graph.rounded(gradient)
+            bound[gradient_name(name, params)] = slack[name]
         case = Case(
             id=f"network/{id}",
             kind="model",
@@ -138,7 +139,7 @@ def with_catches(case: Case) -> Case:
     """The case with the names of the wrong networks of which the output y shows."""
     params, given = as_dtype(parameters(case), np.float64), as_dtype(inputs(case), np.float64)
     caught = []
-    for name, change in MISTAKES.items():
+    for name, change in mistakes.MISTAKES.items():
         try:
             y = run.forward(change(graph_of(case)), params, given)
         except RefarError:  # there is no such network: this mistake cannot be made
@@ -152,13 +153,4 @@ def _named(name: str, params: Arrays) -> str:
     return f"gradient.{'param' if name in params else 'input'}.{name}"
 
 
-def _compute(case: Case, dtype: np.dtype) -> Arrays:
-    graph, params = graph_of(case), as_dtype(parameters(case), dtype)
-    given = as_dtype(inputs(case), dtype)
-    y: Array = run.forward(graph, params, given, dtype=dtype)
-    found = run.backward(graph, params, given, case.arrays["dy"].astype(dtype), dtype=dtype)
-    gradients = {**found["params"], **found["inputs"]}
-    return {"y": y} | {_named(name, params): array for name, array in gradients.items()}
-
-
-NETWORK = Family("network", "model", _cases, _compute)
+NETWORK = Family("network", "model", _cases)

@@ -7,12 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from refar import ops
 from refar.arguments.arrays import Array
-from refar.golden.draw import Draw, float32
-from refar.golden.mistakes import pointwise as mistakes
-from refar.golden.node_operator import node_operator
-from refar.golden.operator import Example
+from workshop.draw import Draw, float32
+from workshop.making import Example
+from workshop.node_definitions import node_operator
 
 EXTREMES = (0.0, -0.0, 1e-20, -1e-7, 20.0, -20.0, 89.0, -89.0, 104.0, -104.0)
 """Where exponentials overflow or vanish in float32; in float64 they do beyond 709."""
@@ -95,50 +93,36 @@ POINTWISE = (
     node_operator(
         "gate(x_bct) -> y_bct",
         "y[b,c,t] = tanh(x[b,c,t]) · σ(x[b,C+c,t]), x has 2C channels; van den Oord et al. 2016 (WaveNet), equation 2",
-        lambda a, _: ops.Gate(),
         _gates,
-        mistakes.GATES,
     ),
     node_operator(
         "softmax(x_bct) -> y_bct",
         "y[b,c,t] = exp(x[b,c,t]) / Σ_j exp(x[b,j,t])",
-        lambda a, _: ops.Softmax(),
         _softmaxes,
-        mistakes.SOFTMAXES,
     ),
     node_operator(
         "activation(x_bct, *, kind, slope=0.01) -> y_bct",
         "relu: max(x, 0); leaky_relu: x if x > 0 else slope·x; tanh; sigmoid; the derivative at 0 is 0 and slope",
-        lambda a, _: ops.Activation(a["kind"], a["slope"]),
         _activations,
-        mistakes.ACTIVATIONS,
     ),
     node_operator(
         "one_hot(x_bt, *, classes) -> y_bqt",
         "y[b,q,t] = 1 if x[b,t] = q else 0",
-        lambda a, _: ops.OneHot(),
         _one_hots,
-        mistakes.ONE_HOTS,
     ),
     node_operator(
         "embedding(x_bt, w_qc) -> y_bct",
         "y[b,c,t] = w[x[b,t], c]",
-        lambda a, arrays: ops.Embedding(arrays["w"].shape[1]),
         _embeddings,
-        mistakes.EMBEDDINGS,
     ),
     node_operator(
         "standardize(x_bt, *, mean, std) -> y_bct",
         "y[b,0,t] = (x[b,t] - mean) / std; Fleuret, Deep learning 10.2",
-        lambda a, _: ops.Standardize(a["mean"], a["std"]),
         _standardizations,
-        mistakes.STANDARDIZATIONS,
     ),
     node_operator(
         "positional_encoding(x_bchw, *, bits) -> y_bchw",
         "y[b,i,r,s] = bit i of r, y[b,bits+i,r,s] = bit i of s, least significant first; Fleuret, Deep learning 10.2",
-        lambda a, _: ops.Position(a["bits"]),
         _positions,
-        mistakes.POSITIONS,
     ),
 )

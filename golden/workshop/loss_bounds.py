@@ -10,10 +10,10 @@ import numpy as np
 
 from refar import ops
 from refar.arguments.arrays import Array
-from refar.golden.operator import FLOAT32
 from refar.oracle import pointwise
 from refar.rounding import bound
 from refar.rounding.bound import EXP, SIGMOID
+from workshop.making import FLOAT32
 
 LOG = 4
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
-from refar.golden.mistakes.windows import gradient_of, result_of
-from refar.golden.operator import Attributes, Mistake
+from refar.mistakes.mistake import Attributes, Mistake
+from refar.mistakes.windows import gradient_of, result_of
 
 
 def sigmoid(x: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
-from refar.golden.operator import Attributes, Mistake
+from refar.mistakes.mistake import Attributes, Mistake
 
 Offsets = Callable[[Attributes, int], Sequence[int]]
 

@@ -10,20 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from refar import noise, ops
-from refar.analysis.infer import analyse
 from refar.arguments.arrays import Array, Arrays
-from refar.golden import exact_graph, network_bounds, philox
 from refar.golden.case import Case
-from refar.golden.densities import classed
-from refar.golden.draw import Draw
-from refar.golden.family import Family, graph_of, inputs, network_arrays, parameters
-from refar.golden.loss_bounds import LOG
-from refar.golden.mistakes.sampling import CATEGORICALS
-from refar.golden.networks import draw_parameters
-from refar.golden.operator import FLOAT32, as_dtype, differs, rounded_up
+from refar.golden.compare import differs
+from refar.golden.graph_families import network_arrays
 from refar.graph.graph import Graph
-from refar.oracle import generate, run
+from refar.mistakes.sampling import CATEGORICALS
+from workshop import exact_graph, network_bounds, philox
+from workshop.density_cases import classed
+from workshop.draw import Draw
+from workshop.loss_bounds import LOG
+from workshop.making import FLOAT32, Family, rounded_up
+from workshop.network_cases import draw_parameters
 
 _SAFE = 64
 """By how many times the largest score must be clear of float32's rounding: every format draws the same tokens."""
@@ -116,16 +114,4 @@ def _require_clear(y: Array, slack: Array, gumbels: Array, temperature: float, t
             assert min(gaps) > _SAFE * FLOAT32 * (off.max() / temperature + 8), "another id gives another seed"
 
 
-def _compute(case: Case, dtype: np.dtype) -> Arrays:
-    graph, params, a = graph_of(case), as_dtype(parameters(case), dtype), case.attributes
-    prompt, condition = case.arrays["prompt"], inputs(case)["condition"]
-    options = {name: a[name] for name in ("seed", "temperature", "top_k")}
-    x = generate.generate(graph, params, a["n"], prompt=prompt, condition=condition, dtype=dtype, **options)
-    whole = np.concatenate([prompt, x[:, -a["n"] :]], axis=1)
-    y = run.forward(graph, params, whole, condition, dtype=dtype)[:, :, prompt.shape[1] :]
-    classes = analyse(graph).types[analyse(graph).sequence].size
-    drawn = noise.draw(ops.Categorical(), a["seed"], range(len(prompt)), prompt.shape[1], a["n"], classes)
-    return {"x": x[:, -a["n"] :], "y": y, "noise": drawn.astype(dtype)}
-
-
-GENERATE = Family("generate", "sample", _cases, _compute)
+GENERATE = Family("generate", "sample", _cases)
