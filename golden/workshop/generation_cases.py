@@ -15,7 +15,7 @@ from refar.golden.case import Case
 from refar.golden.compare import differs
 from refar.golden.graph_families import network_arrays
 from refar.graph.graph import Graph
-from refar.mistakes.sampling import CATEGORICALS
+from refar.mistakes.sampler_mistakes import CATEGORICALS
 from workshop import exact_graph, network_bounds, philox
 from workshop.density_cases import classed
 from workshop.draw import Draw

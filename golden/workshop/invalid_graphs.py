@@ -153,7 +153,9 @@ def _texts() -> dict[str, tuple[str, str]]:
 
 def _cases() -> Iterator[Case]:
     for id, (text, error) in _texts().items():
-        yield Case(id=f"invalid/{id}", kind="invalid", operator="invalid", seed=0, source="refar.graph", text=text, error=error)
+        yield Case(
+            id=f"invalid/{id}", kind="invalid", operator="invalid", seed=0, source="refar.from_json", text=text, error=error
+        )
 
 
 INVALID = Family("invalid", "invalid", _cases)

@@ -11,13 +11,11 @@ import numpy as np
 from refar import models, ops
 from refar.analysis.infer import analyse
 from refar.arguments.arrays import Arrays
-from refar.errors import RefarError
 from refar.golden.case import Case
 from refar.golden.compare import as_dtype, differs
 from refar.golden.graph_families import gradient_name, graph_of, inputs, network_arrays, parameters
 from refar.graph.graph import Builder, Graph
-from refar.mistakes import networks as mistakes
-from refar.oracle import run
+from refar.mistakes import of_graphs
 from workshop import exact_graph, network_bounds
 from workshop.draw import Draw
 from workshop.making import Family, rounded_up
@@ -139,12 +137,9 @@ def with_catches(case: Case) -> Case:
     """The case with the names of the wrong networks of which the output y shows."""
     params, given = as_dtype(parameters(case), np.float64), as_dtype(inputs(case), np.float64)
     caught = []
-    for name, change in mistakes.MISTAKES.items():
-        try:
-            y = run.forward(change(graph_of(case)), params, given)
-        except RefarError:  # there is no such network: this mistake cannot be made
-            continue
-        if differs(case, {"y": y}):
+    for name in of_graphs.NAMES:
+        wrong = of_graphs.everywhere(name, graph_of(case), params)
+        if wrong is not None and differs(case, {"y": of_graphs.output(wrong, given)}):
             caught.append(name)
     return replace(case, catches=tuple(caught))
 

@@ -21,7 +21,7 @@ from refar.golden.case import Case
 from refar.golden.compare import differs
 from refar.golden.graph_families import network_arrays, stepwise
 from refar.graph.graph import Builder, Graph
-from refar.mistakes import streams as mistakes
+from refar.mistakes import stream_mistakes as mistakes
 from workshop import exact_graph, network_bounds
 from workshop.draw import Draw
 from workshop.making import Family, rounded_up
@@ -93,7 +93,7 @@ def _cases(operator: str) -> Iterator[Case]:
             kind="step",
             operator=operator,
             seed=draw.seed,
-            source="the literal definitions over the whole sequence; refar.streams says what is kept",
+            source="the literal definitions over the whole sequence; golden/README.md says what is kept",
             arrays=network_arrays(params, _given(graph, given, ahead)),
             expected=expected,
             bound=bound,

@@ -16,7 +16,7 @@ from refar.arguments.arrays import Arrays
 from refar.errors import FileError
 from refar.files import as_path, check_writable, sha256, write_bytes
 from refar.golden.case import SPEC_VERSION, UNITS, Case
-from refar.golden.manifest import BLANK, MANIFEST, SCHEMA, Definition, Entry, Manifest, Tensor, digest, read_manifest
+from refar.golden.manifest import BLANK, MANIFEST, SCHEMA, VERSION, Definition, Entry, Manifest, Tensor, digest, read_manifest
 from refar.golden.vectors import is_inside, read
 from workshop.every_case import OPERATORS, every_case
 
@@ -41,7 +41,8 @@ def render(cases: Iterable[Case]) -> dict[str, bytes]:
             files[f"{operator}.safetensors"] = safetensors.numpy.save(tensors)
     manifest = Manifest(
         format="refar-golden",
-        version=SPEC_VERSION,
+        version=VERSION,
+        spec_version=SPEC_VERSION,
         sha256=BLANK,
         units=UNITS,
         files={name: digest(data) for name, data in files.items()},
@@ -54,7 +55,7 @@ def render(cases: Iterable[Case]) -> dict[str, bytes]:
 def schema() -> bytes:
     """Make the JSON Schema of the manifest. A graph is a format with a version of its own: here its operators are open."""
     found = msgspec.json.schema(Manifest)
-    title = f"refar golden vectors, version {SPEC_VERSION}"
+    title = f"refar golden vectors, version {VERSION}"
     found = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title} | found
     definitions = found["$defs"]
     operator = {"type": "object", "required": ["type"], "properties": {"type": {"type": "string"}}}
@@ -80,18 +81,16 @@ def encode(manifest: Manifest) -> bytes:
 def write(path: str | Path, *, overwrite: bool = False) -> list[str]:
     """Write the cases into a folder, and return the names of the files that are new or changed.
 
-    Raises FileError where other vectors of the same version stand already, unless `overwrite`: bytes change only together
-    with the version. Nothing but vectors as they were written is ever replaced or removed: FileError names any other file.
+    Raises FileError where other vectors of the same version stand already, unless `overwrite`: arrays change only together
+    with SPEC_VERSION, all else only together with VERSION. Nothing but vectors as they were written is ever replaced or
+    removed: FileError names any other file.
     """
     folder = as_path(path)
     files = render(every_case())
     changed = [name for name, data in files.items() if _content(folder / name) != data]
     known = _manifest_there(folder)
-    if changed and not overwrite and known is not None and known.version == SPEC_VERSION:
-        raise FileError(
-            f"golden vectors {str(folder)!r} of version {SPEC_VERSION} differ in {changed[0]!r}: "
-            "raise SPEC_VERSION in refar/golden/case.py, or allow overwriting them"
-        )
+    if known is not None and not overwrite:
+        _require_new_version(folder, changed, known)
     written = known.files if known is not None else {}
     left = [name for name in written if name not in files and is_inside(name)]
     for name in (*changed, *left):
@@ -117,6 +116,19 @@ def changes(path: str | Path) -> list[str]:
         folder = as_path(path)
         lines = [f"changed {name}" for name, data in render(computed).items() if _content(folder / name) != data]
     return lines
+
+
+def _require_new_version(folder: Path, changed: list[str], known: Manifest) -> None:
+    arrays = [name for name in changed if name.endswith(".safetensors")]
+    for names, was, now, constant in (
+        (arrays, known.spec_version, SPEC_VERSION, "SPEC_VERSION in refar/golden/case.py"),
+        (changed, known.version, VERSION, "VERSION in refar/golden/manifest.py"),
+    ):
+        if names and was == now:
+            raise FileError(
+                f"golden vectors {str(folder)!r} of version {now} differ in {names[0]!r}: "
+                f"raise {constant}, or allow overwriting them"
+            )
 
 
 def _manifest_there(folder: Path) -> Manifest | None:

@@ -11,7 +11,7 @@ from refar.arguments.arrays import Arrays
 from refar.graph.graph import Graph
 
 SPEC_VERSION = 1
-"""The bytes of the files change only together with this number."""
+"""The version of the numbers: no byte of an array changes, and no case comes or goes, without it."""
 
 UNITS = {"float32": 2.0**-24, "float64": 2.0**-53}
 """Unit roundoff by dtype."""

@@ -10,10 +10,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from refar.errors import FileError, GraphError
-from refar.golden.case import SPEC_VERSION, UNITS, Kind
+from refar.golden.case import UNITS, Kind
 from refar.graph.graph import Graph
 
 MANIFEST, SCHEMA = "manifest.json", "schema.json"
+
+VERSION = 2
+"""The version of what the manifest says of the cases: its fields, and its words, such as the names of mistakes."""
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256 in hexadecimal")]
 Length = Annotated[int, Meta(ge=0)]
@@ -59,10 +62,14 @@ class Definition(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`sha256`: of this file, with these 64 digits as zeros. `files`: of every other file. `units`: u by dtype."""
+    """`sha256`: of this file, with these 64 digits as zeros. `files`: of every other file. `units`: u by dtype.
+
+    `version` is that of the manifest itself, `spec_version` that of the arrays: it stays while not a byte of them changes.
+    """
 
     format: Literal["refar-golden"]
     version: Annotated[int, Meta(ge=1)]
+    spec_version: Annotated[int, Meta(ge=1)] = 1
     sha256: Digest
     units: dict[str, float]
     files: dict[str, Digest]
@@ -90,8 +97,8 @@ def decode(text: bytes, where: str) -> tuple[Manifest, list[dict[str, Any]]]:
     except msgspec.DecodeError as error:
         raise FileError(f"{where}: not JSON: {error}") from None
     version = raw.get("version") if isinstance(raw, dict) else None
-    if isinstance(version, int) and version > SPEC_VERSION:
-        raise FileError(f"{where}: version: expected at most {SPEC_VERSION}, which this refar reads, got {version}")
+    if isinstance(version, int) and version > VERSION:
+        raise FileError(f"{where}: version: expected at most {VERSION}, which this refar reads, got {version}")
     try:
         cases = msgspec.convert(raw.get("cases") if isinstance(raw, dict) else None, list[dict[str, Any]])
         manifest = msgspec.convert(raw | {"cases": ()}, Manifest)

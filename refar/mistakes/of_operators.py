@@ -10,25 +10,30 @@ from refar.arguments.arrays import Arrays
 from refar.golden.case import Case, Signature
 from refar.golden.compare import as_dtype
 from refar.golden.operator import result_and_gradients
-from refar.mistakes import convolution1d, convolution2d, losses, pointwise, pooling, quantizers, sampling
-from refar.mistakes.mistake import Mistake
+from refar.mistakes import convolution_mistakes as convolutions
+from refar.mistakes import elementwise_mistakes as elementwise
+from refar.mistakes import loss_mistakes as losses
+from refar.mistakes import pooling_mistakes as pooling
+from refar.mistakes import quantizer_mistakes as quantizers
+from refar.mistakes import sampler_mistakes as samplers
+from refar.mistakes.on_arrays import Mistake
 
 ONES = "gradient: upstream taken as ones"
 """A mistake that every operator with a gradient can have."""
 
 MISTAKES: dict[str, Mapping[str, Mistake]] = {
-    "causal_conv1d": convolution1d.MISTAKES,
-    "masked_conv2d": convolution2d.MISTAKES,
-    "causal_pool1d": pooling.POOLS,
-    "shift1d": pooling.SHIFTS,
-    "shift2d": pooling.SHIFTS_2D,
-    "gate": pointwise.GATES,
-    "softmax": pointwise.SOFTMAXES,
-    "activation": pointwise.ACTIVATIONS,
-    "one_hot": pointwise.ONE_HOTS,
-    "embedding": pointwise.EMBEDDINGS,
-    "standardize": pointwise.STANDARDIZATIONS,
-    "positional_encoding": pointwise.POSITIONS,
+    "causal_conv1d": convolutions.CAUSAL_CONV1D,
+    "masked_conv2d": convolutions.MASKED_CONV2D,
+    "causal_pool1d": pooling.CAUSAL_POOL1D,
+    "shift1d": pooling.SHIFT1D,
+    "shift2d": pooling.SHIFT2D,
+    "gate": elementwise.GATES,
+    "softmax": elementwise.SOFTMAXES,
+    "activation": elementwise.ACTIVATIONS,
+    "one_hot": elementwise.ONE_HOTS,
+    "embedding": elementwise.EMBEDDINGS,
+    "standardize": elementwise.STANDARDIZATIONS,
+    "positional_encoding": elementwise.POSITIONS,
     "log_softmax": losses.LOG_SOFTMAXES,
     "cross_entropy": losses.CROSS_ENTROPIES,
     "gaussian": losses.GAUSSIANS,
@@ -37,12 +42,12 @@ MISTAKES: dict[str, Mapping[str, Mistake]] = {
     "mu_law_decode": quantizers.MU_LAW_DECODERS,
     "linear_encode": quantizers.LINEAR_ENCODERS,
     "linear_decode": quantizers.LINEAR_DECODERS,
-    "sample_categorical": sampling.CATEGORICALS,
-    "sample_mixture_logistics": sampling.MIXTURES,
-    "sample_gaussian": sampling.GAUSSIANS,
-    "inverse_cdf": sampling.INVERSE_CDFS,
-    "uniform": sampling.UNIFORMS,
-    "gumbel_noise": sampling.GUMBEL_NOISES,
+    "sample_categorical": samplers.CATEGORICALS,
+    "sample_mixture_logistics": samplers.MIXTURES,
+    "sample_gaussian": samplers.GAUSSIANS,
+    "inverse_cdf": samplers.INVERSE_CDFS,
+    "uniform": samplers.UNIFORMS,
+    "gumbel_noise": samplers.GUMBEL_NOISES,
     "gumbel_softmax": losses.GUMBELS,
 }
 

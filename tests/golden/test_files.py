@@ -16,8 +16,8 @@ import safetensors.numpy
 from helpers import refuses
 
 from refar.errors import FileError
-from refar.golden import SPEC_VERSION, Case, golden_cases
-from refar.golden.manifest import digest, entry_of, read_manifest
+from refar.golden import Case, golden_cases
+from refar.golden.manifest import VERSION, digest, entry_of, read_manifest
 from refar.golden.vectors import Vectors, own, read
 from workshop import writing
 from workshop.every_case import every_case
@@ -144,7 +144,7 @@ def gate(raw: dict[str, Any]) -> dict[str, Any]:
     ("change", "said"),
     [
         (lambda m: m.update(author="me"), "Object contains unknown field `author`"),
-        (lambda m: m.update(version=SPEC_VERSION + 1), f"version: expected at most {SPEC_VERSION}, which this refar reads"),
+        (lambda m: m.update(version=VERSION + 1), f"version: expected at most {VERSION}, which this refar reads"),
         (lambda m: m.update(format="other"), "Invalid enum value 'other' - at `$.format`"),
         (lambda m: m.pop("units"), "Object missing required field `units`"),
         (lambda m: gate(m).update(note=1), "case 'gate/2-channels': Object contains unknown field `note`"),
@@ -217,6 +217,10 @@ def test_writing_twice_changes_nothing_and_other_bytes_need_another_version(
     with refuses(FileError, "of version 1 differ in 'gate.safetensors': raise SPEC_VERSION", "or allow overwriting them"):
         write(tmp_path / "new")
     assert write(tmp_path / "new", overwrite=True) == ["gate.safetensors", "manifest.json"]
+    few(monkeypatch, lambda case: Case(**{**vars(changed), "source": "another"}) if (changed := change(case)) else None)
+    with refuses(FileError, "of version 2 differ in 'manifest.json': raise VERSION", "or allow overwriting them"):
+        write(tmp_path / "new")
+    few(monkeypatch, change)
     assert changes(tmp_path / "new") == []
     assert read(tmp_path / "new")[0].id == "gate/2-channels"
     few(monkeypatch, lambda case: None if case.id == "invalid/cycle" else case)

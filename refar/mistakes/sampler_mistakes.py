@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
-from refar.mistakes.mistake import Attributes, Mistake
-from refar.mistakes.pointwise import softmax
+from refar.golden.node_operators import Attributes
+from refar.mistakes.elementwise_mistakes import softmax
+from refar.mistakes.on_arrays import Mistake
 
 Scores = Callable[[Array, Array, float], Array]
 

@@ -1,4 +1,4 @@
-"""Where a module first differs from its graph, and why."""
+"""The likely cause of a module that differs from its graph: mistakes tried out, or where it first differs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from refar.analysis.infer import first_position
 from refar.arguments.arrays import Array, Arrays
+from refar.mistakes.of_graphs import Mistaken, one_by_one, output
 from refar.oracle import run
 from refar.testing.contract.cases import Extent, masks
 from refar.testing.contract.subject import Subject
 from refar.testing.known.foreign import ForeignReading
-from refar.testing.known.suspects import of_output, suspects
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,23 +27,35 @@ def cause_of_output(subject: Subject, reading: ForeignReading, extent: Extent, a
     relative = subject.tolerance(reading.dtype)
     if reading.module.training and _agrees(in_eval(reading, inputs), expected, relative):
         return "likely cause: training mode, it agrees in eval mode (call .eval() first)"
-    for words, value, came in of_output(actual, expected):
+    for words, value, came in _at_the_end(actual, expected):
         if _agrees(came, value, relative):
             return f"likely cause: {words}"
-    for suspect in suspects(subject.graph, subject.params):
-        guess = _output_of(suspect.graph, suspect.params, inputs)
+    for wrong in one_by_one(subject.graph, subject.params):
+        guess = _output_of(wrong, inputs)
         if guess is not None and _agrees(actual, guess, relative) and not _agrees(guess, expected, relative):
-            return f"likely cause: {suspect.words}"
+            return f"likely cause: {wrong.words}"
     return _first_difference(subject, reading, inputs, relative)
 
 
-def _output_of(graph: Any, params: Arrays, inputs: Arrays) -> Array | None:
+def _at_the_end(y: Array, expected: Array) -> Iterator[tuple[str, Array, Array]]:
+    """What may have been done to the right output at the end: (words, what it would be, what came)."""
+    shifted = np.exp(expected - expected.max(axis=1, keepdims=True))
+    softmax = shifted / shifted.sum(axis=1, keepdims=True)
+    yield "a softmax at the end, where the graph gives logits", softmax, y
+    yield "a log-softmax at the end, where the graph gives logits", np.log(np.maximum(softmax, 1e-300)), y
+    for by in (1, 2, 3):
+        if expected.ndim == 3 and expected.shape[2] > by + 1:
+            late = "one position" if by == 1 else f"{by} positions"
+            yield f"the same outputs {late} late", expected[..., :-by], y[..., by:]
+            yield f"the same outputs {late} early", expected[..., by:], y[..., :-by]
+
+
+def _output_of(wrong: Mistaken, inputs: Arrays) -> Array | None:
     try:
-        with np.errstate(all="ignore"):
-            y = run.forward_nodes(graph, params, run.cast(inputs, np.float64), np.float64)[graph.output]
+        y = output(wrong, inputs)
     except (ValueError, IndexError):
         return None
-    first = first_position(graph)
+    first = first_position(wrong.graph)
     return np.where(np.arange(y.shape[2]) < first, 0, y) if first else y
 
 
@@ -156,15 +168,15 @@ def cause_of_gradient(
         return "likely cause: it is transposed"
     if came.ndim > 2 and _agrees(np.flip(came, tuple(range(2, came.ndim))), expected, relative):
         return "likely cause: it is reversed along the kernel"
-    for suspect in suspects(subject.graph, subject.params):
-        if [node.name for node in suspect.graph.nodes] != [node.name for node in subject.graph.nodes]:
+    for wrong in one_by_one(subject.graph, subject.params):
+        if [node.name for node in wrong.graph.nodes] != [node.name for node in subject.graph.nodes]:
             continue
         try:
-            found = run.backward_nodes(suspect.graph, suspect.params, values, dy)
+            found = run.backward_nodes(wrong.graph, wrong.params, values, dy)
         except (ValueError, IndexError):
             continue
         if _agrees(came, _of(name, reading, *found).reshape(came.shape), relative):
-            return f"likely cause: {suspect.words}, in the gradient"
+            return f"likely cause: {wrong.words}, in the gradient"
     return "outputs agree, so that only the backward pass is wrong: a torch.autograd.Function of its own, or a detached branch?"
 
 

@@ -1,4 +1,4 @@
-"""Wrong gates, activations, lookups and distributions."""
+"""Mistakes of gates, activations, lookups and distributions that no rewrite of the node can say."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from refar import ops
 from refar.arguments.arrays import Array, Arrays
-from refar.mistakes.mistake import Attributes, Mistake
-from refar.mistakes.windows import gradient_of, result_of
+from refar.golden.node_operators import Attributes
+from refar.mistakes.of_graphs import HALVES
+from refar.mistakes.on_arrays import Mistake, Node, gradient_of, result_of
 
 
 def sigmoid(x: Array) -> Array:
@@ -16,12 +18,9 @@ def sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-def _gate(of: Callable[[Array, Array], Array], split: Callable[[Array], tuple[Array, Array]] | None = None) -> Mistake:
-    def y(arrays: Arrays, _: Attributes) -> Array:
-        x, half = arrays["x"], arrays["x"].shape[1] // 2
-        return of(*(split(x) if split else (x[:, :half], x[:, half:])))
-
-    return result_of(y)
+def _gate(of: Callable[[Array, Array], Array]) -> Mistake:
+    """Of the two halves of the channels."""
+    return result_of(lambda arrays, _: of(*np.split(arrays["x"], 2, axis=1)))
 
 
 def _halves_swapped(arrays: Arrays, _: Attributes) -> Array:
@@ -30,15 +29,12 @@ def _halves_swapped(arrays: Arrays, _: Attributes) -> Array:
     return np.concatenate([dy * t * s * (1 - s), dy * s * (1 - t**2)], axis=1)
 
 
-def _first_half_twice(x: Array) -> tuple[Array, Array]:
-    half = x.shape[1] // 2
-    return x[:, :half], x[:, :half]
-
-
 GATES: Mapping[str, Mistake] = {
-    "halves swapped": _gate(lambda a, b: np.tanh(b) * sigmoid(a)),
-    "even and odd channels instead of halves": _gate(lambda a, b: np.tanh(a) * sigmoid(b), lambda x: (x[:, ::2], x[:, 1::2])),
-    "one half feeds both gates": _gate(lambda a, b: np.tanh(a) * sigmoid(b), _first_half_twice),
+    HALVES: _gate(lambda a, b: np.tanh(b) * sigmoid(a)),
+    "even and odd channels instead of halves": result_of(
+        lambda arrays, _: np.tanh(arrays["x"][:, ::2]) * sigmoid(arrays["x"][:, 1::2])
+    ),
+    "one half feeds both gates": _gate(lambda a, b: np.tanh(a) * sigmoid(a)),
     "no tanh (gated linear unit)": _gate(lambda a, b: a * sigmoid(b)),
     "tanh of both": _gate(lambda a, b: np.tanh(a) * np.tanh(b)),
     "sigmoid of both": _gate(lambda a, b: sigmoid(a) * sigmoid(b)),
@@ -68,36 +64,35 @@ SOFTMAXES: Mapping[str, Mistake] = {
 }
 
 
-def _activation(arrays: Arrays, a: Attributes, slope: float | None = None) -> Array:
-    x, leak = arrays["x"], a["slope"] if slope is None else slope
-    kinds = {"relu": np.maximum(x, 0), "leaky_relu": np.where(x > 0, x, leak * x), "tanh": np.tanh(x), "sigmoid": sigmoid(x)}
-    return np.asarray(kinds[a["kind"]])
-
-
-def _slope(arrays: Arrays, a: Attributes, at_zero: bool = False) -> Array:
-    x, y = arrays["x"], _activation(arrays, a)
-    on = x >= 0 if at_zero else x > 0
-    kinds = {"relu": on * 1.0, "leaky_relu": np.where(on, 1, a["slope"]), "tanh": 1 - y**2, "sigmoid": y * (1 - y)}
-    return np.asarray(kinds[a["kind"]])
+_ACTIVATION = Node("activation", ops.Activation)
 
 
 def _overflowing(arrays: Arrays, a: Attributes) -> Array:
     e = np.exp(arrays["x"])
     kinds = {"tanh": (e - 1 / e) / (e + 1 / e), "sigmoid": e / (1 + e)}
-    return np.asarray(kinds.get(a["kind"], _activation(arrays, a)))
+    return np.asarray(kinds[a["kind"]] if a["kind"] in kinds else _ACTIVATION.right(arrays, a)["y"])
+
+
+def _slope_at_zero(arrays: Arrays, a: Attributes) -> Array:
+    at_zero = (arrays["x"] == 0) & (a["kind"] in ("relu", "leaky_relu"))
+    return np.where(at_zero, arrays["dy"], _ACTIVATION.right(arrays, a)["gradient.x"])
+
+
+def _slope_of_the_value(arrays: Arrays, a: Attributes) -> Array:
+    return _ACTIVATION.right({**arrays, "x": _ACTIVATION.right(arrays, a)["y"]}, a)["gradient.x"]
+
+
+def _leaky_on_the_other_side(arrays: Arrays, a: Attributes) -> Array:
+    sign = -1 if a["kind"] == "leaky_relu" else 1
+    return sign * _ACTIVATION.right({**arrays, "x": sign * arrays["x"]}, a)["y"]
 
 
 ACTIVATIONS: Mapping[str, Mistake] = {
-    "slope ignored (0.01)": result_of(lambda arrays, a: _activation(arrays, a, 0.01)),
-    "slope on the positive side": result_of(
-        lambda arrays, a: -_activation({"x": -arrays["x"]}, a) if a["kind"] == "leaky_relu" else _activation(arrays, a)
-    ),
-    "tanh for sigmoid": result_of(lambda arrays, a: np.tanh(arrays["x"]) if a["kind"] == "sigmoid" else _activation(arrays, a)),
+    **_ACTIVATION.rewrites(),
+    "slope on the positive side": result_of(_leaky_on_the_other_side),
     "exponential overflows": result_of(_overflowing),
-    "gradient of x: derivative 1 at 0": gradient_of("x", lambda arrays, a: arrays["dy"] * _slope(arrays, a, at_zero=True)),
-    "gradient of x: of the value instead of the argument": gradient_of(
-        "x", lambda arrays, a: arrays["dy"] * _slope({"x": _activation(arrays, a)}, a)
-    ),
+    "gradient of x: derivative 1 at 0": gradient_of("x", _slope_at_zero),
+    "gradient of x: of the value instead of the argument": gradient_of("x", _slope_of_the_value),
 }
 
 
@@ -114,10 +109,6 @@ ONE_HOTS: Mapping[str, Mistake] = {
 }
 
 
-def _embed(arrays: Arrays) -> Array:
-    return np.moveaxis(arrays["w"][arrays["x"]], -1, 1)
-
-
 def _overwritten(arrays: Arrays, _: Attributes) -> Array:
     """The last position of a class alone, where all add up."""
     dw = np.zeros(arrays["w"].shape)
@@ -126,17 +117,13 @@ def _overwritten(arrays: Arrays, _: Attributes) -> Array:
 
 
 EMBEDDINGS: Mapping[str, Mistake] = {
+    **Node("embedding", ops.Embedding).rewrites(),
     "channels last": result_of(lambda arrays, _: arrays["w"][arrays["x"]]),
-    "classes counted from 1": result_of(lambda arrays, _: _embed({**arrays, "x": arrays["x"] - 1})),
-    "class 0 is padding, all zero": result_of(lambda arrays, _: _embed(arrays) * (arrays["x"] > 0)[:, None]),
     "gradient of w: last of repeated classes alone": gradient_of("w", _overwritten),
 }
 
 STANDARDIZATIONS: Mapping[str, Mistake] = {
-    "divided by the variance": result_of(lambda arrays, a: (arrays["x"][:, None] - a["mean"]) / a["std"] ** 2),
-    "multiplied by the standard deviation": result_of(lambda arrays, a: (arrays["x"][:, None] - a["mean"]) * a["std"]),
-    "mean not subtracted": result_of(lambda arrays, a: arrays["x"][:, None] / a["std"]),
-    "mean subtracted after the division": result_of(lambda arrays, a: arrays["x"][:, None] / a["std"] - a["mean"]),
+    **Node("standardize", ops.Standardize).rewrites(),
     "without the axis of channels": result_of(lambda arrays, a: (arrays["x"] - a["mean"]) / a["std"]),
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from refar.arguments.arrays import Array
-from refar.mistakes.mistake import Mistake
+from refar.mistakes.on_arrays import Mistake
 
 
 def _encoded(number: Callable[[Array, int], Array]) -> Mistake:

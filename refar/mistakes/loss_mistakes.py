@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
-from refar.mistakes.mistake import Attributes, Mistake
-from refar.mistakes.pointwise import sigmoid, softmax
-from refar.mistakes.windows import gradient_of, result_of
+from refar.golden.node_operators import Attributes
+from refar.mistakes.elementwise_mistakes import sigmoid, softmax
+from refar.mistakes.on_arrays import Mistake, gradient_of, result_of
 
 Nats = Callable[[Arrays, Attributes], Array]
 

@@ -20,7 +20,7 @@ _CAUSES = 3
 
 
 @dataclass(frozen=True)
-class Finding:
+class Failure:
     """One thing that is wrong: on which case, in which dtype, in words; and the array that came, where there is one."""
 
     case: Case
@@ -39,20 +39,20 @@ class Finding:
         return f"case {id!r}{f' ({attributes})' if attributes else ''}, {self.dtype}"
 
 
-class Findings:
+class Failures:
     """Collects what is wrong, by law, and counts what is right."""
 
     def __init__(self, operator: Operator, laws: Mapping[str, str], scope: str) -> None:
         self.operator = operator
         self._laws, self._scope = laws, scope
-        self._wrong: dict[str, list[Finding]] = {law: [] for law in laws}
+        self._wrong: dict[str, list[Failure]] = {law: [] for law in laws}
         self._equal, self._bounded = Counter[str](), Counter[str]()
         self._absent: dict[str, str] = {}
         self._held: list[tuple[Case, str]] = []
 
-    def add(self, law: str, finding: Finding) -> None:
+    def add(self, law: str, failure: Failure) -> None:
         """Something is wrong."""
-        self._wrong[law].append(finding)
+        self._wrong[law].append(failure)
 
     def right(self, law: str, case: Case, name: str) -> None:
         """One array is right."""
@@ -78,12 +78,12 @@ class Findings:
         counts += [f"{self._bounded[law]} within their bound"] if self._bounded[law] else []
         return ", ".join(counts) + f" in {self._scope}" if counts else self._scope
 
-    def _message(self, wrong: list[Finding]) -> str:
-        """The first finding that the likeliest mistake explains, or the first of all, and what explains the others."""
-        explained = [self._mistakes(finding) for finding in wrong]
+    def _message(self, wrong: list[Failure]) -> str:
+        """The first failure that the likeliest mistake explains, or the first of all, and what explains the others."""
+        explained = [self._mistakes(failure) for failure in wrong]
         causes = self._causes(explained)
         first = next(iter(causes), None)
-        shown = next((finding for finding, names in zip(wrong, explained, strict=True) if first in names), wrong[0])
+        shown = next((failure for failure, names in zip(wrong, explained, strict=True) if first in names), wrong[0])
         said = f"{self.operator.name}, {shown.place}: {shown.said}"
         many = len(wrong) > 1
         if many:
@@ -96,7 +96,7 @@ class Findings:
         return said + (f"; {guess}" if guess else "")
 
     def _causes(self, explained: list[list[str]]) -> dict[str, int]:
-        """Few mistakes that explain most findings, the likeliest first, with how many each explains beyond those before it.
+        """Few mistakes that explain most failures, the likeliest first, with how many each explains beyond those before it.
 
         What is right although a mistake would have changed it speaks against that mistake.
         """
@@ -118,17 +118,17 @@ class Findings:
     def _wrong_by(self, mistake: str, case: Case, dtype: str = "float64") -> Arrays:
         return wrong(mistake, case, self.operator.signature, dtype)
 
-    def _mistakes(self, finding: Finding) -> list[str]:
+    def _mistakes(self, failure: Failure) -> list[str]:
         """The known mistakes that come to this, and clearly nearer to it than what is expected."""
-        if not finding.name:
+        if not failure.name:
             return []
-        scale, expected = 64 * UNITS[finding.dtype], finding.case.expected[finding.name]
+        scale, expected = 64 * UNITS[failure.dtype], failure.case.expected[failure.name]
         names = []
         for name in names_of(self.operator.name):
-            found = self._wrong_by(name, finding.case, finding.dtype).get(finding.name)
-            if found is None or found.shape != finding.came.shape or not _alike(found, finding.came, scale):
+            found = self._wrong_by(name, failure.case, failure.dtype).get(failure.name)
+            if found is None or found.shape != failure.came.shape or not _alike(found, failure.came, scale):
                 continue
-            if found.shape != expected.shape or 4 * _off(found, finding.came) < _off(expected, finding.came):
+            if found.shape != expected.shape or 4 * _off(found, failure.came) < _off(expected, failure.came):
                 names.append(name)
         return names
 
