@@ -50,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar.training.runs": {*CHECKED, "refar.training.config", "refar.files", *LIGHT},
     "refar.runtime": {*CHECKED, "refar.files", "refar.runtime", "onnxruntime", *LIGHT},
     "refar.golden": {*CHECKED, "refar.files", "refar.golden", "refar.oracle", "refar.quantize", *LIGHT},
-    "refar.mistakes": {*CHECKED, "refar.golden", "refar.mistakes", "msgspec", "numpy"},
+    "refar.mistakes": {*CHECKED, "refar.golden", "refar.mistakes", "refar.oracle", "msgspec", "numpy"},
     "refar.testing.plugin": {"refar.errors", "refar.testing", "pytest"},
     "refar.testing": {
         *CHECKED, "refar.exact", "refar.golden", "refar.mistakes", "refar.oracle", "refar.rounding", "refar.testing", *BACKENDS,

@@ -38,7 +38,7 @@ def _of_colours(colour: Callable[[ops.Conv2d, Array, int], Array]) -> Mask:
 
     def mask(op: ops.Conv2d, shape: tuple[int, ...]) -> Array:
         found, (a, e) = mask_oihw(op, shape), anchor(op)
-        if op.mask != "none" and op.colours > 1:
+        if op.colours > 1:
             o = np.arange(shape[0])[:, None]
             i = o // (shape[0] // op.groups) * shape[1] + np.arange(shape[1])
             given, wanted = colour(op, i, shape[1] * op.groups), colour(op, o, shape[0])
@@ -54,7 +54,12 @@ def _transposed(op: ops.Conv2d, shape: tuple[int, ...]) -> Array:
     return np.where((u == a) & (v == e), found, before)
 
 
-MASKS: Mapping[str, Mask] = {
+def _only_a_mask(wrong: Mask) -> Mask:
+    """An operator without a mask has nothing to get wrong."""
+    return lambda op, shape: mask_oihw(op, shape) if op.mask == "none" else wrong(op, shape)
+
+
+_WRONG: dict[str, Mask] = {
     "mask ignored": lambda op, shape: np.ones(shape, bool),
     "mask B zeroes the centre": _other(B="A"),
     "mask A shows the centre": _other(A="B"),
@@ -70,4 +75,6 @@ MASKS: Mapping[str, Mask] = {
     "colours in reverse order": _of_colours(lambda op, j, n: -(j % op.colours)),
     "colours counted anew in every group": _of_colours(lambda op, j, n: j % (n // op.groups) % op.colours),
 }
-"""Only where the operator has a mask at all; a graph without one has nothing to get wrong."""
+
+MASKS: Mapping[str, Mask] = {name: _only_a_mask(wrong) for name, wrong in _WRONG.items()}
+"""By the names of the mistakes."""

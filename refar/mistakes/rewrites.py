@@ -35,7 +35,7 @@ def _masked(mask: Mask) -> Rewrite:
 
     def rewrite(op: ops.Conv2d, own: Arrays) -> Rewritten:
         shape = own["weight"].shape
-        if op.mask == "none" or np.array_equal(mask(op, shape), mask_oihw(op, shape)):
+        if np.array_equal(mask(op, shape), mask_oihw(op, shape)):
             return op, own
         weight = np.where(mask(op, shape), own["weight"], 0)
         return replace(op, mask="none", colours=1), own | {"weight": weight}

@@ -29,8 +29,9 @@ def kernel_becomes(change: Callable[[Any, ops.Conv2d], Any]) -> Patch:
     return wrap(masked2d, "kernel_steps", lambda _, op: change(right(op), op))
 
 
-def swapped_gaps(op: ops.Conv2d) -> ops.Conv2d:
-    return replace(op, dilation=op.dilation[::-1])
+def steps_of(mistake: str) -> Patch:
+    """The weights look where those of a mistake of the catalogue do."""
+    return kernel_becomes(lambda _, op: plane.kernel_steps(planes.wrong_op(mistake, op)))
 
 
 def shift_becomes(change: Callable[[ops.Shift2d], ops.Shift2d]) -> Patch:
@@ -105,21 +106,21 @@ MUTANTS = [
         ("causality", "reach", "exact"),
     ),
     Mutant(
-        "rows and columns swapped in the dilation",
+        "dilation of rows and columns swapped",
         masked,
-        kernel_becomes(lambda s, op: plane.kernel_steps(swapped_gaps(op))),
+        steps_of("dilation of rows and columns swapped"),
         ("reach", "exact"),
     ),
     Mutant(
         "dilation ignored",
         stacks,
-        kernel_becomes(lambda s, op: plane.kernel_steps(replace(op, dilation=(1, 1)))),
+        steps_of("dilation ignored"),
         ("reach", "exact"),
     ),
     Mutant(
-        "even kernel on the wrong side of its anchor",
+        "even kernel padded on the wrong side",
         stacks,
-        kernel_becomes(lambda s, op: plane.kernel_steps(planes.mirrored(op))),
+        steps_of("even kernel padded on the wrong side"),
         ("causality", "reach", "exact"),
     ),
     Mutant("anchor ignored", stacks, kernel_becomes(lambda s, op: plane.kernel_steps(replace(op, anchor=(0, 0)))), ("exact",)),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from msgspec.structs import replace as replace_struct
+from planted_images import wrong_op
 
 from refar import Graph, ops
 from refar.analysis import infer
@@ -49,6 +50,11 @@ def broken(report: Report) -> set[str]:
     stale = [line for line in report.lines if "TypeError instead of a value" in line.message]
     assert not stale, f"the mutant does not fit what it is put into: {stale[0]}"
     return {line.law for line in report.lines if not line.passed}
+
+
+def offsets_of(mistake: str) -> Patch:
+    """The windows are those of a mistake of the catalogue."""
+    return wrap(causal1d, "window_offsets", lambda right, op: right(wrong_op(mistake, op)))
 
 
 def offsets_become(change: Callable[[list[int], Any], list[int]], kind: type[ops.Op] = ops.Conv1d) -> Patch:
