@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: all test test-foreign lint demo golden bench fuzz figures rows power mutation clean
+.PHONY: all test test-foreign lint demo golden bench fuzz figures rows mistakes power mutation clean
 all: lint test demo
 
 .venv/installed: pyproject.toml constraints.txt
@@ -37,16 +37,19 @@ fuzz: .venv/installed
 	$(BIN)/python tests/bench/fuzz.py --graphs 5000
 
 figures: .venv/installed demo/results.json
-	$(BIN)/python tests/bench/figures.py README.md
+	$(BIN)/python tests/bench/figures.py docs/figures.md
 
 rows: .venv/installed
-	$(BIN)/python tests/bench/rows.py README.md
+	$(BIN)/python tests/bench/rows.py docs/promises.md
+
+mistakes: .venv/installed
+	$(BIN)/python tests/bench/mistakes.py docs/mistakes.md
 
 power: .venv/installed
-	$(BIN)/python tests/bench/power.py README.md
+	$(BIN)/python tests/bench/power.py docs/mistakes.md
 
 mutation: .venv/installed
-	$(BIN)/python tests/bench/mutation.py README.md --sample 450
+	$(BIN)/python tests/bench/mutation.py docs/mistakes.md --sample 450
 
 demo/results.json:
 	$(MAKE) demo

@@ -12,17 +12,30 @@ from typing import TYPE_CHECKING
 
 from refar import models, ops, quantize
 from refar.analysis.blind_spot import blind_spot
-from refar.analysis.infer import colour_offsets, offsets, receptive_field
-from refar.analysis.schedule import is_strict
+from refar.analysis.causality import colour_offsets, is_strict, offsets, receptive_field
 from refar.arguments.init import init
+from refar.building.builder import Builder
+from refar.building.rewrite import strictify
+from refar.building.text import from_json, load, save
 from refar.errors import RefarError
-from refar.graph.graph import Builder, Graph, Node, from_json, load, save, to_json
-from refar.graph.rewrite import strictify
-from refar.oracle.density import log_marginal, posterior
-from refar.oracle.generate import generate
-from refar.oracle.run import backward, forward, log_prob, nll
-from refar.oracle.stream import NOT_READY, block, initial_state, next, next_block, start, step
-from refar.rounding.certify import certify
+from refar.graph.graph import Graph, Node, to_json
+from refar.oracle.functions import (
+    backward,
+    block,
+    forward,
+    initial_state,
+    log_marginal,
+    log_prob,
+    next,
+    next_block,
+    nll,
+    posterior,
+    start,
+    step,
+)
+from refar.oracle.program import Program, bind
+from refar.oracle.sequence_stream import NOT_READY
+from refar.rounding.certify import certify, generate
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,8 +43,10 @@ __all__ = [
     "Builder",
     "Graph",
     "Node",
+    "Program",
     "RefarError",
     "backward",
+    "bind",
     "blind_spot",
     "block",
     "certify",

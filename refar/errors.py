@@ -6,6 +6,8 @@ import difflib
 import operator
 from collections.abc import Iterable
 
+__all__ = ["BackendError", "FileError", "GraphError", "InputError", "ParameterError", "RefarError", "check_integer", "near"]
+
 
 class RefarError(ValueError):
     """The base of every error that a user can cause and mend."""
@@ -35,6 +37,25 @@ def near(name: object, known: Iterable[str]) -> str:
     """', did you mean …?' if some known name is close, else nothing."""
     found = difflib.get_close_matches(str(name), list(known), 1)
     return f", did you mean {found[0]!r}?" if found else ""
+
+
+def is_newer(raw: object, format: str, version: int = 1) -> bool:
+    """Whether what a file holds is of this format, and of a later version than the one that this refar reads."""
+    if not isinstance(raw, dict) or raw.get("format") != format:
+        return False
+    came = raw.get("version")
+    return isinstance(came, int) and came > version
+
+
+def newer(came: str, reads: str) -> str:
+    """What to say of a file of a later refar: `came` is the version or field that it has, `reads` what this refar reads."""
+    return f"{came}; this refar reads {reads}; the file was written by a newer refar: upgrade refar to read it"
+
+
+def maybe_newer(problem: str) -> str:
+    """What to say of something unknown that may be misspelt, or may come from a later refar."""
+    join = " Or" if problem.endswith("?") else "; or"
+    return f"{problem}{join} was the file written by a newer refar? Then upgrade refar to read it"
 
 
 def check_integer(name: str, value: object, least: int, most: int | None = None) -> int:

@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike
 from refar.arguments.arrays import Array
 from refar.errors import InputError
 
+__all__ = ["to_pixels", "to_sequence"]
+
 
 def to_sequence(pixels: ArrayLike, order: ArrayLike | None = None) -> Array:
     """x_bhw → x_bt with t = row · width + column (scanline), or x_bt[:, t] = the scanline's pixel order[t].

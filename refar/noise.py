@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from refar import ops
 from refar.errors import InputError, check_integer
 
+__all__ = ["check_seed", "check_temperature", "check_top_k", "draw", "sample", "uniform"]
+
 Floats = NDArray[Any]
 _WORDS = 4  # a Philox block holds four 64-bit words
 

@@ -15,6 +15,39 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+__all__ = [
+    "FURTHEST",
+    "FURTHEST_2D",
+    "LARGEST",
+    "MOST_PARAMETERS",
+    "Activation",
+    "Add",
+    "Affine",
+    "AnyHead",
+    "AnyOp",
+    "Categorical",
+    "Concat",
+    "Conv1d",
+    "Conv2d",
+    "Embedding",
+    "Gate",
+    "Gaussian",
+    "Input",
+    "MixtureLogistics",
+    "Multiply",
+    "OneHot",
+    "Ones",
+    "Op",
+    "PadChannels",
+    "Pool1d",
+    "Position",
+    "Shift",
+    "Shift2d",
+    "Slice",
+    "Softmax",
+    "Standardize",
+]
+
 LARGEST = 2**20
 """No attribute may be larger, and no node may have more channels or classes."""
 
@@ -233,7 +266,7 @@ class Softmax(Op, frozen=True, tag="softmax"):
 WindowedOp = Conv1d | Shift | Pool1d
 """The operators that read other positions than their own, over time."""
 
-PlaneOp = Conv2d | Shift2d
+ImageOp = Conv2d | Shift2d
 """The operators that read other pixels than their own."""
 
 PointwiseOp = (
@@ -242,7 +275,7 @@ PointwiseOp = (
 )  # fmt: skip
 """The operators that look at one position only."""
 
-AnyOp = Input | WindowedOp | PlaneOp | PointwiseOp
+AnyOp = Input | WindowedOp | ImageOp | PointwiseOp
 
 
 class Categorical(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="categorical"):

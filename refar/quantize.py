@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from refar.errors import InputError, check_integer
 from refar.ops import LARGEST
 
+__all__ = ["Quantizer", "linear", "mu_law"]
+
 
 @dataclass(frozen=True, eq=False)
 class Quantizer:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import single
+from helpers import generate_with_outputs, single
 
 import refar
 from refar import Builder, Graph, models, noise, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.oracle import causal1d
-from refar.oracle.generate import generate_with_outputs
 from refar.testing.contract.cases import generic_parameters, other_values
 
 WAVENET = models.wavenet(5, [1, 2, 4], residual=6, gate=4, skip=7)
@@ -20,7 +19,7 @@ DILATED = models.nettoy1d_dilated(7, hidden=8, mean=3.0, std=2.0)
 
 def draw(graph: Graph, seed: int, rows: int, length: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     rng = np.random.default_rng(seed)
-    return generic_parameters(graph, rng), rng.integers(0, analyse(graph).types["x"].size, (rows, length))
+    return generic_parameters(graph, rng), rng.integers(0, facts(graph).types["x"].size, (rows, length))
 
 
 def softmax(y_bqt: np.ndarray) -> np.ndarray:
@@ -30,7 +29,7 @@ def softmax(y_bqt: np.ndarray) -> np.ndarray:
 
 def measured_offsets(graph: Graph, length: int) -> set[int]:
     """Every offset at which a change of one value of the sequence changes an output, in some row."""
-    rng, kind = np.random.default_rng(0), analyse(graph).types["x"]
+    rng, kind = np.random.default_rng(0), facts(graph).types["x"]
     params, x = draw(graph, 1, 200, length)
     y, felt = refar.forward(graph, params, x), set()
     for p in range(length):
@@ -46,7 +45,7 @@ def measured_offsets(graph: Graph, length: int) -> set[int]:
 def test_one_distribution_per_position(graph: Graph, length: int) -> None:
     params, x = draw(graph, 2, 3, length)
     p = softmax(refar.forward(graph, params, x))
-    assert p.shape == (3, analyse(graph).types["x"].size, length)
+    assert p.shape == (3, facts(graph).types["x"].size, length)
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-14)
     log_p = np.log(np.take_along_axis(p, x[:, None], axis=1)).sum((1, 2))
     np.testing.assert_allclose(refar.log_prob(graph, params, x), log_p, rtol=1e-12)
@@ -90,7 +89,7 @@ def test_the_present_is_hidden_by_a_strict_layer_or_by_a_shift(kernel: int, dila
     assert refar.offsets(plain) == seen
     assert refar.offsets(strict) == refar.offsets(shifted) == {1 + offset for offset in seen}
     rng = np.random.default_rng(5)
-    params = {name: rng.integers(-8, 9, shape).astype(float) for name, shape in analyse(plain).parameters.items()}
+    params = {name: rng.integers(-8, 9, shape).astype(float) for name, shape in facts(plain).parameters.items()}
     x = rng.integers(-8, 9, (2, 3, 17)).astype(float)
     y = refar.forward(strict, params, x)
     np.testing.assert_array_equal(refar.forward(shifted, params, x), y)
@@ -173,7 +172,7 @@ def test_the_receptive_field_is_one_more_than_the_sum_of_the_layers(kernels: tup
     assert refar.receptive_field(graph) == r
     impulse = np.zeros((1, 1, r + 5))
     impulse[0, 0, 2] = 1
-    ones = {name: np.ones(shape) for name, shape in analyse(graph).parameters.items()}
+    ones = {name: np.ones(shape) for name, shape in facts(graph).parameters.items()}
     answer = np.flatnonzero(refar.forward(graph, ones, impulse))
     assert (answer.min(), answer.max()) == (2, 2 + r - 1)
     assert set((answer - 2).tolist()) == refar.offsets(graph)
@@ -231,7 +230,7 @@ def test_cached_states_spare_every_recomputation(monkeypatch: pytest.MonkeyPatch
 def convolution(kernel: int, dilation: int) -> tuple[Graph, dict[str, np.ndarray]]:
     graph = single(ops.Conv1d(2, kernel, dilation), channels=3)
     rng = np.random.default_rng(kernel * dilation)
-    return graph, {name: rng.integers(-8, 9, shape).astype(float) for name, shape in analyse(graph).parameters.items()}
+    return graph, {name: rng.integers(-8, 9, shape).astype(float) for name, shape in facts(graph).parameters.items()}
 
 
 SERIES = np.random.default_rng(15).integers(-8, 9, (2, 3, 29)).astype(float)
@@ -243,7 +242,7 @@ def test_dilation_is_a_kernel_stuffed_with_zeros(kernel: int, dilation: int) -> 
     """To (K-1)·D + 1 weights; the gradient of the kernel is the larger one's, where it is not stuffed."""
     graph, params = convolution(kernel, dilation)
     large = single(ops.Conv1d(2, (kernel - 1) * dilation + 1), channels=3)
-    weight = np.zeros(analyse(large).parameters["op.weight"])
+    weight = np.zeros(facts(large).parameters["op.weight"])
     weight[:, :, ::dilation] = params["op.weight"]
     stuffed = {**params, "op.weight": weight}
     y = refar.forward(graph, params, SERIES)

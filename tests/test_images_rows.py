@@ -11,8 +11,9 @@ import torch
 
 import refar
 from refar import Graph, models
-from refar.analysis.infer import analyse
-from refar.oracle.run import forward_nodes
+from refar.analysis.facts import facts
+from refar.oracle.bound_graph import unchecked
+from refar.oracle.whole import forward_nodes
 from refar.torch import Module
 
 Params = dict[str, np.ndarray]
@@ -30,12 +31,12 @@ def tiny(name: str, classes: int = 2, **options: Any) -> Graph:
 
 def draw(graph: Graph, seed: int = 0) -> Params:
     """Weights that keep the scale, biases that are nowhere zero."""
-    rng, shapes = np.random.default_rng(seed), analyse(graph).parameters
+    rng, shapes = np.random.default_rng(seed), facts(graph).parameters
     return {name: rng.normal(size=shape) * 1.5 / np.sqrt(max(np.prod(shape[1:]), 1)) for name, shape in shapes.items()}
 
 
 def pictures(graph: Graph, rows: int, height: int, width: int, seed: int = 0) -> np.ndarray:
-    kind = analyse(graph).types["x"]
+    kind = facts(graph).types["x"]
     return np.random.default_rng(seed).integers(0, kind.size, (rows, kind.channels, height, width))
 
 
@@ -51,7 +52,7 @@ def in_order(x_bchw: np.ndarray) -> np.ndarray:
 
 def log_softmax(graph: Graph, y: np.ndarray) -> np.ndarray:
     """Of every value in order, (B, N, Q): channel q·C + c is the logit of class q of colour c."""
-    kind = analyse(graph).types["x"]
+    kind = facts(graph).types["x"]
     y_bqchw = y.reshape(len(y), kind.size, kind.channels, *y.shape[2:])
     y_bnq = y_bqchw.transpose(0, 3, 4, 2, 1).reshape(len(y), -1, kind.size)
     return y_bnq - np.log(np.exp(y_bnq).sum(-1, keepdims=True))
@@ -152,7 +153,7 @@ def test_positions_of_28_by_28_pixels() -> None:
     """Ten channels concatenated to the input: bit i of the row, then bit i of the column."""
     graph = models.pixelcnn(4, hidden=1, position=5, mean=1.0, std=2.0)
     x = pictures(graph, 2, 28, 28)
-    located = forward_nodes(graph, draw(graph), {"x": x}, np.float64)["located"]
+    located = forward_nodes(unchecked(graph, draw(graph), np.float64), {"x": x})["located"]
     assert located.shape == (2, 11, 28, 28)
     np.testing.assert_array_equal(located[:, :1], (x - 1) / 2)
     for r, s in np.ndindex(28, 28):

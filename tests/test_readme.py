@@ -1,56 +1,160 @@
-"""What the README shows works as printed."""
+"""What the README and the pages under docs/ show works as printed, and their links lead somewhere."""
 
 from __future__ import annotations
 
+import code
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
+import mistakes
 import pytest
 from typer.testing import CliRunner
 
 from refar import models
 from refar.cli.app import app
-from refar.torch import train
+from refar.testing import ContractError
 from refar.training.config import load_config
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+DOCS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+PAGES = ["README.md", *DOCS]
+LINKING = [*PAGES, "CHANGELOG.md", "CONTRIBUTING.md", "golden/README.md", "export/README.md"]
+WRITTEN = {"docs/figures.md", "docs/mistakes.md", "docs/promises.md", "docs/structure.md"}  # by scripts, or in figures alone
+AWAITED = {"docs/structure.md"}  # linked before it is there
+
+CHAINS: list[tuple[str, ...]] = [
+    ("README.md", "docs/training.md", "docs/running.md"),  # the last two go on with the run of the first
+    ("docs/networks.md",), ("docs/oracle.md",), ("docs/checking.md",)
+]  # fmt: skip
+"""Pages whose lines are typed one page after the other, in one folder. Each page has a Python of its own."""
+
+STEP = re.compile(r"^```(?P<language>\w*)\n(?P<block>.*?)^```$|^    (?P<command>(?:refar|make|pip) [^\n]*)$", re.M | re.S)
+SHORTER = {"steps = 500 ": "steps = 2 ", "[1, 2, 4, 8, 16, 32]": "[1, 2]\nresidual = 4\ngate = 4\nskip = 4"}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
 
 
-def commands() -> list[str]:
-    """The indented lines of the tour that call refar."""
-    return [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("    refar ")]
+class Console(code.InteractiveConsole):
+    """Python's own prompt, which takes a blank line for the end of a block; what it would print as a traceback it raises."""
+
+    def showtraceback(self) -> None:
+        raise
+
+    def showsyntaxerror(self, filename: str | None = None) -> None:
+        raise
+
+    def type_in(self, block: str, page: str, first: int) -> None:
+        for number, line in enumerate([*block.splitlines(), ""], first):
+            try:
+                self.push(line)
+            except Exception as error:
+                error.add_note(f"typed from {page}, up to line {number}")
+                raise
 
 
-def test_the_tour_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python and commands in the order of the text; training is cut to a few steps of a smaller network."""
+def type_in(page: str) -> dict[str, Any]:
+    """Type every Python block and every refar command of a page in the order of the text; TOML is config.toml, but shorter."""
+    text, space = read(page), dict[str, Any]()
+    console = Console(space)
+    for step in STEP.finditer(text):
+        line = text[: step.start()].count("\n") + 1
+        place = f"{page}, line {line}"
+        if step["language"] == "python":
+            console.type_in(step["block"], page, line + 1)
+        elif step["language"] == "toml":
+            write_config(step["block"])
+        elif step["command"]:
+            run_command(step["command"].split("#")[0].strip(), place)
+    return space
+
+
+def write_config(text: str) -> None:
+    """The config that the page shows, for a few steps of a smaller network."""
+    for printed, shorter in SHORTER.items():
+        assert printed in text
+        text = text.replace(printed, shorter)
+    Path("config.toml").write_text(text, encoding="utf-8")
+
+
+def run_command(command: str, place: str) -> None:
+    program, *arguments = shlex.split(command)
+    if program == "make":
+        assert re.search(rf"^{arguments[0]}:", read("Makefile"), re.M), f"{place}: the Makefile has no target {arguments[0]}"
+    elif program == "refar":
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, f"{place}: {command}\n{result.output}\n{result.exception!r}"
+
+
+@pytest.mark.parametrize("pages", CHAINS, ids=lambda pages: pages[0])
+def test_every_line_runs_as_printed(pages: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (config,) = blocks("toml")
-    shorter = config.replace("steps = 500 ", "steps = 2 ").replace(
-        "[1, 2, 4, 8, 16, 32]", "[1, 2]\nresidual = 4\ngate = 4\nskip = 4"
-    )
-    assert shorter != config
-    Path("config.toml").write_text(shorter)
-    assert load_config("config.toml").graph == models.wavenet(17, [1, 2], residual=4, gate=4, skip=4, condition="class:10")
-    describe, more, images, ask, check, kit, own, run, *_ = blocks("python")
-    space: dict[str, object] = {}
-    exec(describe + more + images + ask + check + kit + own, space)
-    assert "(9, [1, 2, 3, 4, 5, 6, 7, 8, 9])" in describe
-    assert space["refar"].receptive_field(space["graph"]) == 9  # type: ignore[attr-defined]
-    train("config.toml", "run", progress=False)
-    for command in commands():
-        result = CliRunner().invoke(app, shlex.split(command)[1:])
-        assert result.exit_code == 0, f"{command}\n{result.output}"
-    exec(run, space)
-    assert {path.name for path in tmp_path.iterdir()} >= {"graph.json", "field.png", "blind.png", "bundle", "digits.png"}
+    for page in pages:
+        space = type_in(page)
+        if page == "README.md":
+            assert "# (9, [1, 2, 3, 4, 5, 6, 7, 8, 9])" in read(page)
+            graph = space["graph"]
+            assert (space["refar"].receptive_field(graph), sorted(space["refar"].offsets(graph))) == (9, list(range(1, 10)))
+            small = models.wavenet(17, [1, 2], residual=4, gate=4, skip=4, condition="class:10")
+            assert load_config("config.toml").graph == small
+            expected = {"my_bundle", "tokens.csv", "run", "bundle", "digits.png", "graph.json", "blind.png"}
+            assert {path.name for path in tmp_path.iterdir()} >= expected
+
+
+def test_no_page_with_something_to_type_is_left_out() -> None:
+    typed = {
+        page: [s for s in STEP.finditer(read(page)) if s["command"] or s["language"] in ("python", "toml")] for page in PAGES
+    }
+    assert {page for page in PAGES if typed[page]} - WRITTEN == {page for chain in CHAINS for page in chain}
+
+
+def test_the_mistakes_are_shown_as_they_are_run_and_are_found() -> None:
+    imports, *shown = [step["block"].strip() for step in STEP.finditer(read("docs/mistakes.md")) if step["language"] == "python"]
+    assert shown == [mistakes.code(wrong, check) for _, wrong, check in mistakes.MISTAKES], "run `make mistakes`"
+    for block in shown:
+        space: dict[str, Any] = {}
+        exec(imports, space)
+        with pytest.raises(ContractError):
+            exec(block, space)
+
+
+def test_a_newcomer_reads_the_whole_readme() -> None:
+    assert len(read("README.md").split()) <= 2500
+
+
+@pytest.mark.parametrize("page", LINKING)
+def test_links_lead_somewhere(page: str) -> None:
+    folder = (ROOT / page).parent
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", read(page)) if "://" not in link]
+    for path, _, anchor in (link.partition("#") for link in links):
+        target = (folder / path if path else ROOT / page).resolve()
+        if target.relative_to(ROOT).as_posix() in AWAITED:
+            continue
+        assert target.exists(), f"{page}: {path} is not there"
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.M)
+            anchors = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+            assert anchor in anchors, f"{page}: {path or page} has no heading #{anchor}"
+
+
+@pytest.mark.parametrize("page", DOCS)
+def test_every_page_is_listed(page: str) -> None:
+    name = Path(page).name
+    assert name == "README.md" or f"]({name})" in read("docs/README.md")
+
+
+def test_every_script_finds_its_marks() -> None:
+    scripts = re.findall(r"tests/bench/(\w+)\.py (docs/\w+\.md)", read("Makefile"))
+    assert [name for name, _ in scripts] == ["figures", "rows", "mistakes", "power", "mutation"]
+    for name, page in scripts:
+        assert read(page).count(f"<!-- {name} -->") == read(page).count(f"<!-- /{name} -->") == 1
 
 
 def test_the_figures_are_there() -> None:
-    figures = README.partition("<!-- figures -->")[2].partition("<!-- /figures -->")[0]
+    figures = read("docs/figures.md").partition("<!-- figures -->")[2].partition("<!-- /figures -->")[0]
     for name in ("nettoy1d_dilated", "wavenet", "linear_ar", "previous pixel", "Bayes"):
         assert name in figures, f"run `make figures`: {name!r} is missing"
     for difference, allowed in re.findall(r"(\de-\d+) \((\de-\d+)\)", figures):

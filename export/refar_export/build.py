@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from refar import ops
-from refar.analysis.infer import analyse, first_position, is_source, taps
-from refar.analysis.schedule import Stream, is_strict, stream
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
+from refar.analysis.schedule import Schedule
 from refar.analysis.types import Type
-from refar.arguments.arrays import at_once
+from refar.analysis.windows import offsets_of_node
 from refar.errors import GraphError
 from refar.graph.graph import Graph, Node, digest, to_json
 from refar.runtime.bundle import FORMAT, OUTPUT, PAST, PRESENT, START, has_start, state_ports
@@ -40,7 +41,7 @@ def build(graph: Graph, params: dict[str, NDArray[Any]], kind: Kind, *, expose: 
     for node in graph.nodes:
         if node.name.split(".")[0] in {PAST, PRESENT, START, OUTPUT}:
             raise GraphError(f"node {node.name!r}: names that begin with past, present, start or output are kept for ports")
-    e = Emitter(params, analyse(graph).types)
+    e = Emitter(params, facts(graph).types)
     match kind:
         case "step":
             outputs = _step(e, graph)
@@ -73,7 +74,7 @@ def metadata(graph: Graph, kind: Kind) -> dict[str, str]:
 
 
 def _inputs(graph: Graph, kind: Kind) -> list[str]:
-    found = analyse(graph)
+    found = facts(graph)
     inputs = [found.sequence, *found.conditions]
     if kind == "step" and has_start(graph):
         inputs.append(START)
@@ -84,7 +85,7 @@ def _inputs(graph: Graph, kind: Kind) -> list[str]:
 
 def _port(graph: Graph, name: str, kind: Kind) -> onnx.ValueInfoProto:
     """The declared type of an input or output, by its name."""
-    types = analyse(graph).types
+    types = facts(graph).types
     if name == START:
         return helper.make_tensor_value_info(name, TensorProto.BOOL, [])
     for port in state_ports(graph):
@@ -92,15 +93,15 @@ def _port(graph: Graph, name: str, kind: Kind) -> onnx.ValueInfoProto:
             return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch_size", port.channels, port.length])
     type_ = types[graph.output if name == OUTPUT else name]
     if type_.timed and (kind == "step" or (kind == "prefill" and name == OUTPUT)):
-        type_ = at_once(type_)
-    return _declared(name, type_, "output_length" if name == OUTPUT and first_position(graph) else "sequence_length")
+        type_ = type_.at_once
+    return _declared(name, type_, "output_length" if name == OUTPUT and facts(graph).first_position else "sequence_length")
 
 
 def _exposed(e: Emitter, node: Node, kind: Kind) -> onnx.ValueInfoProto:
     """One more output: the value of a node, of the axes that it has in this graph."""
     type_ = e.types[node.name]
     name = e.emit("Identity", e.values[node.name], outputs=[f"{VALUE}/{node.name}"])
-    return _declared(name, at_once(type_) if kind == "step" else type_, f"length of {node.name}")
+    return _declared(name, type_.at_once if kind == "step" else type_, f"length of {node.name}")
 
 
 def _declared(name: str, type_: Type, length: str) -> onnx.ValueInfoProto:
@@ -121,16 +122,16 @@ def _sequence(e: Emitter, graph: Graph, *, with_state: bool) -> list[str]:
         values[node.name] = _whole(e, node, args, [before.get(name) for name in node.inputs])
         if graph.padding != "input" or not e.types[node.name].timed:
             continue
-        if is_source(graph, node):
-            before[node.name] = lower.zeros_before(e, analyse(graph).sequence, e.types[node.name].size)
+        if node.name in facts(graph).sources:
+            before[node.name] = lower.zeros_before(e, facts(graph).sequence, e.types[node.name].size)
         else:  # where nothing changes: one position, before which stands the same
             earlier = [before.get(name, values[name]) for name in node.inputs]
             before[node.name] = _whole(e, node, earlier, earlier)
     e.own(OUTPUT)
     if not with_state:
-        return [_from(e, values[graph.output], first_position(graph))]
+        return [_from(e, values[graph.output], facts(graph).first_position)]
     e.emit("Gather", values[graph.output], e.constant(-1), outputs=[OUTPUT], axis=2)
-    history = _run(graph).history
+    history = _run(graph).cache
     return [OUTPUT, *(_prefilled(e, graph, name, values[name], before.get(name), history[name]) for name in history)]
 
 
@@ -158,7 +159,7 @@ def _whole(e: Emitter, node: Node, args: list[str], before: Sequence[str | None]
         case ops.Shift():
             return lower.window_sequence(e, args[0], node.op.steps, before[0])
         case ops.Pool1d():
-            offsets = sorted(taps(node.op), reverse=True)
+            offsets = sorted(offsets_of_node(node.op), reverse=True)
             windows = [[lower.window_sequence(e, x, o, b) for o in offsets] for x, b in zip(args, before, strict=True)]
             return lower.pool1d(e, node.op, windows[0], windows[1] if len(windows) > 1 else None)
         case _:
@@ -182,12 +183,12 @@ def _step(e: Emitter, graph: Graph) -> list[str]:
     for node in graph.nodes:
         e.own(node.name)
         kinds = [e.types[name] for name in node.inputs]
-        assert not isinstance(node.op, ops.PlaneOp)  # a graph over a plane has no step graph yet
+        assert not isinstance(node.op, ops.ImageOp)  # a graph over a plane has no step graph yet
         args = [_aligned_source(e, source, node.name, values, buffers, run) for source in node.inputs]
         match node.op:
             case ops.Input():
                 value = node.name
-            case ops.Conv1d() if not kinds[0].timed or taps(node.op) == {0}:
+            case ops.Conv1d() if not kinds[0].timed or offsets_of_node(node.op) == (0,):
                 value = lower.dense(e, node.op, args[0], kinds[0].size)
             case ops.Conv1d() | ops.Shift() | ops.Pool1d():
                 past = [buffers[s] if s in buffers else _unsqueezed(e, values[s]) for s in node.inputs]
@@ -199,30 +200,30 @@ def _step(e: Emitter, graph: Graph) -> list[str]:
             zero = e.constant(0, np.float32)
             value = e.emit("Where", START, zero, value)
         values[node.name] = value
-        if node.name in run.history:
+        if node.name in run.cache:
             buffers[node.name] = e.emit("Concat", f"{PAST}.{node.name}", _unsqueezed(e, value), axis=2)
     e.own(OUTPUT)
     outputs = [e.emit("Identity", values[graph.output], outputs=[OUTPUT])]
-    for name in run.history:
+    for name in run.cache:
         e.own(f"{PRESENT}.{name}")
         bounds = [e.constant([1]), e.constant([lower.LAST]), e.constant([2])]
         outputs.append(e.emit("Slice", buffers[name], *bounds, outputs=[f"{PRESENT}.{name}"]))
     return outputs
 
 
-def _aligned_source(e: Emitter, source: str, node: str, values: dict[str, str], buffers: dict[str, str], run: Stream) -> str:
+def _aligned_source(e: Emitter, source: str, node: str, values: dict[str, str], buffers: dict[str, str], run: Schedule) -> str:
     """The source's value at this node's position, which a source that stands ahead has already put into its history."""
     behind = run.lead.get(source, 0) - run.lead.get(node, 0)
     if source not in run.lead or node not in run.lead or behind <= 0:
         return values[source]
-    return e.emit("Gather", buffers[source], e.constant(run.history[source] - behind), axis=2)
+    return e.emit("Gather", buffers[source], e.constant(run.cache[source] - behind), axis=2)
 
 
-def _feeds_ahead(graph: Graph, name: str, run: Stream) -> bool:
+def _feeds_ahead(graph: Graph, name: str, run: Schedule) -> bool:
     """Whether this node's value must read as zero before the first token: it stands at the token, and outlives the call."""
-    if not has_start(graph) or run.lead.get(name) != 0 or analyse(graph).types[name].indexed:
+    if not has_start(graph) or run.lead.get(name) != 0 or facts(graph).types[name].indexed:
         return False
-    return name in run.history or any(name in node.inputs and run.lead.get(node.name) == 1 for node in graph.nodes)
+    return name in run.cache or any(name in node.inputs and run.lead.get(node.name) == 1 for node in graph.nodes)
 
 
 def _block(e: Emitter, graph: Graph) -> list[str]:
@@ -233,7 +234,7 @@ def _block(e: Emitter, graph: Graph) -> list[str]:
     for node in graph.nodes:
         e.own(node.name)
         kinds = [e.types[name] for name in node.inputs]
-        assert not isinstance(node.op, ops.PlaneOp)  # a graph over a plane has no block graph yet
+        assert not isinstance(node.op, ops.ImageOp)  # a graph over a plane has no block graph yet
         match node.op:
             case ops.Input():
                 value = node.name
@@ -242,32 +243,32 @@ def _block(e: Emitter, graph: Graph) -> list[str]:
             case ops.Conv1d() | ops.Shift() | ops.Pool1d():
                 past = [buffers.get(name, values[name]) for name in node.inputs]
                 where = [lower.places(node.op, source, node.name, run) for source in node.inputs]
-                value = lower.windowed_block(e, node.op, past, where, [run.history.get(name, 0) for name in node.inputs])
+                value = lower.windowed_block(e, node.op, past, where, [run.cache.get(name, 0) for name in node.inputs])
             case _:
                 args = [_aligned_block(e, source, node, values, buffers, run) for source in node.inputs]
                 value = lower.pointwise(e, node.op, args, kinds, sequence=True)
         values[node.name] = value
-        if node.name in run.history:
+        if node.name in run.cache:
             buffers[node.name] = e.emit("Concat", f"{PAST}.{node.name}", value, axis=2)
     e.own(OUTPUT)
     outputs = [e.emit("Identity", values[graph.output], outputs=[OUTPUT])]
-    for name, kept in run.history.items():
+    for name, kept in run.cache.items():
         e.own(f"{PRESENT}.{name}")
         bounds = [e.constant([-kept]), e.constant([lower.LAST]), e.constant([2])]
         outputs.append(e.emit("Slice", buffers[name], *bounds, outputs=[f"{PRESENT}.{name}"]))
     return outputs
 
 
-def _aligned_block(e: Emitter, source: str, node: Node, values: dict[str, str], buffers: dict[str, str], run: Stream) -> str:
+def _aligned_block(e: Emitter, source: str, node: Node, values: dict[str, str], buffers: dict[str, str], run: Schedule) -> str:
     """The source's values at this node's positions, which begin in its history if it stands ahead."""
     if source not in run.lead or node.name not in run.lead or run.lead[source] == run.lead[node.name]:
         return values[source]
-    return lower.span(e, buffers[source], lower.places(node.op, source, node.name, run), run.history[source])
+    return lower.span(e, buffers[source], lower.places(node.op, source, node.name, run), run.cache[source])
 
 
 def _unsqueezed(e: Emitter, value: str) -> str:
     return e.emit("Unsqueeze", value, e.constant([2]))
 
 
-def _run(graph: Graph) -> Stream:
-    return stream(graph, ahead=is_strict(graph))
+def _run(graph: Graph) -> Schedule:
+    return facts(graph).schedule(leading=is_strict(graph))

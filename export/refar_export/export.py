@@ -12,7 +12,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import ArrayLike
 
-from refar.analysis.schedule import is_strict
+from refar.analysis.causality import is_strict
 from refar.arguments.arrays import check_parameters
 from refar.errors import BackendError, FileError, GraphError
 from refar.graph.graph import Graph

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from refar import ops
-from refar.analysis.infer import taps
-from refar.analysis.schedule import Stream
+from refar.analysis.schedule import Schedule
 from refar.analysis.types import Type
-from refar.arguments.arrays import mask_oihw
+from refar.analysis.windows import offsets_of_node
 
 LAST = np.iinfo(np.int64).max
 
@@ -106,7 +105,7 @@ def pointwise(e: Emitter, op: ops.PointwiseOp, args: Sequence[str], kinds: Seque
         case ops.PadChannels():
             return e.emit("Pad", x, e.constant([op.before, op.after]), "", e.constant([1]))
         case ops.Ones():
-            no_channels = kind.indexed and not kind.plane
+            no_channels = kind.indexed and not kind.image
             first = x if no_channels else e.emit("Slice", x, e.constant([0]), e.constant([1]), e.constant([1]))
             ones = e.emit("Cast", e.emit("Equal", first, first), to=onnx.TensorProto.FLOAT)
             return e.emit("Unsqueeze", ones, e.constant([1])) if no_channels else ones
@@ -132,14 +131,14 @@ def _activation(e: Emitter, op: ops.Activation, x: str) -> str:
 
 def _lookup(e: Emitter, table_qc: str, x: str, kind: Type, sequence: bool) -> str:
     rows = e.emit("Gather", table_qc, x, axis=0)
-    if kind.plane:
+    if kind.image:
         return _by_colour(e, e.emit("Transpose", rows, perm=[0, 4, 1, 2, 3]), kind)
     return e.emit("Transpose", rows, perm=[0, 2, 1]) if sequence and kind.timed else rows
 
 
 def _by_colour(e: Emitter, found: str, kind: Type) -> str:
     """(B, K, C, H, W) → (B, K·C, H, W); what is not over a plane has no axis of colours."""
-    if not kind.plane:
+    if not kind.image:
         return found
     batch, plane = e.emit("Shape", found, start=0, end=1), e.emit("Shape", found, start=3, end=5)
     return e.emit("Reshape", found, e.emit("Concat", batch, e.constant([-1]), plane, axis=0))
@@ -165,7 +164,7 @@ def _aligned(e: Emitter, args: Sequence[str], kinds: Sequence[Type], sequence: b
     """Constants get axes of length 1 beside values over time or a plane, so that they broadcast."""
     if not sequence or len({kind.timed for kind in kinds}) == 1:
         return list(args)
-    axes = [2, 3] if any(kind.plane for kind in kinds) else [2]
+    axes = [2, 3] if any(kind.image for kind in kinds) else [2]
     return [x if k.timed else e.emit("Unsqueeze", x, e.constant(axes)) for x, k in zip(args, kinds, strict=True)]
 
 
@@ -195,7 +194,7 @@ def dense(e: Emitter, op: ops.Conv1d, flat: str, fan_in: int) -> str:
 def conv1d_sequence(e: Emitter, op: ops.Conv1d, x: str, before: str | None) -> str:
     """What stands before the start on the left, explicitly; a strict convolution drops the output past the end."""
     weights = _weights(e, op)
-    past = max(taps(op))
+    past = max(offsets_of_node(op))
     extended, pads = (x, [past, 0]) if before is None else (extend(e, x, past, before), [0, 0])
     y = _convolved(e, op, extended, weights, pads)
     return without_last(e, y, 1) if op.strict else y
@@ -207,6 +206,22 @@ def _weights(e: Emitter, op: ops.Conv1d) -> list[str]:
 
 def _convolved(e: Emitter, op: ops.Conv1d, x: str, weights: list[str], pads: list[int]) -> str:
     return e.emit("Conv", x, *weights, dilations=[op.dilation], group=op.groups, kernel_shape=[op.kernel], pads=pads, strides=[1])
+
+
+def mask_oihw(op: ops.Conv2d, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Say which weights see anything: whole rows above the anchor, its own row to the left, and at the anchor by colours."""
+    (fan_out, fan_in, *_), mask = shape, np.zeros(shape, bool)
+    if op.mask == "none":
+        return ~mask
+    row, column = op.anchor or (op.kernel[0] // 2, op.kernel[1] // 2)
+    mask[:, :, :row] = True
+    mask[:, :, row, :column] = True
+    for o in range(fan_out):
+        first = o // (fan_out // op.groups) * fan_in  # of the group of o, channels counted through all groups
+        for i in range(fan_in):
+            given, wanted = (first + i) % op.colours, o % op.colours
+            mask[o, i, row, column] = given < wanted or (given == wanted and op.mask == "B")
+    return mask
 
 
 def conv2d(e: Emitter, op: ops.Conv2d, x: str) -> str:
@@ -272,10 +287,10 @@ def without_last(e: Emitter, x: str, count: int) -> str:
     return e.emit("Slice", x, e.constant([0]), e.constant([-count]), e.constant([2]))
 
 
-def places(op: ops.AnyOp, source: str, owner: str, run: Stream) -> list[int]:
+def places(op: ops.AnyOp, source: str, owner: str, run: Schedule) -> list[int]:
     """Where the taps of the first position lie, oldest first, in the source's history with its new values behind it."""
-    newest = run.history.get(source, 0) + run.lead[owner] - run.lead[source]
-    return [newest - offset for offset in sorted(taps(op), reverse=True)]
+    newest = run.cache.get(source, 0) + run.lead[owner] - run.lead[source]
+    return [newest - offset for offset in sorted(offsets_of_node(op), reverse=True)]
 
 
 def windowed_step(e: Emitter, op: ops.WindowedOp, buffers: Sequence[str], where: Sequence[list[int]], kind: Type) -> str:

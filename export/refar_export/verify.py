@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from refar import noise
-from refar.analysis.infer import analyse, transient
-from refar.analysis.schedule import is_strict
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import BackendError
 from refar.graph.graph import Graph
-from refar.oracle.run import forward
+from refar.oracle.functions import forward
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
 from refar.runtime.bundle import BLOCK, has_steps
@@ -39,9 +39,9 @@ def vectors(graph: Graph, params: Arrays) -> Arrays:
     Positions in an image count pixels in raster order.
     Drawn from fixed noise.
     """
-    found = analyse(graph)
-    length = max(transient(graph) + 5, 12)
-    side = min(transient(graph) + 3, 24)
+    found = facts(graph)
+    length = max(facts(graph).left_context + 5, 12)
+    side = min(facts(graph).left_context + 3, 24)
     inputs: Arrays = {}
     for stream, name in enumerate((found.sequence, *found.conditions)):
         kind = found.types[name]
@@ -77,7 +77,7 @@ def verify(path: str | Path, provider: str = "cpu") -> list[Comparison]:
     if not has_steps(graph):
         return results
     ahead, last = int(is_strict(graph)), x.shape[-1] - 1
-    local = {name: value for name, value in condition.items() if analyse(graph).types[name].timed}
+    local = {name: value for name, value in condition.items() if facts(graph).types[name].timed}
     prefill, step, block = 0.0, 0.0, 0.0
     states: list[Comparison] = []
     for prompt, end in ((1 - ahead, 7), (max(last - 15 + (1 - ahead), 1), last)):

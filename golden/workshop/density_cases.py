@@ -10,13 +10,14 @@ from fractions import Fraction
 import numpy as np
 
 from refar import models, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays, in_order
+from refar.building.builder import Builder
 from refar.exact import literal
 from refar.golden.case import Case
 from refar.golden.compare import differs
 from refar.golden.graph_families import network_arrays
-from refar.graph.graph import Builder, Graph
+from refar.graph.graph import Graph
 from refar.oracle import pointwise
 from workshop import exact_graph, loss_bounds, network_bounds
 from workshop.draw import Draw, float32
@@ -42,8 +43,8 @@ def _colours() -> Graph:
 
 def _nats(graph: Graph, params: Arrays, given: Arrays) -> tuple[Array, Array]:
     """-log p of every value, (B, N), from the exact logits, and how far each may be off."""
-    kind = analyse(graph).types[analyse(graph).sequence]
-    x = given[analyse(graph).sequence]
+    kind = facts(graph).types[facts(graph).sequence]
+    x = given[facts(graph).sequence]
     logits, values = in_order(kind, exact_graph.values(graph, params, given)[graph.output], x)
     slack, _ = in_order(kind, network_bounds.outputs(graph, params, given), x)
     y = logits.astype(np.float64)

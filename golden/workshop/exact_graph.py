@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from refar import ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.exact import literal
 from refar.graph.graph import Graph
-from refar.oracle.padding import own_parameters
+from refar.oracle.bound_graph import own_parameters
 
 _KEPT = 2**256
 
@@ -24,7 +24,7 @@ _KEPT = 2**256
 def values(graph: Graph, params: Arrays, inputs: Arrays) -> Arrays:
     """{node: its value}, integers and fractions; class indices as they are. Under layer padding."""
     found: Arrays = {}
-    types = analyse(graph).types
+    types = facts(graph).types
     for each in graph.nodes:
         if isinstance(each.op, ops.Input):
             x = inputs[each.name]
@@ -54,11 +54,11 @@ def gradients(graph: Graph, params: Arrays, known: Arrays, dy: Array) -> Arrays:
         own, args = own_parameters(each, params), [known[name] for name in each.inputs]
         passed = literal.gradient(each.op, args, upstream[each.name], own, dtype=np.float32, rounded=False)
         for n, name in enumerate(each.inputs):
-            if not analyse(graph).types[name].indexed:
+            if not facts(graph).types[name].indexed:
                 more = passed[str(n)]
                 upstream[name] = upstream[name] + (more if literal.is_exact(each.op) else _trimmed(more))
         found |= {f"{each.name}.{suffix}": passed[suffix] for suffix in own}
-    types = analyse(graph).types
+    types = facts(graph).types
     real = [n.name for n in graph.nodes if isinstance(n.op, ops.Input) and not types[n.name].indexed]
     return found | {name: upstream[name] for name in real}
 

@@ -13,8 +13,8 @@ import numpy as np
 from refar.arguments.arrays import Array, Arrays
 from refar.graph.graph import Graph
 from refar.oracle import node
-from refar.oracle.padding import own_parameters
-from refar.oracle.run import backward_nodes, cast, forward_nodes
+from refar.oracle.bound_graph import cast, own_parameters, unchecked
+from refar.oracle.whole import backward_nodes, forward_nodes
 from refar.rounding import bound
 from refar.rounding import network as rounding
 from workshop.making import FLOAT32
@@ -39,7 +39,7 @@ def gradients(graph: Graph, params: Arrays, inputs: Arrays, dy: Array) -> Arrays
     """E₁ of the gradient of Σ dy·y for each parameter and each input of real numbers."""
     weights, values = _forward(graph, params, inputs)
     upstream = dy.astype(np.float64)
-    dvalues, _ = backward_nodes(graph, weights, values, upstream)
+    dvalues, _ = backward_nodes(unchecked(graph, weights, upstream.dtype), values, upstream)
     local, _ = rounding.local_bounds(graph, weights, values, FLOAT32)
     passed, own = _backward_bounds(graph, weights, values, dvalues)
     real = {name: array for name, array in cast(inputs, np.float64).items() if array.dtype != np.int64}
@@ -55,7 +55,7 @@ def gradients(graph: Graph, params: Arrays, inputs: Arrays, dy: Array) -> Arrays
 
 def _forward(graph: Graph, params: Arrays, inputs: Arrays) -> tuple[Arrays, Arrays]:
     weights = {name: array.astype(np.float64) for name, array in params.items()}
-    return weights, forward_nodes(graph, weights, cast(inputs, np.float64), np.float64)
+    return weights, forward_nodes(unchecked(graph, weights, np.float64), cast(inputs, np.float64))
 
 
 def _step_in(graph: Graph, params: Arrays, inputs: Arrays, dy: Array, name: str, place: tuple[int, ...]) -> tuple[Arrays, Arrays]:
@@ -63,8 +63,8 @@ def _step_in(graph: Graph, params: Arrays, inputs: Arrays, dy: Array, name: str,
     weights, given = (_complex(arrays) for arrays in (params, inputs))
     holder = weights if name in weights else given
     holder[name][place] += 1j * _STEP
-    values = forward_nodes(graph, weights, given, np.complex128)
-    dvalues, _ = backward_nodes(graph, weights, values, dy.astype(np.complex128))
+    values = forward_nodes(unchecked(graph, weights, np.complex128), given)
+    dvalues, _ = backward_nodes(unchecked(graph, weights, (dy.astype(np.complex128)).dtype), values, dy.astype(np.complex128))
     found = ({n: a.imag / _STEP for n, a in each.items() if a.dtype.kind == "c"} for each in (values, dvalues))
     moved, dmoved = found
     return moved, dmoved

@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from refar import models, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Arrays
+from refar.building.builder import Builder
 from refar.golden.case import Case
 from refar.golden.compare import as_dtype, differs
 from refar.golden.graph_families import gradient_name, graph_of, inputs, network_arrays, parameters
-from refar.graph.graph import Builder, Graph
+from refar.graph.graph import Graph
 from refar.mistakes import of_graphs
 from workshop import exact_graph, network_bounds
 from workshop.draw import Draw
@@ -87,7 +88,7 @@ _ROWS: tuple[tuple[str, Callable[[], Graph], int, Extent, str], ...] = (
 def draw_parameters(graph: Graph, draw: Draw) -> Arrays:
     """Weights that keep the scale, and biases that are nowhere 0; masked weights too."""
     found: Arrays = {}
-    for name, shape in analyse(graph).parameters.items():
+    for name, shape in facts(graph).parameters.items():
         if len(shape) > 1:
             found[name] = draw.reals(*shape, scale=math.sqrt(3 / math.prod(shape[1:])))
         else:
@@ -97,7 +98,7 @@ def draw_parameters(graph: Graph, draw: Draw) -> Arrays:
 
 def draw_inputs(graph: Graph, draw: Draw, batch: int, extent: Extent) -> Arrays:
     """Classes, and signals from -1 to 1."""
-    found = analyse(graph)
+    found = facts(graph)
     drawn: Arrays = {}
     for name in (found.sequence, *found.conditions):
         kind = found.types[name]

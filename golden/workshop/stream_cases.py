@@ -14,13 +14,13 @@ import msgspec
 import numpy as np
 
 from refar import ops
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import stream as plan
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Arrays
+from refar.building.builder import Builder
 from refar.golden.case import Case
 from refar.golden.compare import differs
 from refar.golden.graph_families import network_arrays, stepwise
-from refar.graph.graph import Builder, Graph
+from refar.graph.graph import Graph
 from refar.mistakes import stream_mistakes as mistakes
 from workshop import exact_graph, network_bounds
 from workshop.draw import Draw
@@ -104,21 +104,21 @@ def _cases(operator: str) -> Iterator[Case]:
 
 def _given(graph: Graph, inputs: Arrays, ahead: bool) -> Arrays:
     """The last output of `next` comes after the last token: the sequence is one shorter than the local conditions."""
-    name = analyse(graph).sequence
+    name = facts(graph).sequence
     return inputs | ({name: np.ascontiguousarray(inputs[name][..., :-1])} if ahead else {})
 
 
 def _integers(graph: Graph, draw: Draw) -> Arrays:
-    shapes = analyse(graph).parameters
+    shapes = facts(graph).parameters
     return {name: draw.integers(*shape, most=2, zero=len(shape) > 1) for name, shape in shapes.items()}
 
 
 def _expected(graph: Graph, params: Arrays, given: Arrays, ahead: bool) -> Arrays:
     """ "y", every output of the stream, and "state.<node>", (T+1, B, C, L): before the first step, and after each."""
     known, before = _behind_zeros(graph, params, given)
-    run, steps = plan(graph, ahead), given[analyse(graph).sequence].shape[-1] + 1 - ahead
+    run, steps = facts(graph).schedule(leading=ahead), given[facts(graph).sequence].shape[-1] + 1 - ahead
     found = {"y": known[graph.output][..., before:]}
-    for name, length in run.history.items():
+    for name, length in run.cache.items():
         ends = [before + t + (run.lead[name] if ahead else 0) for t in range(steps)]
         found[f"state.{name}"] = np.stack([known[name][..., end - length : end] for end in ends])
     return found
@@ -126,7 +126,7 @@ def _expected(graph: Graph, params: Arrays, given: Arrays, ahead: bool) -> Array
 
 def _behind_zeros(graph: Graph, params: Arrays, given: Arrays) -> tuple[Arrays, int]:
     """The values of all nodes over time with what stands before the start, and how many positions that is."""
-    types, history = analyse(graph).types, plan(graph, False).history
+    types, history = facts(graph).types, facts(graph).aligned.cache
     before = 2 + sum(history.values())
     if graph.padding == "input":
         behind = {n: np.pad(a, [(0, 0)] * (a.ndim - 1) + [(before, 0)]) if types[n].timed else a for n, a in given.items()}
@@ -138,8 +138,8 @@ def _behind_zeros(graph: Graph, params: Arrays, given: Arrays) -> tuple[Arrays, 
 
 def _bounds(graph: Graph, params: Arrays, given: Arrays, ahead: bool, expected: Arrays) -> Arrays:
     """E₁ of every node that is kept, cut as its values are."""
-    run, bound = plan(graph, ahead), {"y": network_bounds.outputs(graph, params, given)}
-    for name, length in run.history.items():
+    run, bound = facts(graph).schedule(leading=ahead), {"y": network_bounds.outputs(graph, params, given)}
+    for name, length in run.cache.items():
         each = np.zeros(expected[f"state.{name}"].shape)
         if not isinstance(graph[name].op, ops.Input | ops.OneHot):
             headless = msgspec.structs.replace(graph, output=name, head=None)

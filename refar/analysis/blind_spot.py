@@ -1,4 +1,4 @@
-"""The blind spot: what a network over a plane would not see of the past, however deep it were."""
+"""The blind spot: earlier pixels that a network of images would not see, however deep it were."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from math import gcd
 from operator import or_
 
 from refar import ops
-from refar.analysis.infer import analyse, offsets, offsets_of
-from refar.analysis.plane import Step, furthest, grid_for, steps
-from refar.analysis.schedule import require_causal
+from refar.analysis.causality import offsets
+from refar.analysis.facts import facts
+from refar.analysis.offsets import offsets_of
+from refar.analysis.windows import Step, furthest, grid_for, steps
 from refar.errors import GraphError
-from refar.graph.graph import Graph, check_graph
+from refar.graph.graph import Graph
 
 MOST_BITS = 2**24
 """Positions of the largest region that is searched: a few seconds."""
@@ -27,15 +28,15 @@ def blind_spot(graph: Graph) -> frozenset[Step]:
     Raises GraphError for a graph over time, and for one that looks ahead.
     Source: van den Oord et al. 2016, "Conditional image generation with PixelCNN decoders", section 2.2 and figure 1.
     """
-    return _blind_spot(check_graph(graph))
+    return _blind_spot(facts(graph).graph)
 
 
 @lru_cache(maxsize=64)
 def _blind_spot(graph: Graph) -> frozenset[Step]:
-    found = analyse(graph)
+    found = facts(graph)
     if found.grid is None:
         raise GraphError(f"blind_spot: expected a graph over a plane, got one over time (its sequence is {found.sequence!r})")
-    require_causal(graph, "a blind spot")
+    found.require_causal("a blind spot")
     seen = offsets(graph)
     if not seen:
         return frozenset()
@@ -100,7 +101,7 @@ def _staying(region: Region, left: int) -> int:
 
 def _reached(graph: Graph, region: Region) -> int:
     """What the output reaches at any depth; `offsets_of` says which channels of its sources a channel takes, at which step."""
-    found = analyse(graph)
+    found = facts(graph)
     reached: dict[str, tuple[int, ...]] = {}
     for node in graph.nodes:
         if node.name == found.sequence:
@@ -109,8 +110,8 @@ def _reached(graph: Graph, region: Region) -> int:
         given = list(dict.fromkeys(seen for name in node.inputs for seen in reached[name] if seen))
         index = {seen: k for k, seen in enumerate(given)}
         sources = [tuple(frozenset({index[seen]} if seen else ()) for seen in reached[name]) for name in node.inputs]
-        grid = grid_for(furthest(node.op) if isinstance(node.op, ops.PlaneOp) else 0, max(len(given), 1))
-        taken = offsets_of(node.op, found.types[node.name], sources, grid)
+        grid = grid_for(furthest(node.op) if isinstance(node.op, ops.ImageOp) else 0, max(len(given), 1))
+        taken = offsets_of(node.op, found.rules[node.name], sources, grid)
         sums: dict[frozenset[int], int] = {}
         for numbers in set(taken):
             total = reduce(or_, (region.moved(given[grid.colour(n)], grid.step(n)) for n in numbers), 0)
@@ -127,7 +128,7 @@ def _wander(graph: Graph, rows: int) -> int:
     the other as far as the place is from there. A longer way to the side leads nowhere that a shorter one does not.
     """
     moves = {step for node in graph.nodes if isinstance(node.op, ops.Conv2d) for step in steps(node.op)}
-    widest = analyse(graph).reach[graph.output]
+    widest = facts(graph).lookback[graph.output]
     slope = max((-(-abs(left) // up) for up, left in moves if up > 0), default=0)
     within = {left for up, left in moves if up == 0}
     both = 2 * max(map(abs, within)) ** 2 // gcd(*within) if within and min(within) < 0 < max(within) else 0

@@ -1,13 +1,20 @@
-"""What a node's value is: its type and its parameters, from those of its inputs. Each operator's demands on what it is given."""
+"""The rule of each operator: how many inputs it takes, what they must be, what its value is, and its parameters.
+
+One match over all operators. Offsets of pointwise operators follow from here too: `reads` says which channels of its inputs
+each channel of the value is computed from.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import assert_never
 
 from refar import ops
-from refar.analysis.rules import refuse
+from refar.analysis.windows import sees, steps
+from refar.errors import GraphError
 from refar.graph.graph import Node
 
 
@@ -15,122 +22,201 @@ from refar.graph.graph import Node
 class Type:
     """What a node's value is: `size` classes (indexed) or channels; one value per position (timed) or one per sequence.
 
-    x_bt: indexed and timed. x_bct: timed. c_b: indexed. c_bc: neither. Over a `plane` both are x_bchw. `colours`: how many
-    channels class indices over a plane have; or n, where masked convolutions keep channel j of real values for colour j mod n.
+    x_bt: indexed and timed. x_bct: timed. c_b: indexed. c_bc: neither. In an `image` both are x_bchw. `colours`: how many
+    colour channels class indices of an image have; or n, where masked convolutions keep channel j for colour j mod n.
     """
 
     size: int
     indexed: bool
     timed: bool
-    plane: bool = False
+    image: bool = False
     colours: int = 1
 
-    @property
+    @cached_property
     def axes(self) -> str:
         """The axes of an array of this type: 'bt', 'bct', 'b', 'bc' or 'bchw'."""
-        space = "hw" if self.plane else "t"
-        return "b" + ("" if self.indexed and not self.plane else "c") + (space if self.timed else "")
+        space = "hw" if self.image else "t"
+        return "b" + ("" if self.indexed and not self.image else "c") + (space if self.timed else "")
 
     @property
     def channels(self) -> int:
         """The length of axis c."""
         return self.colours if self.indexed else self.size
 
+    @cached_property
+    def at_once(self) -> Type:
+        """The type of a value at one position."""
+        return replace(self, timed=False)
+
     def __str__(self) -> str:
         what = f"{self.size} {'classes' if self.indexed else 'channels'}"
         of = f" of {self.colours} colours" if self.indexed and self.colours > 1 else ""
-        return f"{what}{of} {'constant' if not self.timed else 'over the plane' if self.plane else 'over time'}"
+        return f"{what}{of} {'constant' if not self.timed else 'over the plane' if self.image else 'over time'}"
 
 
-def type_of(node: Node, sources: Sequence[Type]) -> Type:
-    """The type of a node's value. Raises GraphError naming the node, what it expects, and what came."""
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a node: its shape, and the half-width of the uniform distribution that training starts from."""
+
+    shape: tuple[int, ...]
+    width: float
+
+
+Reads = Callable[[int], Sequence[tuple[int, int]]]
+"""Gives, for a channel of a value, the (input, channel) pairs that it is computed from at its own position."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What follows for one node: the type of its value, its parameters by their last names, and what each channel reads.
+
+    `reads` is left out by operators that read other positions (their offsets are in `analysis.offsets`), and by those of which
+    no channel depends on an input.
+    """
+
+    type: Type
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    reads: Reads = lambda channel: ()
+
+
+def refuse(node: Node, expected: str, came: object) -> GraphError:
+    """Make the error of a node: what was expected of it, and what came."""
+    return GraphError(f"node {node.name!r} ({node.op.__struct_config__.tag}): expected {expected}, got {came}")
+
+
+def rule(node: Node, sources: Sequence[Type]) -> Rule:
+    """Apply the rule of the node's operator to the types of its inputs.
+
+    Raises GraphError naming the node, what it expects, and what came.
+    """
     op = node.op
     match op:
         case ops.Input():
-            return _input(node, op)
+            _check_count(node, 0)
+            return Rule(_input(node, op))
         case ops.Conv1d():
-            source = _line(node, sources[0])
+            _check_count(node, 1)
+            source = _sequence(node, sources[0])
             if not source.timed and (op.kernel > 1 or op.strict):
                 raise refuse(node, "kernel 1 and no strictness on a constant value, which has no past", op)
             _check_groups(node, source.size, op.channels, op.groups)
-            return Type(op.channels, False, source.timed)
+            fan_in = source.size // op.groups
+            weight = (op.channels, fan_in, op.kernel)
+            return Rule(Type(op.channels, False, source.timed), _weights(weight, op.bias, fan_in * op.kernel))
         case ops.Shift():
-            source = _line(node, sources[0])
+            _check_count(node, 1)
+            source = _sequence(node, sources[0])
             if not source.timed:
                 raise refuse(node, "a value over time to delay", source)
-            return source
+            return Rule(source)
         case ops.Pool1d():
-            source = _line(node, sources[0])
+            if op.pad == "exclude" and len(sources) != 2:
+                raise refuse(node, "two inputs, a value and its `ones`, since padding is left out", len(sources))
+            if op.pad == "zero":
+                _check_count(node, 1)
+            source = _sequence(node, sources[0])
             if not all(s.timed for s in sources):
                 raise refuse(node, "a value over time to pool", source)
-            return source
+            return Rule(source)
         case ops.Conv2d():
-            return _conv2d(node, op, _plane(node, _real(node, sources[0])))
+            _check_count(node, 1)
+            source = _image(node, _real(node, sources[0]))
+            value = _conv2d(node, op, source)
+            weight2d = (op.channels, source.size // op.groups, *op.kernel)
+            return Rule(value, _weights(weight2d, op.bias, _visible(op, weight2d[1])))
         case ops.Shift2d():
-            return _plane(node, _real(node, sources[0]))
+            _check_count(node, 1)
+            return Rule(_image(node, _real(node, sources[0])))
         case ops.Position():
-            return Type(2 * op.bits, False, True, _plane(node, sources[0]).plane)
+            _check_count(node, 1)
+            return Rule(Type(2 * op.bits, False, True, _image(node, sources[0]).image))
         case ops.Ones():
-            return _over(sources, 1)
+            _check_count(node, 1)
+            return Rule(_joined(sources, 1))
         case ops.OneHot():
+            _check_count(node, 1)
             source = _indexed(node, sources[0])
-            return _over(sources, source.size * source.colours)
+            return _lookup(sources, source.size)
         case ops.Embedding():
-            return _over(sources, op.channels * _indexed(node, sources[0]).colours)
+            _check_count(node, 1)
+            table = Parameter((_indexed(node, sources[0]).size, op.channels), math.sqrt(3))
+            return _lookup(sources, op.channels, {"weight": table})
         case ops.Standardize():
-            return _over(sources, _indexed(node, sources[0]).colours)
-        case ops.Activation() | ops.Affine() | ops.Softmax():
-            return _real(node, sources[0])
-        case ops.Gate():
+            _check_count(node, 1)
+            _indexed(node, sources[0])
+            return _lookup(sources, 1)
+        case ops.Activation() | ops.Affine():
+            _check_count(node, 1)
             source = _real(node, sources[0])
+            return Rule(source, reads=_same)
+        case ops.Softmax():
+            _check_count(node, 1)
+            source = _real(node, sources[0])
+            every = [(0, c) for c in range(source.size)] if source.size > 1 else []  # over a single channel it is 1
+            return Rule(source, reads=lambda c: every)
+        case ops.Gate():
+            _check_count(node, 1)
+            source = _real(node, sources[0])
+            half = source.size // 2
             if source.size % 2:
                 raise refuse(node, "an even number of channels, half for tanh and half for sigmoid", source.size)
-            if source.size // 2 % source.colours:  # channel j of one half and j of the other must be one colour's
-                came = f"halves of {source.size // 2} channels"
+            if half % source.colours:  # channel j of one half and j of the other must be one colour's
+                came = f"halves of {half} channels"
                 raise refuse(node, f"halves that {source.colours} colours divide, so that no colour sees another's", came)
-            return _over(sources, source.size // 2, source.colours)
+            return Rule(_joined(sources, half, source.colours), reads=lambda c: ((0, c), (0, half + c)))
         case ops.Add() | ops.Multiply():
+            _check_several(node)
             if len({_real(node, source).size for source in sources}) > 1:
                 sizes = [f"{name!r} with {source.size}" for name, source in zip(node.inputs, sources, strict=True)]
                 raise refuse(node, "equal channels", ", ".join(sizes))
-            return _over(sources, sources[0].size, _common_colours(node, sources))
+            value = _joined(sources, sources[0].size, _common_colours(node, sources))
+            return Rule(value, reads=lambda c: [(i, c) for i in range(len(sources))])
         case ops.Concat():
-            colours, first = _common_colours(node, [_real(node, source) for source in sources]), 0
-            for name, source in zip(node.inputs, sources, strict=True):
-                if source.colours > 1 and first % colours:
-                    came = f"{first} channels before {name!r}"
-                    raise refuse(node, f"a multiple of {colours} channels before one whose channels are colours", came)
-                first += source.size
-            return _over(sources, first, colours)
+            _check_several(node)
+            return _concat(node, sources)
         case ops.PadChannels():
+            _check_count(node, 1)
             source = _real(node, sources[0])
             if op.before % source.colours:
                 raise refuse(node, f"a multiple of {source.colours} channels before, one for each colour", op.before)
-            return _over(sources, op.before + source.size + op.after, source.colours)
+            value = _joined(sources, op.before + source.size + op.after, source.colours)
+            return Rule(value, reads=lambda c: _same(c - op.before) if 0 <= c - op.before < source.size else ())
         case ops.Slice():
+            _check_count(node, 1)
             source = _real(node, sources[0])
             if not op.start < op.stop <= source.size:
                 raise refuse(node, f"start < stop ≤ {source.size} channels", f"start={op.start}, stop={op.stop}")
             if op.start % source.colours:
                 raise refuse(node, f"a start that {source.colours} colours divide, so that channels keep theirs", op.start)
-            return _over(sources, op.stop - op.start, source.colours)
+            value = _joined(sources, op.stop - op.start, source.colours)
+            return Rule(value, reads=lambda c: _same(op.start + c))
         case _:
             assert_never(op)
 
 
+def _check_count(node: Node, count: int) -> None:
+    if len(node.inputs) != count:
+        raise refuse(node, {0: "no input", 1: "one input"}[count], len(node.inputs))
+
+
+def _check_several(node: Node) -> None:
+    if len(node.inputs) < 2:
+        raise refuse(node, "at least two inputs", len(node.inputs))
+
+
 def _input(node: Node, op: ops.Input) -> Type:
-    plane = op.axes == "hw"
+    image = op.axes == "hw"
     came = f"classes={op.classes}, channels={op.channels}"
     if op.classes == 1:
         raise refuse(node, "classes ≥ 2", op.classes)
-    if plane and op.role == "global":
+    if image and op.role == "global":
         raise refuse(node, "a condition over the plane to be local", "a global one")
-    if plane and not op.channels:
+    if image and not op.channels:
         raise refuse(node, "channels ≥ 1: how many a pixel has", came)
-    if not plane and (op.classes > 0) == (op.channels > 0):
+    if not image and (op.classes > 0) == (op.channels > 0):
         raise refuse(node, "either classes ≥ 2 or channels ≥ 1, and the other left out", came)
-    colours = op.channels if plane and op.classes else 1
-    return Type(op.classes or op.channels, op.classes > 0, op.role != "global", plane, colours)
+    colours = op.channels if image and op.classes else 1
+    return Type(op.classes or op.channels, op.classes > 0, op.role != "global", image, colours)
 
 
 def _conv2d(node: Node, op: ops.Conv2d, source: Type) -> Type:
@@ -150,14 +236,53 @@ def _conv2d(node: Node, op: ops.Conv2d, source: Type) -> Type:
     return Type(op.channels, False, True, True, op.colours)
 
 
+def _concat(node: Node, sources: Sequence[Type]) -> Rule:
+    colours, first = _common_colours(node, [_real(node, source) for source in sources]), 0
+    reads: list[tuple[int, int]] = []
+    for i, (name, source) in enumerate(zip(node.inputs, sources, strict=True)):
+        if source.colours > 1 and first % colours:
+            came = f"{first} channels before {name!r}"
+            raise refuse(node, f"a multiple of {colours} channels before one whose channels are colours", came)
+        first += source.size
+        reads += [(i, c) for c in range(source.size)]
+    return Rule(_joined(sources, first, colours), reads=lambda c: (reads[c],))
+
+
+def _lookup(sources: Sequence[Type], size: int, parameters: dict[str, Parameter] | None = None) -> Rule:
+    """Channel k of colour c of an image becomes channel k·C + c of its C colours."""
+    colours = sources[0].colours
+    return Rule(_joined(sources, size * colours), parameters or {}, lambda c: _same(c % colours))
+
+
+def _weights(shape: tuple[int, ...], bias: bool, fan_in: int) -> dict[str, Parameter]:
+    """Weight and bias of a convolution, uniform in ±1/√fan_in."""
+    width = 1 / math.sqrt(max(1, fan_in))
+    weight = {"weight": Parameter(shape, width)}
+    return weight | {"bias": Parameter(shape[:1], width)} if bias else weight
+
+
+def _visible(op: ops.Conv2d, fan_in: int) -> int:
+    """Count the weights that the mask shows to the output channel that sees most."""
+    elsewhere, fan_out = len(steps(op) - {(0, 0)}) * fan_in, op.channels // op.groups
+    if (0, 0) not in steps(op):
+        return elsewhere
+    wanted = {(o // fan_out, o % op.colours) for o in range(op.channels)}
+    here = [sum(sees(op, (0, 0), i, c) for i in range(g * fan_in, (g + 1) * fan_in)) for g, c in wanted]
+    return elsewhere + max(here)
+
+
+def _same(channel: int) -> tuple[tuple[int, int]]:
+    return ((0, channel),)
+
+
 def _check_groups(node: Node, fan_in: int, fan_out: int, groups: int) -> None:
     if fan_in % groups or fan_out % groups:
         raise refuse(node, f"channels that {groups} groups divide", f"{fan_in} input and {fan_out} output channels")
 
 
-def _over(sources: Sequence[Type], size: int, colours: int = 1) -> Type:
-    """Real values over time, over the plane, or constant, as the sources together are."""
-    return Type(size, False, any(s.timed for s in sources), any(s.plane for s in sources), colours)
+def _joined(sources: Sequence[Type], size: int, colours: int = 1) -> Type:
+    """Real values over time, in an image, or constant, as the sources together are."""
+    return Type(size, False, any(s.timed for s in sources), any(s.image for s in sources), colours)
 
 
 def _common_colours(node: Node, sources: Sequence[Type]) -> int:
@@ -173,14 +298,14 @@ def _real(node: Node, source: Type) -> Type:
     return source
 
 
-def _line(node: Node, source: Type) -> Type:
-    if _real(node, source).plane:
+def _sequence(node: Node, source: Type) -> Type:
+    if _real(node, source).image:
         raise refuse(node, "values over time (over a plane there are conv2d and shift2d)", source)
     return source
 
 
-def _plane(node: Node, source: Type) -> Type:
-    if not source.plane:
+def _image(node: Node, source: Type) -> Type:
+    if not source.image:
         raise refuse(node, "values over a plane (an input with axes='hw')", source)
     return source
 
@@ -189,16 +314,3 @@ def _indexed(node: Node, source: Type) -> Type:
     if not source.indexed:
         raise refuse(node, "class indices", source)
     return source
-
-
-def parameters_of(node: Node, sources: Sequence[Type]) -> dict[str, tuple[int, ...]]:
-    """The shapes of a node's own parameters, by their last names."""
-    match node.op:
-        case ops.Conv1d() | ops.Conv2d() as op:
-            kernel = (op.kernel,) if isinstance(op, ops.Conv1d) else op.kernel
-            shapes: dict[str, tuple[int, ...]] = {"weight": (op.channels, sources[0].size // op.groups, *kernel)}
-            return shapes | {"bias": (op.channels,)} if op.bias else shapes
-        case ops.Embedding() as op:
-            return {"weight": (sources[0].size, op.channels)}
-        case _:
-            return {}

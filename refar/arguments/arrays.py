@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from refar import noise, ops
-from refar.analysis.infer import analyse
-from refar.analysis.plane import kernel_steps, sees
+from refar.analysis.facts import facts
 from refar.analysis.types import Type
 from refar.errors import GraphError, InputError, ParameterError, RefarError, check_integer, near
 from refar.graph.graph import Graph
@@ -32,7 +29,7 @@ def bind_inputs(graph: Graph, x: Data, condition: Data | None = None, *, stepwis
     several; a condition of a single row, with or without its axis, is repeated for the whole batch. With `stepwise` nothing
     has a time axis. Raises InputError for what is missing, surplus or misfits.
     """
-    found = analyse(graph)
+    found = facts(graph)
     given: dict[str, ArrayLike] = dict(x) if isinstance(x, Mapping) else {found.sequence: x}
     given |= _name_conditions(found.conditions, condition)
     names = (found.sequence, *found.conditions)
@@ -41,12 +38,12 @@ def bind_inputs(graph: Graph, x: Data, condition: Data | None = None, *, stepwis
     kind = found.types[found.sequence]
     if found.sequence not in given:
         raise InputError(f"input {found.sequence!r} ({kind}) is missing")
-    sequence = check_array(found.sequence, given[found.sequence], at_once(kind) if stepwise else kind)
+    sequence = check_array(found.sequence, given[found.sequence], kind.at_once if stepwise else kind)
     bound = {found.sequence: sequence} | repeat_rows(_check_conditions(graph, given, stepwise), len(sequence))
     extents = {name: extent(found.types[name], array) for name, array in bound.items() if found.types[name].timed}
     if len(set(extents.values())) > 1 and not stepwise:
         each = (
-            f"{name!r} has {' x '.join(map(str, e))} {'pixels' if kind.plane else 'positions'}" for name, e in extents.items()
+            f"{name!r} has {' x '.join(map(str, e))} {'pixels' if kind.image else 'positions'}" for name, e in extents.items()
         )
         raise InputError(f"the inputs differ in length: {', '.join(each)}")
     return bound
@@ -63,7 +60,7 @@ def in_order(kind: Type, y: Array, x: Array) -> tuple[Array, Array]:
     The values of an image stand in the order in which they are modelled: by rows, columns, colours. Channel k·C + c of y is
     number k of the parameters of colour c, so N = H·W·C and y_bkn has K = channels / C; a signal has x_b1n there.
     """
-    if not kind.plane:
+    if not kind.image:
         return y, x
     batch, colours, height, width = x.shape
     each = y.shape[1] // colours
@@ -72,30 +69,9 @@ def in_order(kind: Type, y: Array, x: Array) -> tuple[Array, Array]:
     return y_bkn, x_bn if kind.indexed else x_bn[:, None]
 
 
-def mask_oihw(op: ops.Conv2d, shape: tuple[int, ...]) -> Array:
-    """Which weights of a masked convolution see anything: Boolean, of the shape of its weight_oihw. See `ops.Conv2d`."""
-    return _mask_oihw(op, shape).copy()
-
-
-@lru_cache(maxsize=256)
-def _mask_oihw(op: ops.Conv2d, shape: tuple[int, ...]) -> Array:
-    fan_out, fan_in = shape[0] // op.groups, shape[1]
-    o = np.arange(shape[0])[:, None]
-    i = o // fan_out * fan_in + np.arange(fan_in)
-    mask = np.zeros(shape, bool)
-    for u, row in enumerate(kernel_steps(op)):
-        for v, step in enumerate(row):
-            if step != (0, 0):
-                mask[:, :, u, v] = sees(op, step, 0, 0)
-                continue
-            by_colour = np.array([[sees(op, step, given, wanted) for given in range(op.colours)] for wanted in range(op.colours)])
-            mask[:, :, u, v] = by_colour[o % op.colours, i % op.colours]
-    return mask
-
-
 def positions(graph: Graph, inputs: Arrays, begin: int, end: int) -> Arrays:
     """The inputs from position `begin` to `end` - 1; what is constant stays whole."""
-    types = analyse(graph).types
+    types = facts(graph).types
     return {name: array[..., begin:end] if types[name].timed else array for name, array in inputs.items()}
 
 
@@ -107,7 +83,7 @@ def bind_conditions(
     Local conditions must have at least `length` positions, of which the first are taken; without it, they are those of one
     position and have no time axis. Unless `local`, they are left out, given or not.
     """
-    found = analyse(graph)
+    found = facts(graph)
     given = _name_conditions(found.conditions, condition)
     if surplus := [name for name in given if name not in found.conditions]:
         raise InputError(f"condition {surplus[0]!r}: the graph has no such condition, only {_list(*found.conditions)}")
@@ -128,7 +104,7 @@ def bind_plane(
 
     Without `shape` it is that of a local condition, a map. Raises InputError if there is none, or where they differ.
     """
-    found = analyse(graph)
+    found = facts(graph)
     given = _name_conditions(found.conditions, condition)
     if surplus := [name for name in given if name not in found.conditions]:
         raise InputError(f"condition {surplus[0]!r}: the graph has no such condition, only {_list(*found.conditions)}")
@@ -146,7 +122,7 @@ def bind_plane(
 
 def as_sequence(graph: Graph, x: Data) -> ArrayLike:
     """The sequence alone, out of a mapping that may hold nothing else. Raises InputError."""
-    name = analyse(graph).sequence
+    name = facts(graph).sequence
     given = dict(x) if isinstance(x, Mapping) else {name: x}
     if given.keys() != {name}:
         raise InputError(f"input: expected {name!r} alone, got {_list(*map(str, given))}")
@@ -163,20 +139,15 @@ def check_shape(shape: object) -> tuple[int, int]:
 
 def _check_conditions(graph: Graph, given: Mapping[str, ArrayLike], stepwise: bool, local: bool = True) -> Arrays:
     """All conditions of the graph, out of what is given, a lone row with its axis."""
-    found = analyse(graph)
+    found = facts(graph)
     bound: Arrays = {}
     for name in found.conditions:
         if found.types[name].timed and not local:
             continue
         if name not in given:
             raise InputError(f"condition {name!r} ({found.types[name]}) is missing")
-        bound[name] = check_rows(name, given[name], at_once(found.types[name]) if stepwise else found.types[name])
+        bound[name] = check_rows(name, given[name], found.types[name].at_once if stepwise else found.types[name])
     return bound
-
-
-def at_once(kind: Type) -> Type:
-    """The type of a value at one position."""
-    return replace(kind, timed=False)
 
 
 def repeat_rows(conditions: Arrays, rows: int) -> Arrays:
@@ -200,7 +171,7 @@ def bind_prompt(
     Without `batch`, the rows are those of the prompt or the conditions. Local conditions are those of the prompt's positions
     and `more` after it. Raises InputError where they differ.
     """
-    kind = analyse(graph).types[analyse(graph).sequence]
+    kind = facts(graph).types[facts(graph).sequence]
     if prompt is None:
         prompt = np.zeros((1, 0) if kind.indexed else (1, kind.size, 0), np.int64 if kind.indexed else np.float64)
     array = check_rows("prompt", prompt, kind)
@@ -254,7 +225,7 @@ def check_array(name: str, value: ArrayLike, kind: Type) -> Array:
     if array.ndim != len(kind.axes) or ("c" in kind.axes and array.shape[1] != kind.channels):
         shape = f"{kind.axes} with {kind.channels} channels" if "c" in kind.axes else kind.axes
         raise InputError(f"input {name!r}: expected axes {shape}, got an array of shape {array.shape}")
-    if kind.plane and kind.timed and 0 in array.shape[2:]:
+    if kind.image and kind.timed and 0 in array.shape[2:]:
         raise InputError(f"input {name!r}: expected an image of at least 1 x 1 pixels, got an array of shape {array.shape}")
     if kind.indexed:
         wrong = (array < 0) | (array >= kind.size)
@@ -267,7 +238,7 @@ def check_array(name: str, value: ArrayLike, kind: Type) -> Array:
 
 def check_parameters(graph: Graph, params: Mapping[str, ArrayLike]) -> Arrays:
     """Every parameter of the graph, in its order, and no other. Raises ParameterError naming the first that misfits."""
-    shapes = analyse(graph).parameters
+    shapes = facts(graph).parameters
     if not isinstance(params, Mapping):
         raise ParameterError(f"params: expected a mapping {{name: array}}, as refar.init gives, got {type(params).__name__}")
     if surplus := [name for name in params if name not in shapes]:
@@ -332,7 +303,7 @@ def check_sampling(n: object, temperature: float, seed: int = 0, batch: int | No
 
 def class_condition(graph: Graph, purpose: str) -> int:
     """The classes of the graph's only condition. Raises GraphError if it has none, several, or another kind."""
-    found = analyse(graph)
+    found = facts(graph)
     kinds = [found.types[name] for name in found.conditions]
     if len(kinds) != 1 or not kinds[0].indexed or kinds[0].timed:
         came = ", ".join(f"{name!r} ({kind})" for name, kind in zip(found.conditions, kinds, strict=True)) or "none"

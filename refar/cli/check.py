@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from refar.analysis.schedule import is_strict
+from refar.analysis.causality import is_strict
 from refar.cli import files, values
 from refar.cli.console import line, out, status
 from refar.cli.sources import Source, open_source

@@ -42,7 +42,7 @@ def plain(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("refar", plain)
 
 
-def facts(rows: list[tuple[str, str]]) -> Table:
+def pairs(rows: list[tuple[str, str]]) -> Table:
     """Names on the left, values on the right, no lines between."""
     wide = max(len(name) for name, _ in rows)
     room = max(24, out.width - wide - 2)

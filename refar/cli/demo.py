@@ -9,7 +9,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from refar.cli.console import facts, line, out, show
+from refar.cli.console import line, out, pairs, show
 from refar.errors import InputError
 
 
@@ -45,4 +45,4 @@ def demo(
         (f"batch {race['batch']}", f"step graph {race['ratio']:.1f} times as fast as recomputing the full graph")
         for race in deployed["generation"]
     ]
-    show(facts([*races, ("time", f"{sum(figures['seconds'].values()):.0f} seconds"), ("page", str(folder / "report.html"))]))
+    show(pairs([*races, ("time", f"{sum(figures['seconds'].values()):.0f} seconds"), ("page", str(folder / "report.html"))]))

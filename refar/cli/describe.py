@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from refar import ops
-from refar.analysis.infer import analyse
-from refar.analysis.plane import kernel_steps
-from refar.analysis.schedule import looks_ahead, raster
-from refar.arguments import arrays
+from refar.analysis.facts import facts
+from refar.analysis.masks import mask_oihw
+from refar.analysis.windows import kernel_steps
 from refar.graph.graph import Graph, Node
 
 
@@ -38,8 +37,8 @@ class Layer:
 
 def layers(graph: Graph) -> list[Layer]:
     """Every node in the order of evaluation."""
-    found = analyse(graph)
-    clock = raster(graph).clock if found.grid is not None and looks_ahead(graph) is None else {}
+    found = facts(graph)
+    clock = facts(graph).raster.clock if found.grid is not None and facts(graph).looks_ahead is None else {}
     rows = []
     for node in graph.nodes:
         kind = found.types[node.name]
@@ -70,9 +69,9 @@ def _products(op: ops.AnyOp, weight: tuple[int, ...]) -> tuple[int, int]:
         case ops.Conv1d():
             return math.prod(weight), math.prod(weight)
         case ops.Conv2d():
-            mask_oihw = arrays.mask_oihw(op, weight)
+            visible = mask_oihw(op, weight)
             level = [(u, v) for u, row in enumerate(kernel_steps(op)) for v, (up, _) in enumerate(row) if up == 0]
-            return int(mask_oihw.sum()), sum(int(mask_oihw[:, :, u, v].sum()) for u, v in level)
+            return int(visible.sum()), sum(int(visible[:, :, u, v].sum()) for u, v in level)
         case _:
             return 0, 0
 

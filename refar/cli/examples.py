@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array
 from refar.cli import files, values
 from refar.cli.sources import Source, near_file
@@ -26,7 +26,7 @@ class Examples:
 
 def load(text: str, graph: Graph, *, conditions: bool = True) -> Examples:
     """Data that fit the graph, their conditions if wanted. Raises FileError or InputError naming what was tried."""
-    found = analyse(graph)
+    found = facts(graph)
     title, x, given = _read(text, graph, found.conditions)
     x = values.fit(found.sequence, x, found.types[found.sequence])
     if x.size == 0:

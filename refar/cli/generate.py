@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.arguments.arrays import check_sampling
 from refar.cli import files, values
 from refar.cli.console import count, line, number, progress
@@ -51,7 +51,7 @@ def generate(
     check_sampling(n, temperature, seed, batch)
     session = runtime.load(bundle_path(bundle), values.device(provider))
     session.require_steps("generate")
-    found = analyse(session.graph)
+    found = facts(session.graph)
     given = values.conditions(session.graph, condition or [])
     start = None if prompt is None else values.fit("prompt", files.read_array(prompt, "prompt"), found.types[found.sequence])
     before = 0 if start is None else start.shape[-1]

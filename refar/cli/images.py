@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby, pairwise
 
 from refar.analysis.blind_spot import blind_spot
-from refar.analysis.infer import analyse, offsets, receptive_field
-from refar.analysis.plane import Step
-from refar.analysis.schedule import is_ordered, is_strict, looks_ahead, raster
+from refar.analysis.causality import is_strict, offsets, receptive_field
+from refar.analysis.facts import facts
+from refar.analysis.windows import Step
 from refar.cli.console import count, number
 from refar.cli.describe import Layer
 from refar.errors import GraphError
@@ -18,7 +18,7 @@ TALLEST = 40
 """Lines of the picture in the terminal, at most."""
 
 
-def facts(graph: Graph, layers: Sequence[Layer]) -> list[tuple[str, str]]:
+def remarks(graph: Graph, layers: Sequence[Layer]) -> list[tuple[str, str]]:
     """Names and what is to be said."""
     seen, (rows, columns) = offsets(graph), receptive_field(graph)
     return [
@@ -38,25 +38,25 @@ def field(graph: Graph, width: int) -> list[str]:
         blind = blind_spot(graph)
     except GraphError:
         blind = frozenset()
-    return picture(offsets(graph), blind, width, is_strict(graph) and is_ordered(graph))
+    return picture(offsets(graph), blind, width, is_strict(graph) and facts(graph).ordered)
 
 
 def _blind_text(graph: Graph) -> str:
     try:
         found = blind_spot(graph)
     except GraphError as error:
-        return "none, since the graph looks ahead" if looks_ahead(graph) else str(error)
+        return "none, since the graph looks ahead" if facts(graph).looks_ahead else str(error)
     return f"{steps_text(found)}; no depth would reach them" if found else "none"
 
 
 def _order(graph: Graph) -> str:
     if not offsets(graph):
         return "none: the output does not depend on the image"
-    if (node := looks_ahead(graph)) is not None:
+    if (node := facts(graph).looks_ahead) is not None:
         return f"none: {node.name!r} looks ahead, so the graph can only be evaluated as a whole"
     if not is_strict(graph):
         return "not strict, y at a pixel sees x there"
-    if is_ordered(graph):
+    if facts(graph).ordered:
         return "strict, with the colours in order: y at a pixel models each colour of x and sees those before it"
     return "strict, y at a pixel models x there without seeing it"
 
@@ -66,15 +66,15 @@ def _cost(graph: Graph, layers: Sequence[Layer]) -> str:
     each = sum(row.cost for row in layers if row.timed)
     once = sum(row.cost for row in layers if not row.timed)
     text = f"{number(each)} per pixel and image"
-    if is_strict(graph) and is_ordered(graph):
-        looks = analyse(graph).types[analyse(graph).sequence].channels + 1
+    if is_strict(graph) and facts(graph).ordered:
+        looks = facts(graph).types[facts(graph).sequence].channels + 1
         more = each + (looks - 1) * sum(row.level for row in layers if row.clock == "pixel")
         text += f", {number(more)} in generation (the present row {looks} times, for each colour and then for good)"
     return text + (f", {number(once)} once per image for the condition" if once else "")
 
 
 def _state(graph: Graph) -> str:
-    if looks_ahead(graph) is not None:
+    if facts(graph).looks_ahead is not None:
         return "none, since there is no pixel by pixel"
     kept = rows_kept(graph)
     if not kept:
@@ -86,10 +86,10 @@ def _state(graph: Graph) -> str:
 
 def rows_kept(graph: Graph) -> list[tuple[str, int, int]]:
     """(node, complete rows that later ones read, bytes per column in float32)."""
-    if looks_ahead(graph) is not None:
+    if facts(graph).looks_ahead is not None:
         return []
-    types = analyse(graph).types
-    return [(name, rows, 4 * rows * types[name].channels) for name, rows in raster(graph).rows.items()]
+    types = facts(graph).types
+    return [(name, rows, 4 * rows * types[name].channels) for name, rows in facts(graph).raster.rows.items()]
 
 
 def steps_text(steps: Collection[Step]) -> str:

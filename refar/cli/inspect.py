@@ -9,12 +9,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from refar.analysis import infer
-from refar.analysis import schedule as streams
+from refar.analysis.causality import is_strict, offsets, receptive_field
+from refar.analysis.facts import facts
 from refar.cli import describe, files
 from refar.cli import images as planes
 from refar.cli import strided as networks
-from refar.cli.console import count, facts, fixed, line, number, out, plain_table, show
+from refar.cli.console import count, fixed, line, number, out, pairs, plain_table, show
 from refar.cli.sources import open_source
 from refar.files import replacing
 from refar.graph.graph import Graph
@@ -35,7 +35,7 @@ def inspect(
     parts = page(opened.graph, opened.title if opened.network is None else "in practice, at every position")
     if opened.network is not None:
         table, rows = networks.page(opened.network)
-        parts = [Text(opened.title, style="bold"), Text(), table, Text(), facts(rows), Text(), *parts]
+        parts = [Text(opened.title, style="bold"), Text(), table, Text(), pairs(rows), Text(), *parts]
     if plot is not None:
         from refar import plots
 
@@ -56,18 +56,18 @@ def page(graph: Graph, title: str) -> list[Text | Table]:
     if not all(row.timed for row in layers):
         parts.append(Text("* one value for the whole sequence"))
     width = min(out.width, 100)
-    if infer.analyse(graph).grid is None:
-        rows, picture, state = _facts(graph, layers), describe.dependency_picture(infer.offsets(graph), width), _port_table(graph)
+    if facts(graph).grid is None:
+        rows, picture, state = _remarks(graph, layers), describe.dependency_picture(offsets(graph), width), _port_table(graph)
     else:
-        rows, picture, state = planes.facts(graph, layers), planes.field(graph, width), _row_table(graph)
-    parts += [Text(), facts([("size", _size(layers)), *rows]), Text(), *map(Text, picture)]
+        rows, picture, state = planes.remarks(graph, layers), planes.field(graph, width), _row_table(graph)
+    parts += [Text(), pairs([("size", _size(layers)), *rows]), Text(), *map(Text, picture)]
     return [*parts, Text(), state] if state.row_count else parts
 
 
-def _facts(graph: Graph, layers: list[describe.Layer]) -> list[tuple[str, str]]:
-    seen = infer.offsets(graph)
+def _remarks(graph: Graph, layers: list[describe.Layer]) -> list[tuple[str, str]]:
+    seen = offsets(graph)
     return [
-        ("receptive field", f"{count(infer.receptive_field(graph), 'position')}, {number(len(seen))} of them used"),
+        ("receptive field", f"{count(receptive_field(graph), 'position')}, {number(len(seen))} of them used"),
         ("offsets", describe.offsets_text(seen)),
         ("smallest offset", _smallest(graph)),
         *([("padding", _padding(graph))] if graph.padding != "layer" else []),
@@ -120,19 +120,19 @@ def _row_table(graph: Graph) -> Table:
 
 
 def _smallest(graph: Graph) -> str:
-    seen = infer.offsets(graph)
+    seen = offsets(graph)
     if not seen:
         return "none: the output does not depend on the sequence"
-    if (node := streams.looks_ahead(graph)) is not None:
+    if (node := facts(graph).looks_ahead) is not None:
         return f"{min(seen)}: {node.name!r} looks ahead, so the graph can only be evaluated as a whole"
-    if streams.is_strict(graph):
+    if is_strict(graph):
         return f"{min(seen)}: strict, y_t models x_t without seeing it"
     return f"{min(seen)}: not strict, y_t sees x_t and can model x_{{t+1}} at best"
 
 
 def _padding(graph: Graph) -> str:
     if graph.padding == "valid":
-        first = number(infer.first_position(graph))
+        first = number(facts(graph).first_position)
         return f"valid: nothing stands before the start, and the first output is that of t = {first}"
     return "input: before the start the input is zero, and every node what it computes from that"
 
@@ -144,7 +144,7 @@ def _cost(layers: list[describe.Layer]) -> str:
 
 
 def _state(graph: Graph) -> str:
-    if streams.looks_ahead(graph) is not None:
+    if facts(graph).looks_ahead is not None:
         return "none, since there is no step by step"
     ports = state_ports(graph)
     total = sum(map(_bytes, ports))

@@ -11,7 +11,7 @@ import typer
 
 from refar.arguments.arrays import Array, class_condition, one_or
 from refar.cli import examples, files, values
-from refar.cli.console import count, facts, line, number, progress, show
+from refar.cli.console import count, line, number, pairs, progress, show
 from refar.cli.sources import bundle_path
 from refar.errors import InputError
 
@@ -51,7 +51,7 @@ def score(
     nats = -float(log_p.mean())
     each, total = nats / dimensions, -float(log_p.sum())
     show(
-        facts(
+        pairs(
             [
                 ("per dimension", f"{each:.4f} nats = {each / math.log(2):.4f} bits"),
                 ("per sequence", f"{nats:.3f} nats = {nats / math.log(2):.3f} bits"),

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.analysis.types import Type
 from refar.arguments.arrays import Array, check_array
 from refar.cli import files, png
@@ -21,7 +21,7 @@ Shape = tuple[int, int]
 
 def conditions(graph: Graph, texts: Sequence[str], known: Mapping[str, Array] | None = None) -> dict[str, Array] | None:
     """'3', '0,1,2', 'rows.npy', each with 'name=' before it if the graph has several conditions; the rest are `known`."""
-    found = analyse(graph)
+    found = facts(graph)
     values: dict[str, Array] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -94,7 +94,7 @@ def shape(text: str | None) -> Shape | None:
 
 def check_picture(graph: Graph, size: Shape | None, n: int, before: int) -> Shape:
     """The size of pictures made of `n` tokens, or of these and the `before` of the prompt. Raises InputError if there is none."""
-    if not analyse(graph).types[analyse(graph).sequence].indexed:
+    if not facts(graph).types[facts(graph).sequence].indexed:
         raise InputError("a picture needs a graph over classes; this one models a signal")
     if size is None:
         raise InputError("the size of a picture is not known; give it, as in --shape 8x8")
@@ -106,7 +106,7 @@ def check_picture(graph: Graph, size: Shape | None, n: int, before: int) -> Shap
 
 def picture(graph: Graph, tokens_bt: Array, size: Shape) -> bytes:
     """A PNG with a tile for every row, dark on light."""
-    classes = analyse(graph).types[analyse(graph).sequence].size
+    classes = facts(graph).types[facts(graph).sequence].size
     return png.encode(png.tiles(png.ink(tokens_bt.reshape(-1, *size), classes)))
 
 

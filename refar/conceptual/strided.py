@@ -20,8 +20,9 @@ from msgspec import Meta, Struct
 from numpy.typing import ArrayLike, NDArray
 
 from refar.arguments.arrays import check_parameters
+from refar.building.builder import Builder
 from refar.errors import GraphError, InputError, ParameterError
-from refar.graph.graph import Builder, Graph
+from refar.graph.graph import Graph
 
 Array = NDArray[Any]
 Positive = Annotated[int, Meta(ge=1)]

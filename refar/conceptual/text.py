@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from refar.conceptual.strided import AnyLayer, Network, Positive, refuse_same
-from refar.errors import FileError, GraphError
+from refar.errors import FileError, GraphError, is_newer, maybe_newer, near, newer
 from refar.files import as_path, write_bytes
 
 FORMAT: Final = "refar-conceptual"
@@ -45,12 +45,17 @@ def from_json(text: bytes | str) -> Network:
     try:
         document = msgspec.convert(raw, _Document)
     except msgspec.ValidationError as error:
+        if is_newer(raw, FORMAT):
+            came = newer(f"Invalid enum value {raw['version']}", "version 1")
+            raise GraphError(f"conceptual network, version: {came}") from None
         problem, _, path = str(error).partition(" - at `$")
         keys = re.findall(r"\w+", path)
         if keys[-1:] == ["padding"] and _at(raw, keys) == "same":
             raise refuse_same(f"{_at(raw, [*keys[:2], 'type'])}{keys[1]}") from None
         place = f", {path.removesuffix('`')[1:]}" if keys else ""
-        raise GraphError(f"conceptual network{place}: {problem}{_instead(problem, raw, keys)}") from None
+        said = f"conceptual network{place}: {problem}{_instead(problem, raw, keys)}"
+        unknown = "unknown field" in problem or problem.startswith("Invalid value")
+        raise GraphError(maybe_newer(said) if unknown else said) from None
     return Network(document.channels, document.layers)
 
 
@@ -63,7 +68,8 @@ def _instead(problem: str, raw: Any, keys: Sequence[str]) -> str:
     if problem.startswith("Invalid value"):
         return f"; the layers are {', '.join(kinds)}"
     if "unknown field" in problem:
-        return f"; the fields are {', '.join((kinds[value['type']] if keys else _Document).__struct_encode_fields__)}"
+        fields = (kinds[value["type"]] if keys else _Document).__struct_encode_fields__
+        return f"; the fields are {', '.join(fields)}{near(problem.split('`')[1], fields)}"
     if problem.startswith("Invalid enum value"):
         kind = kinds[_at(raw, [*keys[:-1], "type"])] if len(keys) > 1 else _Document
         return f"; expected {' or '.join(map(repr, _choices(get_type_hints(kind)[keys[-1]])))}"

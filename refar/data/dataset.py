@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from refar import noise
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.analysis.types import Type
 from refar.arguments.arrays import Array
 from refar.errors import GraphError, InputError
@@ -70,8 +70,8 @@ def permutation(seed: int, stream: int, step: int, size: int) -> Array:
 
 def for_graph(data: Dataset, graph: Graph) -> Dataset:
     """The data in the form that a graph takes: for one over a plane, sequences of pixels become images of one colour."""
-    found = analyse(graph)
-    if data.shape is None or data.train.x.ndim != 2 or not found.types[found.sequence].plane:
+    found = facts(graph)
+    if data.shape is None or data.train.x.ndim != 2 or not found.types[found.sequence].image:
         return data
     height, width = data.shape
     images = [replace(split, x=split.x.reshape(-1, 1, height, width)) for split in data.splits.values()]
@@ -84,7 +84,7 @@ def check_fit(data: Dataset, graph: Graph) -> None:
     A network without a condition may be given data with one, which is then not used. Fewer classes than the network has
     are fine. Raises InputError for data that misfit, GraphError for a network with several conditions.
     """
-    found = analyse(graph)
+    found = facts(graph)
     _check(f"data {data.name!r}: x", data.train.x, data.classes, found.types[found.sequence], found.sequence)
     if len(found.conditions) > 1:
         raise GraphError(f"a data set has one condition at most, but the graph has {', '.join(map(repr, found.conditions))}")

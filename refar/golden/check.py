@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from refar.arguments.arrays import Arrays
+from refar.building.text import from_json
 from refar.errors import GraphError
 from refar.golden import graph_families
 from refar.golden.case import UNITS, Case, Kind
 from refar.golden.compare import as_dtype, difference, ratio
 from refar.golden.operator import computes, result_and_gradients
-from refar.graph.graph import from_json
 
 
 @dataclass

@@ -9,8 +9,9 @@ import numpy as np
 
 from refar import ops
 from refar.arguments.arrays import Array, Arrays
+from refar.building.builder import Builder
 from refar.golden.case import Case
-from refar.graph.graph import Builder, Graph
+from refar.graph.graph import Graph
 from refar.oracle import node
 
 Attributes = Mapping[str, Any]

@@ -1,1 +1,1 @@
-"""Networks as data: the graph, its JSON, and graphs made from graphs."""
+"""Networks as data: nodes in the order of evaluation, and their canonical JSON."""

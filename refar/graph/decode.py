@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import msgspec
 
-from refar.errors import GraphError
+from refar.errors import GraphError, is_newer, maybe_newer, near, newer
 from refar.ops import AnyHead, AnyOp
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -31,6 +31,9 @@ def convert(raw: Any, kind: type[T], what: str) -> T:
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
+        if is_newer(raw, "refar-graph"):
+            came = newer(f"Invalid enum value {raw['version']}", "version 1")
+            raise GraphError(f"{what} at $.version: {came}") from None
         if isinstance(error.__cause__, GraphError):
             raise error.__cause__ from None
         problem, _, path = str(error).partition(" - at `$")
@@ -39,7 +42,9 @@ def convert(raw: Any, kind: type[T], what: str) -> T:
         name = _at(raw, [*keys[:2], "name"]) if keys[:1] == ["nodes"] and len(keys) > 1 else None
         node = f", node {name!r}" if isinstance(name, str) else ""
         place = (f" at ${path}" if "nodes" in kind.__struct_fields__ else f", {path[1:]}") if path else ""
-        raise GraphError(f"{what}{node}{place}: {problem}{_instead(problem, raw, keys, kind)}") from None
+        said = f"{what}{node}{place}: {problem}{_instead(problem, raw, keys, kind)}"
+        unknown = "unknown field" in problem or problem.startswith("Invalid value")
+        raise GraphError(maybe_newer(said) if unknown and "nodes" in kind.__struct_fields__ else said) from None
 
 
 def _instead(problem: str, raw: Any, keys: Sequence[str], kind: type[msgspec.Struct]) -> str:
@@ -56,7 +61,8 @@ def _instead(problem: str, raw: Any, keys: Sequence[str], kind: type[msgspec.Str
         what, kinds = ("heads", AnyHead) if keys[0] == "head" else ("operators", AnyOp)
         return f"; the {what} are {', '.join(tagged(kinds))}"
     if "unknown field" in problem:
-        return f"; the fields are {', '.join(_struct_at(raw, keys, kind).__struct_encode_fields__)}"
+        fields = _struct_at(raw, keys, kind).__struct_encode_fields__
+        return f"; the fields are {', '.join(fields)}{near(problem.split('`')[1], fields)}"
     if problem.startswith("Expected") and isinstance(value, int | float | str):
         return f" {reprlib.repr(value)}" if ", got" in problem else f", got {reprlib.repr(value)}"
     return ""

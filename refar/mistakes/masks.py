@@ -8,7 +8,8 @@ import numpy as np
 from msgspec.structs import replace
 
 from refar import ops
-from refar.arguments.arrays import Array, mask_oihw
+from refar.arguments.arrays import Array
+from refar.oracle.convolution import mask_oihw
 
 Mask = Callable[[ops.Conv2d, tuple[int, ...]], Array]
 """Make the Boolean mask of a weight of this shape, as `mask_oihw` does."""

@@ -10,12 +10,13 @@ import numpy as np
 from msgspec.structs import replace
 
 from refar import ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import RefarError
 from refar.graph.graph import Graph, Node
 from refar.mistakes.rewrites import REWRITES, Rewritten, rewritten
-from refar.oracle import run
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.whole import forward_nodes
 
 PADDINGS: Mapping[str, Literal["layer", "input"]] = {
     "zeros in front of every layer": "layer",
@@ -83,16 +84,18 @@ def _changed(words: str, graph: Graph, params: Arrays, changes: Mapping[str, Rew
 
 
 def _built(words: str, graph: Graph, params: Arrays, **fields: Any) -> Mistaken | None:
+    wrong = replace(graph, **fields)
     try:
-        return Mistaken(words, replace(graph, **fields), params)
+        facts(wrong)
     except RefarError:
         return None
+    return Mistaken(words, wrong, params)
 
 
 def _with_halves_swapped(graph: Graph) -> tuple[Node, ...]:
     """The second half of the channels in front of the first, before every gate: σ where tanh was meant."""
     nodes: list[Node] = []
-    sizes = analyse(graph).types
+    sizes = facts(graph).types
     for node in graph.nodes:
         if not isinstance(node.op, ops.Gate):
             nodes.append(node)
@@ -111,4 +114,4 @@ def _with_halves_swapped(graph: Graph) -> tuple[Node, ...]:
 def output(wrong: Mistaken, inputs: Arrays) -> Array:
     """Compute what such a graph gives, in float64. It need not be one that a builder would make."""
     with np.errstate(all="ignore"):
-        return run.forward_nodes(wrong.graph, wrong.params, run.cast(inputs, np.float64), np.float64)[wrong.graph.output]
+        return forward_nodes(unchecked(wrong.graph, wrong.params, np.float64), cast(inputs, np.float64))[wrong.graph.output]

@@ -9,8 +9,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from refar import ops
-from refar.arguments.arrays import Array, Arrays, mask_oihw
+from refar.arguments.arrays import Array, Arrays
 from refar.mistakes.masks import MASKS, Mask, anchor
+from refar.oracle.convolution import mask_oihw
 
 Rewritten = tuple[ops.AnyOp, Arrays]
 Rewrite = Callable[[Any, Arrays], Rewritten]

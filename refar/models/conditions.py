@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from refar.building.builder import Builder
 from refar.errors import GraphError
-from refar.graph.graph import Builder
 
 
 def add_condition(g: Builder, model: str, name: str, kind: str | None, *, local: bool = False, plane: bool = False) -> str | None:

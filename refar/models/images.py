@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from refar import ops
+from refar.building.builder import Builder
 from refar.errors import GraphError
-from refar.graph.graph import Builder
 from refar.models.conditions import add_condition
 
 

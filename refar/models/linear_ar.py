@@ -7,8 +7,9 @@ from numpy.typing import ArrayLike
 
 from refar import ops
 from refar.arguments.arrays import Arrays, as_array, check_real
+from refar.building.builder import Builder
 from refar.errors import InputError, check_integer
-from refar.graph.graph import Builder, Graph
+from refar.graph.graph import Graph
 from refar.ops import FURTHEST, Positive
 
 

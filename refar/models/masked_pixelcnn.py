@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from refar.graph.graph import Builder, Graph
+from refar.building.builder import Builder
+from refar.graph.graph import Graph
 from refar.models.images import add_conditions, add_pixels, check_colours, check_kernels, conditioned, image_head
 from refar.ops import Classes, Natural, Positive
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from refar import ops
-from refar.graph.graph import Builder, Graph
+from refar.building.builder import Builder
+from refar.graph.graph import Graph
 from refar.ops import Classes, Positive
 
 

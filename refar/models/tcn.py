@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from refar import ops
 from refar.arguments.arrays import as_array
+from refar.building.builder import Builder
 from refar.errors import GraphError
-from refar.graph.graph import Builder, Graph
+from refar.graph.graph import Graph
 from refar.ops import Classes, Positive
 
 

@@ -7,8 +7,9 @@ from typing import Literal
 
 from refar import ops
 from refar.arguments.arrays import as_array
+from refar.building.builder import Builder
 from refar.errors import GraphError
-from refar.graph.graph import Builder, Graph
+from refar.graph.graph import Graph
 from refar.models.conditions import add_condition
 from refar.ops import Classes, Positive
 

@@ -1,6 +1,6 @@
-"""The operators that look at one position only, forward and backward.
+"""The arithmetic of the operators that look at one position only.
 
-Arguments are x_bct or x_bchw or, where constant, x_bc; the channel axis is always 1. Definitions stand in `refar.ops`.
+Arguments are x_bct or x_bchw or, where constant, x_bc; the channel axis is always 1.
 """
 
 from __future__ import annotations
@@ -59,7 +59,21 @@ def activation_slope(op: ops.Activation, x: Array, y: Array) -> Array:
             assert_never(op.kind)
 
 
-def _gate_backward(th: Array, sg: Array, dy: Array) -> Array:
+def gate(x: Array) -> Array:
+    """tanh of the first half of the channels times σ of the second."""
+    a, b = np.split(x, 2, axis=1)
+    y = np.tanh(a)
+    y *= sigmoid(b)
+    return y
+
+
+def gate_backward(x: Array, dy: Array) -> Array:
+    """Return the gradient of Σ dy·gate(x)."""
+    a, b = np.split(x, 2, axis=1)
+    return _gate_slopes(np.tanh(a), sigmoid(b), dy)
+
+
+def _gate_slopes(th: Array, sg: Array, dy: Array) -> Array:
     """The gradients of Σ dy·tanh(a)·sigmoid(b) beside each other, a's dy·sg·(1 - th²) and b's dy·th·sg·(1 - sg).
 
     Works in place, since new memory costs more than the arithmetic: th and sg are lost.
@@ -74,18 +88,23 @@ def _gate_backward(th: Array, sg: Array, dy: Array) -> Array:
     return dx
 
 
-def table(op: ops.OneHot | ops.Embedding | ops.Standardize, classes: int, weight: Array | None, dtype: np.dtype) -> Array:
-    """What class q is mapped to: table_qc."""
-    match op:
-        case ops.OneHot():
-            return np.eye(classes, dtype=dtype)
-        case ops.Embedding():
-            assert weight is not None
-            return weight
-        case ops.Standardize():
-            return ((np.arange(classes) - op.mean) / op.std).astype(dtype)[:, None]
-        case _:
-            assert_never(op)
+def lookup(table_qc: Array, x: Array) -> Array:
+    """Return row x of the table as channels; of an image, number k of colour c becomes channel k·C + c."""
+    found = np.moveaxis(table_qc[x], -1, 1)
+    return found.reshape(len(x), found.shape[1] * x.shape[1], *x.shape[2:]) if x.ndim == 4 else found
+
+
+def lookup_backward(table_qc: Array, x: Array, dy: Array) -> Array:
+    """Return the gradient of the table: each row gets the sum over where it was looked up."""
+    dtable_qc = np.zeros(table_qc.shape, dy.dtype)
+    np.add.at(dtable_qc, x, np.moveaxis(dy.reshape(len(x), table_qc.shape[1], *x.shape[1:]), 1, -1))
+    return dtable_qc
+
+
+def ones(x: Array, dtype: np.dtype) -> Array:
+    """Return one channel of ones at every position of x, which may be class indices without a channel axis."""
+    no_channels = x.dtype == np.int64 and x.ndim < 4
+    return np.ones((len(x), 1, *x.shape[1 if no_channels else 2 :]), dtype)
 
 
 def position(op: ops.Position, shape: Sequence[int]) -> Array:
@@ -95,87 +114,8 @@ def position(op: ops.Position, shape: Sequence[int]) -> Array:
     return np.broadcast_to(bits_2hw.reshape(1, 2 * op.bits, *plane), (batch, 2 * op.bits, *plane))
 
 
-def forward(op: ops.PointwiseOp, args: Sequence[Array], classes: int, weight: Array | None, dtype: np.dtype) -> Array:
-    """The value of one operator. `classes`, `weight` and `dtype` matter to the lookups only."""
-    x = args[0]
-    match op:
-        case ops.OneHot() | ops.Embedding() | ops.Standardize():
-            found = np.moveaxis(table(op, classes, weight, dtype)[x], -1, 1)
-            return found.reshape(len(x), found.shape[1] * x.shape[1], *x.shape[2:]) if x.ndim == 4 else found
-        case ops.Activation():
-            return activation(op, x)
-        case ops.Gate():
-            a, b = np.split(x, 2, axis=1)
-            y = np.tanh(a)
-            y *= sigmoid(b)
-            return y
-        case ops.Add():
-            return _fold(np.add, args)
-        case ops.Multiply():
-            return _fold(np.multiply, args)
-        case ops.Affine():
-            return op.scale * x + op.shift
-        case ops.Concat():
-            return np.concatenate(_over_time(args), axis=1)
-        case ops.Slice():
-            return x[:, op.start : op.stop]
-        case ops.Softmax():
-            return softmax(x)
-        case ops.PadChannels():
-            return np.pad(x, ((0, 0), (op.before, op.after), *[(0, 0)] * (x.ndim - 2)))
-        case ops.Ones():
-            return np.ones(
-                (x.shape[0], 1, *x.shape[2:]) if x.dtype != np.int64 or x.ndim == 4 else (x.shape[0], 1, *x.shape[1:]), dtype
-            )
-        case ops.Position():
-            return position(op, x.shape).astype(dtype)
-        case _:
-            assert_never(op)
-
-
-def backward(
-    op: ops.PointwiseOp, args: Sequence[Array], y: Array, dy: Array, weight: Array | None
-) -> tuple[list[Array | None], Array | None]:
-    """The gradients of Σ dy·y: one for each argument (None for class indices), and the weight's where there is one."""
-    x = args[0]
-    match op:
-        case ops.OneHot() | ops.Standardize():
-            return [None], None
-        case ops.Embedding():
-            assert weight is not None
-            dweight = np.zeros(weight.shape, dy.dtype)
-            np.add.at(dweight, x, np.moveaxis(dy.reshape(len(x), weight.shape[1], *x.shape[1:]), 1, -1))
-            return [None], dweight
-        case ops.Activation():
-            return [dy * activation_slope(op, x, y)], None
-        case ops.Gate():
-            a, b = np.split(x, 2, axis=1)
-            return [_gate_backward(np.tanh(a), sigmoid(b), dy)], None
-        case ops.Add():
-            return [_like(dy, arg) for arg in args], None
-        case ops.Multiply():
-            others = [[b for j, b in enumerate(args) if j != i] for i in range(len(args))]
-            return [_like(_fold(np.multiply, [dy, *rest]), arg) for arg, rest in zip(args, others, strict=True)], None
-        case ops.Affine():
-            return [op.scale * dy], None
-        case ops.Concat():
-            parts = np.split(dy, np.cumsum([arg.shape[1] for arg in args])[:-1], axis=1)
-            return [_like(part, arg) for part, arg in zip(parts, args, strict=True)], None
-        case ops.Slice():
-            dx = np.zeros(x.shape, dy.dtype)
-            dx[:, op.start : op.stop] = dy
-            return [dx], None
-        case ops.PadChannels():
-            return [dy[:, op.before : op.before + x.shape[1]]], None
-        case ops.Ones() | ops.Position():
-            return [None], None
-        case ops.Softmax():
-            return [y * (dy - (dy * y).sum(axis=1, keepdims=True))], None
-        case _:
-            assert_never(op)
-
-
-def _fold(function: np.ufunc, args: Sequence[Array]) -> Array:
+def fold(function: np.ufunc, args: Sequence[Array]) -> Array:
+    """Combine all arguments in turn, constants broadcast over time or the image."""
     first, *rest = _with_time_axis(args)
     total = np.empty(np.broadcast_shapes(first.shape, *(arg.shape for arg in rest)), np.result_type(first, *rest))
     for arg in rest:
@@ -189,12 +129,12 @@ def _with_time_axis(args: Sequence[Array]) -> list[Array]:
     return [arg.reshape(arg.shape + (1,) * (ndim - arg.ndim)) for arg in args]
 
 
-def _over_time(args: Sequence[Array]) -> list[Array]:
+def repeated(args: Sequence[Array]) -> list[Array]:
     """Constants repeated at every position where any argument is over time or a plane."""
     extent = max((arg.shape[2:] for arg in args), default=())
     return [np.broadcast_to(arg, arg.shape[:2] + extent) for arg in _with_time_axis(args)]
 
 
-def _like(dy: Array, arg: Array) -> Array:
+def like(dy: Array, arg: Array) -> Array:
     """The gradient of a broadcast argument: summed over time or the plane if the argument is constant."""
     return dy.sum(axis=tuple(range(2, dy.ndim))) if arg.ndim == 2 < dy.ndim else dy

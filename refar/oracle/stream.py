@@ -1,356 +1,138 @@
-"""Position by position: the same values as `forward`, from a state that the caller carries.
+"""A sequence one position, or several, at a time: the same values as the whole pass, from a state that the caller carries.
 
-State is a value, {node: array}, keyed by the node that produced it: its last values, oldest first, (B, C, history). Before
-the start it holds what `oracle.padding` says; under padding "valid" nothing, and it grows from there. Two pairs of functions read
-`refar.analysis.schedule.stream`, which says who keeps how much:
-
-`initial_state` and `step`/`block`: y_t exactly as in `forward`, for any causal graph.
-`start` and `next`/`next_block`: for a strict graph, one call per token: the token at t, with a local condition at t + 1,
-gives y_{t+1}. Nodes with all offsets ≥ 1 then stand one position ahead, so these states are not those of `step`. Every call
-checks all parameters; for many tokens there is `generate`.
-
-Over a plane t runs through the pixels by rows and columns, all conditions are given at the start, and one kind of state,
-`oracle.raster.RasterState`, serves both pairs; it needs the `shape` (H, W). Where colours are ordered (`streams.is_ordered`),
-`start` and `next` give the outputs of the first colour, and nan for the others: those come from `step` with the colours that
-are known, and anything in place of those that are not; only the state after the whole pixel is one to go on from:
-
-    y, state = start(graph, params, batch, shape=(H, W))            # colour c of y: y[:, c::C]
-    for c in range(C):                                               # for each pixel
-        if c:
-            y, _ = step(graph, params, state, pixel)                 # pixel_bc holds colours 0..c-1
-        pixel[:, c] = drawn(y[:, c::C])
-    y, state = next(graph, params, state, pixel)
+The state is a value, {node: array}, keyed by the node that produced it: its last values, oldest first, (B, C, cache length).
+At first it holds the values at t < 0 (`oracle.padding`); under padding "valid" nothing, and it grows from there. Which node
+keeps how much says a `Schedule`: aligned for `step`, leading for `next`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
 
 from refar import ops
-from refar.analysis.infer import analyse, taps
-from refar.analysis.schedule import is_ordered, require_causal, require_strict
-from refar.analysis.schedule import stream as plan
-from refar.arguments.arrays import (
-    MOST,
-    Array,
-    Arrays,
-    Data,
-    as_array,
-    as_sequence,
-    at_once,
-    bind_conditions,
-    bind_inputs,
-    bind_plane,
-    check_real,
-    check_rows,
-)
-from refar.errors import GraphError, InputError, check_integer
-from refar.graph.graph import Graph
-from refar.oracle import causal1d, pointwise
-from refar.oracle.padding import before_start, own_parameters
-from refar.oracle.raster import Raster, RasterState
-from refar.oracle.run import cast, prepare
+from refar.arguments.arrays import Array, Arrays, as_array, check_real
+from refar.errors import InputError
+from refar.graph.graph import Node
+from refar.oracle.bound_graph import BoundGraph
+from refar.oracle.forward import forward
+from refar.oracle.padding import values_before
+from refar.oracle.windows import Windows, steady_windows
 
-State = Any
-"""{node: array}, or over a plane a `RasterState`."""
+SequenceState = dict[str, Array]
+"""{node: (B, C, cache length)}."""
 
 
-class NotReady(Enum):
-    """What `step` gives instead of an output while padding is "valid" and the window is not yet whole."""
-
-    NOT_READY = "not ready"
-
-    def __repr__(self) -> str:
-        return "refar.NOT_READY"
-
-
-NOT_READY = NotReady.NOT_READY
-
-
-def initial_state(
-    graph: Graph,
-    params: Mapping[str, ArrayLike],
-    batch: int = 1,
-    condition: Data | None = None,
-    *,
-    shape: tuple[int, int] | None = None,
-    dtype: DTypeLike = np.float64,
-) -> State:
-    """The state before position 0, for `step` and `block`. Only under input padding does it depend on the global conditions.
-
-    Over a plane, before the first pixel of images of `shape`, and always with the conditions, local ones whole.
-    """
-    if _is_plane(graph, "initial_state", shape):
-        return _begin(graph, params, batch, condition, shape, dtype)[1]
-    weights = prepare(graph, params, dtype)
-    conditions: Arrays = {}
-    batch = check_integer("batch", batch, 0, MOST)
-    if graph.padding == "input" or condition is not None:
-        conditions, _ = bind_conditions(graph, condition, batch, local=False)
-    return empty(graph, weights, cast(conditions, dtype), batch, ahead=False, dtype=dtype)
-
-
-def step(
-    graph: Graph,
-    params: Mapping[str, ArrayLike],
-    state: State,
-    x_t: Data,
-    condition: Data | None = None,
-    *,
-    dtype: DTypeLike = np.float64,
-) -> tuple[Any, State]:
-    """y_t as in `forward`, and the state after position t. x_b or x_bc in, y_bc out; of an image the pixel x_bc.
-
-    Under padding "valid" the output is `refar.NOT_READY` until the window is whole.
-    """
-    if _is_plane(graph, "step"):
-        painter, x = _go_on_painting(graph, params, state, x_t, condition, dtype)
-        return painter.push(state, x)
-    inputs = _one_position(graph, bind_inputs(graph, x_t, condition, stepwise=True))
-    y, state = _go_on(graph, params, state, inputs, ahead=False, dtype=dtype)
-    return (y[:, :, 0] if y.shape[2] else NOT_READY), state
-
-
-def block(
-    graph: Graph,
-    params: Mapping[str, ArrayLike],
-    state: State,
-    x: Data,
-    condition: Data | None = None,
-    *,
-    dtype: DTypeLike = np.float64,
-) -> tuple[Array, State]:
-    """`step` for any number of positions in one call: x_bt in, y_bct out, of the positions that have one. Not over a plane."""
-    _refuse_plane(graph, "block", "step")
-    inputs = bind_inputs(graph, x, condition)
-    return _go_on(graph, params, state, inputs, ahead=False, dtype=dtype)
-
-
-def start(
-    graph: Graph,
-    params: Mapping[str, ArrayLike],
-    batch: int | None = None,
-    condition: Data | None = None,
-    *,
-    shape: tuple[int, int] | None = None,
-    dtype: DTypeLike = np.float64,
-) -> tuple[Array, State]:
-    """y_0, which depends on no token, and the state for `next`. Raises GraphError unless the graph is strict.
-
-    Of an image with ordered colours, y_0 of the first colour; the others are nan, and `step` gives them one by one.
-    """
-    require_strict(graph, "start")
-    if _is_plane(graph, "start", shape):
-        painter, begun = _begin(graph, params, batch, condition, shape, dtype)
-        return _of_first_colour(graph, painter.look(begun)), begun
-    conditions, rows = bind_conditions(graph, condition, batch)
-    weights, inputs = prepare(graph, params, dtype), _one_position(graph, conditions)
-    state = empty(graph, weights, cast(inputs, dtype), rows, ahead=True, dtype=dtype)
-    y, state = advance(graph, weights, state, inputs, ahead=True, dtype=dtype, rows_before=rows)
-    return y[:, :, 0], state
-
-
-def next(
-    graph: Graph,
-    params: Mapping[str, ArrayLike],
-    state: State,
-    x_t: Data,
-    condition: Data | None = None,
-    *,
-    dtype: DTypeLike = np.float64,
-) -> tuple[Any, State]:
-    """y_{t+1} after the token x_t, and the state after it. x_b or x_bc in, y_bc out.
-
-    `condition` holds the local conditions of position t + 1, and the global ones, the same in every call: the state is
-    made under them. Of an image the state has them, and after its last pixel the output is None.
-    Ordered colours: see `start`.
-    """
-    require_strict(graph, "next")
-    if _is_plane(graph, "next"):
-        painter, pixel = _go_on_painting(graph, params, state, x_t, condition, dtype)
-        _, after = painter.push(state, pixel)
-        return (None if painter.is_complete(after) else _of_first_colour(graph, painter.look(after))), after
-    inputs = _one_position(graph, bind_inputs(graph, x_t, condition, stepwise=True))
-    y, state = _go_on(graph, params, state, inputs, ahead=True, dtype=dtype)
-    return y[:, :, 0], state
-
-
-def next_block(
-    graph: Graph,
-    params: Mapping[str, ArrayLike],
-    state: State,
-    x: Data,
-    condition: Data | None = None,
-    *,
-    dtype: DTypeLike = np.float64,
-) -> tuple[Array, State]:
-    """`next` for any number of tokens in one call: x_bt in, the outputs one position later y_bct out. Not over a plane."""
-    _refuse_plane(graph, "next_block", "next")
-    require_strict(graph, "next_block")
-    inputs = bind_inputs(graph, x, condition)
-    return _go_on(graph, params, state, inputs, ahead=True, dtype=dtype)
-
-
-def _is_plane(graph: Graph, purpose: str, shape: tuple[int, int] | None = None) -> bool:
-    plane = analyse(graph).grid is not None
-    if shape is not None and not plane:
-        raise InputError(f"{purpose}: shape: expected none for a graph over time, got {shape!r}")
-    return plane
-
-
-def _refuse_plane(graph: Graph, purpose: str, instead: str) -> None:
-    if _is_plane(graph, purpose):
-        raise GraphError(f"{purpose} expects a graph over time; images are run pixel by pixel, see `refar.{instead}`")
-
-
-def _begin(
-    graph: Graph,
-    params: Mapping[str, ArrayLike],
-    batch: int | None,
-    condition: Data | None,
-    shape: tuple[int, int] | None,
-    dtype: DTypeLike,
-) -> tuple[Raster, RasterState]:
-    require_causal(graph, "a stream")
-    conditions, rows, extent = bind_plane(graph, condition, batch, shape)
-    painter = Raster(graph, prepare(graph, params, dtype), dtype)
-    return painter, painter.begin(cast(conditions, dtype), rows, extent)
-
-
-def _of_first_colour(graph: Graph, y: Array) -> Array:
-    """The outputs of a pixel of which nothing is known: where colours are ordered, those of all but the first are nan."""
-    if not is_ordered(graph):
-        return y
-    found = analyse(graph)
-    first = np.arange(y.shape[1]) % found.types[found.sequence].channels == 0
-    return np.where(first, y, np.nan).astype(y.dtype)
-
-
-def _go_on_painting(
-    graph: Graph, params: Mapping[str, ArrayLike], state: State, x: Data, condition: Data | None, dtype: DTypeLike
-) -> tuple[Raster, Array]:
-    """The graph ready to run from a state, and the pixel x_bc as (B, C, 1, 1)."""
-    if not isinstance(state, RasterState):
-        after = "; step and next return the output and the state" if isinstance(state, tuple) else ""
-        raise InputError(f"state: expected one that initial_state or start return, got {type(state).__name__}{after}")
-    if condition is not None:
-        raise InputError("condition: expected none, since the state of an image holds the conditions it was begun with")
-    painter = Raster(graph, prepare(graph, params, dtype), dtype)
-    painter.check(state)
-    found = analyse(graph)
-    pixel = check_rows(found.sequence, as_sequence(graph, x), at_once(found.types[found.sequence]))
-    if len(pixel) != state.batch:
-        raise InputError(f"input {found.sequence!r}: expected {state.batch} rows, as the state has, got {len(pixel)}")
-    return painter, cast({found.sequence: pixel[:, :, None, None]}, dtype)[found.sequence]
-
-
-def empty(graph: Graph, params: Arrays, conditions: Arrays, batch: int, *, ahead: bool, dtype: DTypeLike) -> State:
-    """The state before the first token, for prepared parameters: what stands before the start, as often as it is kept."""
-    types, history = analyse(graph).types, plan(graph, ahead).history
-    if graph.padding == "valid":  # nothing stands there: histories grow to their length
-        history = dict.fromkeys(history, 0)
-    if graph.padding != "input":
-        return {name: np.zeros((batch, types[name].size, kept), dtype) for name, kept in history.items()}
-    before = before_start(graph, params, conditions, batch, dtype)
-    return {name: np.repeat(before[name], kept, axis=2) for name, kept in history.items()}
-
-
-def _one_position(graph: Graph, inputs: Arrays) -> Arrays:
-    return {name: array[..., None] if analyse(graph).types[name].timed else array for name, array in inputs.items()}
-
-
-def _go_on(
-    graph: Graph, params: Mapping[str, ArrayLike], state: State, inputs: Arrays, *, ahead: bool, dtype: DTypeLike
-) -> tuple[Array, State]:
-    """`advance` from what the caller handed in, with bound inputs."""
-    weights, rows = prepare(graph, params, dtype), len(inputs[analyse(graph).sequence])
-    return advance(graph, weights, _check_state(graph, state, rows, ahead, dtype), inputs, ahead=ahead, dtype=dtype)
-
-
-def _check_state(graph: Graph, state: State, batch: int, ahead: bool, dtype: DTypeLike) -> State:
-    if not isinstance(state, Mapping):
-        after = "; step and next return the output and the state" if isinstance(state, tuple) else ""
-        raise InputError(f"state: expected a mapping {{node: array}}, got {type(state).__name__}{after}")
-    types, history, other = analyse(graph).types, plan(graph, ahead).history, plan(graph, not ahead).history
-    lengths = {name: as_array(f"state {name!r}", array, "an array").shape[2:] for name, array in state.items()}
-    if graph.padding != "valid" and history != other and lengths == {name: (kept,) for name, kept in other.items()}:
-        own, others = ("start, next and next_block", "initial_state, step and block")[:: 1 if ahead else -1]
-        raise InputError(f"state: expected one that {own} return, got one of {others}, which hold other positions")
-    for name in (*history, *state):
-        if (name in state) != (name in history):
-            problem = "is missing" if name in history else "is not one of this graph's"
-            raise InputError(f"state {name!r} {problem}; expected {', '.join(history) or 'none'}")
-    if graph.padding == "valid":
-        history = _filling(graph, history, lengths)
-    shapes = {name: (batch, types[name].size, kept) for name, kept in history.items()}
-    return {name: check_real(f"state {name!r}", state[name], shape).astype(dtype, copy=False) for name, shape in shapes.items()}
-
-
-def _filling(graph: Graph, history: dict[str, int], lengths: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """How much of the history there is after as many positions as the state says: node n has values from `reach[n]` on."""
-    reach = analyse(graph).reach
-    seen = max((lengths[name][0] + reach[name] for name in history if lengths[name] not in ((), (0,))), default=0)
-    return {name: min(kept, max(0, seen - reach[name])) for name, kept in history.items()}
+def empty(net: BoundGraph, conditions: Arrays, batch: int, *, leading: bool) -> SequenceState:
+    """Return the state before the first token: the values at t < 0, as often as they are kept. `conditions` are cast."""
+    types, cache = net.facts.types, net.facts.schedule(leading=leading).cache
+    if net.graph.padding == "valid":  # there are no values at t < 0: caches grow to their length
+        cache = dict.fromkeys(cache, 0)
+    if net.graph.padding != "input":
+        return {name: np.zeros((batch, types[name].size, kept), net.dtype) for name, kept in cache.items()}
+    before = values_before(net, conditions, batch)
+    return {name: np.repeat(before[name], kept, axis=2) for name, kept in cache.items()}
 
 
 def advance(
-    graph: Graph,
-    params: Arrays,
-    state: State,
-    inputs: Arrays,
-    *,
-    ahead: bool,
-    dtype: DTypeLike,
-    rows_before: int | None = None,
-) -> tuple[Array, State]:
-    """All nodes over the next positions, for prepared parameters and a checked state.
+    net: BoundGraph, state: SequenceState, inputs: Arrays, *, leading: bool, rows_before: int | None = None
+) -> tuple[Array, SequenceState]:
+    """Compute all nodes over the next positions, from a checked state; `inputs` are checked.
 
-    With `rows_before`, the position before the first token of that many rows: nodes of lead 0 are what they are there.
+    If `rows_before` is given, no token has arrived yet for that many rows. Compute only the nodes that do not need one
+    (lead 1); take every other node's value at t < 0.
     """
-    found, run = analyse(graph), plan(graph, ahead)
-    inputs = cast(inputs, dtype)
-    before = rows_before is not None
-    batch = rows_before if rows_before is not None else inputs[found.sequence].shape[0]
-    length = 1 if before else inputs[found.sequence].shape[-1]
-    earlier = before_start(graph, params, inputs, batch, dtype) if before else {}
+    found, plan = net.facts, net.facts.schedule(leading=leading)
+    inputs = net.cast(inputs)
+    length = 1 if rows_before is not None else inputs[found.sequence].shape[-1]
+    before = values_before(net, inputs, rows_before) if rows_before is not None else {}
     values: Arrays = {}
-    buffers: Arrays = {}
-
-    for node in graph.nodes:
-        kind = found.types[node.name]
-        sources = {name: buffers.get(name, values[name]) for name in node.inputs}
-        ends = {name: sources[name].shape[-1] + run.lead[node.name] - run.lead[name] for name in node.inputs if name in run.lead}
-        count = max(0, min([length, *(end - max(taps(node.op)) for end in ends.values())]))  # fewer if nothing stands before
-        assert not isinstance(node.op, ops.PlaneOp)  # those run in `oracle.raster`
-        if before and run.lead.get(node.name) == 0:
-            value = earlier[node.name]
+    buffers: Arrays = {}  # of nodes that keep values: those, and the new ones behind them
+    for node in net.graph.nodes:
+        if rows_before is not None and plan.lead.get(node.name) == 0:
+            value = before[node.name]
+        elif isinstance(node.op, ops.Input):
+            value = inputs[node.name]
         else:
-            match node.op:
-                case ops.Input():
-                    value = inputs[node.name]
-                case ops.Conv1d() | ops.Shift() | ops.Pool1d() as op:
-                    offsets = causal1d.window_offsets(op)
-                    seen = [[_window(sources[name], ends.get(name), o, count) for o in offsets] for name in node.inputs]
-                    windows = [np.stack([w[:, :, None] if w.ndim == 2 else w for w in each], axis=2) for each in seen]
-                    value = causal1d.forward(op, windows, own_parameters(node, params))
-                    value = value if kind.timed else value[:, :, 0]
-                case _ as op:
-                    args = [_window(sources[name], ends.get(name), 0, count) for name in node.inputs]
-                    classes = found.types[node.inputs[0]].size
-                    value = pointwise.forward(op, args, classes, params.get(f"{node.name}.weight"), np.dtype(dtype))
+            value = _value(net, node, values, buffers, plan.lead, length)
         values[node.name] = value
-        if node.name in run.history:
+        if node.name in plan.cache:
             buffers[node.name] = np.concatenate([state[node.name], value], axis=2)
+    after: SequenceState = {}
+    for name, most in plan.cache.items():
+        after[name] = buffers[name][:, :, max(0, buffers[name].shape[2] - most) :].copy()
+    return values[net.graph.output], after
 
-    kept = {name: buffers[name][:, :, max(0, buffers[name].shape[2] - most) :].copy() for name, most in run.history.items()}
-    return values[graph.output], kept
+
+def _value(net: BoundGraph, node: Node, values: Arrays, buffers: Arrays, lead: dict[str, int], length: int) -> Array:
+    """Compute one node over the next `length` positions, or fewer if values at t < 0 do not exist."""
+    windowed = isinstance(node.op, ops.WindowedOp)
+    offsets, own = net.tapped(node.name) if windowed else ([0], net.own[node.name])
+    sources, count = [], length
+    for name in node.inputs:
+        source = buffers.get(name, values[name])
+        end = -1 if name not in lead else source.shape[-1] + lead[node.name] - lead[name]  # a constant has no end
+        sources.append((source, end))
+        if end >= 0:
+            count = max(0, min(count, end - offsets[0]))  # type: ignore[operator]  # of a sequence places are offsets
+    args = []
+    for source, end in sources:
+        if windowed:
+            args.append(_windows(source, end, offsets, count))  # type: ignore[arg-type]
+        else:
+            args.append(source if end < 0 else source[..., end - count : end])
+    return forward(node.op, args, own, net.facts.classes[node.name], net.dtype)
 
 
-def _window(source: Array, end: int | None, offset: int, count: int) -> Array:
-    """The `count` values that lie `offset` before those up to `end`; what is constant, which has no end, as it is."""
-    return source if end is None else source[..., end - offset - count : end - offset]
+def _windows(source: Array, end: int, offsets: list[int], count: int) -> Windows:
+    """Read the `count` values that lie each offset before those up to `end`."""
+    if end < 0:
+        return steady_windows(source, len(offsets))
+    windows = np.empty((*source.shape[:2], len(offsets), count), source.dtype)
+    for k, offset in enumerate(offsets):
+        windows[:, :, k] = source[..., end - offset - count : end - offset]
+    return windows
+
+
+def check_state(net: BoundGraph, state: object, batch: int, *, leading: bool) -> SequenceState:
+    """Return the state in the dtype of the computation. Raises InputError unless it is one of this graph and of `batch` rows."""
+    cache, types = net.facts.schedule(leading=leading).cache, net.facts.types
+    checked: SequenceState = {}
+    if isinstance(state, Mapping) and state.keys() == cache.keys() and net.graph.padding != "valid":
+        for name, kept in cache.items():
+            array = state[name]
+            fits = isinstance(array, np.ndarray) and array.shape == (batch, types[name].size, kept) and array.dtype.kind == "f"
+            if not fits or not np.isfinite(array).all():
+                break
+            checked[name] = array.astype(net.dtype, copy=False)
+        else:
+            return checked
+    return _examined(net, state, batch, leading)
+
+
+def _examined(net: BoundGraph, state: object, batch: int, leading: bool) -> SequenceState:
+    """Say what is wrong with a state, or return what can still be read as one."""
+    if not isinstance(state, Mapping):
+        after = "; step and next return the output and the state" if isinstance(state, tuple) else ""
+        raise InputError(f"state: expected a mapping {{node: array}}, got {type(state).__name__}{after}")
+    cache, other = net.facts.schedule(leading=leading).cache, net.facts.schedule(leading=not leading).cache
+    lengths = {name: as_array(f"state {name!r}", array, "an array").shape[2:] for name, array in state.items()}
+    valid = net.graph.padding == "valid"
+    if not valid and cache != other and lengths == {name: (kept,) for name, kept in other.items()}:
+        own, others = ("start, next and next_block", "initial_state, step and block")[:: 1 if leading else -1]
+        raise InputError(f"state: expected one that {own} return, got one of {others}, which hold other positions")
+    for name in (*cache, *state):
+        if (name in state) != (name in cache):
+            problem = "is missing" if name in cache else "is not one of this graph's"
+            raise InputError(f"state {name!r} {problem}; expected {', '.join(cache) or 'none'}")
+    if valid:
+        cache = _filling(net.facts.lookback, cache, lengths)
+    shapes = {name: (batch, net.facts.types[name].size, kept) for name, kept in cache.items()}
+    return {name: check_real(f"state {name!r}", state[name], s).astype(net.dtype, copy=False) for name, s in shapes.items()}
+
+
+def _filling(lookback: dict[str, int], cache: dict[str, int], lengths: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """How full each cache is after as many positions as the state says: node n has values from t = `lookback[n]` on."""
+    seen = max((lengths[name][0] + lookback[name] for name in cache if lengths[name] not in ((), (0,))), default=0)
+    return {name: min(kept, max(0, seen - lookback[name])) for name, kept in cache.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.graph.graph import Graph
 from refar.plots.curves import losses
 from refar.plots.image import around
@@ -20,4 +20,4 @@ def field(graph: Graph) -> Figure:
 
     Raises GraphError where the output does not depend on the sequence.
     """
-    return past(graph) if analyse(graph).grid is None else around(graph)
+    return past(graph) if facts(graph).grid is None else around(graph)

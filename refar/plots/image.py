@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from refar.analysis.blind_spot import blind_spot
-from refar.analysis.infer import colour_offsets
-from refar.analysis.plane import Step
-from refar.analysis.schedule import is_ordered, is_strict, looks_ahead
+from refar.analysis.causality import colour_offsets, is_strict
+from refar.analysis.facts import facts
+from refar.analysis.windows import Step
 from refar.errors import GraphError
 from refar.graph.graph import Graph
 from refar.plots.style import BLUE, FAINT, GREY, INK, ORANGE, PALE, marks, place, relative, sheet
@@ -212,7 +212,7 @@ def _box(x: float, y: float, width: float, height: float) -> Corners:
 
 def _head(graph: Graph, shown: Sequence[Panel]) -> list[str]:
     """How many pixels, and where; whether the colours are in order; the blind spot."""
-    ordered = is_strict(graph) and is_ordered(graph)
+    ordered = is_strict(graph) and facts(graph).ordered
     steps = set(shown[0].sees) - ({(0, 0)} if ordered else set())
     if steps <= {(0, 0)}:
         lines = ["pixel (r, c) depends on itself alone"]
@@ -224,7 +224,7 @@ def _head(graph: Graph, shown: Sequence[Panel]) -> list[str]:
         lines.append(f"all {colours} colours together")
     if ordered:
         lines.append("colours in order: each depends on those before it of the same pixel, too")
-    if (node := looks_ahead(graph)) is not None:
+    if (node := facts(graph).looks_ahead) is not None:
         return [*lines, f"{node.name!r} looks ahead, at pixels that are not yet known"]
     blind = _blind(graph)
     if blind is None:

@@ -10,7 +10,9 @@ from itertools import groupby
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from refar.analysis.infer import analyse, offsets, taps
+from refar.analysis.causality import offsets
+from refar.analysis.facts import facts
+from refar.analysis.windows import offsets_of_node
 from refar.errors import GraphError
 from refar.graph.graph import Graph
 from refar.plots.dots import ACROSS, BOW, DOTS, UP, arrows, points, ruler
@@ -32,10 +34,10 @@ class Row:
 
 def rows(graph: Graph) -> list[Row]:
     """The input, then every layer that looks into the past and that the output depends on; what lies between is left out."""
-    found = analyse(graph)
+    found = facts(graph)
     below = _sources(graph)
-    layers = [n.name for n in graph.nodes if any(found.offsets[n.name]) and taps(n.op) != {0}]
-    chain = {name: Row(name, tuple(sorted(taps(graph[name].op)))) for name in [*layers]}
+    layers = [n.name for n in graph.nodes if any(found.offsets[n.name]) and offsets_of_node(n.op) != (0,)]
+    chain = {name: Row(name, tuple(sorted(offsets_of_node(graph[name].op)))) for name in [*layers]}
     sequence = Row(found.sequence)
     top = Row("output", used=frozenset({0}))
     needed: dict[str, set[int]] = {name: set() for name in [sequence.name, *layers]}
@@ -61,8 +63,10 @@ def rows(graph: Graph) -> list[Row]:
 
 def _sources(graph: Graph) -> dict[str, list[str]]:
     """For every node the rows that it reads, without those whose same position it sees through another one already."""
-    found = analyse(graph)
-    row = {n.name for n in graph.nodes if any(found.offsets[n.name]) and (n.name == found.sequence or taps(n.op) != {0})}
+    found = facts(graph)
+    row = {
+        n.name for n in graph.nodes if any(found.offsets[n.name]) and (n.name == found.sequence or offsets_of_node(n.op) != (0,))
+    }
     nearest: dict[str, set[str]] = {}
     for node in graph.nodes:
         read: set[str] = set()
@@ -74,7 +78,7 @@ def _sources(graph: Graph) -> dict[str, list[str]]:
     @lru_cache(None)
     def through(name: str) -> frozenset[str]:
         """The rows whose present position this row sees."""
-        if 0 not in taps(graph[name].op) or name == found.sequence:
+        if 0 not in offsets_of_node(graph[name].op) or name == found.sequence:
             return frozenset()
         return frozenset().union(*({source} | through(source) for source in nearest[name]))
 
@@ -149,7 +153,7 @@ def _runs(used: Iterable[int]) -> list[tuple[float, float]]:
 def _label(graph: Graph, row: Row) -> str:
     if row.name == "output" and row.taps == (0,):
         return "output"
-    if row.name == analyse(graph).sequence:
+    if row.name == facts(graph).sequence:
         return f"input {row.name}"
     shown = ", ".join(map(str, row.taps)) if len(row.taps) <= 3 else f"{row.taps[0]}, {row.taps[1]}, …, {row.taps[-1]}"
     return f"{row.name}\nsees {shown}" if len(shown) < 30 else row.name

@@ -54,8 +54,9 @@ def forward(
     *,
     before: node.Before | None = None,
     reduced: float = 0.0,
+    off: Sequence[Array] | None = None,
 ) -> Array:
-    """|ŷ - y| for one operator, in the shape of y.
+    """Bound |ŷ - y| of one operator, in the shape of y.
 
     Copies (inputs, lookups of unit vectors, shifts, slices, maxima, relu) are exact. Convolution: γ_m·(|w|∗|x| + |b|), m the
     products that are not 0 and the bias; where a backend first rounds weights and values to a format with unit roundoff r,
@@ -65,7 +66,14 @@ def forward(
     (c - mean)/std, mean rounded first: γ_3·(|y| + |mean|/std).
     tanh, σ: see above. Gate: TANH·u·σ + SIGMOID·u·|tanh| + u·|y|, and their product.
     Softmax over n: with r_j = u·|x_j - max x| + EXP·u, y_i·(r_i + Σ_j y_j·r_j + γ_{n+1}), each factor 1 + δ.
+
+    If `off` is given, the largest bound wherever each argument lies within its `off`, which broadcasts, of the one in `args`:
+    mostly that of |x| + off. Leaky relu: γ_2·slope·(|x| + off) unless x - off > 0. Softmax: every y at most e^(2·max off) times
+    as large, and x_j - max x at most 2·max off further. `before` then holds |values at t < 0| + off already.
     """
+    given = args
+    if off is not None:
+        args = [x if x.dtype == np.int64 else np.abs(x) + e for x, e in zip(args, off, strict=True)]
     before = [None] * len(args) if before is None else before
     dtype = np.dtype(np.float64)
 
@@ -90,7 +98,7 @@ def forward(
             sizes = apply([np.abs(args[0]), *args[1:]], own, _abs_before(before))
             return gamma(op.kernel + 1, unit) * sizes + op.kernel * tiny(unit)
         case ops.Activation():
-            return _activation(op, args[0], unit)
+            return _activation(op, given[0], unit, 0.0 if off is None else off[0])
         case ops.Gate():
             a, b = np.split(args[0], 2, axis=1)
             t, s = np.abs(np.tanh(a)), pointwise.sigmoid(b)
@@ -104,29 +112,9 @@ def forward(
         case ops.Affine():
             return gamma(3, unit) * (np.abs(op.scale * args[0]) + abs(op.shift)) + 2 * tiny(unit)
         case ops.Softmax():
-            return _softmax(args[0], unit)
+            return _softmax(given[0], unit, 0.0 if off is None else 2 * np.max(off[0], axis=1, keepdims=True))
         case _:
             assert_never(op)
-
-
-def around(
-    op: ops.AnyOp, args: Sequence[Array], off: Sequence[Array], own: Arrays, classes: int, unit: float, before: node.Before
-) -> Array:
-    """The largest that `forward` is, wherever each argument lies within its `off`, which broadcasts, of the one in `args`.
-
-    Where the bound grows with the magnitudes of the arguments, it is the one of |x| + off. Leaky relu: γ_2·slope·(|x| + off)
-    unless x - off > 0. Softmax: every y at most e^(2·max off) times as large, and x_j - max x at most 2·max off further.
-    `before` is |what stands before the start| + off already.
-    """
-    match op:
-        case ops.Activation(kind="leaky_relu"):
-            (x,), (e,) = args, off
-            return np.where(x - e > 0, 0, gamma(2, unit) * op.slope * (np.abs(x) + e) + tiny(unit))
-        case ops.Softmax():
-            return _softmax(args[0], unit, 2 * np.max(off[0], axis=1, keepdims=True))
-        case _:
-            wide = [x if x.dtype == np.int64 else np.abs(x) + e for x, e in zip(args, off, strict=True)]
-            return forward(op, wide, own, classes, unit, before=before)
 
 
 def backward(
@@ -139,7 +127,7 @@ def backward(
     before: node.Before | None = None,
     reduced: float = 0.0,
 ) -> tuple[list[Array | None], Arrays]:
-    """The errors of the gradients of Σ dy·y, for the arguments (None for class indices) and the parameters.
+    """Bound the errors of the gradients of Σ dy·y, for the arguments (None for class indices) and the parameters.
 
     Everything linear in dy is a sum of products: γ_m times the same sum of magnitudes, m its terms that are not 0, and for
     every further factor one more; of convolutions with what `reduced` adds to each product, as in `forward`.
@@ -176,7 +164,7 @@ def backward(
             parts = [[np.asarray(d) for d in node.backward(op, xs, before, own, unread, d)[0]] for xs, d in given]
             lost = (len(args) + 1) * tiny(unit)
             return [gamma(count + len(args), unit) * size + lost * large for size, count, large in zip(*parts, strict=True)], {}
-        case _:
+        case ops.Conv1d() | ops.Conv2d() | ops.Embedding() | ops.Add() | ops.Concat():
             whole = _abs(args), _abs_before(before), _abs_all(own)
             there = _there(args), _there_before(before), _there_all(own)
             size, met = np.abs(dy), (dy != 0).astype(np.float64)
@@ -193,6 +181,8 @@ def backward(
                 spread = sum(own_sizes[name] for _, _, own_sizes in apart)
                 own_errors[name] = _products(dsizes[name], dcounts[name], unit, reduced if apart else 0.0, spread)
             return errors, own_errors
+        case _:
+            assert_never(op)
 
 
 def _products(sizes: Array, count: Array, unit: float, reduced: float, spread: Array | float) -> Array:
@@ -206,12 +196,12 @@ def _linear(sizes: Array, count: int, factors: int, unit: float) -> Array:
     return gamma(count + factors, unit) * sizes + (count + factors) * tiny(unit)
 
 
-def _activation(op: ops.Activation, x: Array, unit: float) -> Array:
+def _activation(op: ops.Activation, x: Array, unit: float, off: Array | float) -> Array:
     match op.kind:
         case "relu":
             return np.zeros(x.shape)
         case "leaky_relu":
-            return np.where(x > 0, 0, gamma(2, unit) * np.abs(op.slope * x) + tiny(unit))
+            return np.where(x - off > 0, 0, gamma(2, unit) * op.slope * (np.abs(x) + off) + tiny(unit))
         case "tanh":
             return np.full(x.shape, TANH * unit)
         case "sigmoid":

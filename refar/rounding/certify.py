@@ -16,17 +16,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from refar import noise, ops
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import require_strict
+from refar.analysis.causality import require_strict
+from refar.analysis.facts import facts
 from refar.arguments.arrays import MOST, Array, Arrays, Data, bind_inputs, bind_prompt, check_array, first_rows, in_order, one_or
 from refar.errors import GraphError, InputError, check_integer
 from refar.graph.graph import Graph, require_head
-from refar.oracle.run import cast, forward_nodes, prepare
+from refar.oracle.bound_graph import bound_graph, cast, unchecked
+from refar.oracle.program import Program
+from refar.oracle.whole import forward_nodes
 from refar.rounding import bound
 from refar.rounding import network as rounding
 from refar.rounding.norms import near_a_kink, norms
@@ -113,17 +116,17 @@ def certify(
     `progress` is called with the number of rows that are done.
     Raises GraphError unless the graph is strict and its head categorical, InputError for tokens that do not fit.
     """
-    require_strict(graph, "certify")
+    require_strict(facts(graph), "certify")
     if not isinstance(require_head(graph, "certify"), ops.Categorical):
         raise GraphError(f"certify needs a categorical head, of which the draws are classes; this one is {graph.head!r}")
     noise.check_temperature(temperature)
     sweeps = check_integer("sweeps", sweeps, 0, MOST)
-    found = analyse(graph)
+    found = facts(graph)
     kind = found.types[found.sequence]
     noise.check_top_k(ops.Categorical(), top_k, kind.size)
     drawn = check_array("tokens", tokens, kind)
     rows = len(drawn)
-    if kind.plane:
+    if kind.image:
         first = first_rows(kind, prompt, (drawn.shape[2], drawn.shape[3]))
         if len(first) not in (1, rows):
             raise InputError(f"prompt: expected {one_or(rows, 'image')}, got {len(first)}")
@@ -137,7 +140,7 @@ def certify(
         first, conditions, _ = bind_prompt(graph, prompt, condition, rows, more=drawn.shape[-1])
         known = first.shape[-1]
         inputs = {found.sequence: np.concatenate([first, drawn], axis=1), **conditions}
-    weights = prepare(graph, params, np.float64)
+    weights = bound_graph(graph, params, np.float64).params
     gaps, bounds, doubts, first_order = [], [], [], 0
     for row in range(rows):
         replay = _Replay(graph, weights, sweeps, {name: array[row : row + 1] for name, array in cast(inputs, np.float64).items()})
@@ -158,9 +161,9 @@ class _Replay:
 
     def __init__(self, graph: Graph, params: Arrays, sweeps: int, inputs: Arrays) -> None:
         self.graph, self.params, self.sweeps = graph, params, sweeps
-        found = analyse(graph)
+        found = facts(graph)
         self.kind = found.types[found.sequence]
-        self.values = forward_nodes(graph, params, inputs, np.float64)
+        self.values = forward_nodes(unchecked(graph, params, np.float64), inputs)
         y_bqn, x_bn = in_order(self.kind, self.values[graph.output], inputs[found.sequence])
         self.logits, self.tokens = y_bqn[0], x_bn[0]
         self.steps = len(self.tokens)
@@ -222,3 +225,42 @@ class _Replay:
         for sign, number in ((1, token), (-1, rival)):
             flat[number * self.kind.colours + colour, place] = sign
         return float(rounding.first_order(self.graph, self.params, self.values, self._local, dy)[0][0])
+
+
+def generate(
+    graph: Graph,
+    params: Mapping[str, ArrayLike],
+    n: int | tuple[int, int],
+    *,
+    batch: int | None = None,
+    seed: int = 0,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    prompt: ArrayLike | None = None,
+    condition: Data | None = None,
+    algorithm: Literal["fast", "slow"] = "fast",
+    dtype: DTypeLike = np.float64,
+    certify: bool = False,
+) -> Any:
+    """Return `n` new tokens after the prompt: x_bt, or x_bct for a signal. The prompt itself is not repeated.
+
+    `prompt` is x_bt (or x_t for every row), of any length ≥ 0. `batch` defaults to the rows of prompt or condition, else 1.
+    `temperature` divides the logits (or scales the std); 0 takes the most probable; see `noise.sample`. With `top_k` only the
+    k largest logits of a categorical head can be drawn, of equals the lower classes. Row b draws stream b of the seed.
+
+    Of images `n` is the shape (H, W), the result whole images x_bchw, and `prompt` their first rows, x_bchw with any number
+    of rows up to H.
+    With `certify` the result is (tokens, `Certificate`): whether exact arithmetic would give the same tokens.
+    Raises GraphError for a graph that is not strict or has no head, InputError for options out of range.
+    """
+    tokens = Program(bound_graph(graph, params, dtype)).generate(
+        n, batch=batch, seed=seed, temperature=temperature, top_k=top_k, prompt=prompt, condition=condition, algorithm=algorithm
+    )
+    if not certify:
+        return tokens
+    return tokens, _certify(
+        graph, params, tokens, seed=seed, temperature=temperature, top_k=top_k, prompt=prompt, condition=condition
+    )
+
+
+_certify = certify  # the option of `generate` has its name

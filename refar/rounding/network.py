@@ -16,13 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from refar import ops
-from refar.analysis.infer import analyse, is_source, taps
+from refar.analysis.facts import facts
+from refar.analysis.windows import offsets_of_node
 from refar.arguments.arrays import Array, Arrays
 from refar.graph.graph import Graph, Node
 from refar.oracle import node
-from refar.oracle.padding import before_start, own_parameters
-from refar.oracle.run import backward_everywhere, cast, forward_nodes
+from refar.oracle.bound_graph import own_parameters, unchecked
+from refar.oracle.padding import values_before
+from refar.oracle.whole import backward_everywhere, forward_nodes
 from refar.rounding import bound
+from refar.rounding.spread import Situation, spread
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def node_errors(graph: Graph, params: Arrays, values: Mapping[str, Array], unit:
         if isinstance(each.op, ops.Input) or not all(name in wide for name in (each.name, *each.inputs)):
             continue
         op, args, own = each.op, [wide[name] for name in each.inputs], own_parameters(each, params)
-        classes = analyse(graph).types[each.inputs[0]].size
+        classes = facts(graph).types[each.inputs[0]].size
         exact = node.forward(op, args, [None] * len(args), own, classes, np.dtype(np.float64))
         allowed = bound.forward(op, args, own, classes, unit, reduced=reduced)
         allowed += bound.forward(op, args, own, classes, bound.FLOAT64)
@@ -126,18 +129,18 @@ def local_bounds(graph: Graph, params: Arrays, values: Arrays, unit: float, *, r
     """ε of every node for arguments that are the given values, {node: array}; and of what it is before the start, {node:
     (B, C, 1)}, where that is computed. Inputs are exact.
     """
-    before = before_start(graph, params, values, len(values[analyse(graph).sequence]), np.float64)
-    types = analyse(graph).types
+    before = values_before(unchecked(graph, params, np.float64), values, len(values[facts(graph).sequence]))
+    types = facts(graph).types
     result: Arrays = {}
-    resting: Arrays = {}
+    steady: Arrays = {}
     for each in graph.nodes:
         args, own = [values[name] for name in each.inputs] or [values[each.name]], own_parameters(each, params)
         classes, earlier = types[each.inputs[0]].size if each.inputs else 0, [before.get(name) for name in each.inputs]
         result[each.name] = bound.forward(each.op, args, own, classes, unit, before=earlier, reduced=reduced)
-        if graph.padding == "input" and types[each.name].timed and not is_source(graph, each):
+        if graph.padding == "input" and types[each.name].timed and each.name not in facts(graph).sources:
             args = [before[name] for name in each.inputs]
-            resting[each.name] = bound.forward(each.op, args, own, classes, unit, before=earlier, reduced=reduced)
-    return result, resting
+            steady[each.name] = bound.forward(each.op, args, own, classes, unit, before=earlier, reduced=reduced)
+    return result, steady
 
 
 def first_order(graph: Graph, params: Arrays, values: Arrays, local: tuple[Arrays, Arrays], dy: Array) -> tuple[Array, Array]:
@@ -146,7 +149,7 @@ def first_order(graph: Graph, params: Arrays, values: Arrays, local: tuple[Array
     `values` of all nodes in float64, `local` from `local_bounds`. One backward sweep: rows do not see each other, so each row
     may ask for another logit or margin at another position. What stands before the start is one number for each channel.
     """
-    *slopes, _ = backward_everywhere(graph, params, values, dy)
+    *slopes, _ = backward_everywhere(unchecked(graph, params, dy.dtype), values, dy)
     total, squares = np.zeros(len(dy)), np.zeros(len(dy))
     for errors, gradients in zip(local, slopes, strict=True):
         for name, error in errors.items():
@@ -157,77 +160,36 @@ def first_order(graph: Graph, params: Arrays, values: Arrays, local: tuple[Array
 
 
 def composed(graph: Graph, params: Arrays, inputs: Arrays, unit: float) -> Arrays:
-    """A bound of all orders for every node, layer by layer: E' = |op|(E) + ε where arguments may be off by E.
+    """Bound every node in all orders, layer by layer: E' = |op|(E) + ε where arguments may be off by E; see `rounding.spread`.
 
-    Convolutions: |w|∗E. tanh and σ: slopes 1 and 1/4, and never more than their ranges 2 and 1. Products: Π(|x| + E) - Π|x|.
-    Softmax: half of the largest E, at most 1. Vacuous for deep networks; for operators and shallow ones it is sharp enough.
+    Vacuous for deep networks; for operators and shallow ones it is sharp enough.
     """
-    values = forward_nodes(graph, params, cast(inputs, np.float64), np.float64)
-    types = analyse(graph).types
-    before = before_start(graph, params, values, len(values[analyse(graph).sequence]), np.float64)
+    net = unchecked(graph, params)
+    found, values = net.facts, forward_nodes(net, net.cast(inputs))
+    before = values_before(net, values, len(values[found.sequence]))
     result: Arrays = {}
-    resting: Arrays = {}  # E before the start, (B, C, 1)
+    steady: Arrays = {}  # E at t < 0, (B, C, 1)
 
     def off_by(each: Node, args: list[Array], off: list[Array], earlier: list[Array | None], y: Array) -> Array:
-        own, classes = own_parameters(each, params), types[each.inputs[0]].size
+        own, classes = net.own[each.name], found.classes[each.name]
         wide = [None if e is None else np.abs(before[name]) + e for name, e in zip(each.inputs, earlier, strict=True)]
-        local = bound.around(each.op, args, off, own, classes, unit, wide)
-        return _passed_on(each, args, off, earlier, own, classes, y) + local
+        local = bound.forward(each.op, args, own, classes, unit, before=wide, off=off)
+        return spread(each.op).each(Situation(each.op, args, off, earlier, own, classes, y)) + local
 
     for each in graph.nodes:
         if isinstance(each.op, ops.Input):
             result[each.name] = np.zeros(values[each.name].shape)
         else:
             args, off = [values[name] for name in each.inputs], [result[name] for name in each.inputs]
-            result[each.name] = off_by(each, args, off, [resting.get(name) for name in each.inputs], values[each.name])
-        if graph.padding != "input" or not types[each.name].timed:
+            result[each.name] = off_by(each, args, off, [steady.get(name) for name in each.inputs], values[each.name])
+        if graph.padding != "input" or not found.types[each.name].timed:
             continue
-        if is_source(graph, each):
-            resting[each.name] = np.zeros(before[each.name].shape)
+        if each.name in found.sources:
+            steady[each.name] = np.zeros(before[each.name].shape)
         else:  # one position, before which stands the same
-            off = [resting.get(name, result[name]) for name in each.inputs]
-            resting[each.name] = off_by(each, [before[name] for name in each.inputs], off, list(off), before[each.name])
+            off = [steady.get(name, result[name]) for name in each.inputs]
+            steady[each.name] = off_by(each, [before[name] for name in each.inputs], off, list(off), before[each.name])
     return result
-
-
-def _passed_on(
-    each: Node, args: list[Array], off: list[Array], earlier: list[Array | None], own: Arrays, classes: int, y: Array
-) -> Array:
-    """How far the exact operator moves when its arguments, and what stands before them, are off by so much."""
-    dtype, none = np.dtype(np.float64), [None] * len(args)
-    match each.op:
-        case ops.OneHot() | ops.Embedding() | ops.Standardize() | ops.Ones() | ops.Position():
-            return np.zeros(y.shape)
-        case ops.Conv1d() | ops.Conv2d():
-            return node.forward(each.op, off, earlier, {"weight": np.abs(own["weight"])} | _zero_bias(own), classes, dtype)
-        case ops.Pool1d():
-            return node.forward(each.op, [off[0], *args[1:]], earlier, own, classes, dtype)
-        case ops.Activation(kind="tanh"):
-            return np.minimum(off[0], 2)
-        case ops.Activation(kind="sigmoid"):
-            return np.minimum(off[0] / 4, 1)
-        case ops.Activation():
-            return off[0] * max(1.0, each.op.slope)
-        case ops.Gate():
-            (a, b), (ea, eb) = np.split(args[0], 2, axis=1), np.split(off[0], 2, axis=1)
-            t, s = np.abs(np.tanh(a)), 1 / (1 + np.exp(-b))
-            ea, eb = np.minimum(ea, 2), np.minimum(eb / 4, 1)
-            return np.minimum(ea * s + eb * t + ea * eb, 2)
-        case ops.Multiply():
-            sizes = [np.abs(x) for x in args]
-            grown = [x + e for x, e in zip(sizes, off, strict=True)]
-            largest, exact = (node.forward(each.op, xs, none, own, classes, dtype) for xs in (grown, sizes))
-            return largest - exact
-        case ops.Affine():
-            return abs(each.op.scale) * off[0]
-        case ops.Softmax():
-            return np.broadcast_to(np.minimum(off[0].max(axis=1, keepdims=True) / 2, 1), y.shape)
-        case _:
-            return node.forward(each.op, off, earlier, own, classes, dtype)
-
-
-def _zero_bias(own: Arrays) -> Arrays:
-    return {"bias": np.zeros_like(own["bias"])} if "bias" in own else {}
 
 
 def _wide(values: Mapping[str, Array]) -> Arrays:
@@ -236,5 +198,5 @@ def _wide(values: Mapping[str, Array]) -> Arrays:
 
 def _hidden(graph: Graph, each: Node) -> int:
     """How many of a node's first values look at what stands before the start, where that is not zero."""
-    reads = graph.padding == "input" and not is_source(graph, each) and analyse(graph).types[each.name].timed
-    return max(taps(each.op)) if reads else 0
+    reads = graph.padding == "input" and each.name not in facts(graph).sources and facts(graph).types[each.name].timed
+    return max(offsets_of_node(each.op)) if reads else 0

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import DTypeLike
 
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array
 from refar.graph.graph import Graph
 
@@ -20,7 +20,7 @@ def relative_tolerance(graph: Graph, dtype: DTypeLike, positions: int = 1) -> fl
     the network keeps the scale of its values. A mistake in padding, taps, masks or queues shows at the scale of the values
     themselves. What has to be exact is compared by == elsewhere.
     """
-    shapes = analyse(graph).parameters.values()
+    shapes = facts(graph).parameters.values()
     products = max([positions, *(math.prod(shape[1:]) for shape in shapes)])
     return float(np.finfo(dtype).eps) / 2 * len(graph.nodes) * max(64, 2 * math.sqrt(products))
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import safetensors.numpy
 from msgspec import Meta, Struct
 
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import is_strict, looks_ahead, stream
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Arrays
-from refar.errors import FileError, GraphError
+from refar.errors import FileError, GraphError, is_newer, newer
 from refar.files import as_path, sha256, stray
 from refar.graph.graph import Graph
 
@@ -26,6 +26,7 @@ FORMAT = "refar-bundle 1"
 BLOCK = "block.onnx"
 VECTORS = "check.safetensors"
 MANIFEST = "bundle.json"
+_KNOWN = {"full.onnx", "prefill.onnx", "step.onnx", BLOCK, VECTORS}
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -71,7 +72,7 @@ def model_files(graph: Graph, *, block: bool) -> tuple[str, ...]:
 
 def has_steps(graph: Graph) -> bool:
     """Whether a bundle has step graphs: the graph looks ahead nowhere, has an output from the start on, and is over time."""
-    return analyse(graph).grid is None and graph.padding != "valid" and looks_ahead(graph) is None
+    return facts(graph).grid is None and graph.padding != "valid" and facts(graph).looks_ahead is None
 
 
 def has_start(graph: Graph) -> bool:
@@ -83,9 +84,9 @@ def state_ports(graph: Graph) -> tuple[StatePort, ...]:
     """The state of the step graph: that of `refar.next` if the graph is strict, else that of `refar.step`."""
     if not has_steps(graph):
         return ()
-    run = stream(graph, ahead=is_strict(graph))
-    types = analyse(graph).types
-    return tuple(StatePort(name, types[name].size, length, run.lead[name]) for name, length in run.history.items())
+    run = facts(graph).schedule(leading=is_strict(graph))
+    types = facts(graph).types
+    return tuple(StatePort(name, types[name].size, length, run.lead[name]) for name, length in run.cache.items())
 
 
 def digest(data: bytes) -> str:
@@ -97,11 +98,16 @@ def read_manifest(path: str | Path) -> Manifest:
     """bundle.json, decoded strictly. Raises FileError naming what is wrong and where."""
     file = as_path(path) / MANIFEST
     try:
-        manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
+        text = file.read_bytes()
+        manifest = msgspec.json.decode(text, type=Manifest)
     except OSError as error:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST} cannot be read: {error.strerror}") from None
+    except msgspec.ValidationError as error:
+        raise FileError(f"bundle {str(path)!r}: {MANIFEST}{_refused(str(error), msgspec.json.decode(text))}") from None
     except msgspec.DecodeError as error:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST} is damaged: {error}") from None
+    if later := sorted(manifest.files.keys() - _KNOWN):
+        raise FileError(f"bundle {str(path)!r}: {MANIFEST}: " + newer(f"file {later[0]!r}", "version 1 without it"))
     try:
         belongs = manifest.state == state_ports(manifest.graph) and manifest.strict == is_strict(manifest.graph)
     except GraphError as error:
@@ -115,6 +121,19 @@ def read_manifest(path: str | Path) -> Manifest:
             f"got {', '.join(sorted(manifest.files)) or 'none'}"
         )
     return manifest
+
+
+def _refused(problem: str, raw: Any) -> str:
+    """Say why bundle.json is not read. Nobody writes it by hand: an unknown field, operator or word comes from a later refar."""
+    if is_newer(raw, "refar-bundle"):
+        return ": " + newer(f"version {raw['version']}", "version 1")
+    if not isinstance(raw, dict) or raw.get("format") != "refar-bundle":
+        return f" is damaged: {problem}"
+    graph: Any = raw.get("graph")
+    if is_newer(graph, "refar-graph"):
+        return ": " + newer(f"graph: version {graph['version']}", "version 1")
+    unknown = "unknown field" in problem or problem.startswith(("Invalid value '", "Invalid enum value '"))
+    return ": " + newer(problem, "version 1 without it") if unknown else f" is damaged: {problem}"
 
 
 def check_replaceable(path: str | Path) -> None:

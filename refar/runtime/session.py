@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from refar import noise
-from refar.analysis.infer import analyse, first_position
-from refar.analysis.schedule import require_causal, require_strict
+from refar.analysis.causality import require_strict
+from refar.analysis.facts import facts
 from refar.analysis.types import Type
 from refar.arguments.arrays import (
     Array,
     Arrays,
     Data,
-    at_once,
     bind_inputs,
     bind_prompt,
     check_array,
@@ -69,7 +68,7 @@ class Session:
         threads = check_integer("threads", threads, 1, _MOST_THREADS)
         self.manifest = read_manifest(path)
         self.graph = self.manifest.graph
-        self._found = analyse(self.graph)
+        self._found = facts(self.graph)
         self._sessions: dict[str, Any] = {}
         for name in model_files(self.graph, block=BLOCK in self.manifest.files):
             data = read_file(path, name, self.manifest)
@@ -117,7 +116,7 @@ class Session:
         if sequence.size == 0:
             over = extent(self._found.types[self._found.sequence], sequence)
             y = np.zeros((len(sequence), self._found.types[self.graph.output].size, *over), np.float32)
-            return y[:, :, first_position(self.graph) :]
+            return y[:, :, facts(self.graph).first_position :]
         return _finite(self._sessions["full.onnx"].run([OUTPUT], self._feeds(inputs))[0], "full.onnx")
 
     def prefill(self, prompt: ArrayLike | None = None, condition: Data | None = None, batch: int | None = None) -> Array:
@@ -125,7 +124,7 @@ class Session:
 
         For a graph that is not strict P ≥ 1, and the output is the one at the prompt's last token.
         """
-        require_causal(self.graph, "prefill")
+        facts(self.graph).require_causal("prefill")
         self.require_steps("prefill")
         tokens, conditions, _ = bind_prompt(self.graph, prompt, condition, batch, more=int(self.manifest.strict))
         y, self._stepper = self._begin(tokens, conditions)
@@ -152,7 +151,7 @@ class Session:
 
         Global conditions are those of `prefill`; `condition` holds the local ones, if any, of the position of the output.
         """
-        fresh = self._fresh("step", x_t, condition, at_once)
+        fresh = self._fresh("step", x_t, condition, lambda kind: kind.at_once)
         if len(fresh[self._found.sequence]) == 0:  # not every operator of onnxruntime takes none
             return np.zeros((0, self._found.types[self.graph.output].size), np.float32)
         return _finite(self._running().step(fresh), "step.onnx")
@@ -163,7 +162,7 @@ class Session:
         It goes on from the same state, so the two can be mixed. Local conditions are those of the positions of the outputs.
         Raises FileError if the bundle was exported without block.onnx.
         """
-        require_causal(self.graph, "block")
+        facts(self.graph).require_causal("block")
         self.require_steps("block")
         if BLOCK not in self._sessions:
             raise FileError(
@@ -218,7 +217,7 @@ class Session:
 
         `progress` is called with the number of tokens that are done. See `refar.generate` for the options.
         """
-        require_strict(self.graph, "generate")
+        require_strict(facts(self.graph), "generate")
         self.require_steps("generate")
         head = require_head(self.graph, "generate")
         n = check_sampling(n, temperature, seed, batch)
@@ -274,14 +273,14 @@ class Session:
 
     def _log_probs(self, purpose: str, x: Data, condition: Data | None) -> Array:
         """log p(x_t | x_<t) at every position, or for every value of an image: (B, T)."""
-        require_strict(self.graph, purpose)
+        require_strict(facts(self.graph), purpose)
         head = require_head(self.graph, purpose)
         inputs = bind_inputs(self.graph, x, condition)
         target = inputs[self._found.sequence]
         kind = self._found.types[self._found.sequence]
         over = math.prod(extent(kind, target))
         per_call = max(1, _VALUES_PER_CALL // max(1, over * self._found.types[self.graph.output].size))
-        result = np.zeros((len(target), over * (kind.channels if kind.plane else 1)))
+        result = np.zeros((len(target), over * (kind.channels if kind.image else 1)))
         for first in range(0, len(target), per_call):
             chunk = {name: array[first : first + per_call] for name, array in inputs.items()}
             y, x = in_order(kind, self.forward(chunk), chunk[self._found.sequence])
@@ -304,7 +303,7 @@ class Session:
 
     def _running(self, purpose: str = "step") -> Stepper:
         if self._stepper is None:
-            require_causal(self.graph, purpose)
+            facts(self.graph).require_causal(purpose)
             self.require_steps(purpose)
             raise InputError(
                 f"{purpose}: expected a state to go on from; call prefill first, with an empty prompt if there is none"

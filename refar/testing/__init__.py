@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from refar.testing.known.function import check_case, check_function, golden_cases
     from refar.testing.known.module import check_module
     from refar.testing.probe.causality import check_causality
-    from refar.testing.probe.driving import check_streaming
+    from refar.testing.probe.stepwise import check_streaming
     from refar.testing.report import ContractError, Line, Report
 
 __all__ = [
@@ -43,7 +43,7 @@ __all__ = [
 
 _HOMES = {
     "probe.causality": ("check_causality",),
-    "probe.driving": ("check_streaming",),
+    "probe.stepwise": ("check_streaming",),
     "known.function": ("check_case", "check_function", "golden_cases"),
     "contract.laws": ("LAWS", "check_bundle", "check_contract", "run_bundle_laws", "run_laws"),
     "known.module": ("check_module",),

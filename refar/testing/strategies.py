@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from refar import ops
 from refar.arguments.arrays import Array
-from refar.graph.graph import Builder, Graph, Padding
+from refar.building.builder import Builder
+from refar.graph.graph import Graph, Padding
 
 
 def convolutions() -> SearchStrategy[ops.Conv1d]:

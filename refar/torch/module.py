@@ -10,10 +10,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from refar import ops
-from refar.analysis.infer import analyse, first_position, is_source
+from refar.analysis.facts import facts
+from refar.analysis.masks import masks
 from refar.analysis.types import Type
-from refar.arguments.arrays import Arrays, check_parameters, mask_oihw
+from refar.arguments.arrays import Arrays, check_parameters
 from refar.arguments.init import init
 from refar.errors import GraphError, InputError
 from refar.graph.graph import Graph
@@ -37,13 +37,13 @@ class Module(nn.Module):
     def __init__(self, graph: Graph, params: Values | None = None, seed: int = 0) -> None:
         super().__init__()
         self.graph = graph
-        found = analyse(graph)
+        found = facts(graph)
         self._types = found.types
         self._sequence, self._conditions = found.sequence, found.conditions
         self._nodes = [(node.name, node.op, node.inputs) for node in graph.nodes]
         # Where the network's input is zero before the start; under layer padding every node is, and nothing is computed there.
-        self._sources = {node.name for node in graph.nodes if graph.padding == "input" and is_source(graph, node)}
-        self._first = first_position(graph)
+        self._sources = {node.name for node in graph.nodes if graph.padding == "input" and node.name in facts(graph).sources}
+        self._first = facts(graph).first_position
         self._owners: dict[str, nn.Module] = {}
         # It follows .double() and .half() even where there is no parameter.
         self._anchor: Tensor
@@ -110,7 +110,7 @@ class Module(nn.Module):
         if strict:
             _checked(self.graph, state_dict)
         tensors = {name: v if isinstance(v, Tensor) else torch.from_numpy(np.array(v)) for name, v in state_dict.items()}
-        for name, mask in _masks(self.graph).items():
+        for name, mask in masks(self.graph).items():
             if name in tensors and tensors[name].shape == mask.shape:
                 tensors[name] = torch.where(torch.from_numpy(mask).to(tensors[name].device), tensors[name], 0)
         return super().load_state_dict(tensors, strict, assign)
@@ -118,7 +118,7 @@ class Module(nn.Module):
     def arrays(self) -> Arrays:
         """The parameters as arrays of their own, {name: array}, in the graph's order; bfloat16, unknown to NumPy, as float32."""
         state = self.state_dict()
-        return {name: _array(state[name]).copy() for name in analyse(self.graph).parameters}
+        return {name: _array(state[name]).copy() for name in facts(self.graph).parameters}
 
     def _bind(self, x: object, condition: object) -> dict[str, Tensor]:
         given: dict[str, Any] = dict(x) if isinstance(x, Mapping) else {self._sequence: x}
@@ -159,7 +159,7 @@ def _check_tensor(name: str, value: Any, kind: Type) -> None:
     if value.ndim != len(kind.axes) or ("c" in kind.axes and value.shape[1] != kind.channels):
         shape = f"{kind.axes} with {kind.channels} channels" if "c" in kind.axes else kind.axes
         raise InputError(f"input {name!r}: expected axes {shape}, got a tensor of shape {tuple(value.shape)}")
-    if kind.plane and 0 in value.shape[2:]:
+    if kind.image and 0 in value.shape[2:]:
         raise InputError(
             f"input {name!r}: expected an image of at least 1 x 1 pixels, got a tensor of shape {tuple(value.shape)}"
         )
@@ -178,13 +178,7 @@ def _checked(graph: Graph, params: Mapping[str, Any]) -> Arrays:
     if isinstance(params, Mapping):
         params = {name: _array(v) if isinstance(v, Tensor) else v for name, v in params.items()}
     checked = check_parameters(graph, params)
-    return checked | {name: np.where(mask, checked[name], 0) for name, mask in _masks(graph).items()}
-
-
-def _masks(graph: Graph) -> Arrays:
-    """The mask of every masked weight."""
-    masked = [(f"{node.name}.weight", node.op) for node in graph.nodes if isinstance(node.op, ops.Conv2d)]
-    return {name: mask_oihw(op, analyse(graph).parameters[name]) for name, op in masked if op.mask != "none"}
+    return checked | {name: np.where(mask, checked[name], 0) for name, mask in masks(graph).items()}
 
 
 def _array(tensor: Tensor) -> np.ndarray[Any, Any]:

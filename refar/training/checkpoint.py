@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from refar.arguments.arrays import Arrays
-from refar.errors import FileError
+from refar.errors import FileError, newer
 from refar.graph.graph import digest
 from refar.torch.module import Module
 from refar.training.config import TrainConfig
@@ -75,8 +75,11 @@ def read_checkpoint(path: Path, state: State, data: str) -> TrainConfig:
         moments = {key: arrays.get(f"adamw.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
         if moments["step"] is not None:
             state.optimizer.state[parameter] = {key: _moment(key, array, parameter) for key, array in moments.items()}
-    state.counters = msgspec.convert(info["counters"], Counters)
-    return msgspec.convert(info["train"], TrainConfig)
+    try:
+        state.counters = msgspec.convert(info["counters"], Counters)
+        return msgspec.convert(info["train"], TrainConfig)
+    except msgspec.ValidationError as error:  # the digest is right, so this is what was written
+        raise FileError(f"{str(path)!r}: {newer(str(error), 'version 1 without it')}") from None
 
 
 def _moment(key: str, array: object, parameter: Tensor) -> Tensor:

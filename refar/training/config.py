@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from refar import models
-from refar.errors import FileError, GraphError, InputError
-from refar.graph.graph import Graph, load
+from refar.building.text import load
+from refar.errors import FileError, GraphError, InputError, maybe_newer
+from refar.graph.graph import Graph
 
 Natural = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -164,4 +165,5 @@ def _sentence(message: str, document: Any) -> str:
         near = difflib.get_close_matches(name, kind.__struct_fields__, 1)
         problem = f"unknown field `{name}`; "
         problem += f"did you mean `{near[0]}`?" if near else f"the fields are {', '.join(kind.__struct_fields__)}"
+        problem = maybe_newer(problem)
     return f"{place}: {problem}" if place else problem

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from refar import data as datasets
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import require_strict
+from refar.analysis.causality import require_strict
+from refar.analysis.facts import facts
 from refar.data import Dataset, Split
 from refar.data.batches import batch, shift
 from refar.data.dataset import check_fit, for_graph
@@ -237,7 +237,7 @@ def _check_folder(run: Path, resume: bool) -> None:
 
 
 def _check(options: TrainConfig, graph: Graph, data: Dataset) -> None:
-    require_strict(graph, "training")
+    require_strict(facts(graph), "training")
     require_head(graph, "training")
     check_fit(data, graph)
     if options.batch > len(data.train):
@@ -248,7 +248,7 @@ def _check(options: TrainConfig, graph: Graph, data: Dataset) -> None:
         raise InputError(f"train.augment: 'shift' needs pictures, but data {data.name!r} has no picture shape")
     if options.device == "cuda" and not torch.cuda.is_available():
         raise BackendError("train.device: 'cuda' was asked for, but PyTorch finds no CUDA device")
-    if not analyse(graph).parameters:
+    if not facts(graph).parameters:
         raise GraphError("training needs a graph with parameters; this one has none")
 
 

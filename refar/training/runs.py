@@ -20,10 +20,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from refar.arguments.arrays import Arrays, check_parameters
-from refar.errors import FileError
+from refar.building import text
+from refar.errors import FileError, is_newer, newer
 from refar.files import write_bytes
-from refar.graph import graph as graphs
-from refar.graph.graph import Graph
+from refar.graph.graph import Graph, digest
 from refar.training.config import Config, load_config
 
 CONFIG, GRAPH, LOG = "config.toml", "graph.json", "log.jsonl"
@@ -52,7 +52,7 @@ def load_run(path: str | Path) -> Run:
         raise FileError(
             f"run {str(path)!r}: {WEIGHTS} is missing; the first validation writes it, so train (or resume) until then"
         )
-    graph, config = graphs.load(path / GRAPH), load_config(path / CONFIG)
+    graph, config = text.load(path / GRAPH), load_config(path / CONFIG)
     params, info = read_tensors(path / WEIGHTS, "weights")
     check_graph(path / WEIGHTS, info, graph)
     return Run(graph, check_parameters(graph, params), config)
@@ -60,7 +60,7 @@ def load_run(path: str | Path) -> Run:
 
 def check_graph(path: Path, info: Mapping[str, Any], graph: Graph) -> None:
     """Raise FileError unless a file of tensors was written for this graph."""
-    if info.get("graph") != graphs.digest(graph):
+    if info.get("graph") != digest(graph):
         raise FileError(f"{str(path)!r} belongs to another graph than this one ({GRAPH} or [model] has changed)")
 
 
@@ -82,6 +82,9 @@ def read_tensors(path: Path, kind: str) -> tuple[Arrays, dict[str, Any]]:
         header = msgspec.json.decode(text, type=dict[str, Any])
     except (OSError, SafetensorError, msgspec.DecodeError) as error:
         raise FileError(f"{str(path)!r} cannot be read as safetensors: {error}") from None
+    if is_newer(header, f"refar-{kind}"):
+        came = newer(f"version {header['version']}", "version 1")
+        raise FileError(f"{str(path)!r}: {came}")
     if (header.get("format"), header.get("version")) != (f"refar-{kind}", 1):
         came = f"{header.get('format')!r} version {header.get('version')!r}"
         raise FileError(f"{str(path)!r}: expected 'refar-{kind}' version 1, got {came}")

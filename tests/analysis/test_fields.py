@@ -11,7 +11,7 @@ from helpers import refuses
 import refar
 from refar import Builder, Graph, ops
 from refar.analysis import blind_spot as fields
-from refar.analysis.plane import Step
+from refar.analysis.windows import Step
 from refar.errors import GraphError
 
 

@@ -11,8 +11,8 @@ from helpers import refuses, single, tiny
 
 import refar
 from refar import Builder, Graph, models, ops
-from refar.analysis.infer import analyse, offsets, receptive_field
-from refar.analysis.schedule import is_strict, require_strict, stream
+from refar.analysis.causality import is_strict, offsets, receptive_field, require_strict
+from refar.analysis.facts import facts
 from refar.errors import GraphError
 from refar.testing import check_contract
 
@@ -49,9 +49,9 @@ def test_nine_layers_of_two_weights_see_512_samples() -> None:
     graph = stack(9)
     assert offsets(graph) == frozenset(range(512))
     assert receptive_field(graph) == 512
-    assert sum(int(np.prod(shape)) for shape in analyse(graph).parameters.values()) == 18
+    assert sum(int(np.prod(shape)) for shape in facts(graph).parameters.values()) == 18
     one = single(ops.Conv1d(1, 512, bias=False), channels=1)
-    assert (offsets(one), sum(int(np.prod(s)) for s in analyse(one).parameters.values())) == (offsets(graph), 512)
+    assert (offsets(one), sum(int(np.prod(s)) for s in facts(one).parameters.values())) == (offsets(graph), 512)
     check_contract(graph, backends=("numpy",))
 
 
@@ -90,7 +90,7 @@ def test_offsets_are_tracked_by_channel() -> None:
     gated = g.gate(both)
     graph = g.build(g.concat(first, g.conv1d(last, 1, kernel=2), mixed, gated, g.softmax(mixed)))
     one, five, either = frozenset({1}), frozenset({5}), frozenset({1, 5})
-    assert analyse(graph).offsets[graph.output] == (one, one, frozenset({5, 6}), one, five, either, either, either, either)
+    assert facts(graph).offsets[graph.output] == (one, one, frozenset({5, 6}), one, five, either, either, either, either)
     check_contract(graph, backends=("numpy",))
 
 
@@ -98,14 +98,14 @@ def test_constants_depend_on_nothing() -> None:
     g = Builder()
     c = g.conv1d(g.condition(channels=3), 2)
     graph = g.build(g.add(g.delay(g.input(channels=2)), c))
-    assert analyse(graph).offsets[c] == (frozenset(), frozenset())
+    assert facts(graph).offsets[c] == (frozenset(), frozenset())
     assert offsets(graph) == {1}
-    assert (analyse(graph).sequence, analyse(graph).conditions) == ("x", ("condition",))
+    assert (facts(graph).sequence, facts(graph).conditions) == ("x", ("condition",))
 
 
 def test_parameter_names_and_shapes_of_a_wavenet() -> None:
     graph = models.wavenet(5, [1], residual=3, gate=4, skip=6, condition="class:7")
-    assert analyse(graph).parameters == {
+    assert facts(graph).parameters == {
         "front.weight": (3, 5, 2),
         "front.bias": (3,),
         "block0.conv.weight": (8, 3, 2),
@@ -143,18 +143,18 @@ def pushed_below_and_emitted_above() -> Graph:
 
 
 def test_leads_and_histories() -> None:
-    run = stream(emits_then_pushes(), True)
+    run = facts(emits_then_pushes()).leading
     assert run.lead == {"x": 0, "ahead": 1, "plain": 1, "late": 1, "add": 1}
-    assert run.history == {"x": 3, "ahead": 2}
-    run = stream(emits_then_pushes(), False)
+    assert run.cache == {"x": 3, "ahead": 2}
+    run = facts(emits_then_pushes()).aligned
     assert run.lead == dict.fromkeys(("x", "ahead", "plain", "late", "add"), 0)
-    assert run.history == {"x": 4, "ahead": 2}
-    run = stream(strict_and_plain_branches(), True)
+    assert run.cache == {"x": 4, "ahead": 2}
+    run = facts(strict_and_plain_branches()).leading
     assert run.lead == {"x": 0, "ahead": 1, "now": 0, "add": 0}
-    assert run.history == {"x": 2, "ahead": 1}
-    run = stream(pushed_below_and_emitted_above(), True)
+    assert run.cache == {"x": 2, "ahead": 1}
+    run = facts(pushed_below_and_emitted_above()).leading
     assert run.lead == {"x": 0, "below": 0, "activation": 0, "ahead": 1, "other": 1, "add": 1}
-    assert run.history == {"x": 1, "activation": 2}
+    assert run.cache == {"x": 1, "activation": 2}
 
 
 @pytest.mark.parametrize("build", [emits_then_pushes, strict_and_plain_branches, pushed_below_and_emitted_above])
@@ -166,7 +166,7 @@ def test_the_history_is_that_of_the_greediest_reader() -> None:
     g = Builder()
     x = g.input(channels=1)
     graph = g.build(g.add(g.conv1d(x, 1, kernel=2, dilation=5), g.conv1d(x, 1, kernel=4)))
-    assert stream(graph, False).history == {"x": 5}
+    assert facts(graph).aligned.cache == {"x": 5}
 
 
 @pytest.mark.parametrize(
@@ -187,5 +187,5 @@ def test_two_delays_are_strict_and_one_position_ahead_at_most() -> None:
     g = Builder()
     graph = g.build(g.delay(g.delay(g.input(channels=1)), 2))
     assert offsets(graph) == {3}
-    assert set(stream(graph, True).lead.values()) == {0, 1}
+    assert set(facts(graph).leading.lead.values()) == {0, 1}
     check_contract(graph)

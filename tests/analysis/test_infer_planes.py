@@ -16,9 +16,10 @@ from hypothesis.strategies import DrawFn
 
 import refar
 from refar import Builder, Graph, models, ops
-from refar.analysis.infer import analyse, colour_offsets, offsets, receptive_field
-from refar.analysis.plane import Grid
-from refar.analysis.schedule import Raster, is_ordered, is_strict, raster, require_strict
+from refar.analysis.causality import colour_offsets, is_strict, offsets, receptive_field, require_strict
+from refar.analysis.facts import facts
+from refar.analysis.raster import RasterPlan
+from refar.analysis.windows import Grid
 from refar.errors import GraphError
 from refar.graph.graph import digest
 
@@ -72,7 +73,7 @@ def test_sums_of_steps_do_not_wrap_around() -> None:
     g = Builder()
     far = g.shift2d(g.shift2d(g.image(channels=1), right=5), right=5)
     graph = g.build(g.concat(far, g.shift2d(g.shift2d(far, down=1), right=-20), g.shift2d(far, down=-1, right=10)))
-    assert [{analyse(graph).grid.step(n) for n in seen} for seen in analyse(graph).offsets[graph.output]] == [
+    assert [{facts(graph).grid.step(n) for n in seen} for seen in facts(graph).offsets[graph.output]] == [
         {(0, 10)}, {(1, -10)}, {(-1, 20)}
     ]  # fmt: skip
 
@@ -82,7 +83,7 @@ def test_layers_side_by_side_need_no_wider_grid() -> None:
     g = Builder()
     x = g.image()
     graph = g.build(g.add(*(g.conv2d(x, 1, kernel=3, dilation=(1, 4)) for _ in range(9))))
-    assert analyse(graph).grid == Grid(9, 1)
+    assert facts(graph).grid == Grid(9, 1)
     assert offsets(graph) == {(up, left) for up in (-1, 0, 1) for left in (-4, 0, 4)}
 
 
@@ -110,7 +111,7 @@ def test_colours_through_the_operators() -> None:
     sliced, gated = g.slice(x, 3, 6, name="sliced"), g.gate(x, name="gated")
     free = g.conv2d(gated, 1, name="free")
     graph = g.build(g.concat(sliced, gated, g.shift2d(sliced, right=1, name="late"), free))
-    found = analyse(graph)
+    found = facts(graph)
     grid = found.grid
     assert grid is not None
     for name, colours in seen.items():
@@ -150,7 +151,7 @@ def stacks(draw: DrawFn) -> Graph:
 @given(stacks())
 def test_offsets_are_where_a_gradient_arrives(graph: Graph) -> None:
     """With positive weights nothing cancels; the pixel in the middle is as far from every side as any offset reaches."""
-    found, side = analyse(graph), 2 * analyse(graph).reach[graph.output] + 1
+    found, side = facts(graph), 2 * facts(graph).lookback[graph.output] + 1
     params = {name: np.ones(shape) for name, shape in found.parameters.items()}
     x = np.zeros((1, found.types["x"].size, side, side))
     for colour, expected in enumerate(colour_offsets(graph)):
@@ -176,7 +177,7 @@ def vertical(*, shifted: bool, horizontal: bool = True) -> Graph:
 def test_the_clocks_of_a_vertical_stack() -> None:
     """Before its shift it sees its own row to the right, after it rows above only."""
     graph = vertical(shifted=True)
-    assert raster(graph) == Raster(
+    assert facts(graph).raster == RasterPlan(
         clock={
             "x": "pixel", "v1": "row-end", "v2": "row-end", "shift": "row-start", "h": "pixel", "above": "row-start",
             "out": "pixel",
@@ -186,20 +187,20 @@ def test_the_clocks_of_a_vertical_stack() -> None:
     )  # fmt: skip
     assert offsets(graph) == {*product((1, 2, 3), range(-2, 3)), (0, 1)}
     assert is_strict(graph)
-    assert not is_ordered(graph)
+    assert not facts(graph).ordered
 
 
 def test_without_its_shift_it_looks_ahead() -> None:
     for horizontal in (True, False):
         graph = vertical(shifted=False, horizontal=horizontal)
-        assert raster(graph).clock[graph.output] == "row-end"
+        assert facts(graph).raster.clock[graph.output] == "row-end"
         assert not is_strict(graph)
         with refuses(GraphError, "generate needs a causal graph", "node 'v1' (conv2d) at pixel (r, c) reads pixel (r, c + 1)"):
-            require_strict(graph, "generate")
+            require_strict(facts(graph), "generate")
 
 
 def test_the_clocks_of_two_stacks() -> None:
-    found = raster(two_stacks())
+    found = facts(two_stacks()).raster
     assert found.clock == {
         "x": "pixel", "down": "row-start", "right": "pixel", "conv2d": "row-start", "conv2d_2": "pixel",
         "conv2d_3": "row-start", "conv2d_4": "pixel", "where": "constant", "concat": "pixel", "last": "pixel",
@@ -216,7 +217,7 @@ def test_the_clocks_of_masked_layers_and_of_what_does_not_depend_on_the_sequence
     h = g.conv2d(g.add(h, g.conv2d(where, 1, kernel=3, name="around"), name="sum"), 1, kernel=3, mask="B", name="second")
     wide = g.conv2d(h, 1, kernel=3, mask="B", dilation=2, name="wide")
     graph = g.build(g.add(wide, g.conv1d(g.condition("c", channels=2), 1, name="dense"), name="out"))
-    assert raster(graph) == Raster(
+    assert facts(graph).raster == RasterPlan(
         clock={
             "x": "pixel", "map": "constant", "first": "pixel", "around": "constant", "sum": "pixel", "second": "pixel",
             "wide": "pixel", "out": "pixel",
@@ -232,19 +233,19 @@ def test_one_pixel_ahead_may_be_spent() -> None:
         g = Builder()
         h = g.conv2d(g.image(channels=1), 1, kernel=(1, 3), mask="A", name="strict")
         graph = g.build(g.shift2d(h, right=-right, name="moved"))
-        assert (raster(graph).clock["moved"], raster(graph).lead.get("moved")) == (clock, lead)
+        assert (facts(graph).raster.clock["moved"], facts(graph).raster.lead.get("moved")) == (clock, lead)
         assert offsets(graph) == {(0, 1 - right)}
         assert is_strict(graph) is (right == 0)
     g = Builder()
     graph = g.build(g.shift2d(g.image(channels=1), right=3, name="moved"))
-    assert raster(graph).lead["moved"] == 1
+    assert facts(graph).raster.lead["moved"] == 1
 
 
 def test_rows_below_have_no_clock() -> None:
     g = Builder()
     graph = g.build(g.shift2d(g.shift2d(g.image(channels=1), down=2), down=-1, name="up"))
     with refuses(GraphError, "node 'up' (shift2d) at pixel (r, c) reads row r + 1, which comes later"):
-        raster(graph)
+        assert facts(graph).raster is None
     assert not is_strict(graph)
 
 
@@ -271,7 +272,7 @@ def coloured(mask: Any, order: int = 3) -> Graph:
 )
 def test_strictness_and_order(graph: Graph, strict: bool, ordered: bool) -> None:
     assert is_strict(graph) is refar.is_strict(graph) is strict
-    assert is_ordered(graph) is ordered
+    assert facts(graph).ordered is ordered
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,7 @@ def test_strictness_and_order(graph: Graph, strict: bool, ordered: bool) -> None
 )
 def test_who_sees_the_pixel_is_named(graph: Graph, fragments: list[str]) -> None:
     with refuses(GraphError, "log_prob needs a strict graph, in which an output models its pixel without seeing it", *fragments):
-        require_strict(graph, "log_prob")
+        require_strict(facts(graph), "log_prob")
 
 
 def test_a_later_colour_is_ahead_too() -> None:
@@ -293,7 +294,7 @@ def test_a_later_colour_is_ahead_too() -> None:
     second = g.add_op(ops.Conv2d(1), g.slice(h, 0, 3), name="mixed")
     graph = g.build(g.concat(second, second, second))
     with refuses(GraphError, "channel 0 of 'concat', of colour 0, sees colour 1 of the same pixel"):
-        require_strict(graph, "score")
+        require_strict(facts(graph), "score")
 
 
 @pytest.mark.parametrize(

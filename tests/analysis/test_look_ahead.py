@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 import refar
 from refar import Builder, Graph, ops
+from refar.analysis.facts import facts
 from refar.errors import GraphError
 from refar.runtime import load
 from refar.testing import check_bundle, check_contract
@@ -81,7 +82,7 @@ def test_zero_channels_and_ones_depend_on_nothing() -> None:
     x = g.input(channels=2)
     graph = g.build(g.pad_channels(g.concat(g.delay(x), g.add_op(ops.Ones(), x)), 1, 2))
     none, one = frozenset(), frozenset({1})
-    assert refar.analysis.infer.analyse(graph).offsets[graph.output] == (none, one, one, none, none, none)
+    assert facts(graph).offsets[graph.output] == (none, one, one, none, none, none)
     check_contract(graph)
 
 

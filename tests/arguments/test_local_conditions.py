@@ -10,13 +10,12 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from helpers import refuses
+from helpers import generate_with_outputs, refuses
 
 import refar
 from refar import Builder, Graph, models, ops
-from refar.analysis.schedule import stream
+from refar.analysis.facts import facts
 from refar.errors import InputError
-from refar.oracle.generate import generate_with_outputs
 from refar.runtime import load
 from refar.testing import check_contract
 from refar.testing.contract.cases import generic_inputs, generic_parameters
@@ -78,18 +77,18 @@ def test_every_law_holds(graph: Graph) -> None:
 
 
 def test_a_condition_is_known_one_position_ahead() -> None:
-    run = stream(pushing_and_emitting(), True)
+    run = facts(pushing_and_emitting()).leading
     assert (run.lead["below"], run.lead["above"], run.lead["pushes"], run.lead["emits"]) == (1, 1, 0, 1)
-    assert (run.history["below"], run.history["embedding_2"]) == (1, 4)  # read one position later, and the past of a kernel
+    assert (run.cache["below"], run.cache["embedding_2"]) == (1, 4)  # read one position later, and the past of a kernel
 
 
 @pytest.mark.row("002-9")
 def test_it_matters_from_its_position_on_and_not_before(graph: Graph) -> None:
     params, conditions, x = data(graph, 2, 12)
     y = refar.forward(graph, params, x, conditions)
-    for name in [n for n in conditions if refar.analysis.infer.analyse(graph).types[n].timed]:
+    for name in [n for n in conditions if facts(graph).types[n].timed]:
         other = {n: a.copy() for n, a in conditions.items()}
-        other[name][..., 7] = (other[name][..., 7] + 1) % refar.analysis.infer.analyse(graph).types[name].size
+        other[name][..., 7] = (other[name][..., 7] + 1) % facts(graph).types[name].size
         changed = (refar.forward(graph, params, x, other) != y).any(axis=(0, 1))
         first = 8 if name == "below" else 7  # seen by a node before the strict one, which reads the position before
         assert changed.nonzero()[0][0] == first, name

@@ -7,8 +7,9 @@ from collections import defaultdict
 import numpy as np
 
 from refar import Builder, Graph, models
-from refar.analysis.infer import analyse
-from refar.oracle import run
+from refar.analysis.facts import facts
+from refar.oracle.bound_graph import unchecked
+from refar.oracle.whole import forward_nodes
 from refar.rounding import network as rounding
 from refar.testing.contract.cases import generic_parameters
 from refar.testing.contract.exposed import LEVELS, expose
@@ -40,14 +41,14 @@ def measure() -> tuple[dict[tuple[str, str], float], list[float]]:
     worst: dict[tuple[str, str], float] = defaultdict(float)
     changes = []
     for graph in GRAPHS.values():
-        rng, found = np.random.default_rng(0), analyse(graph)
+        rng, found = np.random.default_rng(0), facts(graph)
         params = {name: array.astype(np.float32).astype(float) for name, array in generic_parameters(graph, rng).items()}
         inputs = {}
         for name in (found.sequence, *found.conditions):
             kind = found.types[name]
             shape = [{"b": 4, "c": kind.channels, "t": 300, "h": 14, "w": 15}[axis] for axis in kind.axes]
             inputs[name] = rng.integers(0, kind.size, shape)
-        y = run.forward_nodes(graph, params, inputs, np.float64)[graph.output]
+        y = forward_nodes(unchecked(graph, params, np.float64), inputs)[graph.output]
         dy = rng.normal(size=y.shape).astype(np.float32).astype(float)
         for backend in ("numpy", "torch", "onnx"):
             for exposed in expose(graph, params, backend, inputs, dy, LEVELS):

@@ -10,7 +10,7 @@ import numpy as np
 
 import refar
 from refar import Graph, models
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.rounding.certify import certify
 from refar.runtime import load
 from refar_export import export
@@ -34,7 +34,7 @@ def table() -> str:
     ]
     for name, (graph, rows, count) in NETS.items():
         params = refar.init(graph, seed=0)
-        condition = np.arange(rows) if analyse(graph).conditions else None
+        condition = np.arange(rows) if facts(graph).conditions else None
         with tempfile.TemporaryDirectory() as folder:
             session = load(export(graph, params, Path(folder) / "bundle"))
             tokens = session.generate(count, batch=rows, seed=1, condition=condition)

@@ -1,4 +1,4 @@
-"""The figures of the README: measured here, written between its markers. `python tests/bench/figures.py README.md`.
+"""The tables of docs/figures.md, measured here: `python tests/bench/figures.py docs/figures.md`.
 
 Without a file the tables are printed. What the demo found is read from demo/results.json.
 """
@@ -17,11 +17,12 @@ import numpy as np
 import oracle
 import speed
 import torch
-from readme import publish
+from pages import publish
 
 import refar
 from refar import Builder, Graph, models
-from refar.analysis.infer import analyse, receptive_field
+from refar.analysis.causality import receptive_field
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
@@ -61,7 +62,7 @@ class Measured:
 def data(graph: Graph, batch: int, length: int) -> Arrays:
     """Random inputs, and an upstream gradient under the name 'dy'."""
     rng = np.random.default_rng(0)
-    found = analyse(graph)
+    found = facts(graph)
     arrays: Arrays = {}
     for name in (found.sequence, *found.conditions):
         kind = found.types[name]
@@ -92,7 +93,7 @@ def against_torch(graph: Graph, params: Arrays, inputs: Arrays, y: Array, dtype:
 
 def against_onnx(graph: Graph, params: Arrays, inputs: Arrays, y: Array) -> list[Measured]:
     """Full, and where there are steps prefill at several lengths, and 60 steps after a third of the sequence."""
-    found = analyse(graph)
+    found = facts(graph)
     x = inputs[found.sequence]
     condition = {name: inputs[name] for name in found.conditions}
     allowed = tolerance(graph, y, np.float32)
@@ -141,7 +142,7 @@ def stack() -> str:
     for i in range(9):
         h = g.conv1d(h, 1, kernel=2, dilation=2**i, bias=False)
     graph = g.build(h)
-    weights = sum(int(np.prod(shape)) for shape in analyse(graph).parameters.values())
+    weights = sum(int(np.prod(shape)) for shape in facts(graph).parameters.values())
     seen = ", ".join(map(str, sorted(refar.offsets(models.nettoy1d_dilated()))))
     return (
         f"`nettoy1d_dilated` sees the offsets {seen} and no other. "

@@ -1,6 +1,6 @@
-"""Three mistakes in the style of other people's code, and what the kit says: `python tests/bench/mistakes.py [README.md]`.
+"""Three mistakes in the style of other people's code, and what the kit says: `python tests/bench/mistakes.py [PAGE]`.
 
-Without a file the text is printed; with one it is written between its markers.
+Without a file the text is printed; with docs/mistakes.md it is written between its markers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from readme import publish
+from pages import publish
 from torch import nn
 from torch.nn import functional as F
 
@@ -93,14 +93,18 @@ def message(check: Callable[[], None]) -> str:
     raise SystemExit(f"{check.__name__}: expected a ContractError, but the check passed")
 
 
+def code(wrong: type, check: Callable[[], None]) -> str:
+    """What is wrong and the call that finds it, as one would type them."""
+    body = textwrap.dedent("".join(inspect.getsourcelines(check)[0][1:]))
+    return f"{inspect.getsource(wrong)}\n\n{body}".strip().replace("  # noqa: E731", "")
+
+
 def text() -> str:
     """Each mistake as Markdown: the code, its check, the message."""
     parts = []
     for title, wrong, check in MISTAKES:
-        body = textwrap.dedent("".join(inspect.getsourcelines(check)[0][1:]))
-        code = f"{inspect.getsource(wrong)}\n\n{body}".strip().replace("  # noqa: E731", "")
         said = "\n".join(textwrap.fill(line, 126, subsequent_indent="  ") for line in message(check).split("\n"))
-        parts.append(f"**{title}**\n\n```python\n{code}\n```\n\n```text\n{said}\n```")
+        parts.append(f"**{title}**\n\n```python\n{code(wrong, check)}\n```\n\n```text\n{said}\n```")
     return "\n\n".join(parts)
 
 

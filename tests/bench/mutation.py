@@ -2,8 +2,8 @@
 
 Each mutant is one change of the oracle, the exact definitions or the bounds (changes.py). It is made in memory, in a process of
 its own, and meets the tests that run its line, the quickest first; it is killed by the first that fails. Of those that live, the
-ones that change no behaviour stand in equivalents.toml, each with the reason. With README.md the table is written between its
-markers.
+ones that change no behaviour stand in equivalents.toml, each with the reason. With docs/mistakes.md the table is written
+between its markers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 
 import pytest
 from changes import Mutant, mutants
-from readme import ROOT, publish
+from pages import ROOT, publish
 
 os.environ.update(OMP_NUM_THREADS="1", CI="1")  # before NumPy: forks must not share threads; hypothesis draws the same every time
 sys.path[:0] = [str(ROOT), str(ROOT / "export")]
@@ -195,7 +195,7 @@ def table(all_: list[Mutant], chosen: list[Mutant], alive: list[Mutant], excused
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("readme", nargs="?", help="where to write the table")
+    parser.add_argument("page", nargs="?", help="where to write the table")
     parser.add_argument("--sample", type=int, default=250, help="how many mutants; 0 for all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", help="of this file alone, such as oracle/run.py")
@@ -217,7 +217,7 @@ def main() -> None:
     known = {(group["file"], group["was"], becomes) for group in listed for becomes in group["becomes"]}
     excused = [m for m in runner.survivors if (m.file, m.was, m.becomes) in known]
     text = table(found, chosen, [m for m in runner.survivors if m not in excused], excused, options.seed)
-    publish("mutation", text, [options.readme] if options.readme else [])
+    publish("mutation", text, [options.page] if options.page else [])
 
 
 if __name__ == "__main__":

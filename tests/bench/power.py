@@ -1,13 +1,13 @@
-"""How many known mistakes the kit kills, by family: `python tests/bench/power.py [README.md]` runs the tests that put them in.
+"""How many known mistakes the kit kills, by family: `python tests/bench/power.py [PAGE]` runs the tests that put them in.
 
-Each case of these tests is the correct code with one mistake in it, and passes only if what a user calls finds it; for those of
-`OWN` it passes if refar's own tests do.
+With docs/mistakes.md the table is written between its markers. Each case of these tests is the correct code with one mistake in
+it, and passes only if what a user calls finds it; for those of `OWN` it passes if refar's own tests do.
 """
 
 from __future__ import annotations
 
 import pytest
-from readme import publish_tests
+from pages import publish_tests
 
 MUTANTS = "tests/mutants/test_"
 FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -1,4 +1,4 @@
-"""Which test shows which promise: `python tests/bench/rows.py [README.md]` runs the marked tests and writes the table.
+"""Which test shows which promise: `python tests/bench/rows.py [docs/promises.md]` runs the marked tests and writes the table.
 
 A promise is a row of the capabilities that the documents describe, `@pytest.mark.row("000-5")` on every test that shows it.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import pytest
-from readme import publish_tests
+from pages import publish_tests
 
 DOCUMENTS = {
     "000": "Convolutions in autoregressive neural networks (Theblog 2019)",
@@ -56,7 +56,7 @@ def table(rows: Rows) -> str:
 
 def _link(function: str) -> str:
     path, _, name = function.partition("::")
-    return f"[{name.removeprefix('test_').replace('_', ' ')}]({path})"
+    return f"[{name.removeprefix('test_').replace('_', ' ')}](../{path})"  # as seen from docs/
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 
 import refar
 from refar import models
-from refar.analysis.infer import receptive_field
+from refar.analysis.causality import receptive_field
 from refar.runtime import load
 from refar.runtime.session import Session
 from refar_export import export

@@ -12,11 +12,13 @@ from helpers import refuses
 
 import refar
 from refar import conceptual, ops, plots
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
+from refar.building.text import from_json
 from refar.conceptual.strided import Conv, Dense, Flatten, Network, Pool
 from refar.errors import GraphError, InputError, ParameterError
-from refar.graph.graph import from_json, to_json
-from refar.oracle.run import forward_nodes
+from refar.graph.graph import to_json
+from refar.oracle.bound_graph import unchecked
+from refar.oracle.whole import forward_nodes
 from refar.testing import check_contract
 
 
@@ -89,7 +91,7 @@ def test_alignment_alone_makes_a_convolution_causal() -> None:
 def test_causal_padding_is_zeros_on_the_left_then_valid(kernel: int, dilation: int, length: int) -> None:
     rng = np.random.default_rng(kernel + dilation)
     graph = conceptual.practical(Network(3, (Conv(2, kernel, dilation=dilation),)))
-    params = integers(analyse(graph).parameters, rng)
+    params = integers(facts(graph).parameters, rng)
     x = rng.integers(-9, 10, (2, 3, length)).astype(float)
     padded = np.concatenate([np.zeros((2, 3, dilation * (kernel - 1))), x], axis=2)
     valid = np.stack([np.tensordot(w[:, :, ::dilation], params["conv0.weight"], ((1, 2), (1, 2)))
@@ -104,7 +106,7 @@ def test_the_first_outputs_use_only_zeros_and_the_past() -> None:
     """Output t of the whole sequence is that of x_0..x_t alone, and layer by layer that of zeros before it."""
     rng, r = np.random.default_rng(2), conceptual.receptive_field(STRIDED)
     graph = conceptual.practical(STRIDED)
-    params = integers(analyse(graph).parameters, rng)
+    params = integers(facts(graph).parameters, rng)
     x = rng.integers(-3, 4, (2, 2, r + 3)).astype(float)
     y = refar.forward(graph, params, x)
     for t in range(r - 1):
@@ -306,7 +308,7 @@ def test_windows_as_a_batch_give_the_same_for_more_memory() -> None:
     halving = Network(1, (Conv(1, 2, stride=2),) * 5)
     held = conceptual.memory(halving, 1000)
     graph = conceptual.practical(halving)
-    values = forward_nodes(graph, integers(analyse(graph).parameters, rng), {"x": np.zeros((1, 1, 1000))}, float)
+    values = forward_nodes(unchecked(graph, integers(facts(graph).parameters, rng), float), {"x": np.zeros((1, 1, 1000))})
     assert held.dilated == sum(value.size for value in values.values()) == 1000 * 6
     assert held.batched == (1000 - 32 + 1) * (32 + 16 + 8 + 4 + 2 + 1)
 

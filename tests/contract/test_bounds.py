@@ -10,7 +10,11 @@ import torch
 from msgspec.structs import replace
 
 from refar import Builder, Graph, ops
-from refar.oracle import causal1d, pointwise, run
+from refar.oracle import backward as gradients
+from refar.oracle import forward as values
+from refar.oracle import pointwise
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.whole import forward_nodes
 from refar.rounding import bound
 from refar.rounding import network as rounding
 from refar.testing import run_laws
@@ -38,9 +42,9 @@ def subject(graph: Graph) -> Subject:
 def test_every_optimisation_level(model: Graph) -> None:
     """And exposing the nodes of a graph changes no output by more than its own bounds allow: here, not at all."""
     about = subject(model)
-    inputs = run.cast(about.inputs(about.sizes.short), np.float64)
+    inputs = cast(about.inputs(about.sizes.short), np.float64)
     params = {name: array.astype(np.float32).astype(float) for name, array in (about.params or {}).items()}
-    y = run.forward_nodes(model, params, inputs, np.float64)[model.output]
+    y = forward_nodes(unchecked(model, params, np.float64), inputs)[model.output]
     names = []
     for exposed in expose(model, params, "onnx", inputs, np.zeros_like(y), LEVELS):
         names.append(exposed.name)
@@ -70,12 +74,12 @@ def reduced(bits: int) -> Any:
 
 
 MUTANTS = {
-    "a convolution in TF32": (causal1d, "conv1d", reduced(11), "conv1d"),
-    "a convolution in bfloat16": (causal1d, "conv1d", reduced(8), "conv1d"),
+    "a convolution in TF32": (values, "convolve", reduced(11), "conv1d"),
+    "a convolution in bfloat16": (values, "convolve", reduced(8), "conv1d"),
     "a sigmoid from a table": (pointwise, "sigmoid", lambda f, x: rounded(f(x), 14), "gate"),
     "a softmax without enough digits": (pointwise, "softmax", lambda f, x: rounded(f(x), 16), "softmax"),
     "a gradient in half precision": (
-        causal1d, "conv1d_backward", lambda f, w, k, dy, *rest: f(w, k, rounded(dy, 11), *rest), "gradient"
+        gradients, "convolve_backward", lambda f, w, k, dy, *rest: f(w, k, rounded(dy, 11), *rest), "gradient"
     ),
     "torch: an average by a rounded reciprocal": (
         lower, "pool1d", lambda f, op, *rest: f(op, *rest) * torch.tensor(1 + 2.0**-20), "pool1d"
@@ -101,8 +105,8 @@ def test_an_activation_of_the_wrong_slope_is_no_rounding() -> None:
     nodes = tuple(replace(n, op=off) if n.op == ops.Activation("leaky_relu", 0.3) else n for n in graph.nodes)
     wrong = replace(graph, nodes=nodes)
     assert about.params is not None
-    inputs = run.cast(about.inputs(about.sizes.short), np.float64)
-    values = run.forward_nodes(wrong, about.params, inputs, np.float64)
+    inputs = cast(about.inputs(about.sizes.short), np.float64)
+    values = forward_nodes(unchecked(wrong, about.params, np.float64), inputs)
     errors = rounding.node_errors(graph, about.params, values, bound.FLOAT32)
     assert [e.operator for e in errors if e.worst > 1] == ["activation"]
 

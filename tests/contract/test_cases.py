@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import refar
 from refar import Builder, Graph, models, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.analysis.types import Type
 from refar.exact import literal
 from refar.testing import run_laws, strategies
@@ -23,9 +23,9 @@ from refar.testing.report import ContractError, Measure
 
 def test_sizes_are_distinct_and_no_multiples(model: Graph) -> None:
     found = sizes(model)
-    reach = max(analyse(model).offsets[model.output][0]) + 1
+    reach = max(facts(model).offsets[model.output][0]) + 1
     assert found.short < (reach,) == found.equal < found.long
-    channels = {kind.size for kind in analyse(model).types.values()}
+    channels = {kind.size for kind in facts(model).types.values()}
     dilations = {node.op.dilation for node in model.nodes if isinstance(node.op, ops.Conv1d)}
     assert len({found.batch, *found.short, *found.long}) == 3
     assert found.long[0] not in channels
@@ -96,7 +96,7 @@ def test_larger_and_other_networks_have_one_too(graph: Graph, seed: int) -> None
 
 def assert_exact_and_alive(graph: Graph, seed: int) -> None:
     """In float32 the output and all gradients are those of float64; no gradient and no offset is lost on a relu."""
-    found, lengths = analyse(graph), sizes(graph)
+    found, lengths = facts(graph), sizes(graph)
     case = integers.integer_case(graph, np.random.default_rng(seed), lengths.batch, lengths.long)
     assert case is not None
     params, y = case.params, refar.forward(graph, case.params, case.inputs)

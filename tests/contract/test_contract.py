@@ -14,7 +14,7 @@ from hypothesis import given, settings
 
 import refar
 from refar import Builder, Graph, models, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.errors import GraphError, InputError, ParameterError
 from refar.testing import LAWS, ContractError, Line, check_contract, run_laws, strategies
 from refar.testing.contract import readings
@@ -111,7 +111,7 @@ PLANES = {
 
 def test_every_operator_is_here() -> None:
     line, plane = ({type(graph[graph.output].op) for graph in graphs.values()} for graphs in (OPERATORS, PLANES))
-    assert line == set(ops.AnyOp.__args__) - {ops.Input, *ops.PlaneOp.__args__, ops.Position}
+    assert line == set(ops.AnyOp.__args__) - {ops.Input, *ops.ImageOp.__args__, ops.Position}
     assert plane == set(ops.AnyOp.__args__) - {ops.Input, *ops.WindowedOp.__args__}
 
 
@@ -155,7 +155,7 @@ def test_slopes_that_vanish(op: ops.AnyOp) -> None:
     h = g.conv1d(g.standardize(g.input(classes=2), 1, 0.5), 2, name="first")
     graph = g.build(g.conv1d(g.add_op(op, h), 2, name="last"))
     params = {"first.weight": [[[-5.2]], [[-13.4]]], "first.bias": [0.3, -0.7], "last.bias": [0.4, -1.1]}
-    params["last.weight"] = np.random.default_rng(0).normal(size=analyse(graph).parameters["last.weight"])
+    params["last.weight"] = np.random.default_rng(0).normal(size=facts(graph).parameters["last.weight"])
     check_contract(graph, params, backends=("numpy",))
 
 

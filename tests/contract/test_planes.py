@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import refar
 from refar import Builder, Graph, init, models, ops
-from refar.analysis import schedule as streams
-from refar.analysis.infer import analyse
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.analysis.types import Type
 from refar.exact import literal
 from refar.testing import Line, check_bundle, check_contract, run_laws, strategies
@@ -53,7 +53,7 @@ def test_random_graphs_on_every_backend(graph: Graph) -> None:
 @settings(max_examples=15)
 @given(strategies.plane_graphs(strict=True, exact=True))
 def test_random_graphs_of_exact_operators(graph: Graph) -> None:
-    assert streams.is_strict(graph)
+    assert is_strict(graph)
     exact = next(line for line in check_contract(graph, backends=("numpy",)).lines if line.law == "exact")
     assert "the whole graph" in exact.figure
     assert "round" not in exact.figure
@@ -62,8 +62,8 @@ def test_random_graphs_of_exact_operators(graph: Graph) -> None:
 @settings(max_examples=10)
 @given(strategies.plane_graphs(strict=False))
 def test_random_graphs_that_see_the_present(graph: Graph) -> None:
-    assert streams.looks_ahead(graph) is None
-    assert not streams.is_strict(graph)
+    assert facts(graph).looks_ahead is None
+    assert not is_strict(graph)
     check_contract(graph, backends=("numpy",))
 
 
@@ -73,7 +73,7 @@ def test_channels_that_no_pixel_reaches_are_read_in_a_stream() -> None:
     h = g.conv2d(g.image(channels=2), 4, kernel=(1, 2), mask="A", anchor=(0, 0), colours=2, groups=2)
     y = g.conv2d(g.slice(h, 2, 4), 2, mask="A", colours=2)
     graph = g.build(g.add(y, g.conv2d(g.shift2d(h, right=1), 2)))
-    assert "pixel" in streams.raster(graph).clock[y]
+    assert "pixel" in facts(graph).raster.clock[y]
     check_contract(graph, backends=())
 
 
@@ -137,7 +137,7 @@ def test_the_offset_that_is_not_felt_is_named(monkeypatch: pytest.MonkeyPatch) -
 
     right = masked2d.backward
 
-    def backward(op: ops.PlaneOp, x: Any, dy: Any, own: Any) -> Any:
+    def backward(op: ops.ImageOp, x: Any, dy: Any, own: Any) -> Any:
         dx, dparams = right(op, x, dy, own)
         return (dx if x.shape[1] != 4 or op.kernel != (3, 3) else 0 * dx), dparams
 
@@ -172,7 +172,7 @@ def test_sizes_hold_the_field() -> None:
 
 def brute(graph: Graph, extent: tuple[int, ...], channel: int) -> dict[tuple[int, ...], set[int]]:
     """Of each pixel, the numbers of the values that the channel sees there, in their order."""
-    found = analyse(graph)
+    found = facts(graph)
     assert found.grid is not None
     height, width = extent
     seen: dict[tuple[int, ...], set[int]] = {}
@@ -187,7 +187,7 @@ def brute(graph: Graph, extent: tuple[int, ...], channel: int) -> dict[tuple[int
 
 @given(strategies.plane_graphs(), st.integers(1, 5), st.integers(1, 5), st.data())
 def test_places_are_counted_in_the_order_of_the_sequence(graph: Graph, height: int, width: int, data: st.DataObject) -> None:
-    where, found = places(graph, (height, width)), analyse(graph)
+    where, found = places(graph, (height, width)), facts(graph)
     colours = found.types["x"].channels
     order = np.arange(where.values).reshape(height, width, colours)
     n = data.draw(st.integers(0, where.values - 1))
@@ -207,7 +207,7 @@ def test_places_are_counted_in_the_order_of_the_sequence(graph: Graph, height: i
 def test_places_that_see_nothing_new_are_compared() -> None:
     """The nearest offset is the latest, but at the border, where it lies outside of the image."""
     graph, extent = tiny(), (4, 3)
-    where, offsets = places(graph, extent), analyse(graph).offsets[graph.output]
+    where, offsets = places(graph, extent), facts(graph).offsets[graph.output]
     for channel, n in product(range(6), range(where.values)):
         unaware = where.unaware(n, offsets[channel]).reshape(extent)
         expected = {pixel: max(seen, default=-1) < n for pixel, seen in brute(graph, extent, channel).items() if pixel[1] > 0}
@@ -257,7 +257,7 @@ def test_each_operator_has_a_case(graph: Graph) -> None:
 def test_reduced_convolutions_keep_what_masks_get_wrong(op: ops.Conv2d, channels: int) -> None:
     """Colours, groups, whether a group begins with the first colour, where the anchor stands, kernels that are even."""
     case = operators.exact_cases(single_2d(op, channels=channels), np.random.default_rng(0))[0]
-    small, given = case.graph["op"].op, analyse(case.graph).types["x"].size
+    small, given = case.graph["op"].op, facts(case.graph).types["x"].size
     assert isinstance(small, ops.Conv2d)
     assert small.mask == op.mask
     assert (small.colours > 1, small.groups > 1, small.bias) == (op.colours > 1, op.groups > 1, op.bias)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 import refar
 from refar import Builder, Graph, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.exact import literal
 from refar.oracle import losses
 from refar.testing import strategies
@@ -38,7 +38,7 @@ def test_groups_are_blocks_of_a_full_convolution(groups: int) -> None:
     """Output channels 0..O/G-1 read inputs 0..I/G-1, and so on: a full convolution with zeros elsewhere."""
     rng = np.random.default_rng(groups)
     grouped, full = single(ops.Conv1d(8, 3, 2, groups=groups), channels=4), single(ops.Conv1d(8, 3, 2), channels=4)
-    params = {name: rng.normal(size=shape) for name, shape in analyse(grouped).parameters.items()}
+    params = {name: rng.normal(size=shape) for name, shape in facts(grouped).parameters.items()}
     wide = np.zeros((8, 4, 3))
     for o, i in np.ndindex(8, 4 // groups):
         wide[o, o // (8 // groups) * (4 // groups) + i] = params["op.weight"][o, i]

@@ -16,8 +16,8 @@ from stream_graphs import conditioned, delays, pools
 
 import refar
 from refar import Builder, Graph, models
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import is_strict, stream
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.errors import BackendError, FileError, GraphError
 from refar.runtime import bundle, load
 from refar.runtime.session import Session
@@ -38,7 +38,7 @@ def test_a_bundle_with_blocks_agrees_with_the_oracle(streamed: Graph, tmp_path: 
     for comparison in comparisons:
         assert comparison.difference <= comparison.allowed, str(comparison)
     (state,) = [c.what for c in comparisons[4:]]
-    assert state in {f"state of {name} after blocks" for name in stream(streamed, is_strict(streamed)).history}
+    assert state in {f"state of {name} after blocks" for name in facts(streamed).schedule(leading=is_strict(streamed)).cache}
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 8, 17, 25, 60])
@@ -66,7 +66,7 @@ def test_the_same_bytes_twice_and_nothing_else_changes(streamed: Graph, tmp_path
 
 def test_ports(streamed: Graph) -> None:
     model = build(streamed, refar.init(streamed), "block")
-    found, state = analyse(streamed), stream(streamed, is_strict(streamed)).history
+    found, state = facts(streamed), facts(streamed).schedule(leading=is_strict(streamed)).cache
 
     def sizes(values: Any) -> dict[str, list[Any]]:
         return {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}

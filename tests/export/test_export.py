@@ -15,8 +15,8 @@ from helpers import refuses
 
 import refar
 from refar import Builder, Graph, models, ops
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import is_strict, stream
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.errors import BackendError, FileError, GraphError, ParameterError
 from refar_export import export
 from refar_export.build import build
@@ -99,11 +99,11 @@ def test_models_keep_the_contract(model: Graph, kind: str) -> None:
     assert not names & {value.name for value in proto.graph.output}
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     assert refar.from_json(metadata["refar.graph"]) == model
-    run = stream(model, ahead=is_strict(model))
+    run = facts(model).schedule(leading=is_strict(model))
     state = {entry["node"]: entry["length"] for entry in json.loads(metadata["refar.state"])}
-    assert state == run.history
+    assert state == run.cache
     if kind == "step":
-        assert names == {analyse(model).sequence, *analyse(model).conditions, "start", *(f"past.{n}" for n in state)}
+        assert names == {facts(model).sequence, *facts(model).conditions, "start", *(f"past.{n}" for n in state)}
 
 
 def test_every_parameter_is_in_every_model_under_its_name(model: Graph) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from refar import models
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.golden import FAMILIES, OPERATORS, Case, Signature, golden_cases, graph_families, head_operators, node_operators
 from refar.golden.case import KINDS, REQUIRED, UNITS
 from refar.golden.check import check
@@ -17,7 +17,8 @@ from refar.golden.vectors import read
 from refar.mistakes import of_graphs, stream_mistakes
 from refar.mistakes.of_operators import MISTAKES, ONES
 from refar.models.registry import NAMES
-from refar.oracle import run
+from refar.oracle.bound_graph import bound_graph, cast
+from refar.oracle.whole import forward_nodes
 from workshop import every_case, philox
 from workshop.draw import Draw
 
@@ -131,7 +132,7 @@ def test_relus_of_networks_stand_clear_of_their_kinks(cases: list[Case]) -> None
         assert case.graph is not None
         params = {n.removeprefix("param."): a for n, a in case.arrays.items() if n.startswith("param.")}
         inputs = {n.removeprefix("input."): a for n, a in case.arrays.items() if n.startswith("input.")}
-        values = run.forward_nodes(case.graph, run.prepare(case.graph, params, "float64"), run.cast(inputs, "float64"), "float64")
+        values = forward_nodes(bound_graph(case.graph, params, "float64"), cast(inputs, "float64"))
         for node in case.graph.nodes:
             if node.op.__struct_config__.tag == "activation":
                 x = values[node.inputs[0]]
@@ -149,7 +150,7 @@ def test_the_networks_are_those_of_the_library(cases: list[Case]) -> None:
 def test_states_have_the_length_that_inference_says(cases: list[Case]) -> None:
     for case in (case for case in cases if case.kind == "step"):
         assert case.graph is not None
-        found = analyse(case.graph)
+        found = facts(case.graph)
         (batch, *_, length) = case.arrays[f"input.{found.sequence}"].shape
         states = {name: array for name, array in case.expected.items() if name.startswith("state.")}
         assert states

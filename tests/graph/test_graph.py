@@ -13,8 +13,8 @@ from helpers import refuses
 from hypothesis import given
 
 from refar import Builder, Graph, from_json, load, ops, save, to_json
+from refar.building.text import operator_names
 from refar.errors import FileError, GraphError
-from refar.graph.graph import operator_names
 from refar.testing import strategies
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 import refar
 from refar import Builder, Graph, models, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.errors import GraphError
 from refar.testing import check_contract, strategies
 from refar.testing.contract.cases import generic_inputs, generic_parameters
@@ -46,7 +46,7 @@ def test_one_position_later_with_the_same_parameters(build: Any) -> None:
     assert not refar.is_strict(graph)
     assert refar.is_strict(strict)
     assert refar.offsets(strict) == frozenset(offset + 1 for offset in refar.offsets(graph))
-    assert analyse(strict).parameters == analyse(graph).parameters
+    assert facts(strict).parameters == facts(graph).parameters
     assert strict.head == graph.head
     check_contract(strict)
 

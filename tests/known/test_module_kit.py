@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import remove_parametrizations
 
 from refar import Builder, models
+from refar.analysis.facts import facts
 from refar.errors import ParameterError
 from refar.testing import ContractError, check_module
 
@@ -34,7 +35,7 @@ def test_a_module_that_is_right_and_is_left_alone():
     assert report.lines[0].figure == "output (B, Q, T)"
     assert all(torch.equal(p, before[name]) and p.grad is None for name, p in module.named_parameters())
     check_module(module, GRAPH, NAMES, dtype="float32")
-    params = {name: np.ones(shape) for name, shape in GRAPH._analyse().parameters.items()}
+    params = {name: np.ones(shape) for name, shape in facts(GRAPH).parameters.items()}
     check_module(module, GRAPH, NAMES, params=params)
 
 

@@ -9,7 +9,6 @@ import pytest
 
 import refar
 from refar import Builder, Graph, models, ops
-from refar.arguments.arrays import mask_oihw
 from refar.golden import OPERATORS, golden_cases
 from refar.golden.compare import as_dtype
 from refar.golden.node_operators import as_graph
@@ -17,6 +16,7 @@ from refar.mistakes.masks import MASKS
 from refar.mistakes.of_graphs import HALVES, NAMES, PADDINGS, everywhere, one_by_one, output
 from refar.mistakes.of_operators import MISTAKES, names_of
 from refar.mistakes.rewrites import REWRITES, rewritten
+from refar.oracle.convolution import mask_oihw
 
 WITHOUT: set[type[ops.Op]] = {
     # no mistake that rewrites them is known

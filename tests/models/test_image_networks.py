@@ -10,8 +10,8 @@ from helpers import refuses
 
 import refar
 from refar import Graph, models, ops
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import is_ordered, is_strict
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.errors import GraphError
 
 BUILDERS = {"pixelcnn": models.pixelcnn, "masked_pixelcnn": models.masked_pixelcnn, "gated_pixelcnn": models.gated_pixelcnn}
@@ -19,7 +19,7 @@ Seen = set[tuple[int, int, int]]
 
 
 def count(graph: Graph) -> int:
-    return sum(int(np.prod(shape)) for shape in analyse(graph).parameters.values())
+    return sum(int(np.prod(shape)) for shape in facts(graph).parameters.values())
 
 
 def draw(graph: Graph, seed: int) -> dict[str, np.ndarray]:
@@ -27,13 +27,13 @@ def draw(graph: Graph, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     return {
         name: rng.normal(size=shape) * 1.5 / np.sqrt(max(np.prod(shape[1:]), 1))
-        for name, shape in analyse(graph).parameters.items()
+        for name, shape in facts(graph).parameters.items()
     }
 
 
 def measured(graph: Graph, height: int, width: int, draws: int = 6) -> list[Seen]:
     """For each colour of the output all (up, left, colour) at which a changed value changes it, at some pixel of the image."""
-    found = analyse(graph)
+    found = facts(graph)
     kind = found.types[found.sequence]
     colours, values = kind.channels, kind.channels * height * width
     felt: list[Seen] = [set() for _ in range(colours)]
@@ -194,7 +194,7 @@ def test_colours_are_seen_in_order(name: str, colours: int) -> None:
     assert [set(s) for s in refar.colour_offsets(graph)] == expected
     assert measured(graph, 5, 8) == expected
     assert is_strict(graph)
-    assert is_ordered(graph) == (colours > 1)
+    assert facts(graph).ordered == (colours > 1)
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -203,7 +203,7 @@ def test_conditions_and_heads_change_no_reach(name: str) -> None:
     plain = build(4, channels=3, hidden=6)
     rich = build(4, channels=3, hidden=6, condition="vector:2", local="class:3", mixture=2)
     assert refar.colour_offsets(plain) == refar.colour_offsets(rich)
-    assert analyse(rich).conditions == ("condition", "local")
+    assert facts(rich).conditions == ("condition", "local")
     assert plain.head == ops.Categorical()
     assert rich.head == ops.MixtureLogistics(2, 4)
 

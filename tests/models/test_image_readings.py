@@ -10,7 +10,7 @@ from helpers import refuses
 
 import refar
 from refar import Graph, models
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.errors import GraphError
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
@@ -24,7 +24,7 @@ def test_contract(image_model: Graph) -> None:
 
 
 def conditions(graph: Graph, rng: np.random.Generator, rows: int, height: int, width: int) -> dict[str, np.ndarray]:
-    kinds = {name: analyse(graph).types[name] for name in analyse(graph).conditions}
+    kinds = {name: facts(graph).types[name] for name in facts(graph).conditions}
     return {
         name: rng.integers(0, kind.size, rows)
         if kind.indexed
@@ -35,7 +35,7 @@ def conditions(graph: Graph, rng: np.random.Generator, rows: int, height: int, w
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 6), (5, 1), (6, 7)])
 def test_the_full_graph_runs_without_torch_at_any_size(image_model: Graph, tmp_path: Path, height: int, width: int) -> None:
-    rng, kind = np.random.default_rng(0), analyse(image_model).types["x"]
+    rng, kind = np.random.default_rng(0), facts(image_model).types["x"]
     params = refar.init(image_model, seed=1)
     session = load(export(image_model, params, tmp_path / "bundle", verify=True))
     x, given = rng.integers(0, kind.size, (2, kind.channels, height, width)), conditions(image_model, rng, 2, height, width)

@@ -8,14 +8,14 @@ from helpers import refuses
 
 import refar
 from refar import Graph, models
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import is_strict
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.errors import InputError
 from refar.testing.contract.cases import generic_parameters
 
 
 def count(graph: Graph) -> int:
-    return sum(int(np.prod(shape)) for shape in analyse(graph).parameters.values())
+    return sum(int(np.prod(shape)) for shape in facts(graph).parameters.values())
 
 
 def test_models_are_strict_and_have_a_head(model: Graph) -> None:
@@ -159,7 +159,7 @@ def test_models_by_name_read_text_as_values() -> None:
 
 def test_initial_parameters_are_reproducible_and_bounded(model: Graph) -> None:
     params = refar.init(model, seed=3)
-    assert {name: array.shape for name, array in params.items()} == analyse(model).parameters
+    assert {name: array.shape for name, array in params.items()} == facts(model).parameters
     for name, array in params.items():
         assert array.dtype == np.float32
         assert (array != 0).all()

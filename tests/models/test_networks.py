@@ -10,18 +10,18 @@ from helpers import refuses
 
 import refar
 from refar import Builder, Graph, models, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.errors import GraphError
 from refar.testing import check_contract
 from refar.testing.contract.cases import generic_parameters
 
 
 def count(graph: Graph) -> int:
-    return sum(int(np.prod(shape)) for shape in analyse(graph).parameters.values())
+    return sum(int(np.prod(shape)) for shape in facts(graph).parameters.values())
 
 
 def shape(graph: Graph, name: str) -> tuple[int, ...]:
-    return analyse(graph).parameters[name]
+    return facts(graph).parameters[name]
 
 
 @pytest.mark.parametrize(("condition", "c"), [(None, 0), ("class:3", 3), ("vector:4", 4)])
@@ -31,14 +31,14 @@ def test_parameters_of_wavenet(condition: str | None, c: int, local: str | None,
     blocks = 3 * (8 * (3 * 2 + 1 + c + l) + 5 * 4 + 5)
     assert count(graph) == 7 * 3 * 2 + 3 + blocks + 2 * (3 * 4 + 3) + 5 * 5 + 5 + 7 * 5 + 7
     assert sorted(refar.offsets(graph)) == list(range(1, 10))
-    assert analyse(graph).conditions == tuple(n for n, k in (("condition", condition), ("local", local)) if k)
+    assert facts(graph).conditions == tuple(n for n, k in (("condition", condition), ("local", local)) if k)
 
 
 @pytest.mark.row("000-12")
 def test_dense_connections_join_different_channels() -> None:
     graph = models.wavenet(6, [1, 2, 4], residual=3, gate=4, skip=5, merge="concat", condition="class:3", local="vector:2")
     assert [shape(graph, f"block{i}.conv.weight") for i in range(3)] == [(8, 3, 2), (8, 3 + 4, 2), (8, 3 + 4 + 4, 2)]
-    assert not [name for name in analyse(graph).parameters if ".residual." in name]
+    assert not [name for name in facts(graph).parameters if ".residual." in name]
     assert refar.offsets(graph) == refar.offsets(models.wavenet(6, [1, 2, 4]))
     check_contract(graph)
 
@@ -68,7 +68,7 @@ def test_a_residual_reaches_the_most_recent_step_of_each_field() -> None:
     for dilation in (1, 2, 4):
         h = g.add(h, g.conv1d(h, 2, kernel=2, dilation=dilation))
     graph = g.build(h)
-    params = {name: np.zeros(size) for name, size in analyse(graph).parameters.items()}
+    params = {name: np.zeros(size) for name, size in facts(graph).parameters.items()}
     signal, dy = np.random.default_rng(1).normal(size=(2, 1, 2, 12))
     np.testing.assert_array_equal(refar.forward(graph, params, signal), signal)
     np.testing.assert_array_equal(refar.backward(graph, params, signal, dy)["inputs"][x], dy)
@@ -83,7 +83,7 @@ def test_a_residual_needs_equal_channels_or_a_pointwise_convolution() -> None:
         refar.offsets(g.build(g.add(h, x, name="sum")))
     graph = models.tcn(4, [4, 4, 6], kernel=2)
     assert shape(graph, "block2.residual.weight") == (6, 4, 1)
-    assert not {"block0.residual.weight", "block1.residual.weight"} & analyse(graph).parameters.keys()
+    assert not {"block0.residual.weight", "block1.residual.weight"} & facts(graph).parameters.keys()
 
 
 @pytest.mark.parametrize(("channels", "kernel"), [([5], 2), ([5, 5, 5], 3), ([3, 4, 4, 6], 2), ([2, 2], 7)])

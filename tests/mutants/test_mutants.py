@@ -11,7 +11,7 @@ import pytest
 from planted import Mutant, backward_conv, backward_of, forward_of, offsets_become, offsets_of, queues, state_becomes, wrap
 
 from refar import Builder, Graph, models, ops
-from refar.oracle import causal1d, pointwise, run, stream
+from refar.oracle import causal1d, pointwise, stream
 from refar.testing import run_laws
 from refar.testing.contract import numbers
 

@@ -11,8 +11,7 @@ import pytest
 from planted import Mutant, forward_of, offsets_become, offsets_of, wrap
 
 from refar import Builder, Graph, ops
-from refar.analysis import infer
-from refar.oracle import causal1d, run, stream
+from refar.oracle import causal1d, stream
 from refar.testing import run_laws
 
 KINDS: tuple[Literal["avg", "max"], ...] = ("avg", "max")

@@ -20,7 +20,7 @@ import refar
 import refar.torch
 from refar import noise, ops, quantize
 from refar.errors import RefarError
-from refar.oracle import density, gumbel, losses, mixture
+from refar.oracle import bayes, gumbel, losses, mixture
 from refar.runtime import density as runtime_density
 from refar.runtime import load
 from refar.runtime import session as runtime_session

@@ -17,6 +17,7 @@ from planted_images import masked, stacks, wrong_op
 
 import refar
 from refar import Graph, ops
+from refar.analysis.facts import facts
 from refar.mistakes.masks import Mask, anchor
 from refar.testing import ContractError, check_bundle, run_bundle_laws, run_laws
 from refar.testing.contract.cases import generic_parameters
@@ -141,7 +142,7 @@ def permuted(indices: Callable[[int], list[int]]) -> Callable[..., str]:
 
 
 def by_colour(e: Emitter, found: str, kind: Any) -> str:
-    return right_by_colour(e, e.emit("Transpose", found, perm=[0, 2, 1, 3, 4]) if kind.plane else found, kind)
+    return right_by_colour(e, e.emit("Transpose", found, perm=[0, 2, 1, 3, 4]) if kind.image else found, kind)
 
 
 def zero_padded(on: Callable[[list[int]], list[int]]) -> Callable[..., Any]:
@@ -234,7 +235,7 @@ def test_without_a_mistake_every_law_holds(graph: Callable[[], Graph], tmp_path:
 
 def test_wrong_masks_differ_from_the_right_ones() -> None:
     """In some convolution of the graph; without a mask there is nothing to get wrong."""
-    shapes = refar.analysis.infer.analyse(masked()).parameters
+    shapes = facts(masked()).parameters
     for wrong, _ in MASKS.values():
         masks = [(node.op, shapes[f"{node.name}.weight"]) for node in masked().nodes if isinstance(node.op, ops.Conv2d)]
         assert any((wrong(op, shape) != planes.right_mask(op, shape)).any() for op, shape in masks)

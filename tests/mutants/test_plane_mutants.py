@@ -16,7 +16,7 @@ from planted_images import gated, masked, stacks
 
 from refar import Graph, ops
 from refar.analysis import infer, plane
-from refar.analysis import schedule as streams
+from refar.analysis.raster import RasterPlan
 from refar.oracle import masked2d, pointwise, raster
 from refar.testing import run_laws
 
@@ -88,7 +88,7 @@ def blind_to_colours(right: Any, op: Any, step: Any, given: int, wanted: int) ->
     return bool(right(op, step, given % op.colours * 0, wanted)) if isinstance(op, ops.Conv2d) else True
 
 
-def every_clock_late(right: Any, graph: Graph) -> streams.Raster:
+def every_clock_late(right: Any, graph: Graph) -> RasterPlan:
     found = right(graph)
     return replaced(found, lead=dict.fromkeys(found.lead, 0))
 

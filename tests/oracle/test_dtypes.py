@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import generate_with_outputs
 
 import refar
 from refar import Builder, Graph, ops
-from refar.oracle.generate import generate_with_outputs
 from refar.testing.contract.cases import generic_parameters
 
 RNG = np.random.default_rng(0)

@@ -7,16 +7,15 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from helpers import refuses, tiny
+from helpers import generate_with_outputs, refuses, tiny
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import refar
 from refar import Builder, Graph, Node, models, noise, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.errors import InputError
-from refar.oracle import generate as generation
-from refar.oracle.generate import generate_with_outputs
+from refar.oracle import generation
 from refar.rounding.tolerance import tolerance
 from refar.testing import strategies
 from refar.testing.contract.cases import generic_inputs, generic_parameters
@@ -30,7 +29,7 @@ def wavenet() -> Graph:
 
 def options(graph: Graph, rows: int, prompt: int) -> dict[str, object]:
     rng = np.random.default_rng([rows, prompt])
-    condition = rng.integers(0, 3, rows) if analyse(graph).conditions else None
+    condition = rng.integers(0, 3, rows) if facts(graph).conditions else None
     return {"prompt": rng.integers(0, 5, (rows, prompt)), "condition": condition, "batch": rows, "seed": 7}
 
 
@@ -64,7 +63,7 @@ def with_head(graph: Graph) -> Graph:
     """The graph itself if it has a head, or with one more layer, to what the distribution of its sequence needs."""
     if graph.head is not None:
         return graph
-    kind = analyse(graph).types[analyse(graph).sequence]
+    kind = facts(graph).types[facts(graph).sequence]
     last = Node("to_head", ops.Conv1d(kind.size), (graph.output,))
     head = ops.Categorical() if kind.indexed else ops.Gaussian(0.5)
     return msgspec.structs.replace(graph, nodes=(*graph.nodes, last), output=last.name, head=head)
@@ -85,7 +84,7 @@ def test_slow_and_fast_agree_on_random_graphs(graph: Graph, prompt: int, seed: i
     graph, rng, n = with_head(graph), np.random.default_rng(seed), 4
     params = generic_parameters(graph, rng)
     inputs = generic_inputs(graph, rng, 2, prompt + n)
-    x = inputs.pop(analyse(graph).sequence)[..., :prompt]
+    x = inputs.pop(facts(graph).sequence)[..., :prompt]
     given = {"prompt": x, "condition": inputs, "batch": 2, "temperature": 0.0}
     fast, y = generate_with_outputs(graph, params, n, **given)
     slow, y_slow = generate_with_outputs(graph, params, n, algorithm="slow", **given)
@@ -119,9 +118,9 @@ def test_signals_follow_the_condition_of_their_own_position() -> None:
 def test_slow_evaluates_what_the_next_output_sees_and_fast_evaluates_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     right, lengths = generation.forward_nodes, []
 
-    def recorded(graph: Graph, params: Any, inputs: Any, dtype: Any) -> Any:
+    def recorded(net: Any, inputs: Any) -> Any:
         lengths.append(inputs["x"].shape[1])
-        return right(graph, params, inputs, dtype)
+        return right(net, inputs)
 
     monkeypatch.setattr(generation, "forward_nodes", recorded)
     graph = tiny()  # R = 4

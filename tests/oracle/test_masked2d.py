@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 import refar
 from refar import Builder, Graph, ops
-from refar.analysis.infer import analyse
-from refar.analysis.plane import furthest, steps
-from refar.arguments.arrays import mask_oihw
+from refar.analysis.facts import facts
+from refar.analysis.masks import mask_oihw
+from refar.analysis.windows import furthest, steps
 from refar.exact import literal
 from refar.testing.contract.readings import open_readings
 
@@ -67,7 +67,7 @@ def test_how_far_it_looks_is_known_without_looking(drawn: tuple[ops.Conv2d, int]
     op, channels = drawn
     seen = steps(op)
     assert furthest(op) == max((max(abs(up), abs(left)) for up, left in seen), default=0)
-    mask = mask_oihw(op, analyse(single_2d(op, channels=channels)).parameters["op.weight"])
+    mask = mask_oihw(op, facts(single_2d(op, channels=channels)).parameters["op.weight"])
     assert op.groups > 1 or len(seen) == mask.any(axis=(0, 1)).sum()
 
 
@@ -112,7 +112,7 @@ def test_even_kernels_and_dilation_by_hand() -> None:
 def seen_from_the_centre(op: ops.Conv2d, channels: int, side: int) -> list[np.ndarray]:
     """In every backend: for each output channel, which channel and pixel of an image of this side its centre sees."""
     graph = single_2d(op, channels=channels)
-    shape = analyse(graph).parameters["op.weight"]
+    shape = facts(graph).parameters["op.weight"]
     impulses = np.eye(channels * side * side).reshape(-1, channels, side, side)
     seen = []
     for reading in open_readings(graph, {"op.weight": np.ones(shape)}, BACKENDS):
@@ -165,7 +165,7 @@ def test_colours_are_counted_through_all_groups() -> None:
 def test_masked_weights_have_no_effect_and_no_gradient() -> None:
     rng, op = np.random.default_rng(0), ops.Conv2d(3, (3, 3), "A", colours=3)
     graph, mask = single_2d(op, channels=3), mask_oihw(op, (3, 3, 3, 3))
-    params = {name: rng.normal(size=shape) for name, shape in analyse(graph).parameters.items()}
+    params = {name: rng.normal(size=shape) for name, shape in facts(graph).parameters.items()}
     huge = params | {"op.weight": np.where(mask, params["op.weight"], 1e30)}
     x, dy = rng.normal(size=(2, 3, 4, 5)).astype(np.float32).astype(float), rng.normal(size=(2, 3, 4, 5))
     pairs = zip(open_readings(graph, params, BACKENDS), open_readings(graph, huge, BACKENDS), strict=True)

@@ -6,13 +6,13 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from helpers import generate_with_outputs
 
 import refar
 from refar import Builder, Graph, ops
-from refar.analysis.infer import transient
+from refar.analysis.facts import facts
 from refar.errors import FileError, GraphError
-from refar.oracle import causal1d
-from refar.oracle.generate import generate_with_outputs
+from refar.oracle import windows as windows_module
 from refar.runtime import load
 from refar.testing import check_contract
 from refar.testing.contract.cases import generic_parameters
@@ -39,10 +39,10 @@ def tokens(padding: Padding) -> Graph:
 
 def test_windows_by_hand() -> None:
     """Before the sequence stands 9, after it 0; the gradient of what stands before is the sum over all who see it."""
-    windows = causal1d.windows_of(np.array([[[1, 2, 3, 4]]]), [3, 1, -2], np.array([[[9]]]))
+    windows = windows_module.windows_of(np.array([[[1, 2, 3, 4]]]), [3, 1, -2], np.array([[[9]]]))
     assert windows[0, 0].tolist() == [[9, 9, 9, 1], [9, 1, 2, 3], [3, 4, 0, 0]]
     d = np.array([[[[1, 10, 100, 1000], [2, 20, 200, 2000], [3, 30, 300, 3000]]]])
-    dx, dbefore = causal1d.windows_backward(d, [3, 1, -2])
+    dx, dbefore = windows_module.windows_backward(d, [3, 1, -2])
     assert dx[0, 0].tolist() == [1000 + 20, 200, 2000 + 3, 30]
     assert dbefore.tolist() == [[[111 + 2]]]
 
@@ -76,7 +76,7 @@ def test_the_two_agree_once_the_start_is_out_of_sight_and_differ_before() -> Non
     params = generic_parameters(own, rng)
     x, c = rng.normal(size=(2, 2, 30)), rng.normal(size=(2, 3))
     difference = np.abs(refar.forward(layer, params, x, c) - refar.forward(own, params, x, c)).max(axis=(0, 1))
-    assert (difference[transient(own) :] == 0).all()
+    assert (difference[facts(own).left_context :] == 0).all()
     assert difference[0] > 0.01
     without = {name: 0 * value if name.endswith("bias") else value for name, value in params.items()}
     nothing = np.zeros_like(c)
@@ -90,7 +90,7 @@ def test_input_padding_is_zeros_in_front_of_the_input_and_nothing_else() -> None
     layer, own = signal("layer"), signal("input")
     params = {name: rng.integers(-3, 4, value.shape) for name, value in refar.init(own).items()}
     x, c = rng.integers(-5, 6, (2, 2, 20)), rng.integers(-5, 6, (2, 3))
-    front = transient(own)
+    front = facts(own).left_context
     longer = np.concatenate([np.zeros((2, 2, front), int), x], axis=2)
     assert np.array_equal(refar.forward(own, params, x, c), refar.forward(layer, params, longer, c)[:, :, front:])
     dy = rng.integers(-5, 6, (2, 2, 20))

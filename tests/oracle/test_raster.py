@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import refuses
+from helpers import generate_with_outputs, refuses
 
 import refar
 from refar import Builder, Graph, ops
-from refar.analysis import schedule as streams
-from refar.analysis.infer import analyse
-from refar.analysis.plane import steps
+from refar.analysis.facts import facts
+from refar.analysis.windows import steps
 from refar.errors import GraphError, InputError
 from refar.oracle import masked2d
-from refar.oracle.generate import generate_with_outputs
 from refar.testing.contract.cases import generic_parameters
 
 
@@ -92,7 +90,7 @@ SHAPES = [(1, 1), (1, 5), (4, 1), (3, 4), (6, 5)]
 def case(name: str, shape: tuple[int, int], batch: int = 2) -> tuple[Graph, Any, Any, Any]:
     """Graph, parameters, images, conditions."""
     graph, rng = GRAPHS[name], np.random.default_rng([len(name), *shape])
-    found = analyse(graph)
+    found = facts(graph)
     kind = found.types[found.sequence]
     size = (batch, kind.channels, *shape)
     x = rng.integers(0, kind.size, size) if kind.indexed else rng.normal(size=size)
@@ -119,7 +117,7 @@ def test_step_is_forward(name: str, shape: tuple[int, int]) -> None:
 def test_next_is_forward_one_pixel_further(name: str, shape: tuple[int, int]) -> None:
     graph, params, x, condition = case(name, shape)
     y, colours = refar.forward(graph, params, x, condition), x.shape[1]
-    first = 1 if not streams.is_ordered(graph) else colours  # of ordered colours only the first is known beforehand
+    first = 1 if not facts(graph).ordered else colours  # of ordered colours only the first is known beforehand
     seen, state = refar.start(graph, params, len(x), condition, shape=shape)
     for row, column in np.ndindex(shape):
         expected = y[:, ::first, row, column]
@@ -205,8 +203,8 @@ def test_temperature_zero_and_top_k_one_take_the_largest() -> None:
 
 def products_per_pixel(graph: Graph) -> int:
     """Each weight that is not masked once, and in the pixel's own row once more for every look: one per colour, and the push."""
-    found, clock = analyse(graph), streams.raster(graph).clock
-    looks = found.types[found.sequence].channels + 1 if streams.is_ordered(graph) else 1
+    found, clock = facts(graph), facts(graph).raster.clock
+    looks = found.types[found.sequence].channels + 1 if facts(graph).ordered else 1
     total = 0
     for node in graph.nodes:
         if isinstance(node.op, ops.Conv2d):
@@ -340,7 +338,7 @@ def test_a_row_that_was_looked_ahead_in_may_be_used_below() -> None:
     """Two columns to the right, then one row down: causal, though a node on the way sees what comes after its pixel."""
     g = Builder()
     graph = g.build(g.shift2d(g.shift2d(g.image(channels=1), right=-2), down=1), ops.Gaussian())
-    assert streams.raster(graph).clock == {"x": "pixel", "shift2d": "row-end", "shift2d_2": "row-start"}
+    assert facts(graph).raster.clock == {"x": "pixel", "shift2d": "row-end", "shift2d_2": "row-start"}
     x = np.arange(12.0).reshape(1, 1, 3, 4)
     state = refar.initial_state(graph, {}, shape=(3, 4))
     for row, column in np.ndindex(3, 4):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import refuses, tiny
+from helpers import generate_with_outputs, refuses, tiny
 
 import refar
 from refar import models, noise, ops
 from refar.errors import InputError
-from refar.oracle.generate import generate_with_outputs
 from refar.testing.contract.cases import generic_parameters
 
 

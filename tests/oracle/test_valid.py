@@ -17,8 +17,7 @@ from msgspec.structs import replace
 
 import refar
 from refar import Builder, Graph, models, ops
-from refar.analysis.infer import analyse, first_position, transient
-from refar.analysis.schedule import looks_ahead, stream
+from refar.analysis.facts import facts
 from refar.errors import GraphError, InputError
 from refar.runtime import load
 from refar.testing import check_bundle, check_contract, strategies
@@ -69,7 +68,7 @@ def test_windows_of_a_series_by_hand() -> None:
     graph = g.build(g.conv1d(g.input(channels=1), 1, kernel=4, name="dense"), padding="valid")
     params = {"dense.weight": np.array([[[1.0, 10, 100, 1000]]]), "dense.bias": np.array([0.5])}
     x = np.arange(1.0, 6).reshape(1, 1, 5)
-    assert first_position(graph) == 3
+    assert facts(graph).first_position == 3
     for y in (
         refar.forward(graph, params, x),
         Module(graph, params)(Module(graph, params)._anchor.new_tensor(x)).detach().numpy(),
@@ -86,15 +85,15 @@ def test_windows_of_a_series_by_hand() -> None:
 @pytest.mark.row("000-2")
 @pytest.mark.row("000-3")
 def test_it_is_causal_padding_without_the_outputs_that_see_it(graph: Graph, tmp_path: Path) -> None:
-    first, padded = first_position(graph), replace(graph, padding="layer")
-    assert first == transient(graph) >= 3
-    assert first_position(padded) == 0
+    first, padded = facts(graph).first_position, replace(graph, padding="layer")
+    assert first == facts(graph).left_context >= 3
+    assert facts(padded).first_position == 0
     session = load(export(graph, drawn(graph, 1)[0], tmp_path / "b", verify=True))
     for length in (1, first - 1, first, first + 1, 3 * first):
         params, inputs = drawn(graph, length)
         expected = refar.forward(padded, params, inputs)[:, :, first:]
         y = refar.forward(graph, params, inputs)
-        assert y.shape == (2, analyse(graph).types[graph.output].size, max(0, length - first))
+        assert y.shape == (2, facts(graph).types[graph.output].size, max(0, length - first))
         np.testing.assert_array_equal(y, expected)
         weights = drawn(graph, 1)[0]
         found = session.forward(inputs)
@@ -106,7 +105,7 @@ def test_it_is_causal_padding_without_the_outputs_that_see_it(graph: Graph, tmp_
         for kind in ("params", "inputs"):
             for name, array in whole[kind].items():
                 np.testing.assert_array_equal(gradient[kind][name], array)
-    timed = analyse(graph).types
+    timed = facts(graph).types
     nothing = {name: array[..., :0] if timed[name].timed else array for name, array in inputs.items()}
     assert session.forward(nothing).shape == (2, found.shape[1], 0)
 
@@ -121,12 +120,12 @@ def test_no_padding_is_seen() -> None:
 
 @pytest.mark.row("002-5")
 def test_steps_are_not_ready_until_the_window_is_whole(graph: Graph) -> None:
-    first = first_position(graph)
+    first = facts(graph).first_position
     params, inputs = drawn(graph, 2 * first + 3)
     y = refar.forward(graph, params, inputs)
     state = refar.initial_state(graph, params, 2)
     assert all(array.shape[2] == 0 for array in state.values())
-    history, reach = stream(graph, False).history, analyse(graph).reach
+    history, reach = facts(graph).aligned.cache, facts(graph).reach
     for t in range(2 * first + 3):
         y_t, state = refar.step(graph, params, state, one(graph, inputs, t))
         assert (y_t is refar.NOT_READY) is (t < first)
@@ -138,7 +137,7 @@ def test_steps_are_not_ready_until_the_window_is_whole(graph: Graph) -> None:
 
 
 def one(graph: Graph, inputs: dict[str, np.ndarray], t: int) -> dict[str, np.ndarray]:
-    return {name: array[..., t] if analyse(graph).types[name].timed else array for name, array in inputs.items()}
+    return {name: array[..., t] if facts(graph).types[name].timed else array for name, array in inputs.items()}
 
 
 def test_not_ready_is_one_object_with_a_name() -> None:
@@ -147,27 +146,27 @@ def test_not_ready_is_one_object_with_a_name() -> None:
 
 
 def run_in_blocks(graph: Graph, params: Any, inputs: dict[str, np.ndarray], lengths: list[int]) -> tuple[np.ndarray, Any]:
-    types, outputs, done = analyse(graph).types, [], 0
+    types, outputs, done = facts(graph).types, [], 0
     state = refar.initial_state(graph, params, len(inputs["x"]))
     for length in lengths:
         piece = {name: a[..., done : done + length] if types[name].timed else a for name, a in inputs.items()}
         y, state = refar.block(graph, params, state, piece)
         outputs.append(y)
         done += length
-        assert sum(y.shape[2] for y in outputs) == max(0, done - first_position(graph))
+        assert sum(y.shape[2] for y in outputs) == max(0, done - facts(graph).first_position)
     return np.concatenate(outputs, axis=2), state
 
 
 @given(strategies.graphs(exact=True), st.data())
 def test_any_split_into_blocks_gives_the_same(drawn: Graph, data: st.DataObject) -> None:
     """On integers, so that only averages of three round; the state too, which is that of one block."""
-    assume(looks_ahead(drawn) is None)
+    assume(facts(drawn).looks_ahead is None)
     graph = replace(drawn, padding="valid")
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
-    params = {name: rng.integers(-3, 4, shape).astype(float) for name, shape in analyse(graph).parameters.items()}
-    total = data.draw(st.integers(0, transient(graph) + 6))
+    params = {name: rng.integers(-3, 4, shape).astype(float) for name, shape in facts(graph).parameters.items()}
+    total = data.draw(st.integers(0, facts(graph).left_context + 6))
     inputs = {name: np.round(array) for name, array in generic_inputs(graph, rng, 2, total).items()}
-    inputs = {name: array.astype(int) if analyse(graph).types[name].indexed else array for name, array in inputs.items()}
+    inputs = {name: array.astype(int) if facts(graph).types[name].indexed else array for name, array in inputs.items()}
     y, state = run_in_blocks(graph, params, inputs, [0, *data.draw(strategies.splits(total))])
     expected, whole = run_in_blocks(graph, params, inputs, [total])
     assert state.keys() == whole.keys()
@@ -266,7 +265,7 @@ def test_strictify_takes_one_output() -> None:
     graph = g.build(g.conv1d(g.input(channels=1), 1, kernel=3, name="conv"), padding="valid")
     later = refar.strictify(graph)
     params, inputs = drawn(graph, 8)
-    assert (later.padding, first_position(graph), first_position(later)) == ("valid", 2, 3)
+    assert (later.padding, facts(graph).first_position, facts(later).first_position) == ("valid", 2, 3)
     assert refar.is_strict(later)
     y = refar.forward(graph, params, inputs)
     np.testing.assert_array_equal(refar.forward(later, params, inputs), y[:, :, :-1])

@@ -213,7 +213,7 @@ def test_blocks_show_at_their_borders() -> None:
         y[..., 7:-1:8] += x[..., 8::8]
         return y
 
-    says("only at the positions 7, 15, 23: are these the borders of blocks?", f)
+    says("only at the positions 7, 15, 23: are these the borders of chunks?", f)
 
 
 def test_the_present_and_the_shift() -> None:
@@ -226,7 +226,7 @@ def test_the_present_and_the_shift() -> None:
     ("words", "f", "reach"),
     [
         ("looks like a shift by two where one was meant", conv(8), {1, 4, 7}),
-        ("everything is 2 positions too late", conv(8), {0, 3, 6}),
+        ("everything is 2 positions late", conv(8), {0, 3, 6}),
         ("dilation ignored: 3 taps next to each other, not 3 apart", conv(2, dilation=1), {0, 3, 6}),
         ("dilation 2 where 3 was meant", conv(4, dilation=2), {0, 3, 6}),
         ("missing 3, 6, surplus 2, 4", conv(4, dilation=2), {0, 3, 6}),
@@ -275,7 +275,7 @@ def test_masks(words: str, mask: np.ndarray, options: dict[str, Any]) -> None:
 
 
 def test_an_image_that_is_shifted_or_normalised() -> None:
-    says("everything lies 1 too far up", masked(A, (2, 2, 3, 2)), shape=(3, 2, 8, 9), reach=OFFSETS_A)
+    says("everything lies one row too far up", masked(A, (2, 2, 3, 2)), shape=(3, 2, 8, 9), reach=OFFSETS_A)
     says("every output sees every position", lambda x: x / x.std((2, 3), keepdims=True), shape=(3, 2, 6, 7))
 
 

@@ -156,7 +156,7 @@ def test_what_a_step_returns_is_reported_for_what_it_is() -> None:
     says("returned NaN for finite input at [0, 0]", lambda s, x: (np.nan * step(s, x)[0], s))
     says("returned the wrong dtype", lambda s, x: (step(s, x)[0] + 0j, s))
     says("got (3, 4, 29): 1 positions too few", step, lambda x: conv(x, W1, B1, 1)[:, :, 1:])
-    whole = says("in pieces of [30]: position 0", lambda s, x: (block(s, x)[0] + 1, block(s, x)[1]), block=True)
+    whole = says("in chunks of [30]: position 0", lambda s, x: (block(s, x)[0] + 1, block(s, x)[1]), block=True)
     assert "the same offsets 0, 2, 4, 6, 8 with other values" in whole
 
 

@@ -98,10 +98,10 @@ def mixes(state: State, x: np.ndarray) -> Result:
 
 
 IN_STEPS: dict[str, tuple[Any, Callable[[np.ndarray], Any], dict[str, Any]]] = {
-    "the same outputs, but one position late": (
+    "the right numbers, one position late": (
         late, full, {"initial_state": lambda rows: {"state": zeros(rows), "y": np.zeros((rows, 3))}}
     ),
-    "the same outputs, but 2 positions early": (step, early, {}),
+    "the right numbers, 2 positions early": (step, early, {}),
     "it looks ahead, see check_causality; no step can": (step, lambda x: np.roll(full(x), -2, axis=2), {}),
     "the state is never fed back: every step answers as if it were the first": (lambda s, x: (step(s, x)[0], s), full, {}),
     "wrong only at the first 8 positions, what the state holds before the first one is wrong: a queue that is not initialised, "
@@ -128,7 +128,7 @@ IN_STEPS: dict[str, tuple[Any, Callable[[np.ndarray], Any], dict[str, Any]]] = {
 
 
 def cut(state: State, x: np.ndarray) -> Result:
-    """The new state from the piece alone."""
+    """The new state from the chunk alone."""
     y, _ = block(state, x)
     first = np.concatenate([state["x"], x], axis=2)
     h = np.maximum(conv(first, W1, B1, D1)[:, :, state["x"].shape[2] :], 0)
@@ -158,9 +158,9 @@ def off(state: State, x: np.ndarray) -> Result:
 
 
 IN_BLOCKS: dict[str, Any] = {
-    "wrong for pieces of at most 3, right for 5 and more: the new state is cut from the piece alone": cut,
-    "wrong only at the first 4 positions of a piece: what is carried over": restarts,
-    "wrong only at the last position of a piece": ahead,
+    "wrong for chunks of at most 3, right for 5 and more: the new state is cut from the chunk alone": cut,
+    "wrong only at the first 4 positions of a chunk: what is carried over": restarts,
+    "wrong only at the last position of a chunk": ahead,
     "ValueError instead of a value: cannot reshape; is a length traced in as a constant?": constant,
     "the same offsets 0, 2, 4, 6, 8 with other values": off,
 }

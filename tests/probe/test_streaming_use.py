@@ -105,7 +105,7 @@ def test_a_step_that_raises_is_told_how_it_is_called() -> None:
     called = "it is called as swapped(state, x_t) → (y_t, state), here with x_t of shape (3, 2), no axis of positions; for a"
     assert note(swapped).startswith(called)
     assert note(lambda x, state: step(state, x)).startswith(called.replace("swapped", "step"))
-    assert note(block) == called.replace("swapped", "block") + " function of pieces with that axis give block=True"
+    assert note(block) == called.replace("swapped", "block") + " function of chunks with that axis give block=True"
 
     class Wrong:
         def reset(self) -> None: ...

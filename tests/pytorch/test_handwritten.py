@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 import refar
 from refar import models
+from refar.analysis.facts import facts
 
 U = 2.0**-53
 
@@ -148,7 +149,7 @@ def agree(name, ours, theirs, layers):
 def compare(graph, net, x, condition, run, layers):
     net.double()
     params = {name: p.detach().numpy() for name, p in net.named_parameters()}
-    assert {k: v.shape for k, v in params.items()} == dict(refar.analysis.infer.analyse(graph).parameters)
+    assert {k: v.shape for k, v in params.items()} == dict(facts(graph).parameters)
     y = run(net)
     agree("output", refar.forward(graph, params, x, condition), y.detach().numpy(), layers)
     dy = np.random.default_rng(1).normal(size=y.shape)
@@ -216,5 +217,5 @@ def test_tcn(channels, kernel, length):
 @pytest.mark.parametrize("classes", [2, 20, 256])
 @pytest.mark.parametrize("build", [models.nettoy1d, models.nettoy1d_dilated])
 def test_nettoy_has_the_number_of_parameters_of_the_source(build, classes):
-    count = sum(np.prod(shape) for shape in refar.analysis.infer.analyse(build(classes)).parameters.values())
+    count = sum(np.prod(shape) for shape in facts(build(classes)).parameters.values())
     assert count == 8384 + 33 * classes == sum(p.numel() for p in NetToy1d(classes).parameters())

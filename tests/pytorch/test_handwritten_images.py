@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import refar
 from refar import models
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.torch import Module
 
 U = 2.0**-53
@@ -211,7 +211,7 @@ def agree(name, ours, theirs, layers):
 def compare(graph, net, x, run, layers, condition=None):
     """The oracle and `refar.torch.Module` against `run(net, condition)`, y_bkchw, with the parameters of the net."""
     net.double()
-    theirs, shapes = dict(net.named_parameters()), analyse(graph).parameters
+    theirs, shapes = dict(net.named_parameters()), facts(graph).parameters
     assert theirs.keys() == shapes.keys()
     params = {name: theirs[name].detach().numpy().reshape(shape) for name, shape in shapes.items()}
     tensors = {name: torch.from_numpy(value) for name, value in (condition or {}).items()}
@@ -278,7 +278,7 @@ def test_two_stack_pixelcnn_with_positions(size, bits):
 def test_the_parameters_are_those_of_the_source():
     for classes in (2, 10, 256):
         own = sum(p.numel() for p in PixelCNN(classes).parameters())
-        assert own == sum(np.prod(shape) for shape in analyse(models.pixelcnn(classes)).parameters.values())
+        assert own == sum(np.prod(shape) for shape in facts(models.pixelcnn(classes)).parameters.values())
 
 
 @pytest.mark.row("001-11")

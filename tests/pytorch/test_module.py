@@ -12,7 +12,7 @@ from torch import nn
 
 import refar
 from refar import Builder, models, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.errors import GraphError, InputError, ParameterError
 from refar.torch import Module, nats
 
@@ -34,7 +34,7 @@ def every_operator(activations=("relu", "leaky_relu", "tanh", "sigmoid"), smooth
 def case(graph, batch=3, length=13, seed=0, integer=False):
     """Parameters, inputs and an upstream gradient: generic, or small integers."""
     rng = np.random.default_rng(seed)
-    found = analyse(graph)
+    found = facts(graph)
 
     def draw(shape):
         # Small enough that no softmax or gate saturates: there gradients are small differences of large numbers.
@@ -175,7 +175,7 @@ def test_keeps_the_dtype_of_its_parameters():
 def test_state_dict_goes_round():
     graph = models.wavenet(6, [1, 2], residual=4, gate=3, skip=5)
     one, two = Module(graph, seed=1), Module(graph, seed=2)
-    assert set(one.state_dict()) == set(analyse(graph).parameters)
+    assert set(one.state_dict()) == set(facts(graph).parameters)
     file = io.BytesIO()
     torch.save(one.state_dict(), file)
     file.seek(0)
@@ -196,7 +196,7 @@ def test_nodes_may_be_called_like_methods():
         h = g.conv1d(h, 2, kernel=2, name=name)
     graph = g.build(h)
     module = Module(graph).train().double().eval()
-    assert set(module.state_dict()) == set(analyse(graph).parameters)
+    assert set(module.state_dict()) == set(facts(graph).parameters)
     module.load_state_dict(module.arrays())
     x = torch.randn(2, 2, 7, dtype=torch.float64)
     close("output", module(x).detach().numpy(), refar.forward(graph, module.arrays(), x.numpy()), 1e-14)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from refar import Builder, Graph, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.exact import literal
 from refar.graph.graph import Node
-from refar.oracle.padding import own_parameters
-from refar.oracle.run import forward_nodes
+from refar.oracle.bound_graph import own_parameters, unchecked
+from refar.oracle.whole import forward_nodes
 from refar.rounding import bound
 from refar.rounding import network as rounding
 from refar.rounding.norms import norms
@@ -37,18 +37,18 @@ def network(make: Make, channels: int = 4, plane: bool = False) -> Graph:
 
 def numbers(graph: Graph) -> tuple[Any, Any]:
     """Parameters and all values, with magnitudes from 0.01 to 1000."""
-    found, rng = analyse(graph), np.random.default_rng(3)
+    found, rng = facts(graph), np.random.default_rng(3)
     params = {name: np.round(rng.normal(size=shape), 3) for name, shape in found.parameters.items()}
     params["table.weight"] = params["table.weight"] * np.logspace(-2, 3, 12)[:, None]
-    x = rng.integers(0, 12, (2, 1, 3, 4) if found.types["x"].plane else (2, 9))
+    x = rng.integers(0, 12, (2, 1, 3, 4) if found.types["x"].image else (2, 9))
     inputs = {"x": x, "c": np.array([[0.5, -2, 30, 4], [-0.25, 1, 0, 7]])} if "c" in found.types else {"x": x}
-    return params, forward_nodes(graph, params, inputs, np.float64)
+    return params, forward_nodes(unchecked(graph, params, np.float64), inputs)
 
 
 def around(graph: Graph, node: Node, params: Any, values: Any, off: Any) -> Any:
-    types = analyse(graph).types
+    types = facts(graph).types
     args, own = [values[name] for name in node.inputs], own_parameters(node, params)
-    return bound.around(node.op, args, off, own, types[node.inputs[0]].size, U, [None] * len(args))
+    return bound.forward(node.op, args, own, types[node.inputs[0]].size, U, off=off)
 
 
 def passed_by_norms(make: Make, **options: Any) -> tuple[Any, list[Any], list[Any], Any]:
@@ -78,7 +78,7 @@ def test_an_exact_argument_passes_nothing_on() -> None:
     for make in (lambda g, h, c: g.one_hot(g.input(classes=12)), lambda g, h, c: g.standardize(g.input(classes=12), 1.0, 2.0)):
         g = Builder()
         graph = g.build(make(g, None, None))
-        values = forward_nodes(graph, {}, {"x": np.arange(12)[None]}, np.float64)
+        values = forward_nodes(unchecked(graph, {}, np.float64), {"x": np.arange(12)[None]})
         local = bound.forward(graph[graph.output].op, [values["x"]], {}, 12, U)
         np.testing.assert_allclose(norms(graph, {}, values, U)[graph.output], np.sqrt((local**2).sum(axis=1)) * SLACK, rtol=1e-14)
 
@@ -185,7 +185,7 @@ def composed(make: Make, **options: Any) -> tuple[Any, list[Any], list[Any], Any
     """As `passed_by_norms`, channel by channel."""
     graph = network(make, **options)
     params, values = numbers(graph)
-    inputs = {name: values[name] for name in ("x", "c") if name in analyse(graph).types}
+    inputs = {name: values[name] for name in ("x", "c") if name in facts(graph).types}
     found, node = rounding.composed(graph, params, inputs, U), graph[graph.output]
     off = [found[name] for name in node.inputs]
     passed = found[graph.output] - around(graph, node, params, values, off)
@@ -255,7 +255,7 @@ def test_what_stands_before_the_start_is_off_as_if_zeros_had_come_before(how: st
         return g.build(g.pool1d(g.conv1d(h, 3, kernel=3, dilation=2, name="d"), "avg", 2, pad="zero"), padding=padding)
 
     padded, plain, rng = build("input"), build("layer"), np.random.default_rng(4)
-    params = {name: rng.normal(size=shape) for name, shape in analyse(padded).parameters.items()}
+    params = {name: rng.normal(size=shape) for name, shape in facts(padded).parameters.items()}
     x, c = rng.normal(size=(2, 2, 8)), rng.normal(size=(2, 2))
     longer = np.concatenate([np.zeros((2, 2, 12)), x], axis=2)
 
@@ -263,11 +263,11 @@ def test_what_stands_before_the_start_is_off_as_if_zeros_had_come_before(how: st
         inputs = {"x": x, "c": c}
         if how == "composed":
             return rounding.composed(graph, params, inputs, U)
-        return norms(graph, params, forward_nodes(graph, params, inputs, np.float64), U)
+        return norms(graph, params, forward_nodes(unchecked(graph, params, np.float64), inputs), U)
 
     got, wanted = of(padded, x), of(plain, longer)
     for node in padded.nodes:
-        timed = analyse(padded).types[node.name].timed
+        timed = facts(padded).types[node.name].timed
         np.testing.assert_allclose(got[node.name], wanted[node.name][..., 12:] if timed else wanted[node.name], rtol=1e-9)
 
 
@@ -297,8 +297,8 @@ def test_first_order_weighs_what_is_computed_before_the_start() -> None:
     h = g.conv1d(g.input(channels=2), 3, name="h")
     graph = g.build(g.conv1d(h, 2, kernel=2, dilation=2, name="y"), padding="input")
     rng = np.random.default_rng(6)
-    params = {name: rng.normal(size=shape) for name, shape in analyse(graph).parameters.items()}
-    values = forward_nodes(graph, params, {"x": rng.normal(size=(2, 2, 5))}, np.float64)
+    params = {name: rng.normal(size=shape) for name, shape in facts(graph).parameters.items()}
+    values = forward_nodes(unchecked(graph, params, np.float64), {"x": rng.normal(size=(2, 2, 5))})
     here, resting = rounding.local_bounds(graph, params, values, bound.FLOAT32)
     np.testing.assert_allclose(resting["h"][:, :, 0], np.tile(bound.gamma(1, bound.FLOAT32) * np.abs(params["h.bias"]), (2, 1)))
     dy = rng.normal(size=values["y"].shape)

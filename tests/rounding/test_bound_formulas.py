@@ -226,14 +226,14 @@ def test_what_stands_before_the_start_counts_as_what_follows_it(op: ops.AnyOp) -
 
 def test_around_a_point() -> None:
     """The bound for the worst of all arguments that lie within `off`."""
-    off, none = np.abs(draw(*X.shape, seed=2)), [None]
+    off = np.abs(draw(*X.shape, seed=2))
     for op in (ops.Activation("tanh"), ops.Affine(0.7, 0.2), ops.Pool1d("avg", 2, "zero")):
         wanted = bound.forward(op, [np.abs(X) + off], {}, 0, U)
-        np.testing.assert_array_equal(bound.around(op, [X], [off], {}, 0, U, none), wanted)
+        np.testing.assert_array_equal(bound.forward(op, [X], {}, 0, U, off=[off]), wanted)
     leaky = np.where(X - off > 0, 0, gamma(2) * 0.3 * (np.abs(X) + off) + TINY)
-    got = bound.around(ops.Activation("leaky_relu", 0.3), [X], [off], {}, 0, U, none)
+    got = bound.forward(ops.Activation("leaky_relu", 0.3), [X], {}, 0, U, off=[off])
     np.testing.assert_allclose(got, leaky, rtol=1e-12)
-    got = bound.around(ops.Softmax(), [X], [off / 8], {}, 0, U, none)
+    got = bound.forward(ops.Softmax(), [X], {}, 0, U, off=[off / 8])
     for b, t in np.ndindex(2, 7):
         e, further = [math.exp(v) for v in X[b, :, t]], 2 * max(off[b, :, t]) / 8
         y = [min(v / sum(e) * math.exp(further), 1) for v in e]
@@ -242,10 +242,10 @@ def test_around_a_point() -> None:
         np.testing.assert_allclose(
             got[b, :, t], [y[c] * relative[c] * (1 + relative[c]) + 6 * TINY for c in range(6)], rtol=1e-12
         )
-    far = bound.around(ops.Softmax(), [X], [np.full(X.shape, 1e3)], {}, 0, U, none)  # any y may be 1
+    far = bound.forward(ops.Softmax(), [X], {}, 0, U, off=[np.full(X.shape, 1e3)])  # any y may be 1
     assert np.isfinite(far).all()
     assert (far > bound.forward(ops.Softmax(), [X], {}, 0, U)).all()
-    table = bound.around(ops.Embedding(3), [CLASSES], [np.zeros(CLASSES.shape)], {"weight": draw(5, 3)}, 5, U, none)
+    table = bound.forward(ops.Embedding(3), [CLASSES], {"weight": draw(5, 3)}, 5, U, off=[np.zeros(CLASSES.shape)])
     assert table.shape == (2, 3, 7)
     assert not table.any()
 

@@ -11,9 +11,10 @@ from small_models import IMAGE_MODELS, MODELS
 
 import refar
 from refar import Builder, Graph, noise, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.arguments.arrays import in_order
-from refar.oracle.run import forward_nodes
+from refar.oracle.bound_graph import unchecked
+from refar.oracle.whole import forward_nodes
 from refar.rounding import bound
 from refar.rounding import certify as certification
 from refar.rounding import network as rounding
@@ -29,8 +30,8 @@ def case(graph: Graph, n: Any, temperature: float, top_k: int | None = None) -> 
     """Parameters, tokens, all values, and of every value in order: the logits (B, Q, N) and the noise (B, N, Q)."""
     params = generic_parameters(graph, np.random.default_rng(4))
     tokens = refar.generate(graph, params, n, batch=2, seed=SEED, temperature=temperature, top_k=top_k)
-    kind = analyse(graph).types["x"]
-    values = forward_nodes(graph, params, {"x": tokens}, np.float64)
+    kind = facts(graph).types["x"]
+    values = forward_nodes(unchecked(graph, params, np.float64), {"x": tokens})
     y, _ = in_order(kind, values[graph.output], tokens)
     draws = noise.draw(ops.Categorical(), SEED, range(2), 0, y.shape[2], kind.size).transpose(1, 0, 2)
     return params, tokens, values, y, draws if temperature else 0 * draws
@@ -54,9 +55,9 @@ def test_the_bound_of_all_orders(name: str, temperature: float) -> None:
     graph, length = GRAPHS[name]
     params, tokens, values, y, draws = case(graph, length, temperature)
     found, scale = certify(graph, params, tokens, seed=SEED, temperature=temperature), temperature or 1.0
-    kind = analyse(graph).types["x"]
+    kind = facts(graph).types["x"]
     off = np.repeat(
-        norms(graph, params, values, bound.FLOAT64)[graph.output].reshape(2, -1), kind.channels if kind.plane else 1, 1
+        norms(graph, params, values, bound.FLOAT64)[graph.output].reshape(2, -1), kind.channels if kind.image else 1, 1
     )
     _, x = in_order(kind, values[graph.output], tokens)
     for b, step in np.ndindex(x.shape):
@@ -79,9 +80,9 @@ def test_the_bound_of_first_order(name: str, temperature: float, monkeypatch: py
     graph, length = GRAPHS[name]
     params, tokens, values, y, draws = case(graph, length, temperature)
     monkeypatch.setattr(certification, "norms", loose)
-    found, kind = certify(graph, params, tokens, seed=SEED, temperature=temperature), analyse(graph).types["x"]
+    found, kind = certify(graph, params, tokens, seed=SEED, temperature=temperature), facts(graph).types["x"]
     local = rounding.local_bounds(graph, params, values, bound.FLOAT64)
-    colours = kind.channels if kind.plane else 1
+    colours = kind.channels if kind.image else 1
     _, x = in_order(kind, values[graph.output], tokens)
     assert found.first_order == x.size
     for b, step in np.ndindex(x.shape):

@@ -12,7 +12,7 @@ from small_models import IMAGE_MODELS, MODELS
 
 import refar
 from refar import Builder, Graph, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.errors import GraphError, InputError
 from refar.rounding import certify as certification
 from refar.rounding.certify import Certificate, certify
@@ -23,7 +23,7 @@ from refar.testing.contract.cases import generic_parameters
 
 def drawn(graph: Graph, n: Any, dtype: str = "float64", **options: Any) -> tuple[Any, Any, Any]:
     """Parameters that float32 holds, tokens, conditions."""
-    rng, found = np.random.default_rng(4), analyse(graph)
+    rng, found = np.random.default_rng(4), facts(graph)
     params = {name: a.astype(np.float32) for name, a in generic_parameters(graph, rng).items()}
     kinds = {name: found.types[name] for name in found.conditions}
     over = n if isinstance(n, tuple) else ()
@@ -66,7 +66,7 @@ def test_a_prompt(categorical: Graph) -> None:
 def test_a_wrong_token_is_contradicted(categorical: Graph) -> None:
     params, tokens, condition = drawn(categorical, 30)
     wrong = tokens.copy()
-    wrong[1, 20] = (wrong[1, 20] + 1) % analyse(categorical).types["x"].size
+    wrong[1, 20] = (wrong[1, 20] + 1) % facts(categorical).types["x"].size
     certificate = certify(categorical, params, wrong, seed=9, condition=condition)
     first = certificate.doubts[0]
     assert (first.row, first.step, first.token, first.rival) == (1, 20, wrong[1, 20], tokens[1, 20])
@@ -106,7 +106,7 @@ def test_published_networks_over_images(painter: Graph, options: dict[str, Any])
     assert certificate.certain, str(certificate)
     assert certificate.first_order == 0
     wrong = tokens.copy()
-    wrong[1, -1, 3, 4] = (wrong[1, -1, 3, 4] + 1) % analyse(painter).types["x"].size
+    wrong[1, -1, 3, 4] = (wrong[1, -1, 3, 4] + 1) % facts(painter).types["x"].size
     (doubt,) = certify(painter, params, wrong, seed=9, condition=condition, **options).doubts
     assert (doubt.row, doubt.step, doubt.rival) == (1, tokens[0].size - 1, tokens[1, -1, 3, 4])
 

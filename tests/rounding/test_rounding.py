@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from refar import Builder, Graph
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.oracle import node
-from refar.oracle.padding import own_parameters
-from refar.oracle.run import backward_nodes, cast, forward_nodes
+from refar.oracle.bound_graph import cast, own_parameters, unchecked
+from refar.oracle.whole import backward_nodes, forward_nodes
 from refar.rounding import bound
 from refar.rounding import network as rounding
 from refar.rounding.norms import norms
@@ -20,7 +20,7 @@ from refar.testing.contract.cases import generic_parameters
 
 def case(graph: Graph) -> tuple[Any, Any]:
     """Parameters and inputs that float32 holds."""
-    rng, found = np.random.default_rng(1), analyse(graph)
+    rng, found = np.random.default_rng(1), facts(graph)
     params = {name: array.astype(np.float32).astype(float) for name, array in generic_parameters(graph, rng).items()}
 
     def drawn(kind: Any) -> Any:
@@ -31,7 +31,7 @@ def case(graph: Graph) -> tuple[Any, Any]:
 
 
 def run(graph: Graph, params: Any, inputs: Any, dtype: str) -> Any:
-    return forward_nodes(graph, {n: a.astype(dtype) for n, a in params.items()}, cast(inputs, dtype), np.dtype(dtype))
+    return forward_nodes(unchecked(graph, {n: a.astype(dtype) for n, a in params.items()}, np.dtype(dtype)), cast(inputs, dtype))
 
 
 def test_numpy_in_float32_node_by_node(model: Graph) -> None:
@@ -42,7 +42,7 @@ def test_numpy_in_float32_node_by_node(model: Graph) -> None:
     assert max(e.worst for e in errors) <= 1, str(max(errors, key=lambda e: e.worst))
     dy = np.random.default_rng(2).normal(size=values[model.output].shape).astype(np.float32)
     single = {n: a.astype(np.float32) for n, a in params.items()}
-    dvalues, dparams = backward_nodes(model, single, values, dy)
+    dvalues, dparams = backward_nodes(unchecked(model, single, dy.dtype), values, dy)
     gradients = rounding.gradient_errors(model, params, values, dvalues, dparams, bound.FLOAT32)
     assert {e.name for e in gradients} >= {f"gradient of {name}" for name in params}
     assert max(e.worst for e in gradients) <= 1, str(max(gradients, key=lambda e: e.worst))
@@ -83,12 +83,12 @@ def test_measured_residuals_give_the_true_error(model: Graph) -> None:
     wide = {n: a if a.dtype == np.int64 else a.astype(float) for n, a in single.items()}
     dy = np.zeros(values[model.output].shape)
     dy.reshape(3, dy.shape[1], -1)[:, 0, -1] = 1
-    dvalues, _ = backward_nodes(model, params, values, dy)
+    dvalues, _ = backward_nodes(unchecked(model, params, dy.dtype), values, dy)
     predicted = np.zeros(3)
     for each in model.nodes:
-        if each.inputs and not analyse(model).types[each.name].indexed:
+        if each.inputs and not facts(model).types[each.name].indexed:
             args = [wide[name] for name in each.inputs]
-            classes = analyse(model).types[each.inputs[0]].size
+            classes = facts(model).types[each.inputs[0]].size
             exact = node.forward(each.op, args, [None] * len(args), own_parameters(each, params), classes, np.dtype("f8"))
             predicted += (dvalues[each.name] * (wide[each.name] - exact)).reshape(3, -1).sum(axis=1)
     true = ((single[model.output].astype(float) - values[model.output]) * dy).reshape(3, -1).sum(axis=1)

@@ -10,7 +10,8 @@ import pytest
 
 from refar import Builder, Graph
 from refar.oracle import node
-from refar.oracle.run import backward_nodes, forward_nodes
+from refar.oracle.bound_graph import unchecked
+from refar.oracle.whole import backward_nodes, forward_nodes
 from refar.rounding import bound
 from refar.rounding import network as rounding
 
@@ -32,7 +33,7 @@ def net(padding: Any = "layer") -> tuple[Graph, Any]:
 
 def test_nodes() -> None:
     graph, params = net()
-    exact = forward_nodes(graph, params, {"x": X}, np.float64)
+    exact = forward_nodes(unchecked(graph, params, np.float64), {"x": X})
     values = {name: value + 1e-3 * (name == "back") for name, value in exact.items()}
     found = {errors.name: errors for errors in rounding.node_errors(graph, params, values, bound.FLOAT64, reduced=0.25)}
     assert {name: errors.operator for name, errors in found.items()} == {
@@ -52,7 +53,7 @@ def test_nodes() -> None:
 
 def test_under_input_padding_what_sees_before_the_start_is_left_out() -> None:
     graph, params = net("input")
-    exact = forward_nodes(graph, params, {"x": X}, np.float64)
+    exact = forward_nodes(unchecked(graph, params, np.float64), {"x": X})
     values = {name: value + 1e-3 * (name in ("back", "front")) for name, value in exact.items()}
     found = {errors.name: errors for errors in rounding.node_errors(graph, params, values, bound.FLOAT64)}
     assert (found["back"].observed[:, :, :3] == 0).all()
@@ -65,8 +66,8 @@ def test_under_input_padding_what_sees_before_the_start_is_left_out() -> None:
 @pytest.mark.parametrize("backend_unit", [bound.FLOAT32, bound.FLOAT64])
 def test_gradients(backend_unit: float) -> None:
     graph, params = net()
-    values = forward_nodes(graph, params, {"x": X}, np.float64)
-    dvalues, dparams = backward_nodes(graph, params, values, DY)
+    values = forward_nodes(unchecked(graph, params, np.float64), {"x": X})
+    dvalues, dparams = backward_nodes(unchecked(graph, params, DY.dtype), values, DY)
     dvalues["h"] = dvalues["h"] + 1e-3
     dparams["back.bias"] = dparams["back.bias"] - 1e-3
     found = {e.name: e for e in rounding.gradient_errors(graph, params, values, dvalues, dparams, backend_unit)}
@@ -100,8 +101,10 @@ def test_the_gradient_of_the_output_is_given_and_not_judged() -> None:
     y = g.conv1d(g.input(channels=3), 2, name="y")
     g.tanh(y, name="unread")
     graph, params = g.build(y), {"y.weight": RNG.normal(size=(2, 3, 1)), "y.bias": RNG.normal(size=2)}
-    values = forward_nodes(graph, params, {"x": X}, np.float64)
-    found = rounding.gradient_errors(graph, params, values, *backward_nodes(graph, params, values, DY), bound.FLOAT64)
+    values = forward_nodes(unchecked(graph, params, np.float64), {"x": X})
+    found = rounding.gradient_errors(
+        graph, params, values, *backward_nodes(unchecked(graph, params, DY.dtype), values, DY), bound.FLOAT64
+    )
     assert {each.name for each in found} == {"gradient of x", "gradient of y.weight", "gradient of y.bias"}
     assert max(each.worst for each in found) == 0
 
@@ -125,7 +128,7 @@ def test_the_worst_of_a_node() -> None:
 @pytest.mark.parametrize("reduced", [0.0, 0.25])
 def test_local_bounds(reduced: float) -> None:
     graph, params = net()
-    values = forward_nodes(graph, params, {"x": X}, np.float64)
+    values = forward_nodes(unchecked(graph, params, np.float64), {"x": X})
     found, _ = rounding.local_bounds(graph, params, values, bound.FLOAT32, reduced=reduced)
     own = {"weight": params["front.weight"], "bias": params["front.bias"]}
     wanted = bound.forward(graph["front"].op, [X], own, 0, bound.FLOAT32, reduced=reduced)

@@ -16,8 +16,8 @@ from stream_graphs import GRAPHS
 
 import refar
 from refar import Builder, Graph, models, ops
-from refar.analysis.infer import analyse, transient
-from refar.analysis.schedule import is_strict
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.errors import BackendError, FileError, GraphError, InputError
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
@@ -40,7 +40,7 @@ def pair(streamed: Graph, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ses
 
 def run(session: Session, inputs: Arrays, prompt: int, pieces: list[int]) -> np.ndarray:
     """A prompt, then pieces: blocks of these lengths, or for -n as many single steps. The outputs from the prompt's on."""
-    found, ahead = analyse(session.graph), int(is_strict(session.graph))
+    found, ahead = facts(session.graph), int(is_strict(session.graph))
     x, conditions = inputs[found.sequence], {name: inputs[name] for name in found.conditions}
     outputs = [session.prefill(x[..., :prompt], conditions, len(x))[..., None]]
     done = prompt
@@ -58,7 +58,7 @@ def run(session: Session, inputs: Arrays, prompt: int, pieces: list[int]) -> np.
 
 def oracle_state(graph: Graph, params: Arrays, inputs: Arrays, consumed: int) -> Arrays:
     """The state of `refar.next` or `refar.step` after this many tokens."""
-    found, rows = analyse(graph), len(inputs[analyse(graph).sequence])
+    found, rows = facts(graph), len(inputs[facts(graph).sequence])
     ahead = int(is_strict(graph))
 
     def part(begin: int, end: int) -> Arrays:
@@ -103,7 +103,7 @@ def test_blocks_and_steps_in_any_mix_are_the_oracles(pair: tuple[Session, Arrays
 def exactly_equal(graph: Graph, pieces: list[list[int]], prompt: int, path: Path, seed: int = 0) -> bool:
     """On integers blocks and steps give the values and the state of the oracle; False if there are no such integers."""
     twin = integral_graph(graph)
-    case = integer_case(twin, np.random.default_rng(seed), 2, (LENGTH + transient(graph),)) if twin else None
+    case = integer_case(twin, np.random.default_rng(seed), 2, (LENGTH + facts(graph).left_context,)) if twin else None
     if case is None:
         return False
     session, ahead = load(export(case.graph, case.params, path, block=True)), int(is_strict(case.graph))
@@ -126,7 +126,7 @@ def exactly_equal(graph: Graph, pieces: list[list[int]], prompt: int, path: Path
 )
 def test_random_graphs_on_integers(graph: Graph, seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     rng = np.random.default_rng(seed)
-    prompt, rest = int(rng.integers(1, 6 + transient(graph))), LENGTH - 6
+    prompt, rest = int(rng.integers(1, 6 + facts(graph).left_context)), LENGTH - 6
     pieces = [random_pieces(rng, rest), [rest], [1] * rest, [-rest]]
     assume(exactly_equal(graph, pieces, prompt, tmp_path_factory.mktemp("b") / "b", seed))
 
@@ -143,7 +143,7 @@ def test_pools_and_delays_on_integers(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL"])
 def test_the_files_alone_from_the_start(streamed: Graph, level: str, tmp_path: Path) -> None:
     """One step with `start`, then blocks, as a program without refar runs them; without a start, from what prefill gives."""
-    graph, ahead, found = streamed, int(is_strict(streamed)), analyse(streamed)
+    graph, ahead, found = streamed, int(is_strict(streamed)), facts(streamed)
     params = generic_parameters(graph, np.random.default_rng(3))
     path = export(graph, params, tmp_path / "b", block=True)
     options = onnxruntime.SessionOptions()

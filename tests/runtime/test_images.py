@@ -10,7 +10,7 @@ from helpers import refuses
 
 import refar
 from refar import Builder, Graph, models, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.errors import FileError, GraphError, InputError
 from refar.runtime import load
 from refar.runtime.session import Session
@@ -61,7 +61,7 @@ def test_outputs_and_densities_are_the_oracles(network: str, shape: tuple[int, i
     y = refar.forward(graph, params, inputs)
     found = session.forward(inputs)
     assert found.dtype == np.float32
-    assert found.shape == y.shape == (3, analyse(graph).types[graph.output].size, *shape)
+    assert found.shape == y.shape == (3, facts(graph).types[graph.output].size, *shape)
     np.testing.assert_allclose(found, y, rtol=0, atol=2e-5 * max(1, np.abs(y).max()))
     score = session.score(inputs)
     assert (score.shape, score.dtype) == ((3,), np.dtype(np.float64))

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import refuses
+from helpers import generate_with_outputs, refuses
 
 import refar
 from refar import Builder, Graph, models, noise, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.errors import GraphError, InputError
 from refar.oracle import losses
-from refar.oracle.generate import generate_with_outputs
 from refar.runtime import density, load
 from refar.runtime.session import Session
 from refar_export import export
@@ -37,7 +36,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def tokens(session: Session, rows: int, length: int) -> np.ndarray:
-    classes = analyse(session.graph).types["x"].size
+    classes = facts(session.graph).types["x"].size
     return np.random.default_rng(0).integers(0, classes, (rows, length))
 
 

@@ -14,13 +14,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from helpers import refuses
+from helpers import generate_with_outputs, refuses
 
 import refar
 from refar import Graph, models, noise
-from refar.analysis.infer import analyse, receptive_field
+from refar.analysis.causality import receptive_field
+from refar.analysis.facts import facts
 from refar.errors import BackendError, FileError, GraphError, InputError
-from refar.oracle.generate import generate_with_outputs
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
 from refar.runtime.bundle import digest
@@ -30,7 +30,7 @@ from refar_export import export
 
 def conditions(graph: Graph, rows: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(5)
-    kinds = {name: analyse(graph).types[name] for name in analyse(graph).conditions}
+    kinds = {name: facts(graph).types[name] for name in facts(graph).conditions}
     return {n: rng.integers(0, k.size, rows) if k.indexed else rng.normal(size=(rows, k.size)) for n, k in kinds.items()}
 
 
@@ -53,7 +53,7 @@ def test_the_same_tokens_as_both_numpy_algorithms(
     assert head is not None
     r, n = receptive_field(graph), 12
     length = {"0": 0, "1": 1, "R-1": r - 1, "R": r, "R+1": r + 1}[prompt_length]
-    kind = analyse(graph).types[analyse(graph).sequence]
+    kind = facts(graph).types[facts(graph).sequence]
     rng = np.random.default_rng(7)
     prompt = rng.integers(0, kind.size, (batch, length)) if kind.indexed else rng.normal(size=(batch, kind.size, length))
     options = {"batch": batch, "seed": 11, "temperature": temperature, "prompt": prompt, "condition": conditions(graph, batch)}
@@ -78,7 +78,7 @@ def test_the_same_tokens_as_both_numpy_algorithms(
 def test_scores_are_the_oracles(pair: tuple[Session, dict[str, np.ndarray]]) -> None:
     session, params = pair
     graph = session.graph
-    kind = analyse(graph).types[analyse(graph).sequence]
+    kind = facts(graph).types[facts(graph).sequence]
     rng = np.random.default_rng(8)
     x = rng.integers(0, kind.size, (3, 20)) if kind.indexed else rng.normal(size=(3, kind.size, 20))
     c = conditions(graph, 3)
@@ -99,7 +99,7 @@ def test_classify_is_bayes_rule(wavenet_bundle: Path) -> None:
 def test_state_is_the_oracles(pair: tuple[Session, dict[str, np.ndarray]]) -> None:
     session, params = pair
     graph = session.graph
-    kind = analyse(graph).types[analyse(graph).sequence]
+    kind = facts(graph).types[facts(graph).sequence]
     x = np.random.default_rng(9).integers(0, kind.size, (2, 7)) if kind.indexed else np.ones((2, kind.size, 7))
     c = conditions(graph, 2)
     _, state = refar.start(graph, params, 2, c)
@@ -119,7 +119,7 @@ def test_step_alone_is_right_from_the_start(model: Graph, level: str, tmp_path: 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     step = onnxruntime.InferenceSession(path / "step.onnx", options, providers=["CPUExecutionProvider"])
-    kind = analyse(model).types[analyse(model).sequence]
+    kind = facts(model).types[facts(model).sequence]
     rng = np.random.default_rng(3)
     x = rng.integers(0, kind.size, (2, 12)) if kind.indexed else rng.normal(size=(2, kind.size, 12)).astype(np.float32)
     c = {name: v if v.dtype == np.int64 else v.astype(np.float32) for name, v in conditions(model, 2).items()}
@@ -130,7 +130,7 @@ def test_step_alone_is_right_from_the_start(model: Graph, level: str, tmp_path: 
     outputs = []
     for t in range(-1, 11):
         token = np.ascontiguousarray(x[..., max(t, 0)])
-        feeds = {analyse(model).sequence: token, "start": np.array(t < 0), **c, **state}
+        feeds = {facts(model).sequence: token, "start": np.array(t < 0), **c, **state}
         results = dict(zip([o.name for o in step.get_outputs()], step.run(None, feeds), strict=True))
         outputs.append(results.pop("output"))
         state = {name.replace("present.", "past."): value for name, value in results.items()}

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
+import refar
 from refar import Builder, Graph, RefarError, ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.exact import literal
 from refar.testing.contract.readings import open_readings
 
@@ -43,7 +45,7 @@ def single_2d(op: ops.AnyOp, *, channels: int = 1, classes: int = 0) -> Graph:
 
 def compare_exactly(graph: Graph, rng: np.random.Generator, x: np.ndarray, backends: Sequence[str] = ("numpy",)) -> None:
     """Value and gradients of a graph of one operator, "op", against the definition on integers, by ==."""
-    node, found = graph["op"], analyse(graph)
+    node, found = graph["op"], facts(graph)
     params = {name: rng.integers(-8, 9, shape).astype(float) for name, shape in found.parameters.items()}
     own = {name.removeprefix("op."): array for name, array in params.items()}
     expected = literal.evaluate(node.op, [x], own, classes=found.types["x"].size if found.types["x"].indexed else 0)
@@ -82,3 +84,8 @@ def other_tests(path: str) -> ModuleType:
         sys.modules[name] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return sys.modules[name]
+
+
+def generate_with_outputs(graph: Graph, params: Any, n: Any, *, dtype: Any = np.float64, **options: Any) -> tuple[Any, Any]:
+    """New tokens, and the outputs that they were drawn from."""
+    return refar.bind(graph, params, dtype=dtype).generate_with_outputs(n, **options)

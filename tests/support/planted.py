@@ -13,8 +13,7 @@ from msgspec.structs import replace as replace_struct
 from planted_images import wrong_op
 
 from refar import Graph, ops
-from refar.analysis import infer
-from refar.analysis import schedule as streams
+from refar.analysis.facts import facts
 from refar.oracle import causal1d, pointwise, stream
 from refar.testing import Report, run_laws
 
@@ -128,8 +127,8 @@ def backward_conv(change: Callable[..., Any]) -> Patch:
 
 def queues(change: Callable[[int], int]) -> Patch:
     def plan(graph: Graph, ahead: bool) -> streams.Stream:
-        found = streams.stream(graph, ahead)
-        return replace(found, history={name: change(kept) for name, kept in found.history.items()})
+        found = facts(graph).schedule(leading=ahead)
+        return replace(found, history={name: change(kept) for name, kept in found.cache.items()})
 
     return lambda patch: patch.setattr(stream, "plan", plan)
 
@@ -162,7 +161,7 @@ def state_becomes(change: Callable[[Any, Any], Any]) -> Patch:
 def zero_token_at_start(right: Any, graph: Any, params: Any, state: Any, inputs: Any, **options: Any) -> Any:
     rows = options.pop("rows_before", None)
     if rows is not None:
-        kind = infer.analyse(graph).types["x"]
+        kind = facts(graph).types["x"]
         x = np.zeros((rows, 1), np.int64) if kind.indexed else np.zeros((rows, kind.size, 1))
         inputs = {**inputs, "x": x}
     return right(graph, params, state, inputs, **options)

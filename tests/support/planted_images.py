@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from refar import Builder, Graph, ops
-from refar.arguments import arrays
 from refar.mistakes.masks import MASKS, Mask
 from refar.mistakes.rewrites import rewritten
-
-right_mask = arrays.mask_oihw
 
 
 def masked() -> Graph:

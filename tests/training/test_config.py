@@ -2,9 +2,9 @@
 
 import pytest
 
+import refar
 from refar import models
 from refar.errors import FileError, GraphError, InputError
-from refar.graph import graph as graphs
 from refar.training.config import load_config, parse_config, to_toml
 
 TEXT = """
@@ -36,7 +36,7 @@ def test_text_survives():
 
 
 def test_paths_are_relative_to_the_file(tmp_path):
-    graphs.save(models.linear_ar(3), tmp_path / "net.json")
+    refar.save(models.linear_ar(3), tmp_path / "net.json")
     (tmp_path / "my.toml").write_text('model.graph = "net.json"\ndata.path = "my.npz"\n')
     config = load_config(tmp_path / "my.toml")
     assert config.graph == models.linear_ar(3)

@@ -8,8 +8,8 @@ import torch
 
 import refar
 from refar import data, models
-from refar.analysis.infer import analyse
-from refar.arguments.arrays import mask_oihw
+from refar.analysis.facts import facts
+from refar.analysis.masks import mask_oihw
 from refar.torch import Module, train
 from refar.torch.losses import nats
 from refar.training.config import parse_config
@@ -70,7 +70,7 @@ def test_what_a_mask_hides_never_moves(name):
     """Given as whatever, it is held as 0; its gradient is exactly 0, and AdamW with weight decay and momentum leaves it there."""
     graph = models.by_name(name, {"classes": 3, "channels": 3, **SMALL[name]})
     rng = np.random.default_rng(0)
-    params = {key: rng.normal(size=shape) + 3 for key, shape in analyse(graph).parameters.items()}
+    params = {key: rng.normal(size=shape) + 3 for key, shape in facts(graph).parameters.items()}
     masks = {f"{n.name}.weight": mask_oihw(n.op, params[f"{n.name}.weight"].shape) for n in graph.nodes if hasattr(n.op, "mask")}
     hidden = {key: ~mask for key, mask in masks.items() if not mask.all()}
     assert len(hidden) > 4

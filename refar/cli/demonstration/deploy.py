@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from refar import noise
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array
 from refar.runtime import load
 from refar.runtime.session import Session
@@ -34,7 +34,7 @@ def main(bundle: str, data: str, out: str) -> None:
     session = load(bundle)
     with np.load(data) as file:
         x, label = file["x"], file["condition"]
-    classes, length = analyse(session.graph).types[analyse(session.graph).conditions[0]].size, x.shape[1]
+    classes, length = facts(session.graph).types[facts(session.graph).conditions[0]].size, x.shape[1]
     of_class = np.arange(classes).repeat(PER_CLASS)
     arrays: dict[str, Array] = {}
     figures: dict[str, Any] = {"provider": session.provider, "blocked": list(BLOCKED)}
@@ -121,7 +121,7 @@ def _best(run: Callable[[], Array], times: int = 3) -> tuple[Array, float]:
 def _recompute(session: Session, length: int, batch: int, condition: Array) -> Array:
     graph = session.graph
     assert graph.head is not None
-    draws = noise.draw(graph.head, 3, range(batch), 0, length, analyse(graph).types[graph.output].size)
+    draws = noise.draw(graph.head, 3, range(batch), 0, length, facts(graph).types[graph.output].size)
     tokens = np.zeros((batch, length), np.int64)
     for t in range(length):
         y = session.forward(tokens[:, : t + 1], condition)[:, :, -1]  # strict: the token at t is not seen yet

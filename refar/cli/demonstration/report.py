@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from refar import plots
-from refar.analysis import infer
+from refar.analysis.causality import offsets, receptive_field
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array
 from refar.cli import png
 from refar.cli.demonstration.deploy import COMPLETIONS, PER_CLASS
@@ -29,7 +30,7 @@ Shape = tuple[int, int]
 def page(figures: Figures, arrays: dict[str, Array], graph: Graph, shape: Shape, out: Path) -> str:
     """The HTML."""
     template = Template(files("refar.cli.demonstration").joinpath("page.html").read_text(encoding="utf-8"))
-    classes = infer.analyse(graph).types[infer.analyse(graph).sequence].size
+    classes = facts(graph).types[facts(graph).sequence].size
     pictures = Pictures(shape, classes)
     log = figures["training"]["log"]
     seconds = sum(figures["seconds"].values())
@@ -178,8 +179,8 @@ def _training_text(figures: Figures) -> str:
 def _field_text(graph: Graph) -> str:
     state = sum(4 * port.channels * port.length for port in state_ports(graph))
     return (
-        f"The receptive field is {infer.receptive_field(graph)}: a pixel depends on the offsets "
-        f"{offsets_text(infer.offsets(graph))} before it and not on itself. Generation keeps {state:,} bytes per picture "
+        f"The receptive field is {receptive_field(graph)}: a pixel depends on the offsets "
+        f"{offsets_text(offsets(graph))} before it and not on itself. Generation keeps {state:,} bytes per picture "
         "instead of looking back."
     )
 

@@ -17,7 +17,7 @@ import numpy as np
 
 import refar
 from refar import data
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array
 from refar.cli.demonstration import baselines, deploy
 from refar.cli.demonstration.written import NAMES, Folder
@@ -132,7 +132,7 @@ def _deploy(out: Path) -> tuple[dict[str, Array], dict[str, Any]]:
 
 
 def _size(trained: Run) -> int:
-    return sum(int(np.prod(shape)) for shape in analyse(trained.graph).parameters.values())
+    return sum(int(np.prod(shape)) for shape in facts(trained.graph).parameters.values())
 
 
 def _versions() -> dict[str, str]:

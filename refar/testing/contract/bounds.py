@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from refar.analysis.infer import first_position
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Arrays
 from refar.graph.graph import Graph
-from refar.oracle import run
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.whole import forward_nodes
 from refar.rounding import bound
 from refar.rounding import network as rounding
 from refar.testing.contract.exposed import LEVELS, Exposed, expose
@@ -29,10 +30,10 @@ def judge(subject: Subject, measure: Measure) -> None:
     params = {name: array.astype(np.float32).astype(np.float64) for name, array in subject.params.items()}
     drawn = LEVELS[int(subject.rng(9, 2, len(subject.graph.nodes)).integers(len(LEVELS)))]
     for extent, level in ((subject.sizes.short, drawn), (subject.sizes.long, LEVELS[-1])):
-        inputs, rng = run.cast(subject.inputs(extent), np.float64), subject.rng(9, 1, *extent)
-        values = run.forward_nodes(subject.graph, params, inputs, np.float64)
+        inputs, rng = cast(subject.inputs(extent), np.float64), subject.rng(9, 1, *extent)
+        values = forward_nodes(unchecked(subject.graph, params, np.float64), inputs)
         dy = rng.normal(size=values[subject.graph.output].shape).astype(np.float32).astype(np.float64)
-        dy[:, :, : first_position(subject.graph)] = 0
+        dy[:, :, : facts(subject.graph).first_position] = 0
         local = rounding.local_bounds(subject.graph, params, values, bound.FLOAT32)
         for backend in subject.backends:
             for exposed in expose(subject.graph, params, backend, inputs, dy, (level,)):
@@ -67,7 +68,7 @@ def _outputs(
     exact, got = in_raster(values[name]), in_raster(exposed.values[name].astype(np.float64))
     for _ in range(_OUTPUTS):
         channel = int(rng.integers(0, exact.shape[1]))
-        place = int(rng.integers(min(first_position(subject.graph), exact.shape[2] - 1), exact.shape[2]))
+        place = int(rng.integers(min(facts(subject.graph).first_position, exact.shape[2] - 1), exact.shape[2]))
         dy = np.zeros(exact.shape)
         dy[:, channel, place] = 1
         allowed, _ = rounding.first_order(subject.graph, params, values, local, dy.reshape(values[name].shape))

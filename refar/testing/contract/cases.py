@@ -10,10 +10,12 @@ from itertools import pairwise
 import numpy as np
 
 from refar import ops
-from refar.analysis.infer import analyse, offsets, taps
-from refar.analysis.schedule import moves
+from refar.analysis.causality import offsets
+from refar.analysis.facts import facts
+from refar.analysis.masks import mask_oihw
 from refar.analysis.types import Type
-from refar.arguments.arrays import Array, Arrays, mask_oihw
+from refar.analysis.windows import offsets_of_node, steps_of_node
+from refar.arguments.arrays import Array, Arrays
 from refar.graph.graph import Graph, Node
 
 Extent = tuple[int, ...]
@@ -62,7 +64,7 @@ class Sizes:
 
 def sizes(graph: Graph) -> Sizes:
     """T < R, T = R and T > R, where R counts the present, along each axis; for large R the last is only just larger."""
-    found = analyse(graph)
+    found = facts(graph)
     plane = found.grid is not None
     seen = list(zip((0, 0), *offsets(graph), strict=True)) if plane else [(0, *offsets(graph))]
     reach = [max(along) - min(along) + 1 for along in seen]
@@ -103,10 +105,10 @@ def _spans(node: Node, axis: int) -> tuple[int, ...]:
 
 def _margins(graph: Graph) -> list[tuple[int, int]]:
     """Along each axis, how far before and after its place the output may feel a border: the longest paths of taps to it."""
-    plane = analyse(graph).grid is not None
+    plane = facts(graph).grid is not None
     felt: dict[str, list[tuple[int, int]]] = {}
     for node in graph.nodes:
-        steps = list(zip(*moves(node) | {(0, 0)}, strict=True)) if plane else [(0, *taps(node.op))]
+        steps = list(zip(*steps_of_node(node.op) | {(0, 0)}, strict=True)) if plane else [(0, *offsets_of_node(node.op))]
         felt[node.name] = [
             (
                 max((felt[name][axis][0] for name in node.inputs), default=0) + max(along),
@@ -119,7 +121,7 @@ def _margins(graph: Graph) -> list[tuple[int, int]]:
 
 def masks(graph: Graph) -> Arrays:
     """Where a weight may be seen, for each that its mask hides in part."""
-    found = analyse(graph).parameters
+    found = facts(graph).parameters
     each = {f"{n.name}.weight": mask_oihw(n.op, found[f"{n.name}.weight"]) for n in graph.nodes if isinstance(n.op, ops.Conv2d)}
     return {name: mask for name, mask in each.items() if not mask.all()}
 
@@ -129,7 +131,7 @@ def generic_parameters(graph: Graph, rng: np.random.Generator, *, alive: bool = 
 
     With `alive` all are positive and small enough for tanh and σ not to saturate: then no relu is off and nothing cancels.
     """
-    shapes = analyse(graph).parameters
+    shapes = facts(graph).parameters
     params: Arrays = {}
     for name, shape in shapes.items():
         fan_in = int(np.prod(shape[1:])) if name.endswith(".weight") and len(shape) > 2 else 1
@@ -143,7 +145,7 @@ def generic_parameters(graph: Graph, rng: np.random.Generator, *, alive: bool = 
 
 def generic_inputs(graph: Graph, rng: np.random.Generator, batch: int, *extent: int) -> Arrays:
     """Uniform classes and normal signals that float32 holds exactly; {node: array}, sequence first."""
-    found = analyse(graph)
+    found = facts(graph)
     return {name: generic_array(found.types[name], rng, batch, *extent) for name in (found.sequence, *found.conditions)}
 
 
@@ -167,7 +169,7 @@ def other_values(kind: Type, x: Array, rng: np.random.Generator) -> Array:
 
 def integer_inputs(graph: Graph, rng: np.random.Generator, largest: int, batch: int, *extent: int) -> Arrays:
     """Classes, small ones where there are many, and signals of integers up to `largest` in magnitude, some of them zero."""
-    found = analyse(graph)
+    found = facts(graph)
     inputs: Arrays = {}
     for name in (found.sequence, *found.conditions):
         kind = found.types[name]

@@ -8,10 +8,11 @@ import numpy as np
 from msgspec.structs import replace
 
 from refar import ops
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.graph.graph import Graph
-from refar.oracle import run
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.whole import backward_nodes, forward_nodes
 from refar.testing.contract.cases import Extent, generic_inputs, generic_parameters, other_values
 from refar.testing.contract.places import Places, in_raster, places
 from refar.testing.contract.subject import Subject
@@ -25,7 +26,7 @@ def causality(subject: Subject, measure: Measure) -> None:
 
     Over a plane, from one colour of pixel p on: by the order of rows, columns and colours.
     """
-    found = analyse(subject.graph)
+    found = facts(subject.graph)
     kind, per_channel = found.types[subject.sequence], found.offsets[subject.graph.output]
     for extent in subject.sizes.extents:
         x, where = subject.inputs(extent)[subject.sequence], places(subject.graph, extent)
@@ -41,7 +42,7 @@ def causality(subject: Subject, measure: Measure) -> None:
                     kept = np.stack([unaware[b][seen] for seen in per_channel])
                     what = f"{reading.name}: output of row {b} where it sees nothing of x from {where.value(n)} on"
                     measure.equal(f"{what}, {subject.axes(1)}", after[b], before[b], where=kept)
-    measure.notes.append(f"{'images of' if subject.plane else 'lengths'} {', '.join(map(_by, subject.sizes.extents))}")
+    measure.notes.append(f"{'images of' if subject.image else 'lengths'} {', '.join(map(_by, subject.sizes.extents))}")
 
 
 def _by(extent: Extent) -> str:
@@ -61,7 +62,7 @@ def reach(subject: Subject, measure: Measure) -> None:
     the gradient is not zero at each of them, at least once in several draws, since a relu may be off. Over a plane an offset
     is (rows up, columns left, channel of the input).
     """
-    per_channel = analyse(subject.graph).offsets[subject.graph.output]
+    per_channel = facts(subject.graph).offsets[subject.graph.output]
     for inferred in dict.fromkeys(per_channel):
         channels = [c for c, seen in enumerate(per_channel) if seen == inferred]
         _no_more(subject, inferred, channels, measure)
@@ -77,7 +78,7 @@ def _no_more(subject: Subject, inferred: frozenset[int], channels: list[int], me
     x, where = subject.inputs(extent)[subject.sequence], places(subject.graph, extent)
     early = where.number(*(int(rng.integers(0, n)) for n in subject.sizes.settled))
     chosen = [where.count - 1, early, *(int(n) for n in rng.integers(0, where.count, x.shape[:1]))][: x.shape[0]]
-    other = other_values(analyse(subject.graph).types[subject.sequence], x, rng)
+    other = other_values(facts(subject.graph).types[subject.sequence], x, rng)
     changed = np.stack([np.where(where.seen(place, inferred), x[b], other[b]) for b, place in enumerate(chosen)])
     for reading in subject.readings:
         before = in_raster(subject.forward(reading, extent))
@@ -103,10 +104,10 @@ def _no_less(subject: Subject, inferred: frozenset[int], channels: list[int]) ->
         rng = subject.rng(5, draw)
         params = generic_parameters(graph, rng, alive=draw % 2 == 0)
         inputs = generic_inputs(graph, rng, rows, *sizes.settled)
-        values = run.forward_nodes(graph, params, run.cast(inputs, np.float64), np.float64)
+        values = forward_nodes(unchecked(graph, params, np.float64), cast(inputs, np.float64))
         dy = np.zeros(values[graph.output].shape)
         in_raster(dy)[:, channels, place] = rng.normal(size=(rows, len(channels)))
-        dvalues, _ = run.backward_nodes(graph, params, values, dy)
+        dvalues, _ = backward_nodes(unchecked(graph, params, dy.dtype), values, dy)
         felt |= _felt(subject, dvalues).reshape(felt.shape)
         if (felt & ~expected).any():
             raise ContractError(
@@ -129,8 +130,8 @@ def _offsets(where: Places, place: int, values: Array) -> list[object]:
 
 def _felt(subject: Subject, dvalues: Arrays) -> Array:
     """Where a gradient arrives at the sequence: Boolean over its values. For class indices, at the nodes that look them up."""
-    kind = analyse(subject.graph).types[subject.sequence]
-    names, colours = [subject.sequence], kind.channels if kind.plane else 1
+    kind = facts(subject.graph).types[subject.sequence]
+    names, colours = [subject.sequence], kind.channels if kind.image else 1
     if kind.indexed:
         readers = [node for node in subject.graph.nodes if subject.sequence in node.inputs]
         names = [node.name for node in readers if not isinstance(node.op, ops.Ones | ops.Position)]  # no functions of x
@@ -144,7 +145,7 @@ def batch(subject: Subject, measure: Measure) -> None:
     """Rows do not see each other: other rows may change, bit-identically, and a row alone gives the same within rounding."""
     extent, rng = subject.sizes.short, subject.rng(7)
     inputs = subject.inputs(extent)
-    types = analyse(subject.graph).types
+    types = facts(subject.graph).types
     rows = inputs[subject.sequence].shape[0]
     for kept in range(rows):
         others = [b for b in range(rows) if b != kept]

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import is_strict, stream
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
 from refar.graph.graph import Graph
-from refar.oracle import run
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.whole import backward_nodes, forward_nodes
 from refar.rounding import bound
 from refar.runtime.bundle import OUTPUT, PAST, PRESENT, has_steps, state_ports
 
@@ -49,8 +50,8 @@ def expose(
         case "numpy":
             for dtype, unit in (("float32", bound.FLOAT32), ("float64", bound.FLOAT64)):
                 weights = {name: array.astype(dtype) for name, array in params.items()}
-                values = run.forward_nodes(graph, weights, run.cast(inputs, dtype), np.dtype(dtype))
-                dvalues, dparams = run.backward_nodes(graph, weights, values, dy.astype(dtype))
+                values = forward_nodes(unchecked(graph, weights, np.dtype(dtype)), cast(inputs, dtype))
+                dvalues, dparams = backward_nodes(unchecked(graph, weights, (dy.astype(dtype)).dtype), values, dy.astype(dtype))
                 yield Exposed(f"numpy {dtype}", unit, values, dvalues, dparams)
         case "torch":
             yield _torch(graph, params, inputs, dy, "float32", bound.FLOAT32)
@@ -69,7 +70,7 @@ def _torch(graph: Graph, params: Arrays, inputs: Arrays, dy: Array, dtype: str, 
     import torch
 
     module = Module(graph, params).to(getattr(torch, dtype))
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in run.cast(inputs, dtype).items()}
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in cast(inputs, dtype).items()}
     for tensor in tensors.values():
         tensor.requires_grad_(tensor.is_floating_point())
     values = module.forward_nodes(tensors)
@@ -103,7 +104,7 @@ def _run(session: Any, feeds: Arrays) -> Arrays:
 
 
 def _full(graph: Graph, params: Arrays, inputs: Arrays, level: str) -> Exposed:
-    feeds = run.cast(inputs, np.float32)
+    feeds = cast(inputs, np.float32)
     found = _run(_session(graph, params, "full", level), feeds)
     plain = _run(_session(graph, params, "full", level, exposed=False), feeds)
     return Exposed(f"onnxruntime full, {level.lower()}", bound.FLOAT32, _values(feeds, found), y=plain[OUTPUT])
@@ -115,10 +116,10 @@ def _values(feeds: Arrays, found: Arrays) -> Arrays:
 
 def _streamed(graph: Graph, params: Arrays, inputs: Arrays, kind: str, level: str) -> Iterator[Exposed]:
     """Prefill of half of the sequence, then the rest; the values of each call put one after the other."""
-    types, ahead = analyse(graph).types, int(is_strict(graph))
-    lead = stream(graph, ahead=bool(ahead)).lead
-    feeds = run.cast(inputs, np.float32)
-    sequence = feeds[analyse(graph).sequence]
+    types, ahead = facts(graph).types, int(is_strict(graph))
+    lead = facts(graph).schedule(leading=bool(ahead)).lead
+    feeds = cast(inputs, np.float32)
+    sequence = feeds[facts(graph).sequence]
     total = sequence.shape[-1]
     first = total // 2
     if first == 0:
@@ -128,7 +129,7 @@ def _streamed(graph: Graph, params: Arrays, inputs: Arrays, kind: str, level: st
         """The inputs of these positions; local conditions, `local` positions further, repeat the last where there is none."""
         found = {}
         for name, array in feeds.items():
-            offset = 0 if name == analyse(graph).sequence else local
+            offset = 0 if name == facts(graph).sequence else local
             places = np.minimum(np.arange(begin + offset, end + offset), total - 1)
             found[name] = array[..., places] if types[name].timed else array
         return found

@@ -10,11 +10,13 @@ import msgspec
 import numpy as np
 
 from refar import ops
-from refar.analysis.infer import analyse, offsets
+from refar.analysis.causality import offsets
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.exact import literal
 from refar.graph.graph import Graph, Node
-from refar.oracle import run
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.whole import backward_nodes, forward_nodes
 from refar.testing.contract.cases import Extent, integer_inputs, masks, other_values
 from refar.testing.contract.operators import Case, integral
 
@@ -32,7 +34,7 @@ def integral_graph(graph: Graph) -> Graph | None:
 
 def integer_case(graph: Graph, rng: np.random.Generator, batch: int, extent: Extent) -> Case | None:
     """Integers for a whole integral graph on which nothing rounds in float32 and nothing is dead; None if no draw is such."""
-    found, seen = analyse(graph), masks(graph)
+    found, seen = facts(graph), masks(graph)
     shape = (batch, found.types[graph.output].size, *extent)
     for draw in _DRAWS:
         inputs = integer_inputs(graph, rng, draw.largest, batch, *extent)
@@ -84,8 +86,8 @@ _DRAWS = [_Draw(8), _Draw(3), _Draw(1), *_THIN]
 
 def _sweep(graph: Graph, params: Arrays, inputs: Arrays, dy: Array) -> tuple[Arrays, Arrays]:
     """The oracle's value of every node, and the gradient of every node and parameter."""
-    values = run.forward_nodes(graph, params, run.cast(inputs, np.float64), np.float64)
-    dvalues, dparams = run.backward_nodes(graph, params, values, dy)
+    values = forward_nodes(unchecked(graph, params, np.float64), cast(inputs, np.float64))
+    dvalues, dparams = backward_nodes(unchecked(graph, params, dy.dtype), values, dy)
     return values, dvalues | dparams
 
 
@@ -106,7 +108,7 @@ def _is_exact(case: Case) -> bool:
 
 def _is_alive(case: Case, rng: np.random.Generator) -> bool:
     """Every gradient to which a path leads is not zero throughout, and y changes at every inferred offset of a change of x."""
-    graph, found = case.graph, analyse(case.graph)
+    graph, found = case.graph, facts(case.graph)
     values, gradients = _sweep(graph, case.params, case.inputs, case.dy)
     params, inputs = ({name: np.ones_like(array) for name, array in arrays.items()} for arrays in (case.params, case.inputs))
     _, paths = _sweep(_magnitudes(graph), params, inputs, np.ones_like(case.dy))
@@ -122,8 +124,8 @@ def _is_alive(case: Case, rng: np.random.Generator) -> bool:
         changed, other = x.copy(), other_values(kind, x, rng)
         for b, place in enumerate(places):
             changed[b, ..., *place] = other[b, ..., *place]
-        inputs = run.cast({**case.inputs, found.sequence: changed}, np.float64)
-        after = run.forward_nodes(graph, case.params, inputs, np.float64)[graph.output]
+        inputs = cast({**case.inputs, found.sequence: changed}, np.float64)
+        after = forward_nodes(unchecked(graph, case.params, np.float64), inputs)[graph.output]
         for b, place in enumerate(places):
             differs = (after[b] != values[graph.output][b]).any(axis=0)
             felt |= {tuple(int(n) for n in index - place) for index in np.argwhere(differs)}

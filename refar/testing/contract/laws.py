@@ -8,9 +8,9 @@ from typing import Literal
 
 from numpy.typing import ArrayLike
 
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.graph.graph import Graph
-from refar.oracle.run import prepare
+from refar.oracle.bound_graph import bound_graph
 from refar.testing.contract import cases, dependence, numbers, streaming
 from refar.testing.contract.readings import BACKENDS, OnnxReading, load_bundle, open_readings
 from refar.testing.contract.subject import Subject
@@ -70,9 +70,9 @@ def run_laws(
 
     `provider` is where onnxruntime runs; "cuda" raises BackendError where it does not start.
     """
-    analyse(graph)
+    facts(graph)
     drawn = cases.generic_parameters(graph, Subject(graph, None, [], (), seed).rng()) if params is None else params
-    weights = prepare(graph, drawn, "float64")
+    weights = bound_graph(graph, drawn, "float64").params
     names = tuple(dict.fromkeys(("numpy", *backends)))
     subject = Subject(graph, weights, open_readings(graph, weights, names, provider), names, seed, provider)
     return _run(subject, LAWS, progress)

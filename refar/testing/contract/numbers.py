@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from refar import ops
-from refar.analysis.infer import analyse, first_position
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
-from refar.graph.graph import Graph, from_json, to_json
-from refar.oracle import run
-from refar.oracle.padding import before_start
+from refar.building.text import from_json
+from refar.graph.graph import Graph, to_json
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.padding import values_before
+from refar.oracle.whole import backward_everywhere, backward_nodes, forward_nodes
 from refar.rounding import bound
 from refar.rounding.tolerance import relative_tolerance
 from refar.testing.contract import cases, integers, operators
@@ -35,13 +37,13 @@ def adjoint(subject: Subject, measure: Measure) -> None:
     And J v by central differences in float64. Each array alone on a short sequence, all together on a long one.
     """
     assert subject.params is not None
-    whole = subject.small and not subject.plane
+    whole = subject.small and not subject.image
     extents = {subject.sizes.long} if whole else {subject.sizes.short, subject.sizes.long}
     for extent in sorted(extents):
-        inputs, rng = run.cast(subject.inputs(extent), np.float64), subject.rng(6, *extent)
-        values = run.forward_nodes(subject.graph, subject.params, inputs, np.float64)
+        inputs, rng = cast(subject.inputs(extent), np.float64), subject.rng(6, *extent)
+        values = forward_nodes(unchecked(subject.graph, subject.params, np.float64), inputs)
         dy = rng.normal(size=values[subject.graph.output].shape)
-        dvalues, dbefore, dparams = run.backward_everywhere(subject.graph, subject.params, values, dy)
+        dvalues, dbefore, dparams = backward_everywhere(unchecked(subject.graph, subject.params, dy.dtype), values, dy)
         gradients = _wanted(subject.graph, dvalues, dparams)
         direction = {name: rng.normal(size=array.shape) for name, array in gradients.items()}
         if not gradients:
@@ -56,7 +58,7 @@ def adjoint(subject: Subject, measure: Measure) -> None:
             products = [gradients[name] * v for name, v in chosen.items()]
             scale = sum(float(np.abs(product).sum()) for product in [moved, *products])
             error = abs(float(moved.sum()) - sum(float(product.sum()) for product in products))
-            before = before_start(subject.graph, subject.params, inputs, len(dy), np.float64)
+            before = values_before(unchecked(subject.graph, subject.params, np.float64), inputs, len(dy))
             tolerance = subject.tolerance("float64") * scale + _lost_in_slopes(subject.graph, values, dvalues, tangents)
             tolerance += _lost_in_slopes(subject.graph, before, dbefore, resting)
             measure.require(error <= tolerance, what, f"a difference of at most {tolerance:.3g}", f"{error:.3g}")
@@ -74,9 +76,9 @@ def _complex_step(subject: Subject, inputs: Arrays, direction: Arrays) -> tuple[
 
     assert subject.params is not None
     params = {name: array.astype(np.complex128) for name, array in moved(subject.params).items()}
-    inputs = run.cast(moved(inputs), np.complex128)
-    values = run.forward_nodes(subject.graph, params, inputs, np.complex128)
-    before = before_start(subject.graph, params, inputs, len(inputs[subject.sequence]), np.complex128)
+    inputs = cast(moved(inputs), np.complex128)
+    values = forward_nodes(unchecked(subject.graph, params, np.complex128), inputs)
+    before = values_before(unchecked(subject.graph, params, np.complex128), inputs, len(inputs[subject.sequence]))
     here, resting = ({name: array.imag / _IMAGINARY for name, array in each.items()} for each in (values, before))
     return here, resting
 
@@ -103,7 +105,7 @@ def _central_difference(subject: Subject, inputs: Arrays, direction: Arrays, mea
             return {n: a + by * direction[n] if n in direction else a for n, a in arrays.items()}
 
         ends = [
-            run.forward_nodes(subject.graph, moved(subject.params, by), moved(inputs, by), np.float64) for by in (h, -h)
+            forward_nodes(unchecked(subject.graph, moved(subject.params, by), np.float64), moved(inputs, by)) for by in (h, -h)
         ]  # fmt: skip
         kinks = [n.inputs[0] for n in subject.graph.nodes if isinstance(n.op, ops.Activation) and n.op.kind.endswith("relu")]
         if any(((ends[0][name] > 0) != (ends[1][name] > 0)).any() for name in kinks):
@@ -141,9 +143,11 @@ def exact(subject: Subject, measure: Measure) -> None:
         if not alone and twin is None:
             measure.does_not_apply("every operator rounds")
         return
-    values = run.forward_nodes(case_of_all.graph, case_of_all.params, case_of_all.inputs, np.float64)
-    dvalues, dparams = run.backward_nodes(
-        case_of_all.graph, case_of_all.params, values, _output(case_of_all.graph, case_of_all.dy)
+    values = forward_nodes(unchecked(case_of_all.graph, case_of_all.params, np.float64), case_of_all.inputs)
+    dvalues, dparams = backward_nodes(
+        unchecked(case_of_all.graph, case_of_all.params, (_output(case_of_all.graph, case_of_all.dy)).dtype),
+        values,
+        _output(case_of_all.graph, case_of_all.dy),
     )
     y = _output(case_of_all.graph, values[subject.graph.output])
     for reading in subject.open(case_of_all.graph, case_of_all.params):
@@ -201,7 +205,7 @@ def rounding(subject: Subject, measure: Measure) -> None:
         values = subject.values(inputs)
         y = _output(subject.graph, values[subject.graph.output])
         dy = _output(subject.graph, rng.normal(size=y.shape))
-        dvalues, dparams = run.backward_nodes(subject.graph, subject.params, values, dy)
+        dvalues, dparams = backward_nodes(unchecked(subject.graph, subject.params, dy.dtype), values, dy)
         for reading in subject.readings:
             relative = subject.tolerance(reading.dtype)
             measure.close(f"{reading.name}: output, {subject.axes()}", subject.forward(reading, extent), y, relative)
@@ -214,14 +218,14 @@ def rounding(subject: Subject, measure: Measure) -> None:
 
 def _output(graph: Graph, y: Array) -> Array:
     """An output or its gradient at every position, as a reading gives it: 0 where a graph of padding "valid" has none."""
-    if first := first_position(graph):
+    if first := facts(graph).first_position:
         y = np.where(np.arange(y.shape[2]) < first, 0, y)
     return y
 
 
 def _wanted(graph: Graph, dvalues: Arrays, dparams: Arrays) -> Arrays:
     """The gradients that every backend gives: of the parameters and of the inputs that are no indices."""
-    found = analyse(graph)
+    found = facts(graph)
     return dparams | {n: dvalues[n] for n in (found.sequence, *found.conditions) if not found.types[n].indexed}
 
 
@@ -264,11 +268,11 @@ def check_vectors(subject: Subject, measure: Measure) -> None:
     for reading in subject.readings:
         assert isinstance(reading, OnnxReading)
         vectors = reading.session.check_vectors()
-        found = analyse(subject.graph)
+        found = facts(subject.graph)
         inputs = {found.sequence: vectors["x"]} | {name: vectors[f"condition.{name}"] for name in found.conditions}
         places, relative = vectors["positions"], subject.tolerance(reading.dtype)
         what = f"{reading.name}: output of the check vectors at positions {places.tolist()}, [b, c, place]"
-        there = places + first_position(subject.graph)
+        there = places + facts(subject.graph).first_position
         measure.close(what, in_raster(reading.forward(inputs))[:, :, there], vectors["y"], relative)
         length = vectors["x"].shape[-1]
         for split in ([0] + [1] * 7, [length - 16] + [1] * 15 if length > 16 else [length - 1]):

@@ -11,12 +11,13 @@ import msgspec
 import numpy as np
 
 from refar import ops
-from refar.analysis.infer import analyse, taps
-from refar.analysis.plane import kernel_steps
+from refar.analysis.facts import facts
 from refar.analysis.types import Type
+from refar.analysis.windows import kernel_steps, offsets_of_node
 from refar.arguments.arrays import Array, Arrays
+from refar.building.builder import Builder
 from refar.exact import literal
-from refar.graph.graph import Builder, Graph, Node
+from refar.graph.graph import Graph, Node
 from refar.testing.contract.cases import SMALL, Extent, generic_inputs, generic_parameters, integer_inputs
 
 _LARGEST_KERNEL, _LARGEST_SIDE = 33, 7
@@ -37,7 +38,7 @@ class Case:
         """y and all gradients by `exact.literal`, node after node, rounded to float64 once where they are not exact."""
         values: Arrays = {}
         own = {node.name: self._own(node) for node in self.graph.nodes}
-        types = analyse(self.graph).types
+        types = facts(self.graph).types
         for node in self.graph.nodes:
             args = [values[name] for name in node.inputs]
             classes = types[node.inputs[0]].size if args and types[node.inputs[0]].indexed else 0
@@ -75,7 +76,7 @@ def rounded_cases(graph: Graph, rng: np.random.Generator) -> list[Case]:
 
 def _cases(graph: Graph, rng: np.random.Generator, *, integers: bool) -> list[Case]:
     found: dict[object, Case] = {}
-    types = analyse(graph).types
+    types = facts(graph).types
     for node in graph.nodes:
         if isinstance(node.op, ops.Input):
             continue
@@ -176,8 +177,8 @@ def _case(node: str, op: ops.AnyOp, kinds: list[Type], places: tuple[int, ...], 
         size = _constant_size(op, kinds)
         y = g.add(g.input(channels=size), y)
     graph = g.build(y)
-    batch, extent = _sizes(op, plane=any(kind.plane for kind in kinds))
-    found = analyse(graph)
+    batch, extent = _sizes(op, plane=any(kind.image for kind in kinds))
+    found = facts(graph)
     shape = (batch, found.types[graph.output].size, *extent)
     if integers:
         inputs = integer_inputs(graph, rng, 8 if len(kinds) <= 4 else 2, batch, *extent)
@@ -190,7 +191,7 @@ def _case(node: str, op: ops.AnyOp, kinds: list[Type], places: tuple[int, ...], 
 
 def _input(g: Builder, kind: Type) -> str:
     """The sequence, of this type."""
-    if kind.plane:
+    if kind.image:
         return g.image(classes=kind.size if kind.indexed else 0, channels=kind.channels)
     return g.input(classes=kind.size if kind.indexed else 0, channels=0 if kind.indexed else kind.size)
 
@@ -198,10 +199,10 @@ def _input(g: Builder, kind: Type) -> str:
 def _sizes(op: ops.AnyOp, *, plane: bool) -> tuple[int, Extent]:
     """Batch and extent: a little more than the operator reaches, and no multiple of its dilation."""
     if not plane:
-        furthest, dilation = max(0, *taps(op)), op.dilation if isinstance(op, ops.Conv1d | ops.Pool1d) else 1
+        furthest, dilation = max(0, *offsets_of_node(op)), op.dilation if isinstance(op, ops.Conv1d | ops.Pool1d) else 1
         batch, length = (2, furthest + 6) if furthest < SMALL else (1, furthest + 3)
         return batch, (length + (dilation > 1 and length % dilation == 0),)
-    steps = {step for row in kernel_steps(op) for step in row} if isinstance(op, ops.PlaneOp) else {(0, 0)}
+    steps = {step for row in kernel_steps(op) for step in row} if isinstance(op, ops.ImageOp) else {(0, 0)}
     gaps = op.dilation if isinstance(op, ops.Conv2d) else (1, 1)
     least = min(2**op.bits, 16) if isinstance(op, ops.Position) else 0
     height, width = (max(least, *map(abs, along)) + more for along, more in zip(zip(*steps, strict=True), (2, 4), strict=True))
@@ -216,7 +217,7 @@ def _constant_size(op: ops.AnyOp, kinds: list[Type]) -> int:
         g.condition(f"c{n}", classes=k.size if k.indexed else 0, channels=0 if k.indexed else k.size) for n, k in enumerate(kinds)
     ]
     y = g.add_op(op, *names, name="op")
-    return analyse(g.build(g.concat(y, g.input(channels=1)))).types[y].size
+    return facts(g.build(g.concat(y, g.input(channels=1)))).types[y].size
 
 
 def integral(op: ops.AnyOp) -> ops.AnyOp:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refar.analysis.infer import analyse
-from refar.analysis.plane import Grid
+from refar.analysis.facts import facts
+from refar.analysis.windows import Grid
 from refar.arguments.arrays import Array
 from refar.graph.graph import Graph
 from refar.ops import FURTHEST
@@ -100,4 +100,4 @@ def in_raster(y: Array) -> Array:
 
 def places(graph: Graph, extent: Extent) -> Places:
     """Of sequences or images of this extent."""
-    return Places(extent, analyse(graph).grid or _LINE)
+    return Places(extent, facts(graph).grid or _LINE)

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from refar.analysis.infer import analyse, first_position
-from refar.analysis.schedule import is_ordered, is_strict, looks_ahead
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays, positions
 from refar.errors import InputError
 from refar.graph.graph import Graph
-from refar.oracle import run, stream
+from refar.oracle import functions
+from refar.oracle.bound_graph import cast
+from refar.oracle.sequence_stream import NOT_READY
 from refar.runtime.bundle import BLOCK, has_steps
 
 if TYPE_CHECKING:
@@ -99,40 +101,44 @@ class NumpyReading:
 
     def forward(self, inputs: Arrays) -> Array:
         """`refar.forward`."""
-        return _from_the_start(self.graph, inputs, run.forward(self.graph, self.params, inputs, dtype=self.dtype))
+        return _from_the_start(self.graph, inputs, functions.forward(self.graph, self.params, inputs, dtype=self.dtype))
 
     def gradient(self, inputs: Arrays, dy: Array) -> Arrays | None:
         """`refar.backward`."""
-        gradients = run.backward(self.graph, self.params, inputs, dy[:, :, first_position(self.graph) :], dtype=self.dtype)
+        gradients = functions.backward(
+            self.graph, self.params, inputs, dy[:, :, facts(self.graph).first_position :], dtype=self.dtype
+        )
         return {**gradients["params"], **gradients["inputs"]}
 
     def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
         """`step` where a piece has one token, else `block`; for a strict graph also `next` and `next_block`."""
-        if looks_ahead(self.graph):
+        if facts(self.graph).looks_ahead:
             return []
-        if analyse(self.graph).grid is not None:
+        if facts(self.graph).grid is not None:
             return list(self._pixel_by_pixel(inputs, sum(lengths)))
-        sequence = analyse(self.graph).sequence
+        sequence = facts(self.graph).sequence
         conditions = {name: array for name, array in inputs.items() if name != sequence}
         rows = inputs[sequence].shape[0]
         results = []
-        none = np.zeros((rows, analyse(self.graph).types[self.graph.output].size, 0), self.dtype)
+        none = np.zeros((rows, facts(self.graph).types[self.graph.output].size, 0), self.dtype)
+        y: Any
+        state: Any  # of a sequence, whose functions also take images
         for ahead in (False, True) if is_strict(self.graph) and self.graph.padding != "valid" else (False,):
             outputs: list[Array] = []
             done = int(ahead)
             if ahead:
                 first = one_position(self.graph, conditions, 0)
-                y, state = stream.start(self.graph, self.params, rows, first or None, dtype=self.dtype)
+                y, state = functions.start(self.graph, self.params, rows, first or None, dtype=self.dtype)
                 outputs.append(y[:, :, None])
             else:
-                state = stream.initial_state(self.graph, self.params, rows, conditions or None, dtype=self.dtype)
-            one, many = (stream.next, stream.next_block) if ahead else (stream.step, stream.block)
+                state = functions.initial_state(self.graph, self.params, rows, conditions or None, dtype=self.dtype)
+            one, many = (functions.next, functions.next_block) if ahead else (functions.step, functions.block)
             for piece in pieces(inputs[sequence], lengths):
                 length = piece.shape[-1]
                 if length == 1:
                     x = {sequence: piece[..., 0], **one_position(self.graph, conditions, done)}
                     y, state = one(self.graph, self.params, state, x, dtype=self.dtype)
-                    y = none if y is stream.NOT_READY else y[:, :, None]
+                    y = none if y is NOT_READY else y[:, :, None]
                 else:
                     x = {sequence: piece, **positions(self.graph, conditions, done, done + length)}
                     y, state = many(self.graph, self.params, state, x, dtype=self.dtype)
@@ -140,38 +146,41 @@ class NumpyReading:
                 done += length
             if outputs:
                 way = "start and next" if ahead else "step"
-                first_ready = min(first_position(self.graph), done)
+                first_ready = min(facts(self.graph).first_position, done)
                 results.append(Streamed(way, ahead, first_ready, np.concatenate(outputs, axis=2), state))
         return results
 
     def _pixel_by_pixel(self, inputs: Arrays, count: int) -> Iterator[Streamed]:
         """`step` over the first pixels; for a strict graph also `start` and `next`, until there is no next pixel."""
-        sequence = analyse(self.graph).sequence
+        sequence = facts(self.graph).sequence
         conditions = {name: array for name, array in inputs.items() if name != sequence}
         x = inputs[sequence]
+        y: Any
+        state: Any
         pixels, given = x.reshape(*x.shape[:2], -1), (self.graph, self.params, len(x), conditions or None)
-        state = stream.initial_state(*given, shape=x.shape[2:], dtype=self.dtype)
+        state = functions.initial_state(*given, shape=x.shape[2:], dtype=self.dtype)
         outputs: list[Array] = []
         for n in range(count):
-            y, state = stream.step(self.graph, self.params, state, pixels[:, :, n], dtype=self.dtype)
+            y, state = functions.step(self.graph, self.params, state, pixels[:, :, n], dtype=self.dtype)
             outputs.append(y)
         yield Streamed("step", False, 0, np.stack(outputs, axis=2), {})
         if is_strict(self.graph):
-            y, state = stream.start(*given, shape=x.shape[2:], dtype=self.dtype)
+            y, state = functions.start(*given, shape=x.shape[2:], dtype=self.dtype)
             outputs = [self._by_colours(y, state, pixels[:, :, 0])]
             for n in range(count):
-                y, state = stream.next(self.graph, self.params, state, pixels[:, :, n], dtype=self.dtype)
+                y, state = functions.next(self.graph, self.params, state, pixels[:, :, n], dtype=self.dtype)
                 if y is not None:
                     outputs.append(self._by_colours(y, state, pixels[:, :, n + 1]))
             yield Streamed("start and next", True, 0, np.stack(outputs, axis=2), {})
 
     def _by_colours(self, y: Array, state: Any, x_bc: Array) -> Array:
         """The outputs of the next pixel: those of the first colour are there, the others come by `step` with the earlier ones."""
-        colours = x_bc.shape[1] if is_ordered(self.graph) else 1
+        colours = x_bc.shape[1] if facts(self.graph).ordered else 1
         y = y.copy()
         for c in range(1, colours):
             known = np.where(np.arange(colours) < c, x_bc, 0)
-            y[:, c::colours] = stream.step(self.graph, self.params, state, known, dtype=self.dtype)[0][:, c::colours]
+            seen: Any = functions.step(self.graph, self.params, state, known, dtype=self.dtype)[0]
+            y[:, c::colours] = seen[:, c::colours]
         return y
 
 
@@ -197,8 +206,8 @@ class TorchReading:
             self._torch.set_num_threads(threads)
 
     def _tensors(self, inputs: Arrays) -> dict[str, Any]:
-        cast = run.cast(inputs, self.dtype)
-        return {name: self._torch.from_numpy(np.ascontiguousarray(array)) for name, array in cast.items()}
+        tensors = cast(inputs, self.dtype)
+        return {name: self._torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}
 
     def forward(self, inputs: Arrays) -> Array:
         """The module, without autograd."""
@@ -211,7 +220,7 @@ class TorchReading:
         tensors = self._tensors(inputs)
         wanted = dict(self._module.named_parameters())
         wanted |= {name: tensor.requires_grad_() for name, tensor in tensors.items() if tensor.is_floating_point()}
-        upstream = self._torch.from_numpy(dy[:, :, first_position(self.graph) :].astype(self.dtype))
+        upstream = self._torch.from_numpy(dy[:, :, facts(self.graph).first_position :].astype(self.dtype))
         with self._one_thread():
             y = self._module(tensors)
             if not wanted or not y.requires_grad:
@@ -239,7 +248,7 @@ class OnnxReading:
 
     def forward(self, inputs: Arrays) -> Array:
         """full.onnx."""
-        return _from_the_start(self.graph, inputs, self.session.forward(run.cast(inputs, self.dtype)))
+        return _from_the_start(self.graph, inputs, self.session.forward(cast(inputs, self.dtype)))
 
     def gradient(self, inputs: Arrays, dy: Array) -> Arrays | None:
         """None: inference only."""
@@ -252,7 +261,7 @@ class OnnxReading:
         strict = is_strict(self.graph)
         if sum(lengths) == 0 and not strict:
             return []
-        inputs = run.cast(inputs, self.dtype)
+        inputs = cast(inputs, self.dtype)
         prompt = lengths[0] if strict else max(1, lengths[0])
         later = [end - begin for begin, end in pairwise(max(prompt, end) for end in accumulate(lengths))]
         streams = [self._streamed(inputs, prompt, [1] * sum(later), strict)]
@@ -262,7 +271,7 @@ class OnnxReading:
 
     def _streamed(self, inputs: Arrays, prompt: int, lengths: Sequence[int], strict: bool) -> Streamed:
         """A prompt, then pieces: `step` for one of a single token, else `block`."""
-        sequence = analyse(self.graph).sequence
+        sequence = facts(self.graph).sequence
         x, conditions = inputs[sequence], {name: array for name, array in inputs.items() if name != sequence}
         outputs = [self.session.prefill(x[..., :prompt], conditions or None, x.shape[0])[:, :, None]]
         done = prompt
@@ -277,21 +286,21 @@ class OnnxReading:
         return Streamed(way, strict, prompt - (not strict), np.concatenate(outputs, axis=2), self.session.state)
 
     def _local(self, conditions: Arrays, begin: int, length: int) -> Arrays:
-        kinds = analyse(self.graph).types
+        kinds = facts(self.graph).types
         return {name: array[..., begin : begin + length] for name, array in conditions.items() if kinds[name].timed}
 
 
 def _from_the_start(graph: Graph, inputs: Arrays, y: Array) -> Array:
     """The output with zeros at the positions that have none."""
-    if (missing := first_position(graph)) == 0:
+    if (missing := facts(graph).first_position) == 0:
         return y
-    missing = min(missing, inputs[analyse(graph).sequence].shape[-1])
+    missing = min(missing, inputs[facts(graph).sequence].shape[-1])
     return np.concatenate([np.zeros((*y.shape[:2], missing), y.dtype), y], axis=2)
 
 
 def one_position(graph: Graph, conditions: Arrays, position: int) -> Arrays:
     """The conditions of one position, without a time axis."""
-    kinds = analyse(graph).types
+    kinds = facts(graph).types
     return {name: array[..., position] if kinds[name].timed else array for name, array in conditions.items()}
 
 

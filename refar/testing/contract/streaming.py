@@ -7,14 +7,14 @@ import math
 import numpy as np
 
 from refar import ops
-from refar.analysis.infer import analyse
-from refar.analysis.schedule import looks_ahead
-from refar.analysis.schedule import stream as plan
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
 from refar.graph.graph import Graph
-from refar.oracle import run, stream
-from refar.oracle.padding import before_start
+from refar.oracle import functions
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.padding import values_before
+from refar.oracle.whole import forward_nodes
 from refar.runtime.bundle import has_steps
 from refar.testing.contract import cases
 from refar.testing.contract.cases import Extent
@@ -31,7 +31,7 @@ def types(subject: Subject, measure: Measure) -> None:
     extent = subject.sizes.short
     inputs = subject.inputs(extent)
     batch = inputs[subject.sequence].shape[0]
-    found = analyse(subject.graph)
+    found = facts(subject.graph)
     if subject.params is not None:
         for name, value in subject.values(inputs).items():
             shape = cases.shape_of(found.types[name], batch, *extent)
@@ -47,14 +47,14 @@ def types(subject: Subject, measure: Measure) -> None:
         _gradient_shapes(subject, reading, inputs, np.ones_like(y), measure)
         _no_positions(subject, reading, batch, measure)
     measure.notes.append(f"{len(found.parameters)} parameter arrays")
-    if not subject.plane and not looks_ahead(subject.graph):
+    if not subject.image and not facts(subject.graph).looks_ahead:
         _states(subject, measure)
 
 
 def _no_positions(subject: Subject, reading: Reading, batch: int, measure: Measure) -> None:
     """A sequence may be empty, and then its output is; an image has at least one pixel."""
-    if not subject.plane:
-        expected = cases.shape_of(analyse(subject.graph).types[subject.graph.output], batch, 0)
+    if not subject.image:
+        expected = cases.shape_of(facts(subject.graph).types[subject.graph.output], batch, 0)
         y = reading.forward(cases.generic_inputs(subject.graph, subject.rng(1), batch, 0))
         measure.require(y.shape == expected, f"{reading.name}: shape for no positions", expected, y.shape)
         return
@@ -76,17 +76,18 @@ def _states(subject: Subject, measure: Measure) -> None:
         where = f"{reading.name}: {streamed.way}"
         _state_shapes(subject, where, streamed.state, streamed.ahead, batch, math.prod(extent) - 1, measure)
     if subject.params is not None:
-        conditions = {name: inputs[name] for name in analyse(subject.graph).conditions}
-        state = stream.initial_state(subject.graph, subject.params, batch, conditions)
+        conditions = {name: inputs[name] for name in facts(subject.graph).conditions}
+        state = functions.initial_state(subject.graph, subject.params, batch, conditions)
+        assert isinstance(state, dict)  # it is of a sequence
         _state_shapes(subject, "initial_state", state, False, batch, 0, measure)
-    measure.notes.append(f"{len(plan(subject.graph, subject.strict).history)} states")
+    measure.notes.append(f"{len(facts(subject.graph).schedule(leading=subject.strict).cache)} states")
 
 
 def _gradient_shapes(subject: Subject, reading: Reading, inputs: Arrays, dy: Array, measure: Measure) -> None:
     gradient = reading.gradient(inputs, dy)
     if gradient is None:
         return
-    found = analyse(subject.graph)
+    found = facts(subject.graph)
     shapes = found.parameters | {name: array.shape for name, array in inputs.items() if not found.types[name].indexed}
     came = {name: array.shape for name, array in gradient.items()}
     for name in sorted(shapes.keys() | came.keys()):
@@ -95,7 +96,7 @@ def _gradient_shapes(subject: Subject, reading: Reading, inputs: Arrays, dy: Arr
 
 
 def _state_shapes(subject: Subject, what: str, state: Arrays, ahead: bool, batch: int, consumed: int, measure: Measure) -> None:
-    kinds = analyse(subject.graph).types
+    kinds = facts(subject.graph).types
     shapes = {name: (batch, kinds[name].size, kept) for name, kept in _history(subject.graph, ahead, consumed).items()}
     came = {name: array.shape for name, array in state.items()}
     measure.require(came == shapes, f"{what}: shapes of the state", shapes, came)
@@ -109,7 +110,7 @@ def step(subject: Subject, measure: Measure) -> None:
     if _has_no_stream(subject, measure):
         return
     sizes, most = subject.sizes, max(12, _STEPS_BY_NODES // len(subject.graph.nodes))
-    if subject.plane:
+    if subject.image:
         narrow = (min(sizes.settled[0] + 1, most // 3), 3)  # many rows also where steps are expensive
         counts = {extent: min(math.prod(extent), most) for extent in (sizes.single, narrow, sizes.short, sizes.equal)}
     else:
@@ -122,7 +123,7 @@ def step(subject: Subject, measure: Measure) -> None:
 
 def block(subject: Subject, measure: Measure) -> None:
     """Any split of the sequence into blocks gives the same outputs and the same state."""
-    if subject.plane:
+    if subject.image:
         measure.does_not_apply("images are run pixel by pixel")
         return
     if _has_no_stream(subject, measure):
@@ -141,7 +142,7 @@ def block(subject: Subject, measure: Measure) -> None:
 
 
 def _has_no_stream(subject: Subject, measure: Measure) -> bool:
-    if looks_ahead(subject.graph):
+    if facts(subject.graph).looks_ahead:
         measure.does_not_apply("the graph looks ahead")
     elif subject.params is None and not has_steps(subject.graph):
         measure.does_not_apply("a bundle of such a graph has no step graph")
@@ -170,7 +171,7 @@ def _compare(subject: Subject, extent: Extent, ways: list[list[int]], measure: M
 def _expected_states(
     subject: Subject, reading: Reading, values: Arrays | None, streamed: Streamed, extent: Extent, consumed: int
 ) -> Arrays:
-    if subject.plane:
+    if subject.image:
         return {}
     if values is not None:
         assert subject.params is not None
@@ -181,15 +182,15 @@ def _expected_states(
 
 def _history(graph: Graph, ahead: bool, consumed: int) -> dict[str, int]:
     """How many values of each node are kept after so many tokens: under padding "valid" no more than there are."""
-    full, reach = plan(graph, ahead).history, analyse(graph).reach
+    full, reach = facts(graph).schedule(leading=ahead).cache, facts(graph).lookback
     return full if graph.padding != "valid" else {name: min(kept, max(0, consumed - reach[name])) for name, kept in full.items()}
 
 
 def final_state(graph: Graph, params: Arrays, values: Arrays, consumed: int, ahead: bool) -> Arrays:
     """The last values of each node that is kept, after this many tokens, behind what stands before the start."""
-    run_plan = plan(graph, ahead)
-    rows = len(values[analyse(graph).sequence])
-    before = before_start(graph, params, values, rows, np.float64)
+    run_plan = facts(graph).schedule(leading=ahead)
+    rows = len(values[facts(graph).sequence])
+    before = values_before(unchecked(graph, params, np.float64), values, rows)
     state: Arrays = {}
     for name, kept in _history(graph, ahead, consumed).items():
         until = consumed + run_plan.lead[name]
@@ -200,8 +201,8 @@ def final_state(graph: Graph, params: Arrays, values: Arrays, consumed: int, ahe
 
 def exact_streams(reading: Reading, graph: Graph, params: Arrays, inputs: Arrays, y: Array, measure: Measure) -> None:
     """On integers: step and blocks equal the whole pass by ==, states too; over a plane, step by pixel."""
-    values = run.forward_nodes(graph, params, run.cast(inputs, np.float64), np.float64)
-    plane = analyse(graph).grid is not None
+    values = forward_nodes(unchecked(graph, params, np.float64), cast(inputs, np.float64))
+    plane = facts(graph).grid is not None
     y = in_raster(y)
     total = y.shape[2] - (not plane)
     for split in ([0] + [1] * total, *([] if plane else [[total // 2, total - total // 2]])):

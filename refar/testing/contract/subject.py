@@ -9,11 +9,12 @@ from typing import Literal
 
 import numpy as np
 
-from refar.analysis import infer
-from refar.analysis import schedule as streams
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.graph.graph import Graph
-from refar.oracle import run
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.whole import forward_nodes
 from refar.rounding.tolerance import relative_tolerance
 from refar.testing.contract import cases
 from refar.testing.contract.cases import Extent
@@ -43,23 +44,23 @@ class Subject:
         return self.sizes.small
 
     @property
-    def plane(self) -> bool:
+    def image(self) -> bool:
         """Whether the sequence is an image."""
-        return infer.analyse(self.graph).grid is not None
+        return facts(self.graph).grid is not None
 
     def axes(self, first: int = 0) -> str:
         """The axes of the output, or those from the first on, as a message names them."""
-        return f"[{', '.join(infer.analyse(self.graph).types[self.graph.output].axes[first:])}]"
+        return f"[{', '.join(facts(self.graph).types[self.graph.output].axes[first:])}]"
 
     @property
     def strict(self) -> bool:
         """Whether y_t is computed without x_t."""
-        return streams.is_strict(self.graph)
+        return is_strict(self.graph)
 
     @property
     def sequence(self) -> str:
         """The name of the sequence input."""
-        return infer.analyse(self.graph).sequence
+        return facts(self.graph).sequence
 
     def rng(self, *key: int) -> np.random.Generator:
         """Random numbers that depend on the seed and the key only."""
@@ -82,7 +83,7 @@ class Subject:
     def values(self, inputs: Arrays) -> Arrays:
         """The oracle's value of every node in float64."""
         assert self.params is not None
-        return run.forward_nodes(self.graph, self.params, run.cast(inputs, np.float64), np.float64)
+        return forward_nodes(unchecked(self.graph, self.params, np.float64), cast(inputs, np.float64))
 
     def tolerance(self, dtype: str) -> float:
         """How far a reading in this dtype may be off, relative to the largest magnitude of the reference."""

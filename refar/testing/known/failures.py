@@ -13,7 +13,7 @@ from refar.golden.case import UNITS, Case
 from refar.golden.compare import differs
 from refar.golden.operator import Operator
 from refar.mistakes.of_operators import names_of, wrong
-from refar.testing.known.traits import trait
+from refar.testing.explain.numbers import describe
 from refar.testing.report import Line, Report
 
 _CAUSES = 3
@@ -92,7 +92,7 @@ class Failures:
             return f"{said}; looks like: " + ", ".join(f"{name} ({n} of them)" if many else name for name, n in causes.items())
         guess = ""
         if shown.where.any():
-            guess = trait(shown.case.expected[shown.name], shown.came, shown.where, shown.axes, shown.dtype)
+            guess = describe(shown.case.expected[shown.name], shown.came, shown.where, shown.axes, shown.dtype)
         return said + (f"; {guess}" if guess else "")
 
     def _causes(self, explained: list[list[str]]) -> dict[str, int]:

@@ -14,11 +14,11 @@ from refar.golden.compare import as_dtype, difference
 from refar.golden.families import OPERATORS, known
 from refar.golden.families import golden_cases as all_cases
 from refar.golden.operator import Operator
-from refar.testing.callee import as_array, require_unchanged
 from refar.testing.closeness import allowed
 from refar.testing.known.caller import Caller
 from refar.testing.known.failures import Failure, Failures
 from refar.testing.report import ContractError, Report
+from refar.testing.under_test import as_array, require_unchanged
 
 LAWS = {
     "call": "takes the arguments of its signature, gives one array, and leaves its arguments and earlier results alone",

@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refar.analysis.infer import first_position
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.mistakes.of_graphs import Mistaken, one_by_one, output
-from refar.oracle import run
+from refar.oracle.bound_graph import unchecked
+from refar.oracle.whole import backward_nodes
 from refar.testing.contract.cases import Extent, masks
 from refar.testing.contract.subject import Subject
-from refar.testing.known.foreign import ForeignReading
+from refar.testing.known.module_under_test import ModuleUnderTest
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def cause_of_output(subject: Subject, reading: ForeignReading, extent: Extent, actual: Array, expected: Array) -> str:
+def cause_of_output(subject: Subject, module: ModuleUnderTest, extent: Extent, actual: Array, expected: Array) -> str:
     """The likely cause of a wrong output: tried out, or the first node that differs."""
     assert subject.params is not None
     inputs = subject.inputs(extent)
-    relative = subject.tolerance(reading.dtype)
-    if reading.module.training and _agrees(in_eval(reading, inputs), expected, relative):
+    relative = subject.tolerance(module.dtype)
+    if module.module.training and _agrees(in_eval(module, inputs), expected, relative):
         return "likely cause: training mode, it agrees in eval mode (call .eval() first)"
     for words, value, came in _at_the_end(actual, expected):
         if _agrees(came, value, relative):
@@ -34,7 +35,7 @@ def cause_of_output(subject: Subject, reading: ForeignReading, extent: Extent, a
         guess = _output_of(wrong, inputs)
         if guess is not None and _agrees(actual, guess, relative) and not _agrees(guess, expected, relative):
             return f"likely cause: {wrong.words}"
-    return _first_difference(subject, reading, inputs, relative)
+    return _first_difference(subject, module, inputs, relative)
 
 
 def _at_the_end(y: Array, expected: Array) -> Iterator[tuple[str, Array, Array]]:
@@ -55,7 +56,7 @@ def _output_of(wrong: Mistaken, inputs: Arrays) -> Array | None:
         y = output(wrong, inputs)
     except (ValueError, IndexError):
         return None
-    first = first_position(wrong.graph)
+    first = facts(wrong.graph).first_position
     return np.where(np.arange(y.shape[2]) < first, 0, y) if first else y
 
 
@@ -65,24 +66,24 @@ def _agrees(actual: Array, expected: Array, relative: float) -> bool:
     return bool(np.abs(actual - expected).max() <= relative * np.abs(expected).max())
 
 
-def in_eval(reading: ForeignReading, inputs: Arrays) -> Array:
+def in_eval(module: ModuleUnderTest, inputs: Arrays) -> Array:
     """The outputs in eval mode; afterwards the module is in the mode in which it was."""
-    modes = {name: child.training for name, child in reading.module.named_modules()}
-    reading.module.eval()
+    modes = {name: child.training for name, child in module.module.named_modules()}
+    module.module.eval()
     try:
-        return reading.forward(inputs)
+        return module.forward(inputs)
     finally:
-        for name, child in reading.module.named_modules():
+        for name, child in module.module.named_modules():
             child.training = modes[name]
 
 
-def _first_difference(subject: Subject, reading: ForeignReading, inputs: Arrays, relative: float) -> str:
+def _first_difference(subject: Subject, module: ModuleUnderTest, inputs: Arrays, relative: float) -> str:
     """Compare what the submodules give that own a node's parameters with the values of these nodes, in order."""
     owners: dict[str, str] = {}
-    for name, counterpart in reading.names.items():
+    for name, counterpart in module.names.items():
         owners.setdefault(name.rpartition(".")[0], counterpart.rpartition(".")[0])
-    with _listening(reading.module, set(owners.values())) as heard:
-        reading.forward(inputs)
+    with _listening(module.module, set(owners.values())) as heard:
+        module.forward(inputs)
     values = subject.values(inputs)
     agreed = ""
     for node in subject.graph.nodes:
@@ -142,16 +143,16 @@ def _contains(output: Array, value: Array, relative: float) -> bool:
 
 
 def cause_of_gradient(
-    subject: Subject, reading: ForeignReading, name: str, came: Array, expected: Array, values: Arrays, dy: Array
+    subject: Subject, module: ModuleUnderTest, name: str, came: Array, expected: Array, values: Arrays, dy: Array
 ) -> str:
     """The likely cause of a wrong gradient, tried out."""
     assert subject.params is not None
-    relative = subject.tolerance(reading.dtype)
-    if name in reading.detached:
+    relative = subject.tolerance(module.dtype)
+    if name in module.detached:
         return (
             "no gradient arrives: the parameter is detached on its way (.data, .detach(), torch.no_grad(), a copy), or not used"
         )
-    own = [n for n, other in reading.names.items() if f"module {other}" == name]
+    own = [n for n, other in module.names.items() if f"module {other}" == name]
     hidden = [mask for n in own if (mask := masks(subject.graph).get(n)) is not None]
     if hidden and _agrees(np.where(hidden[0], came, 0), expected, relative):
         return (
@@ -161,8 +162,8 @@ def cause_of_gradient(
     scale = float((came * expected).sum() / (expected * expected).sum()) if expected.any() else 0.0
     if _agrees(came, scale * expected, relative * max(1, abs(1 / scale)) if scale else 0.0) and scale:
         return f"it is {scale:.6g} times what it has to be"
-    ones = run.backward_nodes(subject.graph, subject.params, values, np.ones_like(dy))
-    if _agrees(came, _of(name, reading, *ones).reshape(came.shape), relative):
+    ones = backward_nodes(unchecked(subject.graph, subject.params, dy.dtype), values, np.ones_like(dy))
+    if _agrees(came, _of(name, module, *ones).reshape(came.shape), relative):
         return "likely cause: the upstream gradient is taken for ones"
     if came.ndim > 1 and came.shape[0] == came.shape[1] and _agrees(came.swapaxes(0, 1), expected, relative):
         return "likely cause: it is transposed"
@@ -172,16 +173,16 @@ def cause_of_gradient(
         if [node.name for node in wrong.graph.nodes] != [node.name for node in subject.graph.nodes]:
             continue
         try:
-            found = run.backward_nodes(wrong.graph, wrong.params, values, dy)
+            found = backward_nodes(unchecked(wrong.graph, wrong.params, dy.dtype), values, dy)
         except (ValueError, IndexError):
             continue
-        if _agrees(came, _of(name, reading, *found).reshape(came.shape), relative):
+        if _agrees(came, _of(name, module, *found).reshape(came.shape), relative):
             return f"likely cause: {wrong.words}, in the gradient"
     return "outputs agree, so that only the backward pass is wrong: a torch.autograd.Function of its own, or a detached branch?"
 
 
-def _of(name: str, reading: ForeignReading, dvalues: Arrays, dparams: Arrays) -> Array:
+def _of(name: str, module: ModuleUnderTest, dvalues: Arrays, dparams: Arrays) -> Array:
     if not name.startswith("module "):
         return dvalues[name]
-    each = [dparams[n] for n, other in reading.names.items() if f"module {other}" == name]
+    each = [dparams[n] for n, other in module.names.items() if f"module {other}" == name]
     return np.sum([array.reshape(each[0].shape) for array in each], axis=0)

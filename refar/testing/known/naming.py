@@ -1,10 +1,10 @@
-"""Which parameter of somebody's module is which of a graph: by names given, by equal names, and by shapes where names fail."""
+"""Which parameter of a module is which of a graph: by names given, by equal names, and by shapes where names fail."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from refar.analysis.infer import analyse
+from refar.analysis.facts import facts
 from refar.errors import ParameterError, near
 from refar.graph.graph import Graph
 
@@ -25,7 +25,7 @@ def match(
     `own` are the module's parameters; those in `ignore`, or in a submodule that is, may stay unused. Raises ParameterError with
     names and shapes for everything that is left over on either side, and for shapes that differ by more than axes of length 1.
     """
-    wanted = analyse(graph).parameters
+    wanted = facts(graph).parameters
     nodes = {name.rpartition(".")[0] for name in wanted}
     for key in names:
         if key not in wanted and key not in nodes:

@@ -1,0 +1,18 @@
+"""How tokens are drawn: the options of generation that do not depend on the backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from refar import ops
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """`temperature` divides the logits, `top_k` keeps the largest ones, row b of `batch` draws stream b of the `seed`."""
+
+    head: ops.AnyHead
+    batch: int | None = None
+    seed: int = 0
+    temperature: float = 1.0
+    top_k: int | None = None

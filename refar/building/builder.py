@@ -1,0 +1,218 @@
+"""The builder: one method for each operator, and a graph at the end, checked as if it had been read from JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager
+from types import UnionType
+from typing import Literal, TypeVar
+
+import msgspec
+
+from refar import ops
+from refar.analysis.facts import validated
+from refar.errors import GraphError
+from refar.graph.decode import convert, plain, tagged
+from refar.graph.graph import Graph, Node, Padding
+from refar.ops import AnyHead, AnyOp
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def _checked(place: str, value: T, kinds: UnionType) -> T:
+    """An operator or head as if it had been read from JSON, so that numbers of NumPy become Python's."""
+    if not isinstance(value, kinds):
+        raise GraphError(f"{place}: expected one of {', '.join(tagged(kinds))}, got {value!r}")
+    place = f"{place} ({value.__struct_config__.tag})"
+    raw = msgspec.to_builtins(value, enc_hook=plain)
+    for name, number in raw.items():
+        if isinstance(number, float) and not math.isfinite(number):
+            raise GraphError(f"{place}: {name}: expected a finite number, got {number}")
+    return convert(raw, type(value), place)
+
+
+class Builder:
+    """Collects nodes; every method adds one operator and returns the name of its node.
+
+    Names are given by `name=` or made from the operator's, and stand below the scopes that are open:
+
+        g = Builder()
+        x = g.input(classes=4)
+        with g.scope("block0"):
+            h = g.conv1d(g.one_hot(x), 8, kernel=2, strict=True, name="front")     # "block0.front"
+        graph = g.build(h, head=ops.Categorical())
+    """
+
+    def __init__(self) -> None:
+        self._nodes: list[Node] = []
+        self._scopes: list[str] = []
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Put the nodes made inside below `name`."""
+        self._scopes.append(name)
+        try:
+            yield
+        finally:
+            self._scopes.pop()
+
+    def add_op(self, op: AnyOp, *inputs: str, name: str | None = None) -> str:
+        """Add any operator. Raises GraphError for attributes that it cannot have."""
+        tag = str(op.__struct_config__.tag) if isinstance(op, AnyOp) else "node"
+        stem = ".".join([*map(str, self._scopes), tag if name is None else str(name)])
+        taken = {node.name for node in self._nodes}
+        full, count = stem, 1
+        while name is None and full in taken:
+            count += 1
+            full = f"{stem}_{count}"
+        self._nodes.append(Node(full, _checked(f"node {full!r}", op, AnyOp), inputs))
+        return full
+
+    def build(self, output: str, head: AnyHead | None = None, *, padding: Padding = "layer") -> Graph:
+        """The finished graph, checked as if it had been read from JSON."""
+        head = None if head is None else _checked("head", head, AnyHead)
+        fields = {"format": "refar-graph", "version": 1, "nodes": self._nodes, "output": output, "head": head, "padding": padding}
+        return validated(convert(msgspec.to_builtins(fields, enc_hook=plain), Graph, "graph"))
+
+    def input(self, name: str = "x", *, classes: int = 0, channels: int = 0) -> str:
+        """The modelled sequence: class indices, or a signal."""
+        return self.add_op(ops.Input("sequence", classes, channels), name=name)
+
+    def image(self, name: str = "x", *, classes: int = 0, channels: int = 1) -> str:
+        """The modelled image x_bchw: class indices in each channel if there are `classes`, else a signal."""
+        return self.add_op(ops.Input("sequence", classes, channels, "hw"), name=name)
+
+    def condition(
+        self,
+        name: str = "condition",
+        *,
+        classes: int = 0,
+        channels: int = 0,
+        local: bool = False,
+        axes: Literal["t", "hw"] = "t",
+    ) -> str:
+        """A condition for the whole sequence, a class or a vector; a `local` one has a value at every position.
+
+        For images a local one has axes="hw": a map with `channels` values at each pixel.
+        """
+        return self.add_op(ops.Input("local" if local else "global", classes, channels, axes), name=name)
+
+    def conv1d(
+        self,
+        x: str,
+        channels: int,
+        *,
+        kernel: int = 1,
+        dilation: int = 1,
+        strict: bool = False,
+        bias: bool = True,
+        groups: int = 1,
+        name: str | None = None,
+    ) -> str:
+        """Causal dilated convolution, see `ops.Conv1d`."""
+        return self.add_op(ops.Conv1d(channels, kernel, dilation, strict, bias, groups), x, name=name)
+
+    def conv2d(
+        self,
+        x: str,
+        channels: int,
+        *,
+        kernel: int | tuple[int, int] = 1,
+        mask: Literal["none", "A", "B"] = "none",
+        anchor: tuple[int, int] | None = None,
+        dilation: int | tuple[int, int] = 1,
+        colours: int = 1,
+        bias: bool = True,
+        groups: int = 1,
+        name: str | None = None,
+    ) -> str:
+        """Masked dilated convolution over a plane, see `ops.Conv2d`; one number stands for rows and columns alike."""
+        sides, gaps = (n if isinstance(n, Sized) else (n, n) for n in (kernel, dilation))
+        return self.add_op(ops.Conv2d(channels, sides, mask, anchor, gaps, colours, bias, groups), x, name=name)
+
+    def shift2d(self, x: str, *, down: int = 0, right: int = 0, name: str | None = None) -> str:
+        """Shift a plane, see `ops.Shift2d`."""
+        return self.add_op(ops.Shift2d(down, right), x, name=name)
+
+    def position(self, x: str, bits: int, *, name: str | None = None) -> str:
+        """Row and column of each pixel of x in bits, see `ops.Position`."""
+        return self.add_op(ops.Position(bits), x, name=name)
+
+    def pool1d(
+        self,
+        x: str,
+        kind: Literal["avg", "max"],
+        kernel: int,
+        *,
+        pad: Literal["zero", "exclude"],
+        dilation: int = 1,
+        name: str | None = None,
+    ) -> str:
+        """Causal dilated pooling; `pad` says what lies before the start, see `ops.Pool1d`."""
+        op = ops.Pool1d(kind, kernel, pad, dilation)
+        return self.add_op(op, x, *([self.add_op(ops.Ones(), x)] if pad == "exclude" else []), name=name)
+
+    def delay(self, x: str, steps: int = 1, *, name: str | None = None) -> str:
+        """Shift into the future by `steps`, see `ops.Shift`."""
+        return self.add_op(ops.Shift(steps), x, name=name)
+
+    def pad_channels(self, x: str, before: int = 0, after: int = 0, *, name: str | None = None) -> str:
+        """Zero channels before and after, see `ops.PadChannels`."""
+        return self.add_op(ops.PadChannels(before, after), x, name=name)
+
+    def one_hot(self, x: str, *, name: str | None = None) -> str:
+        """Class to unit vector."""
+        return self.add_op(ops.OneHot(), x, name=name)
+
+    def embedding(self, x: str, channels: int, *, name: str | None = None) -> str:
+        """Class to learnt vector."""
+        return self.add_op(ops.Embedding(channels), x, name=name)
+
+    def standardize(self, x: str, mean: float, std: float, *, name: str | None = None) -> str:
+        """Class c to (c - mean) / std."""
+        return self.add_op(ops.Standardize(mean, std), x, name=name)
+
+    def relu(self, x: str, *, name: str | None = None) -> str:
+        """max(x, 0)."""
+        return self.add_op(ops.Activation("relu"), x, name=name)
+
+    def leaky_relu(self, x: str, slope: float = 0.01, *, name: str | None = None) -> str:
+        """x if x > 0 else slope·x."""
+        return self.add_op(ops.Activation("leaky_relu", slope), x, name=name)
+
+    def tanh(self, x: str, *, name: str | None = None) -> str:
+        """tanh(x)."""
+        return self.add_op(ops.Activation("tanh"), x, name=name)
+
+    def sigmoid(self, x: str, *, name: str | None = None) -> str:
+        """1 / (1 + exp(-x))."""
+        return self.add_op(ops.Activation("sigmoid"), x, name=name)
+
+    def gate(self, x: str, *, name: str | None = None) -> str:
+        """tanh of the first half of the channels times σ of the second."""
+        return self.add_op(ops.Gate(), x, name=name)
+
+    def add(self, *xs: str, name: str | None = None) -> str:
+        """Sum; constants are added at every t."""
+        return self.add_op(ops.Add(), *xs, name=name)
+
+    def multiply(self, *xs: str, name: str | None = None) -> str:
+        """Product; constants multiply at every t."""
+        return self.add_op(ops.Multiply(), *xs, name=name)
+
+    def affine(self, x: str, scale: float = 1.0, shift: float = 0.0, *, name: str | None = None) -> str:
+        """scale·x + shift with fixed numbers."""
+        return self.add_op(ops.Affine(scale, shift), x, name=name)
+
+    def concat(self, *xs: str, name: str | None = None) -> str:
+        """Channels one after the other."""
+        return self.add_op(ops.Concat(), *xs, name=name)
+
+    def slice(self, x: str, start: int, stop: int, *, name: str | None = None) -> str:
+        """Channels start..stop-1."""
+        return self.add_op(ops.Slice(start, stop), x, name=name)
+
+    def softmax(self, x: str, *, name: str | None = None) -> str:
+        """Distribution over channels."""
+        return self.add_op(ops.Softmax(), x, name=name)

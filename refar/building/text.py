@@ -1,0 +1,52 @@
+"""Graphs read from JSON, and written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from refar.analysis.facts import validated
+from refar.errors import FileError, GraphError
+from refar.files import as_path, write_bytes
+from refar.graph.decode import convert, tagged
+from refar.graph.graph import Graph, to_json
+from refar.ops import AnyOp
+
+
+def from_json(text: bytes | str) -> Graph:
+    """Decode strictly.
+
+    Raises GraphError for text that is no JSON, an unknown operator or field, a value out of range (each with its path),
+    and whatever `Graph` refuses.
+    """
+    if not isinstance(text, bytes | str):
+        raise GraphError(f"graph JSON: expected text or bytes, got {type(text).__name__}")
+    try:
+        raw = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise GraphError(f"graph JSON: not JSON: {error}") from None
+    return validated(convert(raw, Graph, "graph JSON"))
+
+
+def operator_names() -> list[str]:
+    """The names of all operators, as they stand in JSON."""
+    return list(tagged(AnyOp))
+
+
+def save(graph: Graph, path: str | Path) -> None:
+    """Write canonical JSON to a file, whole or not at all. Raises FileError where no file can be."""
+    text = to_json(graph)
+    write_bytes(as_path(path), text)
+
+
+def load(path: str | Path) -> Graph:
+    """Read a graph from a file of JSON. Raises FileError if it cannot be read, GraphError if it is no graph."""
+    try:
+        text = as_path(path).read_bytes()
+    except OSError as error:
+        raise FileError(f"graph {str(path)!r} cannot be read: {error.strerror}") from None
+    try:
+        return from_json(text)
+    except GraphError as error:
+        raise GraphError(f"{str(path)!r}: {error}") from None

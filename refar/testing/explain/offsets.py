@@ -1,0 +1,136 @@
+"""Which offsets are seen and which were meant, in words: over a sequence, over an image, by steps and by the whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from refar.testing.explain.dependence import Dependence
+from refar.testing.explain.words import DILATION, Rule, counted, first, late, numeral, spell
+
+Offsets = frozenset[Any]
+HERE = frozenset([(0, 0)])
+BOTH = ": the whole sees the offsets {s.meant_words}, the steps see {s.words}"
+
+
+def spacing(numbers: Iterable[int]) -> int:
+    """Return the greatest common divisor of the differences; 0 for a single number."""
+    return math.gcd(*(b - a for a, b in pairwise(sorted(numbers))))
+
+
+def even(numbers: Iterable[int]) -> bool:
+    """Return whether all neighbours lie equally far apart."""
+    return len({b - a for a, b in pairwise(sorted(numbers))}) <= 1
+
+
+class Sets:
+    """The offsets that are `seen` and those that were `meant`; of `faint` ones rounding decides, they count for neither."""
+
+    def __init__(self, seen: Offsets, meant: Offsets, faint: Offsets = frozenset()) -> None:
+        self.seen, self.meant, self.words, self.meant_words = seen, meant, spell(seen), spell(meant)
+        self.missing, self.surplus = meant - seen - faint, seen - meant - faint
+        self.fewer = frozenset() if self.surplus else self.missing
+        self.more = frozenset() if self.missing else self.surplus
+
+    def is_meant(self, change: Callable[[Any], Any]) -> bool:
+        """Return whether what is seen is what was meant, each offset changed."""
+        return self.seen == {change(offset) for offset in self.meant}
+
+    def __str__(self) -> str:
+        lists = [f"{what} {spell(some)}" for what, some in (("missing", self.missing), ("surplus", self.surplus)) if some]
+        return f"the offsets {self.words}, expected {self.meant_words}: {', '.join(lists)}"
+
+
+class OverTime(Sets):
+    """Those of a sequence."""
+
+    def __init__(self, seen: Offsets, meant: Offsets, faint: Offsets = frozenset()) -> None:
+        super().__init__(seen, meant, faint)
+        self.first, self.meant_first = min(seen, default=0), min(meant, default=0)
+        self.last, self.meant_last = max(seen, default=-1), max(meant, default=-1)
+        self.field, self.meant_field = self.last - self.first + 1, self.meant_last - self.meant_first + 1
+        self.apart, self.meant_apart, self.taps = spacing(seen), spacing(meant), len(seen)
+        self.respaced = len(seen) == len(meant) > 1 and even(seen) and even(meant)
+        self.moved = self.is_meant(lambda o: o + self.first - self.meant_first)
+        self.mirrored = self.is_meant(lambda o: self.meant_first + self.meant_last - o)
+        self.shift, self.meant_shift = numeral(self.first), numeral(self.meant_first)
+        self.late = late(self.first - self.meant_first)
+        self.forgotten, self.extra = min(self.missing, default=0), min(self.surplus, default=0)
+        self.one_less, self.one_more = self.extra - 1, self.extra + 1
+
+    def queue(self, by: int) -> bool:
+        """Return whether what is missing is seen `by` positions further back, and nothing else is surplus."""
+        return {o + by for o in self.missing} <= self.surplus and {o - by for o in self.surplus} <= self.meant
+
+
+class OverImage(Sets):
+    """Those of an image, as (rows up, columns left)."""
+
+    def __init__(self, seen: Offsets, meant: Offsets) -> None:
+        super().__init__(seen, meant)
+        self.up, self.left = (a - b for a, b in zip(min(seen), min(meant, default=(0, 0)), strict=True))
+        ways = (self.up, "row", "up", "down"), (self.left, "column", "to the left", "to the right")
+        self.where = " and ".join(f"{counted(abs(by), noun)} too far {a if by > 0 else b}" for by, noun, a, b in ways if by)
+
+
+SEQUENCE: list[Rule[OverTime]] = [
+    ("nothing", lambda s: not s.meant, "it should depend on nothing"),
+    ("shift", lambda s: s.moved and s.first > 0 < s.meant_first,
+     "looks like a shift by {s.shift} where {s.meant_shift} was meant"),
+    ("moved", lambda s: s.moved, "everything is {s.late}"),
+    ("no dilation", lambda s: s.respaced and s.apart == 1,
+     DILATION + ": {s.taps} taps next to each other, not {s.meant_apart} apart"),
+    ("another dilation", lambda s: s.respaced, "dilation {s.apart} where {s.meant_apart} was meant"),
+    ("mirrored", lambda s: s.mirrored, "the holes are mirrored: is the kernel flipped, or are the dilations in reverse order?"),
+    ("filled", lambda s: s.more and s.field == s.meant_field,
+     "holes are filled: a dilation is ignored where another layer makes up for the reach, or a kernel is dense"),
+    ("no dilations", lambda s: s.field < s.meant_field and s.apart == 1 != s.meant_apart,
+     DILATION + ": the offsets lie next to each other and do not reach as far"),
+    ("off by one", lambda s: abs(s.field - s.meant_field) == 1, "the reach is off by one: R = {s.field}, not {s.meant_field}"),
+    ("too short", lambda s: s.fewer and s.field < s.meant_field,
+     "it does not reach far enough: a layer is missing or its dilation too small (or so far away a change vanishes in rounding: "
+     "try float64)"),
+    ("holes", lambda s: s.fewer, "there are holes: a dilation without layers that fill them, weights of zero, or a mask"),
+    ("too far", lambda s: s.more, "it reaches further than expected"),
+    ("elsewhere", lambda s: True, "the holes are at other places: is a dilation or the order of layers another?"),
+]  # fmt: skip
+IMAGE: list[Rule[OverImage]] = [
+    ("mask B", lambda s: s.more == HERE, "the pixel itself is seen: mask B where A was meant"),
+    ("mask A", lambda s: s.fewer == HERE,
+     "the pixel itself is not seen: mask A where B was meant, or type B zeroes the centre"),
+    ("transposed", lambda s: s.is_meant(lambda o: o[::-1]), "rows and columns are swapped"),
+    ("left and right", lambda s: s.is_meant(lambda o: (o[0], -o[1])), "left and right are swapped"),
+    ("reversed", lambda s: s.is_meant(lambda o: (-o[0], -o[1])), "the mask is reversed: it sees what comes after"),
+    ("moved", lambda s: s.is_meant(lambda o: (o[0] + s.up, o[1] + s.left)), "everything lies {s.where}"),
+    ("blind spot", lambda s: s.fewer and all(up > 0 > left for up, left in s.missing),
+     "a blind spot: pixels above to the right are never reached (one stack of masked convolutions has it)"),
+    ("too short", lambda s: not s.surplus and max(s.seen)[0] < max(s.meant)[0], "it does not reach far enough up"),
+    ("surplus", lambda s: s.more, "pixels are seen that should not be"),
+    ("missing", lambda s: True, "pixels are not seen that should be"),
+]  # fmt: skip
+STEPS: list[Rule[OverTime]] = [
+    ("off", lambda s: not s.meant, "in the whole no output answers a change at one position: are all its units off?"),
+    ("other values", lambda s: not s.missing and not s.surplus,
+     "the steps see the same offsets {s.meant_words} with other values: is something else stored than what is read (before or "
+     "after an activation), are the weights in reverse order, or is a bias or a branch forgotten?"),
+    ("forgets", lambda s: not s.surplus and s.seen == {o for o in s.meant if o <= s.last},
+     "the state forgets what is {s.forgotten} or more positions old, a queue of the wrong length" + BOTH),
+    ("long", lambda s: s.queue(1),
+     "a queue is one position too long, or read before the push, {s.extra} back where {s.one_less} was meant" + BOTH),
+    ("short", lambda s: s.queue(-1),
+     "a queue is one position too short, or read after the push, {s.extra} back where {s.one_more} was meant" + BOTH),
+    ("wrong end", lambda s: s.mirrored, "the queue is read from the wrong end" + BOTH),
+    ("other", lambda s: True, "a queue of the wrong length or in the wrong order" + BOTH),
+]  # fmt: skip
+
+
+def against(found: Dependence, meant: Offsets) -> str:
+    """Say what is missing, what is surplus, and what that looks like, with one surplus value where none lies in the future."""
+    sets = (OverImage if found.domain.image else OverTime)(found.offsets, meant)
+    why = first(IMAGE, sets) if isinstance(sets, OverImage) else first(SEQUENCE, sets)
+    shown = f"; {found.evidence(found.at(sets.surplus))}" if sets.surplus and not np.triu(found.seen, 1).any() else ""
+    return f"it sees {sets}; {why}{shown}"

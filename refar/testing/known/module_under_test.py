@@ -1,0 +1,186 @@
+"""A module under test as one more backend of a graph."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refar.analysis.facts import facts
+from refar.arguments.arrays import Array, Arrays
+from refar.errors import InputError
+from refar.graph.graph import Graph
+from refar.oracle.bound_graph import cast
+from refar.testing.contract.readings import Streamed
+from refar.testing.report import ContractError
+from refar.testing.threads import one_thread
+from refar.testing.under_test import as_array, require_numbers
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An order of axes in which outputs may come: a letter for each, of which K and C make Q; `lacking` first positions lack.
+
+    Q are all channels of the output, C are colours, K the channels of one; in C·K they share an axis, colours outermost.
+    """
+
+    letters: str
+    colours: int = 1
+    lacking: int = 0
+
+    @property
+    def axes(self) -> str:
+        """The order as a report names it."""
+        return f"({', '.join(self.letters)})".replace("C, ·, K", "C·K")
+
+    def shape(self, batch: int, channels: int, sides: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of an output of so many rows and channels."""
+        sizes = dict(zip("HW", sides, strict=True)) if "H" in self.letters else {"T": sides[0] - self.lacking}
+        sizes |= {"B": batch, "Q": channels, "C": self.colours, "K": channels // self.colours}
+        merged = self.letters.replace("C·K", "Q")
+        return tuple(sizes[letter] for letter in merged)
+
+    def to_graph(self, y: Tensor) -> Tensor:
+        """Return the output as y_bct or y_bchw."""
+        from torch.nn.functional import pad
+
+        if "·" in self.letters:
+            y = y.reshape(len(y), self.colours, -1, *y.shape[2:])
+        came = self.letters.replace("·", "")
+        y = y.permute([came.index(letter) for letter in "BKCQTHW" if letter in came])
+        y = y if "Q" in came else y.flatten(1, 2) if "K" in came else y.unsqueeze(1)
+        return pad(y, (self.lacking, 0)) if self.lacking else y
+
+
+class ModuleUnderTest:
+    """A copy of the module with the graph's parameters in it, run in `dtype`; the module itself is left alone.
+
+    `inputs` makes the module's arguments of the graph's inputs, sequence first.
+    """
+
+    def __init__(
+        self, module: nn.Module, graph: Graph, params: Arrays, names: Mapping[str, str], inputs: Callable[..., Any], dtype: str
+    ) -> None:
+        import torch
+
+        self.graph, self.dtype, self.name, self.names = graph, dtype, type(module).__name__, names
+        self._torch, self._inputs = torch, inputs
+        self._layout: Layout | None = None
+        try:
+            self.module = copy.deepcopy(module).cpu().to(getattr(torch, dtype))
+        except Exception as error:
+            raise InputError(f"module: expected one that copy.deepcopy can copy: {error}") from None
+        self.own = dict(self.module.named_parameters(remove_duplicate=False))
+        self.detached: set[str] = set()
+        with torch.no_grad():
+            for name, array in params.items():
+                parameter = self.own[names[name]]
+                parameter.copy_(torch.from_numpy(np.ascontiguousarray(array)).reshape(parameter.shape))
+
+    @property
+    def layout(self) -> str:
+        """The order of axes in which the module's outputs come."""
+        return self._layout.axes if self._layout else ""
+
+    def call(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """What the module itself returns."""
+        arguments = self._inputs(*tensors.values())
+        result = self.module(*arguments) if isinstance(arguments, tuple) else self.module(arguments)
+        if not isinstance(result, self._torch.Tensor):
+            raise ContractError(f"{self.name} returned the wrong kind: expected a tensor, got {type(result).__name__}")
+        return result
+
+    def settle(self, inputs: Arrays, expected: Array, allowed: float) -> None:
+        """Find the order of axes: the first in which the outputs agree with `expected`, else the first that has its shape."""
+        with self._torch.no_grad(), one_thread():
+            y = self._first_call(inputs)
+            fitting = list(layouts(self.graph, tuple(y.shape), expected.shape))
+            if not fitting:
+                what = f"expected {expected.shape}, or its axes in another order, got {tuple(y.shape)}"
+                raise ContractError(f"{self.name} returned the wrong shape: {what}")
+            each = [self._full(as_array(self.name, layout.to_graph(y))) for layout in fitting]
+            right = (layout for layout, values in zip(fitting, each, strict=True) if np.abs(values - expected).max() <= allowed)
+            self._layout = next(right, fitting[0])
+
+    def _first_call(self, inputs: Arrays) -> Tensor:
+        try:
+            return self.call(self.tensors(inputs))
+        except RuntimeError as error:
+            if self.dtype == "float64" and {"float", "double"} <= set(re.findall("float|double", str(error).lower())):
+                hint = "use the dtype of its weights there, or give dtype='float32'"
+                raise ContractError(f"{self.name} fixes a dtype somewhere, as .float() does: {error}; {hint}") from error
+            raise
+
+    def tensors(self, inputs: Arrays) -> dict[str, Tensor]:
+        """The graph's inputs in the dtype of the module."""
+        tensors = cast(inputs, self.dtype)
+        return {name: self._torch.from_numpy(np.array(array)) for name, array in tensors.items()}
+
+    def output(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The module's output as the graph's."""
+        y = self.call(tensors)
+        if self._layout is None:
+            raise ContractError("the order of the output's axes is not known yet")
+        return self._layout.to_graph(y)
+
+    def forward(self, inputs: Arrays) -> Array:
+        """y_bct, without autograd. A sequence too short for any output, under padding "valid", is not given to the module."""
+        found = facts(self.graph)
+        x = inputs[found.sequence]
+        if facts(self.graph).first_position >= x.shape[-1]:
+            return np.zeros((len(x), found.types[self.graph.output].size, x.shape[-1]), self.dtype)
+        with self._torch.no_grad(), one_thread():
+            given = self.tensors(inputs)
+            kept = {name: tensor.clone() for name, tensor in given.items()}
+            y = as_array(self.name, self.output(given))
+            for name, tensor in given.items():
+                if not self._torch.equal(tensor, kept[name]):
+                    raise ContractError(f"{self.name} changed its input {name!r}")
+        require_numbers(self.name, y)
+        return self._full(y.copy())
+
+    def _full(self, y: Array) -> Array:
+        """Zeros at the first positions under padding "valid", where a module may give none, or anything."""
+        if first := facts(self.graph).first_position:
+            y = np.where(np.arange(y.shape[2]) < first, 0, y)
+        return y
+
+    def gradient(self, inputs: Arrays, dy: Array) -> Arrays:
+        """By autograd, of what each parameter of the module is and of real inputs; `detached` are those without a path."""
+        tensors = self.tensors(inputs)
+        real = {name: tensor.requires_grad_() for name, tensor in tensors.items() if tensor.is_floating_point()}
+        own = [(f"module {name}", self.own[name]) for name in dict.fromkeys(self.names.values())]
+        wanted: dict[str, Tensor] = {name: tensor for name, tensor in own if tensor.requires_grad} | real
+        with one_thread():
+            y = self.output(tensors)
+            upstream = self._torch.from_numpy(dy.astype(self.dtype))
+            if not y.requires_grad:
+                self.detached = set(wanted)
+                return {name: np.zeros(tuple(tensor.shape)) for name, tensor in wanted.items()}
+            found = self._torch.autograd.grad(y, list(wanted.values()), upstream, allow_unused=True)
+        each = dict(zip(wanted, found, strict=True))
+        self.detached = {name for name, gradient in each.items() if gradient is None}
+        return {n: np.zeros(tuple(wanted[n].shape)) if g is None else as_array(n, g).astype(np.float64) for n, g in each.items()}
+
+    def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
+        """A module is run as a whole; `check_streaming` drives step functions."""
+        return []
+
+
+def layouts(graph: Graph, came: tuple[int, ...], expected: tuple[int, ...]) -> Iterator[Layout]:
+    """Yield the orders of axes that give the expected shape, the graph's own first. What padding "valid" lacks may lack."""
+    kind = facts(graph).types[facts(graph).sequence]
+    orders = ["BQHW", "BHWQ"] if kind.image else ["BQT", "BTQ", "TBQ"]
+    orders += [orders[0].replace("Q", "")] if expected[1] == 1 else []
+    if kind.image and kind.channels > 1 and expected[1] % kind.channels == 0:
+        orders += ["BKCHW", "BCKHW", "BCHWK", "BHWKC", "BHWCK", "BC·KHW"]
+    for lacking in dict.fromkeys((0, facts(graph).first_position)):
+        each = (Layout(letters, kind.channels, lacking) for letters in orders)
+        yield from (layout for layout in each if layout.shape(expected[0], expected[1], expected[2:]) == came)

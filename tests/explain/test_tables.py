@@ -1,0 +1,219 @@
+"""Every rule of the explainer's tables has an example that it is the first to fit, and says its sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from refar.testing.explain import future, numbers, offsets, outputs
+from refar.testing.explain.dependence import Dependence, Domain
+from refar.testing.explain.offsets import OverImage, OverTime
+from refar.testing.explain.words import Rule, first, spell
+
+A = {(2, 1), (2, 0), (2, -1), (1, 1), (1, 0), (1, -1), (0, 2), (0, 1)}
+SEQUENCE = {
+    "nothing": ({1}, set()),
+    "shift": ({2, 5}, {1, 4}),
+    "moved": ({2, 5}, {0, 3}),
+    "no dilation": ({0, 1, 2}, {0, 3, 6}),
+    "another dilation": ({0, 2, 4}, {0, 3, 6}),
+    "mirrored": ({0, 4, 6}, {0, 2, 6}),
+    "filled": ({0, 1, 2, 6}, {0, 2, 6}),
+    "no dilations": ({0, 1, 2}, {0, 2, 4, 8}),
+    "off by one": ({0, 2, 3}, {0, 1, 4}),
+    "too short": ({0, 1}, {0, 1, 2, 5}),
+    "holes": ({0, 6}, {0, 3, 5, 6}),
+    "too far": ({0, 3, 9}, {0, 3}),
+    "elsewhere": ({0, 1, 6}, {0, 4, 6}),
+}
+IMAGE = {
+    "mask B": (A | {(0, 0)}, A),
+    "mask A": (A, A | {(0, 0)}),
+    "transposed": ({(left, up) for up, left in A}, A),
+    "left and right": ({(1, -2), (0, -1)}, {(1, 2), (0, 1)}),
+    "reversed": ({(-up, -left) for up, left in A}, A),
+    "moved": ({(up + 1, left - 2) for up, left in A}, A),
+    "blind spot": (A - {(1, -1)}, A),
+    "too short": ({(up, left) for up, left in A if up < 2}, A),
+    "surplus": (A | {(2, 4)}, A),
+    "missing": (A - {(1, 0)}, A),
+}
+STEPS = {
+    "off": ({1}, set()),
+    "other values": ({0, 4}, {0, 4}),
+    "forgets": ({0, 1, 2}, {0, 1, 2, 5, 6}),
+    "long": ({0, 5}, {0, 4}),
+    "short": ({0, 3}, {0, 4}),
+    "wrong end": ({0, 3, 4}, {0, 1, 4}),
+    "other": ({0, 3, 7}, {0, 1, 4, 6}),
+}
+
+
+def seen(*wanted: int, at: slice = slice(None), length: int = 16) -> Dependence:
+    """A sequence of which the outputs at some places see these offsets."""
+    change = np.zeros((length, length))
+    for q in range(length)[at]:
+        for offset in wanted:
+            if 0 <= q - offset < length:
+                change[q, q - offset] = 1
+    return Dependence(Domain((length,)), change, np.zeros((length, length, 4)))
+
+
+def all_see(place: int) -> Dependence:
+    found = seen(0)
+    found.change[:, place] = 1
+    return found
+
+
+def pixels(*wanted: tuple[int, int]) -> Dependence:
+    """An image of which every output sees these offsets."""
+    places = list(np.ndindex(4, 5))
+    change = np.array([[(q[0] - p[0], q[1] - p[1]) in wanted for p in places] for q in places], float)
+    return Dependence(Domain((4, 5)), change, np.zeros((20, 20, 4)))
+
+
+def coloured() -> Dependence:
+    """An image of two colours; the first sees the second in its own pixel."""
+    change = np.eye(8) + np.kron(np.eye(4), [[0, 1], [0, 0]])
+    return Dependence(Domain((2, 2), 2), change, np.zeros((8, 8, 4)))
+
+
+TIME = {
+    "all": seen(*range(-15, 16)),
+    "one for all": all_see(12),
+    "circular": seen(0, -13, at=slice(3)),
+    "reflected": seen(0, -2, at=slice(3)),
+    "borders": seen(0, -1, at=slice(3, None, 6)),
+    "shift": seen(-2),
+    "right": seen(-4, -2, 0),
+    "symmetric": seen(-3, 0, 3),
+    "even kernel": seen(-2, -1, 0, 1),
+    "one sample": seen(-1, 2, 5),
+    "dilation": seen(-4, -1, 2),
+    "ahead": seen(-2, 1, 4),
+}
+PIXELS = {
+    "all": pixels(*np.ndindex(4, 5), *((-a, -b) for a, b in np.ndindex(4, 5)), *((a, -b) for a, b in np.ndindex(4, 5)),
+                  *((-a, b) for a, b in np.ndindex(4, 5))),
+    "colours": coloured(),
+    "no mask": pixels((0, 0), (0, 1), (0, -1)),
+    "reversed": pixels((0, 0), (0, -1), (-1, 1)),
+    "right": pixels((0, 1), (1, 0), (0, -1), (0, -2)),
+    "one below": pixels((0, 1), (-1, 0), (1, 1)),
+    "below": pixels((0, 1), (-1, 0), (-1, 1)),
+}  # fmt: skip
+PRESENT = {"seen": (seen(0, 1), True), "mask A": (pixels((0, 1)), False), "shift": (seen(3), False)}
+RIGHT = np.arange(48.0).reshape(2, 3, 8) ** 2 + 5
+STRIPE = np.arange(8) < 3
+NUMBERS = {
+    "no numbers": (RIGHT * np.nan, "float32"),
+    "rounded to float32": (RIGHT * (1 + 1e-7), "float64"),
+    "rounded": (RIGHT * (1 + 1e-7), "float32"),
+    "factor": (-2 * RIGHT, "float64"),
+    "bias": (RIGHT + np.arange(3)[:, None], "float64"),
+    "moved": (np.pad(RIGHT, ((0, 0), (0, 0), (2, 0)))[..., :-2], "float64"),
+    "confined": (RIGHT + 9 * STRIPE, "float64"),
+}
+CHUNKS = {
+    "cut": ([7, 8], [8, 8], {1: False, 8: True}),
+    "carried over": ([8, 9, 13], [8, 5, 3], {}),
+    "ahead": ([7, 15], [8, 8], {}),
+}
+
+
+def fits(rules: list[Rule[Any]], facts: Any, name: str) -> None:
+    """The rule is the first that the facts fit; its sentence names what it needs."""
+    found = next((rule for rule in rules if rule[1](facts)), ("none",))
+    assert found[0] == name
+    assert first(rules, facts)
+
+
+@pytest.mark.parametrize(
+    ("rules", "examples"),
+    [
+        (offsets.SEQUENCE, SEQUENCE),
+        (offsets.IMAGE, IMAGE),
+        (offsets.STEPS, STEPS),
+        (future.TIME, TIME),
+        (future.IMAGE, PIXELS | {"one for all": None}),
+        (future.PRESENT, PRESENT),
+        (numbers.LIKELY, NUMBERS | {"classes": None}),
+        (outputs.CHUNKS, CHUNKS),
+    ],
+)
+def test_every_rule_has_a_name_and_an_example(rules: list[Rule[Any]], examples: dict[str, Any]) -> None:
+    names = [name for name, _, _ in rules]
+    assert len(set(names)) == len(names)
+    assert set(names) == examples.keys()
+
+
+@pytest.mark.parametrize("name", SEQUENCE)
+def test_offsets_of_a_sequence(name: str) -> None:
+    fits(offsets.SEQUENCE, OverTime(*map(frozenset, SEQUENCE[name])), name)
+
+
+@pytest.mark.parametrize("name", IMAGE)
+def test_offsets_of_an_image(name: str) -> None:
+    fits(offsets.IMAGE, OverImage(*map(frozenset, IMAGE[name])), name)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_offsets_of_steps(name: str) -> None:
+    fits(offsets.STEPS, OverTime(*map(frozenset, STEPS[name])), name)
+
+
+@pytest.mark.parametrize("name", TIME)
+def test_the_future_of_a_sequence(name: str) -> None:
+    fits(future.TIME, future.FutureInTime(TIME[name], np.triu(TIME[name].seen, 1)), name)
+
+
+@pytest.mark.parametrize("name", PIXELS)
+def test_the_future_of_an_image(name: str) -> None:
+    fits(future.IMAGE, future.FutureInImage(PIXELS[name], np.triu(PIXELS[name].seen, 1)), name)
+
+
+@pytest.mark.parametrize("name", PRESENT)
+def test_the_present(name: str) -> None:
+    fits(future.PRESENT, future.Present(*PRESENT[name]), name)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_wrong_numbers(name: str) -> None:
+    came, dtype = NUMBERS[name]
+    fits(numbers.LIKELY, numbers.Wrong(RIGHT, came, came != RIGHT, "bot", dtype), name)
+
+
+def test_classes_that_are_off_by_one() -> None:
+    right = np.array([[1, 4, 2]])
+    fits(numbers.LIKELY, numbers.Wrong(right, right + 1, right == right, "bt", "float64"), "classes")
+    turned = right[:, [0, 2, 1]]
+    assert numbers.describe(right, turned, right != turned, "bt", "float64") == "wrong only at positions from 1 on"
+
+
+def test_infinities_that_are_meant_are_no_warning() -> None:
+    right = np.array([[0.5, -np.inf, 3.0, 1.0]])
+    assert numbers.describe(right, np.full_like(right, np.nan), right > 0, "bt", "float64").endswith("numbers are NaN")
+    assert numbers.describe(right, np.array([[0.5, -2.0, 3.0, 1.0]]), ~np.isfinite(right), "bt", "float64")
+
+
+@pytest.mark.parametrize("name", CHUNKS)
+def test_chunks(name: str) -> None:
+    places, lengths, right = CHUNKS[name]
+    fits(outputs.CHUNKS, outputs.Chunks(np.isin(np.arange(16), places), lengths, right), name)
+
+
+def test_what_is_faint_is_neither_missing_nor_surplus() -> None:
+    found = OverTime(frozenset({0, 1}), frozenset({0, 1, 2}), faint=frozenset({2, 3}))
+    assert not found.missing
+    assert not found.surplus
+    assert first(offsets.STEPS, found).startswith("the steps see the same offsets 0..2 with other values")
+
+
+def test_sets_in_few_words() -> None:
+    assert spell([]) == "none"
+    assert spell([7, 0, 1, 2, 4, 5]) == "0..2, 4, 5, 7"
+    assert spell([(1, -1), (1, 0), (1, 1), (0, 2), (0, 2)][:4]) == "(0, 2), (1, -1..1)"
+    assert spell([(0, 1, 2), (0, 1, 0)]) == "(0, 1, 0), (0, 1, 2)"
+    assert spell(range(0, 40, 2)) == "0, 2, 4, 6, 8, 10, …, 34, 36, 38 (20 in all)"
