@@ -29,7 +29,7 @@ PRIOR = float32([0.25, 0.625, 0.125])
 
 
 def classed() -> Graph:
-    """Strict, with a class for the whole sequence; R = 4."""
+    """Make a strict graph with a class for the whole sequence; R = 4."""
     g = Builder()
     h = g.conv1d(g.one_hot(g.input(classes=4)), 3, kernel=2, strict=True, name="front")
     h = g.add(h, g.embedding(g.condition(classes=3), 3, name="class"), name="conditioned")

@@ -13,7 +13,7 @@ from refar.arguments.arrays import Array
 
 
 def float32(numbers: ArrayLike) -> Array:
-    """Given numbers, that float32 holds exactly or rounds."""
+    """Return given numbers in float32, which holds them exactly or rounds them."""
     return np.array(numbers, np.float32)
 
 
@@ -25,18 +25,18 @@ class Draw:
         self._streams = 0
 
     def integers(self, *shape: int, most: int = 8, zero: bool = True) -> Array:
-        """Integers from -most to most as float32, without 0 unless `zero`."""
+        """Draw integers from -most to most as float32, without 0 unless `zero`."""
         if zero:
             return (np.floor(self._uniform(shape) * (2 * most + 1)) - most).astype(np.float32)
         drawn = np.floor(self._uniform(shape) * (2 * most)) - most
         return np.where(drawn < 0, drawn, drawn + 1).astype(np.float32)
 
     def reals(self, *shape: int, scale: float = 1.0) -> Array:
-        """Uniform from -scale to scale, float32."""
+        """Draw uniformly from -scale to scale, float32."""
         return ((2 * self._uniform(shape) - 1) * scale).astype(np.float32)
 
     def classes(self, *shape: int, classes: int) -> Array:
-        """Uniform over 0..classes-1, int64."""
+        """Draw uniformly over 0..classes-1, int64."""
         return np.floor(self._uniform(shape) * classes).astype(np.int64)
 
     def _uniform(self, shape: tuple[int, ...]) -> Array:

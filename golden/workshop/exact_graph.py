@@ -22,7 +22,7 @@ _KEPT = 2**256
 
 
 def values(graph: Graph, params: Arrays, inputs: Arrays) -> Arrays:
-    """{node: its value}, integers and fractions; class indices as they are. Under layer padding."""
+    """Compute {node: its value}, integers and fractions; class indices as they are. Under layer padding."""
     found: Arrays = {}
     types = facts(graph).types
     for each in graph.nodes:
@@ -44,7 +44,7 @@ def values(graph: Graph, params: Arrays, inputs: Arrays) -> Arrays:
 
 
 def gradients(graph: Graph, params: Arrays, known: Arrays, dy: Array) -> Arrays:
-    """The gradients of Σ dy·y for each parameter and each input of real numbers, from the `values` of all nodes."""
+    """Compute the gradients of Σ dy·y for each parameter and each input of real numbers, from the `values` of all nodes."""
     upstream = {name: literal.exact(np.zeros(value.shape, np.int64)) for name, value in known.items()}
     upstream[graph.output] = literal.exact(dy)
     found: Arrays = {}
@@ -64,7 +64,7 @@ def gradients(graph: Graph, params: Arrays, known: Arrays, dy: Array) -> Arrays:
 
 
 def rounded(array: Array) -> Array:
-    """To float64, once."""
+    """Round to float64, once."""
     return array if array.dtype == np.int64 else np.ascontiguousarray(array.astype(np.float64))
 
 

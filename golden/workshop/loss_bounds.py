@@ -23,17 +23,17 @@ _NARROW = 2.0**-12
 
 
 def softmax(y: Array) -> Array:
-    """Of exp(y_q) / Σ_j exp(y_j)."""
+    """Bound the error of exp(y_q) / Σ_j exp(y_j)."""
     return bound.forward(_SOFTMAX, [y], {}, unit=FLOAT32) / FLOAT32
 
 
 def probability(y: Array) -> Array:
-    """Of p_q where a gradient needs it: a softmax, or the exp of a log-softmax, whatever that is off by."""
+    """Bound the error of p_q where a gradient needs it: a softmax, or the exp of a log-softmax, whatever that is off by."""
     return np.maximum(softmax(y), pointwise.softmax(y) * (log_softmax(y) + EXP))
 
 
 def log_softmax(y: Array) -> Array:
-    """Of y_q - log Σ_j exp(y_j), Q classes: with s = y - max y,
+    """Bound the error of y_q - log Σ_j exp(y_j), Q classes: with s = y - max y,
 
     |s_q| + Σ_j p_j·|s_j| + 2·EXP + Q + 2 for the sum, and LOG·(|log Σ| + |log Σ exp s| + |result|) for logarithm and difference.
     """
@@ -45,13 +45,13 @@ def log_softmax(y: Array) -> Array:
 
 
 def log_softmax_backward(y: Array, dy: Array) -> Array:
-    """Of dy_q - p_q·Σ_j dy_j: the error of p, of the sum, and three roundings."""
+    """Bound the error of dy_q - p_q·Σ_j dy_j: the error of p, of the sum, and three roundings."""
     p, sizes = pointwise.softmax(y), np.abs(dy).sum(axis=1, keepdims=True)
     return np.asarray(probability(y) * sizes + y.shape[1] * p * sizes + 3 * (np.abs(dy) + p * sizes))
 
 
 def cross_entropy_backward(y: Array, x: Array, d: Array) -> Array:
-    """Of d·(p - onehot(x)): the error of p and three roundings."""
+    """Bound the error of d·(p - onehot(x)): the error of p and three roundings."""
     p = pointwise.softmax(y)
     target = np.zeros_like(p)
     np.put_along_axis(target, x[:, None], 1, axis=1)
@@ -59,14 +59,17 @@ def cross_entropy_backward(y: Array, x: Array, d: Array) -> Array:
 
 
 def gaussian(y: Array, x: Array, std: float) -> Array:
-    """Of Σ_c (x - y)²/(2·std²) + C·log(std·√(2π)), C terms with six roundings each, and the constant in one part or in two."""
+    """Bound the error of Σ_c (x - y)²/(2·std²) + C·log(std·√(2π)).
+
+    C terms with six roundings each, and the constant in one part or in two.
+    """
     channels, squares = y.shape[1], ((x - y) ** 2).sum(axis=1) / (2 * std**2)
     constant = channels * (abs(np.log(std)) + np.log(2 * np.pi) / 2)
     return np.asarray((channels + 6) * squares + (LOG + 4) * constant + 2 * (squares + constant))
 
 
 def mixture(components: int, classes: int, y: Array, x: Array) -> tuple[Array, Array]:
-    """Of the negative log-likelihood, and of its gradient for d = 1; see `ops.MixtureLogistics`.
+    """Bound the error of the negative log-likelihood, and of its gradient for d = 1; see `ops.MixtureLogistics`.
 
     z± = (edge - μ)·exp(-λ) is off by δ± = 4·exp(-λ) + (EXP + 4)·|z±|. The mass F(z+) - F(z-) = F(z+)·F(-z-)·(1 - exp(-δ)) is
     off, relative, by F(-z+)·δ+ + F(z-)·δ- and the rounding of three logarithms; computed as a difference, by
@@ -105,9 +108,9 @@ def mixture(components: int, classes: int, y: Array, x: Array) -> tuple[Array, A
 
 
 def gumbel_softmax(logits: Array, noise: Array, temperature: float, hard: bool, dy: Array) -> tuple[Array, Array]:
-    """Of softmax((l + n)/τ), and of s·(dy - Σ s·dy)/τ: the scores off by r = 2·(|l| + |n|)/τ, then as softmax.
+    """Bound the error of softmax((l + n)/τ), and of s·(dy - Σ s·dy)/τ.
 
-    A hard sample is exact; its gradient is that of the soft one.
+    The scores are off by r = 2·(|l| + |n|)/τ, then as softmax. A hard sample is exact; its gradient is that of the soft one.
     """
     scores = (logits + noise) / temperature
     y, r = pointwise.softmax(scores), 2 * (np.abs(logits) + np.abs(noise)) / temperature

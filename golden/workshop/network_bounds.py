@@ -23,7 +23,7 @@ _STEP = 2.0**-64
 
 
 def outputs(graph: Graph, params: Arrays, inputs: Arrays) -> Array:
-    """E₁ of each number of the output, in its shape."""
+    """Compute E₁ of each number of the output, in its shape."""
     weights, values = _forward(graph, params, inputs)
     local = rounding.local_bounds(graph, weights, values, FLOAT32)
     y = values[graph.output]
@@ -36,7 +36,7 @@ def outputs(graph: Graph, params: Arrays, inputs: Arrays) -> Array:
 
 
 def gradients(graph: Graph, params: Arrays, inputs: Arrays, dy: Array) -> Arrays:
-    """E₁ of the gradient of Σ dy·y for each parameter and each input of real numbers."""
+    """Compute E₁ of the gradient of Σ dy·y for each parameter and each input of real numbers."""
     weights, values = _forward(graph, params, inputs)
     upstream = dy.astype(np.float64)
     dvalues, _ = backward_nodes(unchecked(graph, weights, upstream.dtype), values, upstream)

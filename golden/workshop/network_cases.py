@@ -25,7 +25,7 @@ Extent = tuple[int, ...]
 
 
 def wavenet() -> Graph:
-    """With a class for the whole sequence and a vector at every position."""
+    """Make a WaveNet with a class for the whole sequence and a vector at every position."""
     return models.wavenet(4, [1, 2, 4], residual=3, gate=2, skip=4, condition="class:3", local="vector:2")
 
 
@@ -86,7 +86,7 @@ _ROWS: tuple[tuple[str, Callable[[], Graph], int, Extent, str], ...] = (
 
 
 def draw_parameters(graph: Graph, draw: Draw) -> Arrays:
-    """Weights that keep the scale, and biases that are nowhere 0; masked weights too."""
+    """Draw weights that keep the scale, and biases that are nowhere 0; masked weights too."""
     found: Arrays = {}
     for name, shape in facts(graph).parameters.items():
         if len(shape) > 1:
@@ -97,7 +97,7 @@ def draw_parameters(graph: Graph, draw: Draw) -> Arrays:
 
 
 def draw_inputs(graph: Graph, draw: Draw, batch: int, extent: Extent) -> Arrays:
-    """Classes, and signals from -1 to 1."""
+    """Draw classes, and signals from -1 to 1."""
     found = facts(graph)
     drawn: Arrays = {}
     for name in (found.sequence, *found.conditions):
@@ -135,7 +135,7 @@ def _cases() -> Iterator[Case]:
 
 
 def with_catches(case: Case) -> Case:
-    """The case with the names of the wrong networks of which the output y shows."""
+    """Return the case with the names of the wrong networks of which the output y shows."""
     params, given = as_dtype(parameters(case), np.float64), as_dtype(inputs(case), np.float64)
     caught = []
     for name in of_graphs.NAMES:

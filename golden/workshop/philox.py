@@ -10,7 +10,7 @@ _WORD = 2**64
 
 
 def block(key: tuple[int, int], counter: int) -> list[int]:
-    """Four words of 64 bits."""
+    """Compute four words of 64 bits."""
     c = [counter >> 64 * n & _WORD - 1 for n in range(4)]
     k = list(key)
     for _ in range(10):
@@ -22,7 +22,7 @@ def block(key: tuple[int, int], counter: int) -> list[int]:
 
 
 def uniform(seed: int, stream: int, step: int, size: int) -> list[Fraction]:
-    """The `size` numbers in (0, 1) of one step of one stream: (⌊word/2¹²⌋ + ½)·2⁻⁵²; the key is (seed, stream)."""
+    """Compute the `size` numbers in (0, 1) of one step of one stream: (⌊word/2¹²⌋ + ½)·2⁻⁵²; the key is (seed, stream)."""
     blocks = -(-size // 4)
     words = [word for n in range(blocks) for word in block((seed, stream), step * blocks + n + 1)]
     return [(Fraction(word >> 12) + Fraction(1, 2)) / 2**52 for word in words[:size]]

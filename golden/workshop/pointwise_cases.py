@@ -17,7 +17,7 @@ EXTREMES = (0.0, -0.0, 1e-20, -1e-7, 20.0, -20.0, 89.0, -89.0, 104.0, -104.0)
 
 
 def extreme(draw: Draw, *shape: int) -> Array:
-    """Numbers that hold all the extremes, in another order for each case."""
+    """Draw numbers that hold all the extremes, in another order for each case."""
     numbers = draw.reals(*shape, scale=4)
     numbers.reshape(-1)[: len(EXTREMES)] = EXTREMES
     return numbers.reshape(-1)[np.argsort(draw.reals(numbers.size), kind="stable")].reshape(shape)

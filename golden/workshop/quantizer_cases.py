@@ -20,7 +20,7 @@ _MARGIN = Fraction(1, 2**9)
 
 
 def mu_law_class(x: float, classes: int) -> Fraction:
-    """The number whose floor is the class: (f(x) + 1)/2·μ + ½, f(x) = sign(x)·log(1 + μ|x|)/log(1 + μ), μ = Q-1."""
+    """Compute the number whose floor is the class: (f(x) + 1)/2·μ + ½, f(x) = sign(x)·log(1 + μ|x|)/log(1 + μ), μ = Q-1."""
     mu = classes - 1
     with localcontext(prec=60):
         f = (1 + mu * abs(Decimal(x))).ln() / Decimal(classes).ln()
@@ -28,7 +28,7 @@ def mu_law_class(x: float, classes: int) -> Fraction:
 
 
 def mu_law_centre(q: int, classes: int) -> float:
-    """sign(f)·((1 + μ)^|f| - 1)/μ with f = 2q/μ - 1."""
+    """Compute sign(f)·((1 + μ)^|f| - 1)/μ with f = 2q/μ - 1."""
     mu = classes - 1
     with localcontext(prec=60):
         size = ((Decimal(abs(2 * q - mu)) / mu * Decimal(classes).ln()).exp() - 1) / mu
@@ -36,12 +36,12 @@ def mu_law_centre(q: int, classes: int) -> float:
 
 
 def linear_class(x: float, classes: int) -> Fraction:
-    """(x + 1)·Q/2."""
+    """Compute (x + 1)·Q/2."""
     return (Fraction(x) + 1) * classes / 2
 
 
 def linear_centre(q: int, classes: int) -> float:
-    """(2q + 1)/Q - 1."""
+    """Compute (2q + 1)/Q - 1."""
     return float(Fraction(2 * q + 1, classes) - 1)
 
 

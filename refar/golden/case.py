@@ -106,11 +106,11 @@ class Signature:
         return f"d{self.result}"
 
     def axes_of(self, name: str) -> str:
-        """The axes of a result or of a gradient, "gradient.x"."""
+        """Return the axes of a result or of a gradient, "gradient.x"."""
         return self.axes if name == self.result else self.arguments[name.removeprefix("gradient.")]
 
     def complete(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """The attributes with their defaults, in the order of the signature."""
+        """Return the attributes with their defaults, in the order of the signature."""
         assert attributes.keys() <= self.attributes.keys()
         full = {name: attributes.get(name, default) for name, default in self.attributes.items()}
         assert REQUIRED not in full.values()

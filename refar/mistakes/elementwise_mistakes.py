@@ -14,7 +14,7 @@ from refar.mistakes.on_arrays import Mistake, Node, gradient_of, result_of
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x))."""
+    """Compute 1 / (1 + exp(-x))."""
     return 1 / (1 + np.exp(-x))
 
 
@@ -44,7 +44,7 @@ GATES: Mapping[str, Mistake] = {
 
 
 def softmax(x: Array, axis: int = 1) -> Array:
-    """exp(x) / Σ exp(x)."""
+    """Compute exp(x) / Σ exp(x)."""
     e = np.exp(x - x.max(axis, keepdims=True))
     return e / e.sum(axis, keepdims=True)
 

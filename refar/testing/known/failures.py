@@ -33,7 +33,7 @@ class Failure:
 
     @property
     def place(self) -> str:
-        """The case as a message names it."""
+        """The case, as a message names it."""
         attributes = ", ".join(f"{name}={value!r}" for name, value in self.case.attributes.items())
         id = self.case.id.partition("/")[2]
         return f"case {id!r}{f' ({attributes})' if attributes else ''}, {self.dtype}"
@@ -51,20 +51,20 @@ class Failures:
         self._held: list[tuple[Case, str]] = []
 
     def add(self, law: str, failure: Failure) -> None:
-        """Something is wrong."""
+        """Keep what is wrong."""
         self._wrong[law].append(failure)
 
     def right(self, law: str, case: Case, name: str) -> None:
-        """One array is right."""
+        """Count an array that is right."""
         (self._bounded if name in case.bound else self._equal)[law] += case.expected[name].size
         self._held.append((case, name))
 
     def leave_out(self, law: str, why: str) -> None:
-        """A law that has nothing to say."""
+        """Leave out a law that has nothing to say."""
         self._absent[law] = f"does not apply: {why}"
 
     def report(self) -> Report:
-        """A line for each law."""
+        """Return a line for each law."""
         return Report(tuple(self._line(law, statement) for law, statement in self._laws.items()))
 
     def _line(self, law: str, statement: str) -> Line:
@@ -79,7 +79,7 @@ class Failures:
         return ", ".join(counts) + f" in {self._scope}" if counts else self._scope
 
     def _message(self, wrong: list[Failure]) -> str:
-        """The first failure that the likeliest mistake explains, or the first of all, and what explains the others."""
+        """Say the first failure that the likeliest mistake explains, or the first of all, and what explains the others."""
         explained = [self._mistakes(failure) for failure in wrong]
         causes = self._causes(explained)
         first = next(iter(causes), None)
@@ -96,7 +96,7 @@ class Failures:
         return said + (f"; {guess}" if guess else "")
 
     def _causes(self, explained: list[list[str]]) -> dict[str, int]:
-        """Few mistakes that explain most failures, the likeliest first, with how many each explains beyond those before it.
+        """Find few mistakes that explain most failures, the likeliest first, with how many each explains beyond those before it.
 
         What is right although a mistake would have changed it speaks against that mistake.
         """
@@ -109,7 +109,7 @@ class Failures:
         return causes
 
     def _against(self, mistake: str) -> int:
-        """How many arrays are right that this mistake would have changed."""
+        """Count how many arrays are right that this mistake would have changed."""
         by_case = {case.id: self._wrong_by(mistake, case) for case, _ in self._held if mistake in case.catches}
         return sum(
             name in by_case.get(case.id, {}) and differs(case, {name: by_case[case.id][name]}) for case, name in self._held
@@ -119,7 +119,7 @@ class Failures:
         return wrong(mistake, case, self.operator.signature, dtype)
 
     def _mistakes(self, failure: Failure) -> list[str]:
-        """The known mistakes that come to this, and clearly nearer to it than what is expected."""
+        """Find the known mistakes that come to this, and clearly nearer to it than what is expected."""
         if not failure.name:
             return []
         scale, expected = 64 * UNITS[failure.dtype], failure.case.expected[failure.name]
@@ -139,7 +139,7 @@ def _alike(a: Array, b: Array, relative: float) -> bool:
 
 
 def _off(a: Array, b: Array) -> float:
-    """The largest difference; infinite where one alone is finite."""
+    """Return the largest difference; infinite where one alone is finite."""
     with np.errstate(invalid="ignore"):
         off = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b.astype(np.float64)))
     return float(np.nan_to_num(off, nan=np.inf).max(initial=0.0))

@@ -33,7 +33,7 @@ BOTH: tuple[Dtype, ...] = ("float32", "float64")
 
 
 def golden_cases(operator: str, only: Mapping[str, Any] | None = None) -> tuple[Case, ...]:
-    """The golden cases of an operator, or of "network", "step", "next", "log_prob", …: see `refar.golden.Case`.
+    """Return the golden cases of an operator, or of "network", "step", "next", "log_prob", …: see `refar.golden.Case`.
 
     `only` restricts those of an operator as in `check_function`. Raises InputError for an unknown name, listing all.
     """
@@ -82,7 +82,7 @@ def run_function(
     convert: Callable[[Array], Any] | None = None,
     only: Mapping[str, Any] | None = None,
 ) -> Report:
-    """As `check_function`, but a broken law is a line of the report."""
+    """Run `check_function`, but a broken law is a line of the report."""
     found = OPERATORS[known(operator, OPERATORS)]
     cases = _chosen(found, all_cases(operator), only or {})
     said = "" if only is None else f" with {', '.join(f'{name}={value!r}' for name, value in only.items())}"
@@ -97,7 +97,7 @@ def check_case(
     dtypes: Sequence[Dtype] = BOTH,
     convert: Callable[[Array], Any] | None = None,
 ) -> Report:
-    """`check_function` on a single case."""
+    """Run `check_function` on a single case."""
     found = OPERATORS[known(case.operator, OPERATORS)]
     return _run(found, [case], f, gradient, dtypes, convert, f"case {case.id!r}").require()
 
@@ -129,7 +129,7 @@ def _run(
 
 
 def _run_case(failures: Failures, caller: Caller, case: Case, dtype: Dtype, real: bool) -> None:
-    """The result, and where there is one to be had the gradient, of one case in one dtype."""
+    """Judge the result, and where there is one to be had the gradient, of one case in one dtype."""
     arrays, name = as_dtype(case.arrays, dtype), caller.signature.result
     try:
         y = _called(caller, case, arrays, lambda given: {name: caller.result(case, given)})[name]
@@ -154,7 +154,7 @@ def _run_case(failures: Failures, caller: Caller, case: Case, dtype: Dtype, real
 
 
 def _called(caller: Caller, case: Case, arrays: Arrays, call: Callable[[Arrays], Mapping[str, Any]]) -> Arrays:
-    """The results as arrays of their own, after a call with other data has shown that they are, and one with the same data.
+    """Return the results as arrays of their own, after a call with other data has shown that they are, and one with the same data.
 
     Raises ContractError if an argument changes, or what was given back does, or if the same arguments give something else.
     """
@@ -190,7 +190,7 @@ def _judge_dtype(failures: Failures, case: Case, dtype: Dtype, y: Array, real: b
 
 
 def _judge(failures: Failures, case: Case, dtype: Dtype, name: str, came: Array, law: str) -> None:
-    """Shape and numbers of one array. In a coarser dtype than asked for, which is said elsewhere, it is judged as such."""
+    """Judge shape and numbers of one array. In a coarser dtype than asked for, which is said elsewhere, it is judged as such."""
     expected = case.expected[name]
     if came.shape != expected.shape:
         said = f"{name}: expected shape {expected.shape}, got {came.shape}"
@@ -204,7 +204,7 @@ def _judge(failures: Failures, case: Case, dtype: Dtype, name: str, came: Array,
 
 
 def _chosen(operator: Operator, cases: tuple[Case, ...], only: Mapping[str, Any]) -> list[Case]:
-    """Those with these attributes. Raises InputError for a name that the operator has not, or where none is left."""
+    """Return the cases with these attributes. Raises InputError for a name that the operator has not, or where none is left."""
     names = (*operator.signature.attributes, *sorted(operator.signature.optional))
     for name in only:
         if name not in names:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def cause_of_output(subject: Subject, module: ModuleUnderTest, extent: Extent, actual: Array, expected: Array) -> str:
-    """The likely cause of a wrong output: tried out, or the first node that differs."""
+    """Find the likely cause of a wrong output: tried out, or the first node that differs."""
     assert subject.params is not None
     inputs = subject.inputs(extent)
     relative = subject.tolerance(module.dtype)
@@ -39,7 +39,7 @@ def cause_of_output(subject: Subject, module: ModuleUnderTest, extent: Extent, a
 
 
 def _at_the_end(y: Array, expected: Array) -> Iterator[tuple[str, Array, Array]]:
-    """What may have been done to the right output at the end: (words, what it would be, what came)."""
+    """Give what may have been done to the right output at the end: (words, what it would be, what came)."""
     shifted = np.exp(expected - expected.max(axis=1, keepdims=True))
     softmax = shifted / shifted.sum(axis=1, keepdims=True)
     yield "a softmax at the end, where the graph gives logits", softmax, y
@@ -67,7 +67,7 @@ def _agrees(actual: Array, expected: Array, relative: float) -> bool:
 
 
 def in_eval(module: ModuleUnderTest, inputs: Arrays) -> Array:
-    """The outputs in eval mode; afterwards the module is in the mode in which it was."""
+    """Compute the outputs in eval mode; afterwards the module is in the mode in which it was."""
     modes = {name: child.training for name, child in module.module.named_modules()}
     module.module.eval()
     try:
@@ -120,7 +120,7 @@ def _listening(module: nn.Module, names: set[str]) -> Iterator[dict[str, list[Ar
 
 
 def _contains(output: Array, value: Array, relative: float) -> bool:
-    """Whether the value, at any shift along its last axes, is in the output, channels first or last; crops come later."""
+    """Return whether the value, at any shift along its last axes, is in the output, channels first or last; crops come later."""
     candidates = [output, *([np.moveaxis(output, -1, 1)] if output.ndim == value.ndim > 2 else [])]
     if output.ndim != value.ndim:
         candidates = [output.reshape(value.shape)] if output.size == value.size else []
@@ -145,7 +145,7 @@ def _contains(output: Array, value: Array, relative: float) -> bool:
 def cause_of_gradient(
     subject: Subject, module: ModuleUnderTest, name: str, came: Array, expected: Array, values: Arrays, dy: Array
 ) -> str:
-    """The likely cause of a wrong gradient, tried out."""
+    """Find the likely cause of a wrong gradient, tried out."""
     assert subject.params is not None
     relative = subject.tolerance(module.dtype)
     if name in module.detached:
