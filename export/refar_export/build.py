@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import msgspec
 import numpy as np
@@ -18,8 +19,8 @@ from refar.analysis.schedule import Schedule
 from refar.analysis.types import Type
 from refar.analysis.windows import offsets_of_node
 from refar.errors import GraphError
-from refar.graph.graph import Graph, Node, digest, to_json
-from refar.runtime.bundle import FORMAT, OUTPUT, PAST, PRESENT, START, has_start, state_ports
+from refar.graph.graph import Graph, Node, to_json
+from refar.runtime.bundle import FORMAT, OUTPUT, PAST, PRESENT, START, ports
 from refar_export import lower
 from refar_export.lower import Emitter
 
@@ -41,7 +42,7 @@ def build(graph: Graph, params: dict[str, NDArray[Any]], kind: Kind, *, expose: 
     for node in graph.nodes:
         if node.name.split(".")[0] in {PAST, PRESENT, START, OUTPUT}:
             raise GraphError(f"node {node.name!r}: names that begin with past, present, start or output are kept for ports")
-    e = Emitter(params, facts(graph).types)
+    e = Emitter(params, graph)
     match kind:
         case "step":
             outputs = _step(e, graph)
@@ -49,11 +50,11 @@ def build(graph: Graph, params: dict[str, NDArray[Any]], kind: Kind, *, expose: 
             outputs = _block(e, graph)
         case _:
             outputs = _sequence(e, graph, with_state=kind == "prefill")
-    ports = [_port(graph, name, kind) for name in _inputs(graph, kind)]
-    exits = [_port(graph, name, kind) for name in outputs]
+    entries = _declared_ports(e, _inputs(e, kind), kind)
+    exits = _declared_ports(e, outputs, kind)
     if expose:
         exits += [_exposed(e, node, kind) for node in graph.nodes if not isinstance(node.op, ops.Input)]
-    body = helper.make_graph(e.nodes, f"refar_{kind}", ports, exits, e.protos())
+    body = helper.make_graph(e.nodes, f"refar_{kind}", entries, exits, e.protos())
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
     model.producer_name, model.producer_version = "refar", FORMAT
     helper.set_model_props(model, metadata(graph, kind))
@@ -67,34 +68,38 @@ def metadata(graph: Graph, kind: Kind) -> dict[str, str]:
     return {
         "refar.format": FORMAT,
         "refar.kind": kind,
-        "refar.state": msgspec.json.encode(state_ports(graph)).decode(),
-        "refar.graph_sha256": digest(graph),
+        "refar.state": msgspec.json.encode(ports(graph).state).decode(),
+        "refar.graph_sha256": hashlib.sha256(text).hexdigest(),
         "refar.graph": text.decode(),
     }
 
 
-def _inputs(graph: Graph, kind: Kind) -> list[str]:
-    found = facts(graph)
-    inputs = [found.sequence, *found.conditions]
-    if kind == "step" and has_start(graph):
+def _inputs(e: Emitter, kind: Kind) -> list[str]:
+    inputs = list(e.facts.inputs)
+    if kind == "step" and e.ports.start:
         inputs.append(START)
     if kind in ("step", "block"):
-        inputs += [f"{PAST}.{port.node}" for port in state_ports(graph)]
+        inputs += [f"{PAST}.{port.node}" for port in e.ports.state]
     return inputs
 
 
-def _port(graph: Graph, name: str, kind: Kind) -> onnx.ValueInfoProto:
-    """The declared type of an input or output, by its name."""
-    types = facts(graph).types
-    if name == START:
-        return helper.make_tensor_value_info(name, TensorProto.BOOL, [])
-    for port in state_ports(graph):
-        if name in (f"{PAST}.{port.node}", f"{PRESENT}.{port.node}"):
-            return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch_size", port.channels, port.length])
-    type_ = types[graph.output if name == OUTPUT else name]
-    if type_.timed and (kind == "step" or (kind == "prefill" and name == OUTPUT)):
-        type_ = type_.at_once
-    return _declared(name, type_, "output_length" if name == OUTPUT and facts(graph).first_position else "sequence_length")
+def _declared_ports(e: Emitter, names: Sequence[str], kind: Kind) -> list[onnx.ValueInfoProto]:
+    """Declare the types of inputs or outputs, by their names."""
+    state = {f"{side}.{port.node}": port for port in e.ports.state for side in (PAST, PRESENT)}
+    found = []
+    for name in names:
+        if name == START:
+            found.append(helper.make_tensor_value_info(name, TensorProto.BOOL, []))
+        elif name in state:
+            shape: list[str | int | None] = ["batch_size", state[name].channels, state[name].length]
+            found.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        else:
+            type_ = e.types[e.facts.graph.output if name == OUTPUT else name]
+            if type_.timed and (kind == "step" or (kind == "prefill" and name == OUTPUT)):
+                type_ = type_.at_once
+            length = "output_length" if name == OUTPUT and e.facts.first_position else "sequence_length"
+            found.append(_declared(name, type_, length))
+    return found
 
 
 def _exposed(e: Emitter, node: Node, kind: Kind) -> onnx.ValueInfoProto:
@@ -122,16 +127,16 @@ def _sequence(e: Emitter, graph: Graph, *, with_state: bool) -> list[str]:
         values[node.name] = _whole(e, node, args, [before.get(name) for name in node.inputs])
         if graph.padding != "input" or not e.types[node.name].timed:
             continue
-        if node.name in facts(graph).sources:
-            before[node.name] = lower.zeros_before(e, facts(graph).sequence, e.types[node.name].size)
+        if node.name in e.facts.sources:
+            before[node.name] = lower.zeros_before(e, e.facts.sequence, e.types[node.name].size)
         else:  # where nothing changes: one position, before which stands the same
             earlier = [before.get(name, values[name]) for name in node.inputs]
             before[node.name] = _whole(e, node, earlier, earlier)
     e.own(OUTPUT)
     if not with_state:
-        return [_from(e, values[graph.output], facts(graph).first_position)]
+        return [_from(e, values[graph.output], e.facts.first_position)]
     e.emit("Gather", values[graph.output], e.constant(-1), outputs=[OUTPUT], axis=2)
-    history = _run(graph).cache
+    history = e.ports.schedule.cache
     return [OUTPUT, *(_prefilled(e, graph, name, values[name], before.get(name), history[name]) for name in history)]
 
 
@@ -144,7 +149,9 @@ def _from(e: Emitter, value: str, first: int) -> str:
 
 def _whole(e: Emitter, node: Node, args: list[str], before: Sequence[str | None]) -> str:
     """One node at every position."""
-    kinds = [e.types[name] for name in node.inputs]
+    kinds = e.facts.kinds[node.name]
+    if isinstance(node.op, ops.PointwiseOp):
+        return lower.pointwise(e, node.op, args, kinds, sequence=True)
     match node.op:
         case ops.Input():
             return node.name
@@ -163,13 +170,13 @@ def _whole(e: Emitter, node: Node, args: list[str], before: Sequence[str | None]
             windows = [[lower.window_sequence(e, x, o, b) for o in offsets] for x, b in zip(args, before, strict=True)]
             return lower.pool1d(e, node.op, windows[0], windows[1] if len(windows) > 1 else None)
         case _:
-            return lower.pointwise(e, node.op, args, kinds, sequence=True)
+            assert_never(node.op)
 
 
 def _prefilled(e: Emitter, graph: Graph, name: str, value: str, before: str | None, length: int) -> str:
     """The last `length` values of a node. A strict prompt ends in a dummy token, which only lead-1 nodes may stand at."""
     e.own(f"{PRESENT}.{name}")
-    unseen = 1 - _run(graph).lead[name] if is_strict(graph) else 0
+    unseen = 1 - e.ports.schedule.lead[name] if e.ports.strict else 0
     extended = lower.extend(e, value, length, before)
     begin, end = e.constant([-length - unseen]), e.constant([-unseen if unseen else lower.LAST])
     return e.emit("Slice", extended, begin, end, e.constant([2]), outputs=[f"{PRESENT}.{name}"])
@@ -177,86 +184,92 @@ def _prefilled(e: Emitter, graph: Graph, name: str, value: str, before: str | No
 
 def _step(e: Emitter, graph: Graph) -> list[str]:
     """One position: every value is (B, C); what lies in the past is read from the state."""
-    run = _run(graph)
-    values = e.values
+    run, values = e.ports.schedule, e.values
     buffers: dict[str, str] = {}
     for node in graph.nodes:
         e.own(node.name)
-        kinds = [e.types[name] for name in node.inputs]
-        assert not isinstance(node.op, ops.ImageOp)  # a graph over a plane has no step graph yet
-        args = [_aligned_source(e, source, node.name, values, buffers, run) for source in node.inputs]
-        match node.op:
-            case ops.Input():
-                value = node.name
-            case ops.Conv1d() if not kinds[0].timed or offsets_of_node(node.op) == (0,):
-                value = lower.dense(e, node.op, args[0], kinds[0].size)
-            case ops.Conv1d() | ops.Shift() | ops.Pool1d():
-                past = [buffers[s] if s in buffers else _unsqueezed(e, values[s]) for s in node.inputs]
-                where = [lower.places(node.op, source, node.name, run) for source in node.inputs]
-                value = lower.windowed_step(e, node.op, past, where, kinds[0])
-            case _:
-                value = lower.pointwise(e, node.op, args, kinds, sequence=False)
-        if _feeds_ahead(graph, node.name, run):
-            zero = e.constant(0, np.float32)
-            value = e.emit("Where", START, zero, value)
+        value = _at_once(e, node, buffers)
+        if e.ports.start and _feeds_ahead(e, node.name):
+            value = e.emit("Where", START, e.constant(0, np.float32), value)
         values[node.name] = value
         if node.name in run.cache:
             buffers[node.name] = e.emit("Concat", f"{PAST}.{node.name}", _unsqueezed(e, value), axis=2)
+    return _outputs(e, buffers, graph.output, begins={name: 1 for name in run.cache})
+
+
+def _at_once(e: Emitter, node: Node, buffers: dict[str, str]) -> str:
+    """One node at one position."""
+    op, kinds = node.op, e.facts.kinds[node.name]
+    if isinstance(op, ops.Input):
+        return node.name
+    assert not isinstance(op, ops.ImageOp)  # a graph of images has no step graph yet
+    args = [_aligned_source(e, source, node.name, buffers) for source in node.inputs]
+    if isinstance(op, ops.PointwiseOp):
+        return lower.pointwise(e, op, args, kinds, sequence=False)
+    if isinstance(op, ops.Conv1d) and (not kinds[0].timed or offsets_of_node(op) == (0,)):
+        return lower.dense(e, op, args[0], kinds[0].size)
+    past = [buffers[s] if s in buffers else _unsqueezed(e, e.values[s]) for s in node.inputs]
+    where = [lower.places(op, source, node.name, e.ports.schedule) for source in node.inputs]
+    return lower.windowed_step(e, op, past, where, kinds[0])
+
+
+def _outputs(e: Emitter, buffers: dict[str, str], output: str, begins: dict[str, int]) -> list[str]:
+    """Emit the output and the new state: of each node's old and new values, those from `begins` on."""
     e.own(OUTPUT)
-    outputs = [e.emit("Identity", values[graph.output], outputs=[OUTPUT])]
-    for name in run.cache:
+    outputs = [e.emit("Identity", e.values[output], outputs=[OUTPUT])]
+    for name, begin in begins.items():
         e.own(f"{PRESENT}.{name}")
-        bounds = [e.constant([1]), e.constant([lower.LAST]), e.constant([2])]
+        bounds = e.constant([begin]), e.constant([lower.LAST]), e.constant([2])
         outputs.append(e.emit("Slice", buffers[name], *bounds, outputs=[f"{PRESENT}.{name}"]))
     return outputs
 
 
-def _aligned_source(e: Emitter, source: str, node: str, values: dict[str, str], buffers: dict[str, str], run: Schedule) -> str:
-    """The source's value at this node's position, which a source that stands ahead has already put into its history."""
+def _aligned_source(e: Emitter, source: str, node: str, buffers: dict[str, str]) -> str:
+    """The source's value at this node's position; a source that leads it has already put it into its cache."""
+    run = e.ports.schedule
     behind = run.lead.get(source, 0) - run.lead.get(node, 0)
     if source not in run.lead or node not in run.lead or behind <= 0:
-        return values[source]
+        return e.values[source]
     return e.emit("Gather", buffers[source], e.constant(run.cache[source] - behind), axis=2)
 
 
-def _feeds_ahead(graph: Graph, name: str, run: Schedule) -> bool:
-    """Whether this node's value must read as zero before the first token: it stands at the token, and outlives the call."""
-    if not has_start(graph) or run.lead.get(name) != 0 or facts(graph).types[name].indexed:
+def _feeds_ahead(e: Emitter, name: str) -> bool:
+    """Return True if this node's value must be masked to zero when `start` is set.
+
+    It depends on the missing token, and either the state or a node that leads it reads it.
+    """
+    run = e.ports.schedule
+    if run.lead.get(name) != 0 or e.types[name].indexed:
         return False
-    return name in run.cache or any(name in node.inputs and run.lead.get(node.name) == 1 for node in graph.nodes)
+    return name in run.cache or any(name in node.inputs and run.lead.get(node.name) == 1 for node in e.facts.graph.nodes)
 
 
 def _block(e: Emitter, graph: Graph) -> list[str]:
     """T positions: values over time are (B, C, T); what lies further back is read from the state."""
-    run = _run(graph)
-    values = e.values
+    run, values = e.ports.schedule, e.values
     buffers: dict[str, str] = {}
     for node in graph.nodes:
         e.own(node.name)
-        kinds = [e.types[name] for name in node.inputs]
-        assert not isinstance(node.op, ops.ImageOp)  # a graph over a plane has no block graph yet
-        match node.op:
-            case ops.Input():
-                value = node.name
-            case ops.Conv1d() if not kinds[0].timed:
-                value = lower.dense(e, node.op, values[node.inputs[0]], kinds[0].size)
-            case ops.Conv1d() | ops.Shift() | ops.Pool1d():
-                past = [buffers.get(name, values[name]) for name in node.inputs]
-                where = [lower.places(node.op, source, node.name, run) for source in node.inputs]
-                value = lower.windowed_block(e, node.op, past, where, [run.cache.get(name, 0) for name in node.inputs])
-            case _:
-                args = [_aligned_block(e, source, node, values, buffers, run) for source in node.inputs]
-                value = lower.pointwise(e, node.op, args, kinds, sequence=True)
-        values[node.name] = value
+        values[node.name] = _several(e, node, buffers)
         if node.name in run.cache:
-            buffers[node.name] = e.emit("Concat", f"{PAST}.{node.name}", value, axis=2)
-    e.own(OUTPUT)
-    outputs = [e.emit("Identity", values[graph.output], outputs=[OUTPUT])]
-    for name, kept in run.cache.items():
-        e.own(f"{PRESENT}.{name}")
-        bounds = [e.constant([-kept]), e.constant([lower.LAST]), e.constant([2])]
-        outputs.append(e.emit("Slice", buffers[name], *bounds, outputs=[f"{PRESENT}.{name}"]))
-    return outputs
+            buffers[node.name] = e.emit("Concat", f"{PAST}.{node.name}", values[node.name], axis=2)
+    return _outputs(e, buffers, graph.output, begins={name: -kept for name, kept in run.cache.items()})
+
+
+def _several(e: Emitter, node: Node, buffers: dict[str, str]) -> str:
+    """One node at T positions."""
+    op, kinds, run = node.op, e.facts.kinds[node.name], e.ports.schedule
+    if isinstance(op, ops.Input):
+        return node.name
+    assert not isinstance(op, ops.ImageOp)  # a graph of images has no block graph yet
+    if isinstance(op, ops.PointwiseOp):
+        args = [_aligned_block(e, source, node, e.values, buffers, run) for source in node.inputs]
+        return lower.pointwise(e, op, args, kinds, sequence=True)
+    if isinstance(op, ops.Conv1d) and not kinds[0].timed:
+        return lower.dense(e, op, e.values[node.inputs[0]], kinds[0].size)
+    past = [buffers.get(name, e.values[name]) for name in node.inputs]
+    where = [lower.places(op, source, node.name, run) for source in node.inputs]
+    return lower.windowed_block(e, op, past, where, [run.cache.get(name, 0) for name in node.inputs])
 
 
 def _aligned_block(e: Emitter, source: str, node: Node, values: dict[str, str], buffers: dict[str, str], run: Schedule) -> str:

@@ -13,21 +13,11 @@ import safetensors.numpy
 from numpy.typing import ArrayLike
 
 from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
 from refar.arguments.arrays import check_parameters
 from refar.errors import BackendError, FileError, GraphError
 from refar.graph.graph import Graph
-from refar.runtime.bundle import (
-    BLOCK,
-    FORMAT,
-    MANIFEST,
-    VECTORS,
-    Manifest,
-    check_replaceable,
-    digest,
-    has_steps,
-    model_files,
-    state_ports,
-)
+from refar.runtime.bundle import BLOCK, FORMAT, MANIFEST, VECTORS, Manifest, check_replaceable, digest, ports
 
 try:
     from refar_export.build import IR, OPSET, Kind, build
@@ -59,14 +49,14 @@ def export(
 
     target = Path(path)
     _check_free(target, overwrite)
-    if block and not has_steps(graph):
+    if block and not ports(graph).steps:
         raise GraphError(
             "block.onnx needs a graph that is run position by position: over time, looking ahead nowhere, padding not 'valid'"
         )
-    weights = {name: array.astype(np.float32) for name, array in check_parameters(graph, params).items()}
-    check_parameters(graph, weights)  # what float32 cannot hold is infinite now
+    weights = {name: array.astype(np.float32) for name, array in check_parameters(facts(graph), params).items()}
+    check_parameters(facts(graph), weights)  # what float32 cannot hold is infinite now
     kinds: dict[str, Kind] = {"full.onnx": "full", "prefill.onnx": "prefill", "step.onnx": "step", BLOCK: "block"}
-    names = model_files(graph, block=block)
+    names = ports(graph).files(block=block)
     files = {name: build(graph, weights, kinds[name]).SerializeToString(deterministic=True) for name in names}
     files[VECTORS] = safetensors.numpy.save(vectors(graph, weights))
     manifest = Manifest(
@@ -77,7 +67,7 @@ def export(
         dtype="float32",
         opset=OPSET,
         ir=IR,
-        state=state_ports(graph),
+        state=ports(graph).state,
         files={name: digest(data) for name, data in files.items()},
         metadata=dict(metadata or {}),
         graph=graph,

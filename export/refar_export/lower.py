@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from refar import ops
+from refar.analysis.facts import facts
 from refar.analysis.schedule import Schedule
 from refar.analysis.types import Type
 from refar.analysis.windows import offsets_of_node
+from refar.graph.graph import Graph
+from refar.runtime.bundle import ports
 
 LAST = np.iinfo(np.int64).max
 
@@ -25,9 +28,10 @@ LAST = np.iinfo(np.int64).max
 class Emitter:
     """Nodes and initialisers under construction. Names of values derive from the refar node that they belong to."""
 
-    def __init__(self, params: dict[str, NDArray[Any]], types: dict[str, Type]) -> None:
+    def __init__(self, params: dict[str, NDArray[Any]], graph: Graph) -> None:
         self.params = params
-        self.types = types
+        self.facts, self.ports = facts(graph), ports(graph)
+        self.types = self.facts.types
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, NDArray[Any]] = {}
         self.values: dict[str, str] = {}  # of each refar node, the ONNX value that holds it
@@ -45,23 +49,24 @@ class Emitter:
 
     def emit(self, kind: str, *inputs: str, outputs: Sequence[str] = (), **attributes: Any) -> str:
         """One ONNX node; returns its first output."""
-        names = list(outputs) or [self.fresh()]
-        self.nodes.append(helper.make_node(kind, list(inputs), names, name=f"{kind}:{names[0]}", **attributes))
-        return names[0]
+        if not outputs:
+            self.count += 1
+            outputs = (f"{self.owner}/{self.count}",)
+        self.nodes.append(helper.make_node(kind, inputs, outputs, name=f"{kind}:{outputs[0]}", **attributes))
+        return outputs[0]
 
     def constant(self, value: Any, dtype: Any = np.int64) -> str:
         """An initialiser with this value."""
-        return self.initializer(self.fresh(), np.asarray(value, dtype))
-
-    def initializer(self, name: str, value: NDArray[Any]) -> str:
-        """A named initialiser, stored once."""
-        self.initializers[name] = value
+        self.count += 1
+        name = f"{self.owner}/{self.count}"
+        self.initializers[name] = np.asarray(value, dtype)
         return name
 
     def weight(self, name: str, shape: Sequence[int] | None = None) -> str:
         """A parameter under its own name, in another shape if that is asked for."""
         value = self.params[name]
-        return self.initializer(name, value if shape is None else value.reshape(shape))
+        self.initializers[name] = value if shape is None else value.reshape(shape)
+        return name
 
     def protos(self) -> list[onnx.TensorProto]:
         """The initialisers, as ONNX holds them."""
@@ -228,7 +233,8 @@ def conv2d(e: Emitter, op: ops.Conv2d, x: str) -> str:
     """The mask is baked into the weights; zeros on each side as far as the kernel reaches beyond its anchor there."""
     name = f"{e.owner}.weight"
     mask = mask_oihw(op, e.params[name].shape)
-    weights = [e.initializer(name, np.where(mask, e.params[name], np.float32(0)))]
+    e.initializers[name] = np.where(mask, e.params[name], np.float32(0))
+    weights = [name]
     weights += [e.weight(f"{e.owner}.bias")] if op.bias else []
     a, b = op.anchor or (op.kernel[0] // 2, op.kernel[1] // 2)
     (kh, kw), (dh, dw) = op.kernel, op.dilation

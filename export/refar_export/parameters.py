@@ -25,4 +25,4 @@ def parameters(path: str | Path) -> Arrays:
     if missing := [name for name in shapes if name not in stored]:
         raise FileError(f"bundle {str(path)!r}: full.onnx does not hold the parameter {missing[0]!r} under its name")
     arrays = {name: numpy_helper.to_array(stored[name]).reshape(shape) for name, shape in shapes.items()}
-    return check_parameters(manifest.graph, arrays)
+    return check_parameters(facts(manifest.graph), arrays)

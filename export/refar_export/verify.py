@@ -16,7 +16,7 @@ from refar.graph.graph import Graph
 from refar.oracle.functions import forward
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
-from refar.runtime.bundle import BLOCK, has_steps
+from refar.runtime.bundle import BLOCK, ports
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def verify(path: str | Path, provider: str = "cpu") -> list[Comparison]:
     full = session.forward(x, condition)
     full = full.reshape(*full.shape[:2], -1)
     results = [Comparison("full", max(_largest(full[:, :, t], expected[t]) for t in expected), allowed)]
-    if not has_steps(graph):
+    if not ports(graph).steps:
         return results
     ahead, last = int(is_strict(graph)), x.shape[-1] - 1
     local = {name: value for name, value in condition.items() if facts(graph).types[name].timed}

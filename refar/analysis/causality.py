@@ -58,16 +58,16 @@ def is_strict(graph: Graph) -> bool:
 
 def require_strict(found: Facts, purpose: str) -> None:
     """Raise GraphError unless every position has an output that does not see it, naming the path by which the present comes."""
-    found.require_causal(purpose)
     graph = found.graph
+    if found.strict and graph.padding != "valid":
+        return
+    found.require_causal(purpose)
     if graph.padding == "valid":
         raise GraphError(
             f"{purpose} needs an output at every position; under padding 'valid' the first {found.left_context} have "
             "none, so no p(x_t) either. Build the graph with padding='layer': the same parameters, and the same outputs after "
             "those"
         )
-    if found.strict:
-        return
     if found.grid is not None:
         raise _sees_its_pixel(found, found.grid.colours, purpose)
     if min(offsets(graph), default=0) >= 1:

@@ -45,6 +45,11 @@ class Facts:
         return (self.sequence, *self.conditions)
 
     @cached_property
+    def kinds(self) -> dict[str, tuple[Type, ...]]:
+        """The types of each node's inputs."""
+        return {node.name: tuple(self.types[name] for name in node.inputs) for node in self.graph.nodes}
+
+    @cached_property
     def classes(self) -> dict[str, int]:
         """The size of each node's first input, which of a lookup are the classes; 0 of an input."""
         return {node.name: self.types[node.inputs[0]].size if node.inputs else 0 for node in self.graph.nodes}

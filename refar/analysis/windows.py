@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import assert_never
 
 from refar import ops
 
 
+@lru_cache(maxsize=1024)
 def taps(op: ops.WindowedOp) -> tuple[int, ...]:
     """List the offsets that the operator reads, oldest first: weight k of a convolution sees strict + (K-1-k)·D."""
     match op:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from refar import noise, ops
-from refar.analysis.facts import facts
+from refar.analysis.facts import Facts, facts
 from refar.analysis.types import Type
 from refar.errors import GraphError, InputError, ParameterError, RefarError, check_integer, near
 from refar.graph.graph import Graph
@@ -22,31 +22,36 @@ MOST = 2**31 - 1
 """The largest number of rows or tokens that can be asked for."""
 
 
-def bind_inputs(graph: Graph, x: Data, condition: Data | None = None, *, stepwise: bool = False) -> Arrays:
+def bind_inputs(found: Facts, x: Data, condition: Data | None = None, *, stepwise: bool = False) -> Arrays:
     """Name the inputs of a graph and check them: {node: array}, sequence first.
 
     `x` is the sequence, or a mapping that holds every input; `condition` is the condition, or a mapping if there are
     several; a condition of a single row, with or without its axis, is repeated for the whole batch. With `stepwise` nothing
     has a time axis. Raises InputError for what is missing, surplus or misfits.
     """
-    found = facts(graph)
     given: dict[str, ArrayLike] = dict(x) if isinstance(x, Mapping) else {found.sequence: x}
-    given |= _name_conditions(found.conditions, condition)
-    names = (found.sequence, *found.conditions)
-    if surplus := [name for name in given if name not in names]:
-        raise InputError(f"input {surplus[0]!r}: the graph has no such input, only {_list(*names)}")
+    if found.conditions or condition is not None:
+        given |= _name_conditions(found.conditions, condition)
+    for name in given:
+        if name not in found.inputs:
+            raise InputError(f"input {name!r}: the graph has no such input, only {_list(*found.inputs)}")
     kind = found.types[found.sequence]
     if found.sequence not in given:
         raise InputError(f"input {found.sequence!r} ({kind}) is missing")
-    sequence = check_array(found.sequence, given[found.sequence], kind.at_once if stepwise else kind)
-    bound = {found.sequence: sequence} | repeat_rows(_check_conditions(graph, given, stepwise), len(sequence))
-    extents = {name: extent(found.types[name], array) for name, array in bound.items() if found.types[name].timed}
-    if len(set(extents.values())) > 1 and not stepwise:
-        each = (
-            f"{name!r} has {' x '.join(map(str, e))} {'pixels' if kind.image else 'positions'}" for name, e in extents.items()
-        )
-        raise InputError(f"the inputs differ in length: {', '.join(each)}")
+    bound = {found.sequence: check_array(found.sequence, given[found.sequence], kind.at_once if stepwise else kind)}
+    if found.conditions:
+        bound |= repeat_rows(_check_conditions(found, given, stepwise), len(bound[found.sequence]))
+        if not stepwise:
+            _check_extents(found, bound)
     return bound
+
+
+def _check_extents(found: Facts, bound: Arrays) -> None:
+    extents = {name: extent(found.types[name], array) for name, array in bound.items() if found.types[name].timed}
+    if len(set(extents.values())) > 1:
+        what = "pixels" if found.types[found.sequence].image else "positions"
+        each = (f"{name!r} has {' x '.join(map(str, e))} {what}" for name, e in extents.items())
+        raise InputError(f"the inputs differ in length: {', '.join(each)}")
 
 
 def extent(kind: Type, array: Array) -> tuple[int, ...]:
@@ -87,7 +92,7 @@ def bind_conditions(
     given = _name_conditions(found.conditions, condition)
     if surplus := [name for name in given if name not in found.conditions]:
         raise InputError(f"condition {surplus[0]!r}: the graph has no such condition, only {_list(*found.conditions)}")
-    bound = _check_conditions(graph, given, length is None, local)
+    bound = _check_conditions(found, given, length is None, local)
     for name, array in bound.items():
         if found.types[name].timed and length is not None:
             if array.shape[-1] < length:
@@ -108,7 +113,7 @@ def bind_plane(
     given = _name_conditions(found.conditions, condition)
     if surplus := [name for name in given if name not in found.conditions]:
         raise InputError(f"condition {surplus[0]!r}: the graph has no such condition, only {_list(*found.conditions)}")
-    bound = _check_conditions(graph, given, stepwise=False)
+    bound = _check_conditions(found, given, stepwise=False)
     maps = {name: array.shape[2:] for name, array in bound.items() if found.types[name].timed}
     if shape is None and not maps:
         raise InputError("shape: expected (rows, columns) of the images, got none")
@@ -137,9 +142,8 @@ def check_shape(shape: object) -> tuple[int, int]:
     return check_integer("rows", pair[0], 1, ops.LARGEST), check_integer("columns", pair[1], 1, ops.LARGEST)
 
 
-def _check_conditions(graph: Graph, given: Mapping[str, ArrayLike], stepwise: bool, local: bool = True) -> Arrays:
+def _check_conditions(found: Facts, given: Mapping[str, ArrayLike], stepwise: bool, local: bool = True) -> Arrays:
     """All conditions of the graph, out of what is given, a lone row with its axis."""
-    found = facts(graph)
     bound: Arrays = {}
     for name in found.conditions:
         if found.types[name].timed and not local:
@@ -216,8 +220,8 @@ def check_rows(name: str, value: ArrayLike, kind: Type) -> Array:
 
 
 def check_array(name: str, value: ArrayLike, kind: Type) -> Array:
-    """Shape, dtype and range of one input. Raises InputError."""
-    array = as_array(f"input {name!r}", value, f"an array with axes {kind.axes}")
+    """Check shape, dtype and range of one input. Raises InputError."""
+    array = value if isinstance(value, np.ndarray) else as_array(f"input {name!r}", value, f"an array with axes {kind.axes}")
     if not kind.indexed:
         _check_real(f"input {name!r}", array, InputError)
     elif array.size and array.dtype.kind not in "iu":
@@ -236,18 +240,22 @@ def check_array(name: str, value: ArrayLike, kind: Type) -> Array:
     return array if array.dtype.kind == "f" else array.astype(np.float64)  # int64 is for class indices alone
 
 
-def check_parameters(graph: Graph, params: Mapping[str, ArrayLike]) -> Arrays:
+def check_parameters(found: Facts, params: Mapping[str, ArrayLike]) -> Arrays:
     """Every parameter of the graph, in its order, and no other. Raises ParameterError naming the first that misfits."""
-    shapes = facts(graph).parameters
     if not isinstance(params, Mapping):
         raise ParameterError(f"params: expected a mapping {{name: array}}, as refar.init gives, got {type(params).__name__}")
-    if surplus := [name for name in params if name not in shapes]:
-        raise ParameterError(f"parameter {surplus[0]!r}: the graph has no such parameter{near(surplus[0], shapes)}")
+    for name in params:
+        if name not in found.parameters:
+            raise ParameterError(f"parameter {name!r}: the graph has no such parameter{near(name, found.parameters)}")
     checked: Arrays = {}
-    for name, shape in shapes.items():
-        if name not in params:
+    for name, shape in found.parameters.items():
+        array = params.get(name)
+        if isinstance(array, np.ndarray) and array.shape == shape and array.dtype.kind == "f" and np.isfinite(array).all():
+            checked[name] = array
+        elif array is None:
             raise ParameterError(f"parameter {name!r} of shape {shape} is missing")
-        checked[name] = check_real(f"parameter {name!r}", params[name], shape, ParameterError)
+        else:
+            checked[name] = check_real(f"parameter {name!r}", array, shape, ParameterError)
     return checked
 
 

@@ -25,11 +25,11 @@ def export(
     if out.exists() and not force:
         raise FileError(f"{str(out)!r} is there already; give another name, or --force to replace a bundle")
     import refar_export
-    from refar.runtime.bundle import has_steps
+    from refar.runtime.bundle import ports
 
     assert opened.params is not None
     metadata = examples.metadata(opened)
     refar_export.export(opened.graph, opened.params, out, metadata=metadata, block=block, verify=check, overwrite=force)
     stepwise = "full, prefill, step and block agree" if block else "full, prefill and step agree"
-    agree = stepwise if has_steps(opened.graph) else "full agrees"
+    agree = stepwise if ports(opened.graph).steps else "full agrees"
     line(f"wrote {out}" + (f": {agree} with the oracle" if check else " (not checked)"))

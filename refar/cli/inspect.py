@@ -18,7 +18,7 @@ from refar.cli.console import count, fixed, line, number, out, pairs, plain_tabl
 from refar.cli.sources import open_source
 from refar.files import replacing
 from refar.graph.graph import Graph
-from refar.runtime.bundle import PAST, StatePort, state_ports
+from refar.runtime.bundle import PAST, StatePort, ports
 
 
 def inspect(
@@ -99,12 +99,12 @@ def _layer_table(layers: list[describe.Layer]) -> Table:
 
 
 def _port_table(graph: Graph) -> Table:
-    table, ports = plain_table(), state_ports(graph)
-    shapes = [f"(B, {port.channels}, {port.length})" for port in ports]
+    table, state = plain_table(), ports(graph).state
+    shapes = [f"(B, {port.channels}, {port.length})" for port in state]
     table.add_column("state port", overflow="fold", min_width=8)
     fixed(table, "shape", shapes)
     fixed(table, "bytes per row", [], right=True)
-    for port, shape in zip(ports, shapes, strict=True):
+    for port, shape in zip(state, shapes, strict=True):
         table.add_row(Text(f"{PAST}.{port.node}"), Text(shape), number(_bytes(port)))
     return table
 
@@ -146,9 +146,9 @@ def _cost(layers: list[describe.Layer]) -> str:
 def _state(graph: Graph) -> str:
     if facts(graph).looks_ahead is not None:
         return "none, since there is no step by step"
-    ports = state_ports(graph)
-    total = sum(map(_bytes, ports))
-    return f"{count(len(ports), 'port')}, {count(total, 'byte')} per row in float32"
+    state = ports(graph).state
+    total = sum(map(_bytes, state))
+    return f"{count(len(state), 'port')}, {count(total, 'byte')} per row in float32"
 
 
 def _bytes(port: StatePort) -> int:

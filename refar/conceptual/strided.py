@@ -19,6 +19,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import ArrayLike, NDArray
 
+from refar.analysis.facts import facts
 from refar.arguments.arrays import check_parameters
 from refar.building.builder import Builder
 from refar.errors import GraphError, InputError, ParameterError
@@ -302,7 +303,7 @@ def practical_parameters(net: Network, params: Mapping[str, ArrayLike]) -> dict[
 
 def conceptual_parameters(net: Network, graph_params: Mapping[str, ArrayLike]) -> dict[str, Array]:
     """The way back: the network's parameters, out of those of `practical(net)`, trained or fresh. Gradients go the same way."""
-    params = check_parameters(practical(net), graph_params)
+    params = check_parameters(facts(practical(net)), graph_params)
     for name in _dense(net):
         params[name] = params[name].transpose(2, 1, 0).reshape(-1, len(params[name]))
     return params

@@ -20,16 +20,12 @@ from refar.oracle.windows import Place
 class BoundGraph:
     """What every algorithm of the oracle runs on: a graph's facts, its parameters in `dtype`, and each node's own ones."""
 
+    graph: Graph
     facts: Facts
     params: Arrays
     own: dict[str, Arrays]
     dtype: np.dtype
     _tapped: dict[str, tuple[list[Place], Arrays]] = field(default_factory=dict)
-
-    @property
-    def graph(self) -> Graph:
-        """The graph."""
-        return self.facts.graph
 
     def tapped(self, name: str) -> tuple[list[Place], Arrays]:
         """List the places that a node that reads other positions looks at; and its own parameters, the weight by tap."""
@@ -54,22 +50,25 @@ class BoundGraph:
 
 def unchecked(graph: Graph, params: Mapping[str, Array], dtype: DTypeLike = np.float64) -> BoundGraph:
     """Bind parameters that fit the graph and have this dtype."""
-    found = facts(graph)
+    return _bound(facts(graph), dict(params), np.dtype(dtype))
+
+
+def bound_graph(graph: Graph, params: Mapping[str, ArrayLike], dtype: DTypeLike = np.float64) -> BoundGraph:
+    """Bind parameters after checking them. Raises GraphError, ParameterError, and InputError for the dtype."""
+    found, kind = facts(graph), check_dtype(dtype)
+    checked = check_parameters(found, params)
+    for name, array in checked.items():
+        checked[name] = array.astype(kind, copy=False)
+    return _bound(found, checked, kind)
+
+
+def _bound(found: Facts, params: Arrays, dtype: np.dtype) -> BoundGraph:
     own: dict[str, Arrays] = {}
     for node, names in found.own.items():
         own[node] = {}
         for name in names:
             own[node][name] = params[f"{node}.{name}"]
-    return BoundGraph(found, dict(params), own, np.dtype(dtype))
-
-
-def bound_graph(graph: Graph, params: Mapping[str, ArrayLike], dtype: DTypeLike = np.float64) -> BoundGraph:
-    """Bind parameters after checking them. Raises GraphError, ParameterError, and InputError for the dtype."""
-    kind = check_dtype(dtype)
-    checked = check_parameters(graph, params)
-    for name, array in checked.items():
-        checked[name] = array.astype(kind, copy=False)
-    return unchecked(graph, checked, kind)
+    return BoundGraph(found.graph, found, params, own, dtype)
 
 
 def own_parameters(node: Node, params: Mapping[str, Array]) -> Arrays:

@@ -58,14 +58,14 @@ class Program:
 
     def forward(self, x: Data, condition: Data | None = None) -> Array:
         """Return the output for a whole sequence, y_bct; see `refar.forward`."""
-        inputs = self._net.cast(bind_inputs(self.graph, x, condition))
+        inputs = self._net.cast(bind_inputs(self._net.facts, x, condition))
         y = forward_nodes(self._net, inputs, keep=False)[self.graph.output][:, :, self._net.facts.first_position :]
         return y.copy() if any(np.may_share_memory(y, array) for array in inputs.values()) else y
 
     def backward(self, x: Data, dy: ArrayLike, condition: Data | None = None) -> dict[str, Arrays]:
         """Return the gradients of Σ dy·y; see `refar.backward`."""
         found, net = self._net.facts, self._net
-        inputs = net.cast(bind_inputs(self.graph, x, condition))
+        inputs = net.cast(bind_inputs(self._net.facts, x, condition))
         sequence, first = inputs[found.sequence], found.first_position
         place = extent(found.types[found.sequence], sequence)
         upstream = np.zeros((len(sequence), found.types[self.graph.output].channels, *place), net.dtype)
@@ -77,7 +77,7 @@ class Program:
         """Return log p(x) of each sequence in nats, shape (B,); see `refar.log_prob`."""
         require_strict(self._net.facts, "log_prob")
         head, found = require_head(self.graph, "log_prob"), self._net.facts
-        inputs = bind_inputs(self.graph, x, condition)
+        inputs = bind_inputs(self._net.facts, x, condition)
         y, values = in_order(found.types[found.sequence], self.forward(inputs), inputs[found.sequence])
         return -losses.nats(head, y, values).sum(axis=1)
 
@@ -85,7 +85,7 @@ class Program:
         """Return the training loss, nats per value; see `refar.nll`."""
         require_strict(self._net.facts, "nll")
         require_head(self.graph, "nll")
-        inputs, found = bind_inputs(self.graph, x, condition), self._net.facts
+        inputs, found = bind_inputs(self._net.facts, x, condition), self._net.facts
         sequence, kind = inputs[found.sequence], found.types[found.sequence]
         count = len(sequence) * math.prod(extent(kind, sequence)) * (kind.channels if kind.image else 1)
         if count == 0:

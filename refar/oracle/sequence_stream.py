@@ -55,23 +55,23 @@ class SequenceStream:
 
     def step(self, state: object, x_t: Data, condition: Data | None) -> tuple[Array | Literal[NotReady.NOT_READY], SequenceState]:
         """Return y_t as in the whole pass, and the state after position t."""
-        y, after = self._go_on(state, self._one_position(bind_inputs(self._net.graph, x_t, condition, stepwise=True)), False)
+        y, after = self._go_on(state, self._one_position(bind_inputs(self._net.facts, x_t, condition, stepwise=True)), False)
         return (y[:, :, 0] if y.shape[2] else NOT_READY), after
 
     def block(self, state: object, x: Data, condition: Data | None) -> tuple[Array, SequenceState]:
         """Take any number of positions in one call."""
-        return self._go_on(state, bind_inputs(self._net.graph, x, condition), False)
+        return self._go_on(state, bind_inputs(self._net.facts, x, condition), False)
 
     def next(self, state: object, x_t: Data, condition: Data | None) -> tuple[Array, SequenceState]:
         """Return y_{t+1} after the token x_t, and the state after it."""
         require_strict(self._net.facts, "next")
-        y, after = self._go_on(state, self._one_position(bind_inputs(self._net.graph, x_t, condition, stepwise=True)), True)
+        y, after = self._go_on(state, self._one_position(bind_inputs(self._net.facts, x_t, condition, stepwise=True)), True)
         return y[:, :, 0], after
 
     def next_block(self, state: object, x: Data, condition: Data | None) -> tuple[Array, SequenceState]:
         """`next` for any number of tokens in one call."""
         require_strict(self._net.facts, "next_block")
-        return self._go_on(state, bind_inputs(self._net.graph, x, condition), True)
+        return self._go_on(state, bind_inputs(self._net.facts, x, condition), True)
 
     def _go_on(self, state: object, inputs: Arrays, leading: bool) -> tuple[Array, SequenceState]:
         rows = len(inputs[self._net.facts.sequence])

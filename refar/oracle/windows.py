@@ -7,6 +7,7 @@ from is what tells a whole pass, a stream and an image apart; the arithmetic on 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import assert_never
 
 import numpy as np
@@ -22,15 +23,16 @@ Place = int | Step
 """Where a tap looks: an offset over time, or (rows up, columns left) in an image."""
 
 
-def window_offsets(op: ops.WindowedOp) -> list[int]:
+@lru_cache(maxsize=1024)
+def window_offsets(op: ops.WindowedOp) -> tuple[int, ...]:
     """List the offsets that the operator reads, oldest first: weight k of a convolution sees strict + (K-1-k)·D."""
     match op:
         case ops.Conv1d():
-            return [int(op.strict) + (op.kernel - 1 - k) * op.dilation for k in range(op.kernel)]
+            return tuple(int(op.strict) + (op.kernel - 1 - k) * op.dilation for k in range(op.kernel))
         case ops.Shift():
-            return [op.steps]
+            return (op.steps,)
         case ops.Pool1d():
-            return [(op.kernel - 1 - k) * op.dilation for k in range(op.kernel)]
+            return tuple((op.kernel - 1 - k) * op.dilation for k in range(op.kernel))
         case _:
             assert_never(op)
 

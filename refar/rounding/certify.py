@@ -135,7 +135,7 @@ def certify(
                 f"tokens: expected whole images, of which the first {first.shape[2]} rows are the prompt; got others"
             )
         known = first.shape[2] * drawn.shape[3] * drawn.shape[1]
-        inputs = bind_inputs(graph, drawn, condition)
+        inputs = bind_inputs(facts(graph), drawn, condition)
     else:
         first, conditions, _ = bind_prompt(graph, prompt, condition, rows, more=drawn.shape[-1])
         known = first.shape[-1]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,8 +12,8 @@ import msgspec
 import safetensors.numpy
 from msgspec import Meta, Struct
 
-from refar.analysis.causality import is_strict
 from refar.analysis.facts import facts
+from refar.analysis.schedule import Schedule
 from refar.arguments.arrays import Arrays
 from refar.errors import FileError, GraphError, is_newer, newer
 from refar.files import as_path, sha256, stray
@@ -63,30 +65,39 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     graph: Graph
 
 
-def model_files(graph: Graph, *, block: bool) -> tuple[str, ...]:
-    """The ONNX files of a bundle: only a graph that is run position by position has prefill and step, and may have block."""
-    if not has_steps(graph):
-        return ("full.onnx",)
-    return ("full.onnx", "prefill.onnx", "step.onnx", *([BLOCK] if block else []))
+@dataclass(frozen=True)
+class Ports:
+    """What the graphs of a bundle have beside the network's own inputs.
+
+    `steps`: whether there are step graphs, which needs a graph over time that looks ahead nowhere and has an output from the
+    first position on. `start`: whether step.onnx can begin by itself, from a state of zeros and a flag; under input padding
+    prefill must begin. `state`: the state of the step graph, that of `refar.next` if the graph is `strict`, else that of
+    `refar.step`; `schedule` says how it runs.
+    """
+
+    steps: bool
+    start: bool
+    strict: bool
+    state: tuple[StatePort, ...]
+    schedule: Schedule
+
+    def files(self, *, block: bool) -> tuple[str, ...]:
+        """The names of the ONNX files."""
+        if not self.steps:
+            return ("full.onnx",)
+        return ("full.onnx", "prefill.onnx", "step.onnx", *([BLOCK] if block else []))
 
 
-def has_steps(graph: Graph) -> bool:
-    """Whether a bundle has step graphs: the graph looks ahead nowhere, has an output from the start on, and is over time."""
-    return facts(graph).grid is None and graph.padding != "valid" and facts(graph).looks_ahead is None
-
-
-def has_start(graph: Graph) -> bool:
-    """Whether step.onnx can begin by itself, from a state of zeros and a flag; under input padding prefill must begin."""
-    return has_steps(graph) and is_strict(graph) and graph.padding == "layer"
-
-
-def state_ports(graph: Graph) -> tuple[StatePort, ...]:
-    """The state of the step graph: that of `refar.next` if the graph is strict, else that of `refar.step`."""
-    if not has_steps(graph):
-        return ()
-    run = facts(graph).schedule(leading=is_strict(graph))
-    types = facts(graph).types
-    return tuple(StatePort(name, types[name].size, length, run.lead[name]) for name, length in run.cache.items())
+@lru_cache(maxsize=64)
+def ports(graph: Graph) -> Ports:
+    """Find the ports of a graph. Raises GraphError for one without a meaning."""
+    found = facts(graph)
+    steps = found.grid is None and graph.padding != "valid" and found.looks_ahead is None
+    if not steps:
+        return Ports(False, False, found.strict, (), Schedule({}, {}))
+    schedule = found.schedule(leading=found.strict)
+    state = [StatePort(name, found.types[name].size, kept, schedule.lead[name]) for name, kept in schedule.cache.items()]
+    return Ports(True, found.strict and graph.padding == "layer", found.strict, tuple(state), schedule)
 
 
 def digest(data: bytes) -> str:
@@ -109,12 +120,12 @@ def read_manifest(path: str | Path) -> Manifest:
     if later := sorted(manifest.files.keys() - _KNOWN):
         raise FileError(f"bundle {str(path)!r}: {MANIFEST}: " + newer(f"file {later[0]!r}", "version 1 without it"))
     try:
-        belongs = manifest.state == state_ports(manifest.graph) and manifest.strict == is_strict(manifest.graph)
+        belongs = (manifest.state, manifest.strict) == (ports(manifest.graph).state, ports(manifest.graph).strict)
     except GraphError as error:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST}: {error}") from None
     if not belongs:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST}: its state table does not belong to its graph")
-    expected = {*model_files(manifest.graph, block=BLOCK in manifest.files), VECTORS}
+    expected = {*ports(manifest.graph).files(block=BLOCK in manifest.files), VECTORS}
     if manifest.files.keys() != expected:
         raise FileError(
             f"bundle {str(path)!r}: {MANIFEST}: expected digests of {', '.join(sorted(expected))}, "

@@ -36,19 +36,7 @@ from refar.graph import graph as graphs
 from refar.graph.graph import require_head
 from refar.runtime import density
 from refar.runtime import provider as providers
-from refar.runtime.bundle import (
-    BLOCK,
-    OUTPUT,
-    PAST,
-    PRESENT,
-    START,
-    has_start,
-    has_steps,
-    model_files,
-    read_file,
-    read_manifest,
-    read_vectors,
-)
+from refar.runtime.bundle import BLOCK, OUTPUT, PAST, PRESENT, START, ports, read_file, read_manifest, read_vectors
 from refar.runtime.stepper import Stepper
 
 _VALUES_PER_CALL = 2**24  # logits held at once by `score`: 64 MiB
@@ -70,7 +58,7 @@ class Session:
         self.graph = self.manifest.graph
         self._found = facts(self.graph)
         self._sessions: dict[str, Any] = {}
-        for name in model_files(self.graph, block=BLOCK in self.manifest.files):
+        for name in ports(self.graph).files(block=BLOCK in self.manifest.files):
             data = read_file(path, name, self.manifest)
             count = 1 if name == "step.onnx" else threads
             self._sessions[name] = providers.open_session(data, name, provider, fallback=fallback, threads=count)
@@ -91,7 +79,7 @@ class Session:
         outputs = {OUTPUT}
         if name in ("step.onnx", BLOCK):
             inputs |= {f"{PAST}.{node}" for node in states}
-        if name == "step.onnx" and has_start(self.graph):
+        if name == "step.onnx" and ports(self.graph).start:
             inputs.add(START)
         if name != "full.onnx":
             outputs |= {f"{PRESENT}.{node}" for node in states}
@@ -111,7 +99,7 @@ class Session:
 
     def forward(self, x: Data, condition: Data | None = None) -> Array:
         """The output for a whole sequence, y_bct, or image, y_bchw, as `refar.forward` gives it, in float32."""
-        inputs = bind_inputs(self.graph, x, condition)
+        inputs = bind_inputs(facts(self.graph), x, condition)
         sequence = inputs[self._found.sequence]
         if sequence.size == 0:
             over = extent(self._found.types[self._found.sequence], sequence)
@@ -141,7 +129,7 @@ class Session:
         feeds = self._feeds({self._found.sequence: tokens, **conditions})
         y, *state = self._sessions["prefill.onnx"].run(names, feeds)
         one = {name: a[..., 0] if self._found.types[name].timed else a for name, a in feeds.items()}
-        if has_start(self.graph):
+        if ports(self.graph).start:
             one[START] = np.array(False)
         past = {port.node: value for port, value in zip(self.manifest.state, state, strict=True)}
         return _finite(y, "prefill.onnx"), Stepper(self._sessions["step.onnx"], self.provider, one, past, y)
@@ -275,7 +263,7 @@ class Session:
         """log p(x_t | x_<t) at every position, or for every value of an image: (B, T)."""
         require_strict(facts(self.graph), purpose)
         head = require_head(self.graph, purpose)
-        inputs = bind_inputs(self.graph, x, condition)
+        inputs = bind_inputs(facts(self.graph), x, condition)
         target = inputs[self._found.sequence]
         kind = self._found.types[self._found.sequence]
         over = math.prod(extent(kind, target))
@@ -289,7 +277,7 @@ class Session:
 
     def require_steps(self, purpose: str) -> None:
         """Raise GraphError, saying what to use instead, for a bundle that holds the full graph alone."""
-        if has_steps(self.graph):
+        if ports(self.graph).steps:
             return
         images = (
             "one of images holds the full graph alone, for forward, score and classify. refar.generate paints images in NumPy"

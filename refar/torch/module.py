@@ -177,7 +177,7 @@ def _check_tensor(name: str, value: Any, kind: Type) -> None:
 def _checked(graph: Graph, params: Mapping[str, Any]) -> Arrays:
     if isinstance(params, Mapping):
         params = {name: _array(v) if isinstance(v, Tensor) else v for name, v in params.items()}
-    checked = check_parameters(graph, params)
+    checked = check_parameters(facts(graph), params)
     return checked | {name: np.where(mask, checked[name], 0) for name, mask in masks(graph).items()}
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Arrays, check_parameters
 from refar.building import text
 from refar.errors import FileError, is_newer, newer
@@ -55,7 +56,7 @@ def load_run(path: str | Path) -> Run:
     graph, config = text.load(path / GRAPH), load_config(path / CONFIG)
     params, info = read_tensors(path / WEIGHTS, "weights")
     check_graph(path / WEIGHTS, info, graph)
-    return Run(graph, check_parameters(graph, params), config)
+    return Run(graph, check_parameters(facts(graph), params), config)
 
 
 def check_graph(path: Path, info: Mapping[str, Any], graph: Graph) -> None:

@@ -159,7 +159,7 @@ def f(x, w, b=None, *, dilation=1, groups=1, strict=False):
             seen = x[:, g * size:(g + 1) * size, :max(length - o, 0)]
             y[:, r, min(o, length):] += np.einsum("oi,bit->bot", w[r, :, k], seen)
     return y if b is None else y + b[:, None]
-import refar.golden, refar.testing.MODULE
+
 begin = time.perf_counter()
 check_function(f, "causal_conv1d")
 print(time.perf_counter() - begin)

@@ -21,7 +21,7 @@ from refar.analysis.facts import facts
 from refar.errors import BackendError, FileError, GraphError, InputError
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
-from refar.runtime.bundle import has_start
+from refar.runtime.bundle import ports
 from refar.runtime.session import Session
 from refar.testing import strategies
 from refar.testing.contract.cases import generic_inputs, generic_parameters
@@ -161,7 +161,7 @@ def test_the_files_alone_from_the_start(streamed: Graph, level: str, tmp_path: P
         results = dict(zip([o.name for o in session.get_outputs()], session.run(None, given), strict=True))
         return results.pop("output"), {name.replace("present.", "past."): value for name, value in results.items()}
 
-    if has_start(graph):
+    if ports(graph).start:
         zeros = {f"past.{p.node}": np.zeros((2, p.channels, p.length), np.float32) for p in load(path).manifest.state}
         first, state = call("step.onnx", 0, 1, 0, {**zeros, "start": np.array(True)}, one=True)
     else:

@@ -16,7 +16,7 @@ from refar.graph.graph import Graph
 from refar.oracle.bound_graph import cast, unchecked
 from refar.oracle.whole import backward_nodes, forward_nodes
 from refar.rounding import bound
-from refar.runtime.bundle import OUTPUT, PAST, PRESENT, has_steps, state_ports
+from refar.runtime.bundle import OUTPUT, PAST, PRESENT, ports
 
 LEVELS = ("DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", "ENABLE_ALL")
 """How much onnxruntime may rewrite a graph; the last is what sessions use."""
@@ -59,7 +59,7 @@ def expose(
         case "onnx":
             for level in levels:
                 yield _full(graph, params, inputs, level)
-                for kind in ("step", "block") if has_steps(graph) else ():
+                for kind in ("step", "block") if ports(graph).steps else ():
                     yield from _streamed(graph, params, inputs, kind, level)
         case _:
             raise InputError(f"backend: expected numpy, torch or onnx, got {backend!r}")
@@ -141,14 +141,14 @@ def _streamed(graph: Graph, params: Arrays, inputs: Arrays, kind: str, level: st
         end = first + lead.get(name, 0) if types[name].timed else None
         parts[name] = [value[..., :end]]
     session = _session(graph, params, kind, level)
-    state = {f"{PAST}.{port.node}": found[f"{PRESENT}.{port.node}"] for port in state_ports(graph)}
+    state = {f"{PAST}.{port.node}": found[f"{PRESENT}.{port.node}"] for port in ports(graph).state}
     for begin in range(first, total, 1 if kind == "step" else 5):
         end = begin + 1 if kind == "step" else min(begin + 5, total)
         now = cut(begin, end, local=ahead)
         if kind == "step":
             now = {name: array[..., 0] if types[name].timed else array for name, array in now.items()}
         found = _run(session, now | state | {"start": np.array(False)})
-        state = {f"{PAST}.{port.node}": found[f"{PRESENT}.{port.node}"] for port in state_ports(graph)}
+        state = {f"{PAST}.{port.node}": found[f"{PRESENT}.{port.node}"] for port in ports(graph).state}
         for name, value in _values({}, found).items():
             if types[name].timed:
                 parts[name].append(value[..., None] if kind == "step" else value)

@@ -20,7 +20,7 @@ from refar.graph.graph import Graph
 from refar.oracle import functions
 from refar.oracle.bound_graph import cast
 from refar.oracle.sequence_stream import NOT_READY
-from refar.runtime.bundle import BLOCK, has_steps
+from refar.runtime.bundle import BLOCK, ports
 
 if TYPE_CHECKING:
     from refar.runtime.session import Session
@@ -256,7 +256,7 @@ class OnnxReading:
 
     def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
         """The first piece as a prompt, then one token after the other; if there is a block graph, also piece by piece."""
-        if not has_steps(self.graph):
+        if not ports(self.graph).steps:
             return []
         strict = is_strict(self.graph)
         if sum(lengths) == 0 and not strict:
@@ -314,7 +314,7 @@ def export_bundle(graph: Graph, params: Arrays, path: Path) -> Path:
     """`refar_export.export`. Raises BackendError if onnx is not installed."""
     from refar_export import export
 
-    return export(graph, params, path, block=has_steps(graph))
+    return export(graph, params, path, block=ports(graph).steps)
 
 
 def load_bundle(path: str | Path, provider: Literal["cpu", "cuda"] = "cpu") -> Session:
