@@ -73,7 +73,7 @@ class Caller:
 def _taken(
     what: str, f: Callable[..., Any], case: Case, given: list[Array | None], signature: Signature
 ) -> tuple[list[Array | None], dict[str, Any]]:
-    """Return what the function takes of the arguments: without those at the end that are None, and attributes at their default."""
+    """Return what the function takes: no arguments at the end that are None, no attributes at their default."""
     attributes = {name: tuple(v) if isinstance(v, list) else v for name, v in case.attributes.items()}
     try:
         parameters = inspect.signature(f).parameters.values()

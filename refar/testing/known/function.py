@@ -154,7 +154,7 @@ def _run_case(failures: Failures, caller: Caller, case: Case, dtype: Dtype, real
 
 
 def _called(caller: Caller, case: Case, arrays: Arrays, call: Callable[[Arrays], Mapping[str, Any]]) -> Arrays:
-    """Return the results as arrays of their own, after a call with other data has shown that they are, and one with the same data.
+    """Return the results as arrays of their own, after calls with other data and with the same have shown that they are.
 
     Raises ContractError if an argument changes, or what was given back does, or if the same arguments give something else.
     """
