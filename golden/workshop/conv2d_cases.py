@@ -1,4 +1,4 @@
-"""Golden cases of the masked convolution over a plane."""
+"""Golden cases of the masked convolution over images."""
 
 from __future__ import annotations
 

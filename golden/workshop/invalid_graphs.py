@@ -29,7 +29,7 @@ def _conv(channels: int, **more: Any) -> dict[str, Any]:
     return {"type": "conv1d", "channels": channels} | more
 
 
-def _plane(channels: int, **more: Any) -> dict[str, Any]:
+def _conv2d(channels: int, **more: Any) -> dict[str, Any]:
     return {"type": "conv2d", "channels": channels} | more
 
 
@@ -123,21 +123,21 @@ def _texts() -> dict[str, tuple[str, str]]:
             "output 'h': the head expects means for the channels of a signal",
         ),
         "time-on-a-plane": (_text(("x", _IMAGE), ("y", _conv(2), "x")), "node 'y' (conv1d): expected values over time"),
-        "plane-on-time": (_text(x, ("y", _plane(2), "x")), "node 'y' (conv2d): expected values over a plane"),
+        "plane-on-time": (_text(x, ("y", _conv2d(2), "x")), "node 'y' (conv2d): expected values over a plane"),
         "even-kernel-without-anchor": (
-            _text(("x", _IMAGE), ("y", _plane(2, kernel=[2, 3]), "x")),
+            _text(("x", _IMAGE), ("y", _conv2d(2, kernel=[2, 3]), "x")),
             "node 'y' (conv2d): expected an anchor, since a kernel of 2 rows has no centre, got none",
         ),
         "anchor-outside": (
-            _text(("x", _IMAGE), ("y", _plane(2, kernel=[3, 3], anchor=[3, 1]), "x")),
+            _text(("x", _IMAGE), ("y", _conv2d(2, kernel=[3, 3], anchor=[3, 1]), "x")),
             "node 'y' (conv2d): expected an anchor inside the kernel (3, 3), got (3, 1)",
         ),
         "channels-that-colours-do-not-divide": (
-            _text(("x", _IMAGE), ("y", _plane(4, mask="B", colours=3), "x")),
+            _text(("x", _IMAGE), ("y", _conv2d(4, mask="B", colours=3), "x")),
             "node 'y' (conv2d): expected channels that 3 colours divide, got 3 input and 4 output channels",
         ),
         "gate-across-colours": (
-            _text(("x", _IMAGE | {"channels": 2}), ("a", _plane(6, mask="B", colours=2), "x"), ("y", {"type": "gate"}, "a")),
+            _text(("x", _IMAGE | {"channels": 2}), ("a", _conv2d(6, mask="B", colours=2), "x"), ("y", {"type": "gate"}, "a")),
             "node 'y' (gate): expected halves that 2 colours divide, so that no colour sees another's, got halves of 3 channels",
         ),
         "too-far-back": (

@@ -1,4 +1,4 @@
-"""Golden cases of dilated pooling, and of shifts over time and over a plane."""
+"""Golden cases of dilated pooling, and of shifts over time and over images."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Golden cases of streams: outputs position by position, with the state before the first step and after every one.
 
-The state of a node is its last values, oldest first: what it keeps says `analysis.schedule.stream`, what these values are comes
+The state of a node is its last values, oldest first: golden/README.md says how many. What these values are comes
 from the literal definitions over the whole sequence. Before the start they are 0 under layer padding, under input padding the
 response to zeros, for which the sequence is evaluated behind zeros enough to settle.
 """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,16 @@ def test_a_missing_file(folder: Path, name: str) -> None:
 def test_no_manifest(tmp_path: Path) -> None:
     with refuses(FileError, f"golden vectors {str(tmp_path)!r}: manifest.json cannot be read: No such file"):
         read(tmp_path)
+
+
+def test_reading_computes_nothing() -> None:
+    """A fresh process has the cases of an operator, and of the networks, without the definitions that they come from."""
+    code = (
+        "from refar.golden import golden_cases; golden_cases('gate'); golden_cases('network'); import sys; print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "refar.golden.vectors" in loaded
+    assert not [name for name in loaded if name.startswith(("workshop", "refar.exact", "refar.mistakes"))]
 
 
 Change = Callable[[dict[str, Any]], None]
