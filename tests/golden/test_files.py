@@ -124,9 +124,7 @@ def test_no_manifest(tmp_path: Path) -> None:
 
 def test_reading_computes_nothing() -> None:
     """A fresh process has the cases of an operator, and of the networks, without the definitions that they come from."""
-    code = (
-        "from refar.golden import golden_cases; golden_cases('gate'); golden_cases('network'); import sys; print(*sys.modules)"
-    )
+    code = "from refar.golden import golden_cases; golden_cases('gate'); golden_cases('network'); import sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "refar.golden.vectors" in loaded
     assert not [name for name in loaded if name.startswith(("workshop", "refar.exact", "refar.mistakes"))]
