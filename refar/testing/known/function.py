@@ -70,23 +70,11 @@ def check_function(
     Raises ContractError naming operator, case, position, both values, the bound and the likely cause; InputError for an unknown
     operator, listing all.
     """
-    return run_function(f, operator, gradient=gradient, dtypes=dtypes, convert=convert, only=only).require()
-
-
-def run_function(
-    f: Callable[..., Any],
-    operator: str,
-    *,
-    gradient: Callable[..., Any] | Literal["torch"] | None = None,
-    dtypes: Sequence[Dtype] = BOTH,
-    convert: Callable[[Array], Any] | None = None,
-    only: Mapping[str, Any] | None = None,
-) -> Report:
-    """Run `check_function`, but a broken law is a line of the report."""
     found = OPERATORS[known(operator, OPERATORS)]
     cases = _chosen(found, all_cases(operator), only or {})
     said = "" if only is None else f" with {', '.join(f'{name}={value!r}' for name, value in only.items())}"
-    return _run(found, cases, f, gradient, dtypes, convert, f"{len(cases)} case{'s' if len(cases) > 1 else ''}{said}")
+    scope = f"{len(cases)} case{'s' if len(cases) > 1 else ''}{said}"
+    return _run(found, cases, f, gradient, dtypes, convert, scope).require()
 
 
 def check_case(
