@@ -194,7 +194,7 @@ def _step(e: Emitter, graph: Graph) -> list[str]:
         values[node.name] = value
         if node.name in run.cache:
             buffers[node.name] = e.emit("Concat", f"{PAST}.{node.name}", _unsqueezed(e, value), axis=2)
-    return _outputs(e, buffers, graph.output, begins={name: 1 for name in run.cache})
+    return _outputs(e, buffers, graph.output, begins=dict.fromkeys(run.cache, 1))
 
 
 def _at_once(e: Emitter, node: Node, buffers: dict[str, str]) -> str:
