@@ -16,9 +16,9 @@ from refar.analysis.causality import colour_offsets, is_strict, offsets, recepti
 from refar.arguments.init import init
 from refar.building.builder import Builder
 from refar.building.rewrite import strictify
-from refar.building.text import from_json, load, save
+from refar.building.text import from_json, load, save, to_json
 from refar.errors import RefarError
-from refar.graph.graph import Graph, Node, to_json
+from refar.graph.graph import Graph, Node
 from refar.oracle.functions import (
     backward,
     block,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from structure import arrows, circles, floors
 
 import refar
 
@@ -176,3 +177,10 @@ def test_what_a_fresh_process_loads(statement: str, absent: tuple[str, ...]) -> 
 def test_what_refar_has_not_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'refar' has no attribute 'forwrad'"):
         refar.forwrad  # noqa: B018
+
+
+def test_imports_have_no_circle_and_rooms_few_floors() -> None:
+    files, rooms = arrows()
+    assert circles(files) == []
+    heights = floors(rooms)
+    assert max(heights.values()) <= 10, {name: heights[name] for name in sorted(heights, key=lambda name: heights[name])}

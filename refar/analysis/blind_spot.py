@@ -9,7 +9,7 @@ from math import gcd
 from operator import or_
 
 from refar import ops
-from refar.analysis.causality import offsets
+from refar.analysis.causality import image_offsets
 from refar.analysis.facts import facts
 from refar.analysis.offsets import offsets_of
 from refar.analysis.windows import Step, furthest, grid_for, steps
@@ -37,7 +37,7 @@ def _blind_spot(graph: Graph) -> frozenset[Step]:
     if found.grid is None:
         raise GraphError(f"blind_spot: expected a graph over a plane, got one over time (its sequence is {found.sequence!r})")
     found.require_causal("a blind spot")
-    seen = offsets(graph)
+    seen = image_offsets(graph)
     if not seen:
         return frozenset()
     rows, lefts = max(up for up, _ in seen), {left for _, left in seen}

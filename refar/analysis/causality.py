@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from refar.analysis.facts import Facts, facts
 from refar.analysis.offsets import union
-from refar.analysis.windows import offsets_of_node
+from refar.analysis.windows import Step, offsets_of_node
 from refar.errors import GraphError
 from refar.graph.graph import Graph
 
 
-def offsets(graph: Graph) -> frozenset[Any]:
+def offsets(graph: Graph) -> frozenset[int] | frozenset[Step]:
     """List the exact offsets that the output depends on, holes included; 0 is the present sample.
 
     Of an image the set of (rows up, columns left), all colours together; `colour_offsets` keeps them apart.
     """
+    return sequence_offsets(graph) if facts(graph).grid is None else image_offsets(graph)
+
+
+def sequence_offsets(graph: Graph) -> frozenset[int]:
+    """List the `offsets` of a graph over time."""
+    return union(facts(graph).offsets[graph.output])
+
+
+def image_offsets(graph: Graph) -> frozenset[Step]:
+    """List the `offsets` of a graph of images."""
     found = facts(graph)
-    seen = union(found.offsets[graph.output])
-    return seen if found.grid is None else frozenset(map(found.grid.step, seen))
+    assert found.grid is not None
+    return frozenset(map(found.grid.step, union(found.offsets[graph.output])))
 
 
 def colour_offsets(graph: Graph) -> tuple[frozenset[tuple[int, int, int]], ...]:
@@ -35,11 +44,19 @@ def colour_offsets(graph: Graph) -> tuple[frozenset[tuple[int, int, int]], ...]:
     return tuple(frozenset((*grid.step(number), grid.colour(number)) for number in numbers) for numbers in seen)
 
 
-def receptive_field(graph: Graph) -> Any:
+def receptive_field(graph: Graph) -> int | tuple[int, int]:
     """Return R = largest - smallest offset + 1; 0 if the output depends on nothing. Of an image the box (rows, columns)."""
-    seen = offsets(graph)
-    if facts(graph).grid is None:
-        return _span(seen)
+    return sequence_field(graph) if facts(graph).grid is None else image_field(graph)
+
+
+def sequence_field(graph: Graph) -> int:
+    """Return the `receptive_field` of a graph over time."""
+    return _span(sequence_offsets(graph))
+
+
+def image_field(graph: Graph) -> tuple[int, int]:
+    """Return the `receptive_field` of a graph of images."""
+    seen = image_offsets(graph)
     return _span({up for up, _ in seen}), _span({left for _, left in seen})
 
 
@@ -70,7 +87,7 @@ def require_strict(found: Facts, purpose: str) -> None:
         )
     if found.grid is not None:
         raise _sees_its_pixel(found, found.grid.colours, purpose)
-    if min(offsets(graph), default=0) >= 1:
+    if min(sequence_offsets(graph), default=0) >= 1:
         raise GraphError(
             f"{purpose} needs a strict graph; here y_t does not depend on x_t, but some node joins channels that see the "
             "present with channels that do not, so it cannot be computed before x_t is known. Slice before joining them"

@@ -10,8 +10,17 @@ from refar.analysis.facts import validated
 from refar.errors import FileError, GraphError
 from refar.files import as_path, write_bytes
 from refar.graph.decode import convert, tagged
-from refar.graph.graph import Graph, to_json
+from refar.graph import graph as graphs
+from refar.graph.graph import Graph
 from refar.ops import AnyOp
+
+
+def to_json(graph: Graph) -> bytes:
+    """Write canonical JSON: fields in declared order, defaults left out, two spaces of indent, one final newline.
+
+    Raises GraphError for a graph without a meaning.
+    """
+    return graphs.to_json(validated(graph))
 
 
 def from_json(text: bytes | str) -> Graph:

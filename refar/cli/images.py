@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby, pairwise
 
 from refar.analysis.blind_spot import blind_spot
-from refar.analysis.causality import is_strict, offsets, receptive_field
+from refar.analysis.causality import image_field, image_offsets, is_strict, offsets
 from refar.analysis.facts import facts
 from refar.analysis.windows import Step
 from refar.cli.console import count, number
@@ -20,7 +20,8 @@ TALLEST = 40
 
 def remarks(graph: Graph, layers: Sequence[Layer]) -> list[tuple[str, str]]:
     """Names and what is to be said."""
-    seen, (rows, columns) = offsets(graph), receptive_field(graph)
+    seen = image_offsets(graph)
+    rows, columns = image_field(graph)
     return [
         ("receptive field", f"{rows} × {columns} pixels (rows × columns), {number(len(seen))} of them used"),
         ("offsets", steps_text(seen)),
@@ -38,7 +39,7 @@ def field(graph: Graph, width: int) -> list[str]:
         blind = blind_spot(graph)
     except GraphError:
         blind = frozenset()
-    return picture(offsets(graph), blind, width, is_strict(graph) and facts(graph).ordered)
+    return picture(image_offsets(graph), blind, width, is_strict(graph) and facts(graph).ordered)
 
 
 def _blind_text(graph: Graph) -> str:

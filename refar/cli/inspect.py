@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from refar.analysis.causality import is_strict, offsets, receptive_field
+from refar.analysis.causality import is_strict, sequence_field, sequence_offsets
 from refar.analysis.facts import facts
 from refar.cli import describe, files
 from refar.cli import images as planes
@@ -57,7 +57,11 @@ def page(graph: Graph, title: str) -> list[Text | Table]:
         parts.append(Text("* one value for the whole sequence"))
     width = min(out.width, 100)
     if facts(graph).grid is None:
-        rows, picture, state = _remarks(graph, layers), describe.dependency_picture(offsets(graph), width), _port_table(graph)
+        rows, picture, state = (
+            _remarks(graph, layers),
+            describe.dependency_picture(sequence_offsets(graph), width),
+            _port_table(graph),
+        )
     else:
         rows, picture, state = planes.remarks(graph, layers), planes.field(graph, width), _row_table(graph)
     parts += [Text(), pairs([("size", _size(layers)), *rows]), Text(), *map(Text, picture)]
@@ -65,9 +69,9 @@ def page(graph: Graph, title: str) -> list[Text | Table]:
 
 
 def _remarks(graph: Graph, layers: list[describe.Layer]) -> list[tuple[str, str]]:
-    seen = offsets(graph)
+    seen = sequence_offsets(graph)
     return [
-        ("receptive field", f"{count(receptive_field(graph), 'position')}, {number(len(seen))} of them used"),
+        ("receptive field", f"{count(sequence_field(graph), 'position')}, {number(len(seen))} of them used"),
         ("offsets", describe.offsets_text(seen)),
         ("smallest offset", _smallest(graph)),
         *([("padding", _padding(graph))] if graph.padding != "layer" else []),
@@ -120,7 +124,7 @@ def _row_table(graph: Graph) -> Table:
 
 
 def _smallest(graph: Graph) -> str:
-    seen = offsets(graph)
+    seen = sequence_offsets(graph)
     if not seen:
         return "none: the output does not depend on the sequence"
     if (node := facts(graph).looks_ahead) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -27,6 +27,18 @@ from refar.oracle.whole import forward_nodes, gradients
 
 State = SequenceState | ImageState
 """Of a sequence {node: array}, of an image an `ImageState`."""
+
+
+class Options(TypedDict, total=False):
+    """The options of `generate`, see `refar.generate`."""
+
+    batch: int | None
+    seed: int
+    temperature: float
+    top_k: int | None
+    prompt: ArrayLike | None
+    condition: Data | None
+    algorithm: Literal["fast", "slow"]
 
 
 class Program:
@@ -130,48 +142,21 @@ class Program:
         """`next` for any number of tokens in one call; see `refar.next_block`."""
         return self._stream.next_block(state, x, condition)
 
-    def generate(
-        self,
-        n: int | tuple[int, int],
-        *,
-        batch: int | None = None,
-        seed: int = 0,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        prompt: ArrayLike | None = None,
-        condition: Data | None = None,
-        algorithm: Literal["fast", "slow"] = "fast",
-    ) -> Array:
-        """Return new tokens after the prompt; see `refar.generate`."""
-        return self.generate_with_outputs(
-            n,
-            batch=batch,
-            seed=seed,
-            temperature=temperature,
-            top_k=top_k,
-            prompt=prompt,
-            condition=condition,
-            algorithm=algorithm,
-        )[0]
+    def generate(self, n: int | tuple[int, int], **options: Unpack[Options]) -> Array:
+        """Return new tokens after the prompt; see `refar.generate`, which has the same options but `certify`."""
+        return self.generate_with_outputs(n, **options)[0]
 
-    def generate_with_outputs(
-        self,
-        n: int | tuple[int, int],
-        *,
-        batch: int | None = None,
-        seed: int = 0,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        prompt: ArrayLike | None = None,
-        condition: Data | None = None,
-        algorithm: Literal["fast", "slow"] = "fast",
-    ) -> tuple[Array, Array]:
+    def generate_with_outputs(self, n: int | tuple[int, int], **options: Unpack[Options]) -> tuple[Array, Array]:
         """As `generate`, with the outputs y_bct or y_bchw that the tokens were drawn from; of an image 0 where the prompt is."""
         require_strict(self._net.facts, "generate")
-        sampling = Sampling(require_head(self.graph, "generate"), batch, seed, temperature, top_k)
+        head, algorithm = require_head(self.graph, "generate"), options.get("algorithm", "fast")
         if algorithm not in ("fast", "slow"):
             raise InputError(f"algorithm: expected 'fast' or 'slow', got {algorithm!r}")
+        sampling = Sampling(
+            head, options.get("batch"), options.get("seed", 0), options.get("temperature", 1.0), options.get("top_k")
+        )
         generate = generate_sequences if self._net.facts.grid is None else generate_images
+        prompt, condition = options.get("prompt"), options.get("condition")
         return generate(self._net, n, prompt, condition, sampling, fast=algorithm == "fast")
 
 

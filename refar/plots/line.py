@@ -10,7 +10,7 @@ from itertools import groupby
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from refar.analysis.causality import offsets
+from refar.analysis.causality import sequence_offsets
 from refar.analysis.facts import facts
 from refar.analysis.windows import offsets_of_node
 from refar.errors import GraphError
@@ -41,7 +41,7 @@ def rows(graph: Graph) -> list[Row]:
     sequence = Row(found.sequence)
     top = Row("output", used=frozenset({0}))
     needed: dict[str, set[int]] = {name: set() for name in [sequence.name, *layers]}
-    exact = offsets(graph)
+    exact = sequence_offsets(graph)
     ends = [graph.output] if graph.output in chain else below[graph.output]
     for row in [top, *reversed(chain.values())]:
         if row is not top:
@@ -91,7 +91,7 @@ def _sources(graph: Graph) -> dict[str, list[str]]:
 
 def past(graph: Graph) -> Figure:
     """The receptive field: dots and arrows in the manner of WaveNet's figure 3, or strips where it is too long for that."""
-    seen = offsets(graph)
+    seen = sequence_offsets(graph)
     if not seen:
         raise GraphError("the output does not depend on the sequence, so there is no receptive field to draw")
     shown = rows(graph)

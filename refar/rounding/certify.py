@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -28,7 +28,7 @@ from refar.arguments.arrays import MOST, Array, Arrays, Data, bind_inputs, bind_
 from refar.errors import GraphError, InputError, check_integer
 from refar.graph.graph import Graph, require_head
 from refar.oracle.bound_graph import bound_graph, cast, unchecked
-from refar.oracle.program import Program
+from refar.oracle.program import Options, Program
 from refar.oracle.whole import forward_nodes
 from refar.rounding import bound
 from refar.rounding import network as rounding
@@ -227,6 +227,26 @@ class _Replay:
         return float(rounding.first_order(self.graph, self.params, self.values, self._local, dy)[0][0])
 
 
+@overload
+def generate(
+    graph: Graph,
+    params: Mapping[str, ArrayLike],
+    n: int | tuple[int, int],
+    *,
+    dtype: DTypeLike = np.float64,
+    certify: Literal[False] = False,
+    **options: Unpack[Options],
+) -> Array: ...
+@overload
+def generate(
+    graph: Graph,
+    params: Mapping[str, ArrayLike],
+    n: int | tuple[int, int],
+    *,
+    dtype: DTypeLike = np.float64,
+    certify: Literal[True],
+    **options: Unpack[Options],
+) -> tuple[Array, Certificate]: ...
 def generate(
     graph: Graph,
     params: Mapping[str, ArrayLike],
@@ -241,7 +261,7 @@ def generate(
     algorithm: Literal["fast", "slow"] = "fast",
     dtype: DTypeLike = np.float64,
     certify: bool = False,
-) -> Any:
+) -> Array | tuple[Array, Certificate]:
     """Return `n` new tokens after the prompt: x_bt, or x_bct for a signal. The prompt itself is not repeated.
 
     `prompt` is x_bt (or x_t for every row), of any length ≥ 0. `batch` defaults to the rows of prompt or condition, else 1.

@@ -277,7 +277,7 @@ def test_a_builder_takes_the_numbers_of_numpy() -> None:
 def test_a_graph_is_shown_in_a_line() -> None:
     g = Builder()
     graph = g.build(g.conv1d(g.input(channels=2), 3, kernel=2))
-    assert repr(graph) == "Graph(2 nodes, 15 parameters, output 'conv1d')"
+    assert repr(graph) == "Graph(2 nodes, output 'conv1d')"
 
 
 def test_a_node_is_found_by_name(model: Graph) -> None:

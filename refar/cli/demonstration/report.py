@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from refar import plots
-from refar.analysis.causality import offsets, receptive_field
+from refar.analysis.causality import receptive_field, sequence_offsets
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Array
 from refar.cli import png
@@ -180,7 +180,7 @@ def _field_text(graph: Graph) -> str:
     state = sum(4 * port.channels * port.length for port in ports(graph).state)
     return (
         f"The receptive field is {receptive_field(graph)}: a pixel depends on the offsets "
-        f"{offsets_text(offsets(graph))} before it and not on itself. Generation keeps {state:,} bytes per picture "
+        f"{offsets_text(sequence_offsets(graph))} before it and not on itself. Generation keeps {state:,} bytes per picture "
         "instead of looking back."
     )
 
