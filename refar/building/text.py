@@ -9,8 +9,8 @@ import msgspec
 from refar.analysis.facts import validated
 from refar.errors import FileError, GraphError
 from refar.files import as_path, write_bytes
-from refar.graph.decode import convert, tagged
 from refar.graph import graph as graphs
+from refar.graph.decode import convert, tagged
 from refar.graph.graph import Graph
 from refar.ops import AnyOp
 
