@@ -53,15 +53,14 @@ ALLOWED: dict[str, set[str]] = {
     "refar.training.runs": {*CHECKED, "refar.building", "refar.training.config", "refar.files", *LIGHT},
     "refar.runtime": {*CHECKED, "refar.files", "refar.runtime", "onnxruntime", *LIGHT},
     "refar.golden": {
-        *CHECKED, "refar.building", "refar.exact", "refar.files", "refar.golden", "refar.models", "refar.oracle",
-        "refar.quantize",
-        "refar.rounding", *LIGHT
+        *CHECKED, "refar.building", "refar.files", "refar.golden", "refar.oracle", "refar.quantize", "refar.rounding.certify",
+        *LIGHT
     },
-    "refar.golden.mistakes": {*CHECKED, "refar.golden.mistakes", "refar.golden.operator", "msgspec", "numpy"},
+    "refar.mistakes": {*CHECKED, "refar.golden", "refar.mistakes", "refar.oracle", "msgspec", "numpy"},
     "refar.testing.plugin": {"refar.errors", "refar.testing", "pytest"},
     "refar.testing": {
-        *CHECKED, "refar.building", "refar.exact", "refar.golden", "refar.oracle", "refar.rounding", "refar.testing",
-        *BACKENDS, "numpy", "msgspec"
+        *CHECKED, "refar.building", "refar.exact", "refar.golden", "refar.mistakes", "refar.oracle", "refar.rounding",
+        "refar.testing", *BACKENDS, "numpy", "msgspec"
     },
     "refar.cli": {"refar", "refar_export", "onnxruntime", "typer", "rich", *LIGHT},
     "refar_export": {"refar_export.export"},

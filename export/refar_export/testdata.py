@@ -12,8 +12,8 @@ from refar.arguments.arrays import Array, Arrays
 from refar.errors import FileError, GraphError
 from refar.files import as_path, check_writable, write_bytes
 from refar.golden import OPERATORS, Case, catalogue
-from refar.golden.family import graph_of, inputs, parameters
-from refar.golden.node_operator import as_graph
+from refar.golden.graph_families import graph_of, inputs, parameters
+from refar.golden.node_operators import as_graph
 from refar.graph.graph import Graph
 from refar_export.build import build
 
@@ -50,9 +50,9 @@ def _graphs(case: Case) -> Iterator[tuple[Graph, Arrays, Arrays]]:
     """Graph, parameters and inputs, if the case can be said as a graph."""
     if case.operator == "network":
         yield graph_of(case), parameters(case), inputs(case)
-    elif case.operator in OPERATORS and (to_op := OPERATORS[case.operator].to_op) is not None:
+    elif case.operator in OPERATORS and (op := OPERATORS[case.operator].to_op(case.attributes, case.arrays)) is not None:
         try:
-            graph, params = as_graph(case, to_op(case.attributes, case.arrays))
+            graph, params = as_graph(case, op)
         except GraphError:  # a graph wants more of it, such as channels that colours divide
             return
         yield graph, params, {"x": case.arrays["x"]}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.text import Text
@@ -23,7 +25,10 @@ HERE = Path("golden")
 
 def golden(
     action: Annotated[Literal["check", "write", "diff"], typer.Argument(metavar="check|write|diff", help="What to do.")],
-    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The folder; ./golden if left out.")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="The folder; ./golden or refar's own if left out."),
+    ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write operators and networks as ONNX backend test data instead.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Write also over other vectors of the same version.")] = False,
     save: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Of check: write the report there too.")] = None,
@@ -45,18 +50,33 @@ def golden(
 
 
 def _existing(folder: Path | None) -> Path:
+    """The folder that was named, or ./golden if there is one, or the vectors that come with refar."""
     from refar.golden.manifest import MANIFEST
+    from refar.golden.vectors import own
 
+    if folder is None and not (HERE / MANIFEST).is_file():
+        return own().folder
     found = HERE if folder is None else folder
     if not (found / MANIFEST).is_file():
-        hint = "; give the folder, or write one with: refar golden write DIR" if folder is None else ""
-        raise InputError(f"{str(found)!r} holds no golden vectors, there is no {MANIFEST}{hint}")
+        raise InputError(f"{str(found)!r} holds no golden vectors, there is no {MANIFEST}")
     return found
+
+
+def _workshop(action: str) -> Any:
+    """The module that computes and writes the vectors; it lies in the repository alone."""
+    from refar.golden.vectors import checkout
+
+    folder = checkout()
+    if folder is None:
+        raise InputError(f"golden {action}: expected a checkout of refar, whose golden/workshop computes the vectors")
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    return importlib.import_module("workshop.writing")
 
 
 def _check(folder: Path, save: Path | None) -> None:
     from refar.golden.check import check
-    from refar.golden.files import read
+    from refar.golden.vectors import read
 
     if save is not None:
         files.check_output(save)
@@ -91,10 +111,9 @@ def _figure(result: Checked) -> str:
 
 
 def _diff(folder: Path) -> None:
-    from refar.golden.files import changes
-
+    workshop = _workshop("diff")
     with status("computing the cases"):
-        lines = changes(folder)
+        lines = workshop.changes(folder)
     for text in lines or ["nothing would change"]:
         line(text)
     if lines:
@@ -105,12 +124,11 @@ def _write(folder: Path, onnx: bool, overwrite: bool) -> None:
     if onnx:
         from refar_export import testdata
 
-        with status("computing the cases"):
+        with status("writing the cases"):
             names = testdata.write(folder)
         line(f"wrote {count(len(names), 'case')} of ONNX backend test data into {folder}")
         return
-    from refar.golden.files import write
-
+    workshop = _workshop("write")
     with status("computing the cases"):
-        changed = write(folder, overwrite=overwrite)
+        changed = workshop.write(folder, overwrite=overwrite)
     line(f"wrote {count(len(changed), 'file')} into {folder}" if changed else f"{folder} is as it would be written")

@@ -111,11 +111,11 @@ def gradient(
                     others = prod(arrays[other][where] for other, where in factors[:n] + factors[n + 1 :])
                     gradients[name][at] += coefficient * others * upstream[index]
         return gradients
-    dx = np.full(arrays["0"].shape, None, object)
+    dx = np.full(arrays["0"].shape, Decimal("-0"), object)  # -0 + slope is the slope, also where that is -0
     for index in np.ndindex(upstream.shape):
         with localcontext(prec=_digits(arrays["0"])):
             for place, slope in found.back(index, _decimal(upstream[index])):
-                dx[place] = slope if dx[place] is None else dx[place] + slope
+                dx[place] += slope
     return {"0": _finished(dx, rounded)}
 
 

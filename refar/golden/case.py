@@ -11,7 +11,10 @@ from refar.arguments.arrays import Arrays
 from refar.graph.graph import Graph
 
 SPEC_VERSION = 1
-"""The bytes of the files change only together with this number."""
+"""The version of the numbers: no byte of an array changes, and no case comes or goes, without it."""
+
+UNITS = {"float32": 2.0**-24, "float64": 2.0**-53}
+"""Unit roundoff by dtype."""
 
 Kind = Literal["op", "loss", "quantizer", "sample", "model", "step", "density", "invalid"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -62,7 +65,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Signature:
-    """How an operator is called: `Signature.of("f(x_bct, b_o=None, *, steps, wide=False) -> y_bct")`.
+    """How an operator is called: `Signature.of("f(x_bct, b_o=None, *, steps, wide=False) → y_bct")`.
 
     `arguments` and `result` are names with their axes, {"x": "bct", "b": "o"}; those in `optional` may be None. `attributes`
     are keyword arguments with their defaults.
@@ -78,8 +81,9 @@ class Signature:
 
     @staticmethod
     def of(text: str) -> Signature:
-        """Read from text."""
-        call, _, returned = text.partition(" -> ")
+        """Read from text, with → or ->."""
+        text = text.replace("->", "→")
+        call, _, returned = text.partition(" → ")
         function = ast.parse(f"def {call}: ...").body[0]
         assert isinstance(function, ast.FunctionDef)
         given = function.args
@@ -93,7 +97,7 @@ class Signature:
             attributes={argument.arg: default for argument, default in zip(given.kwonlyargs, defaults, strict=True)},
             result=result,
             axes=axes,
-            text=text.replace("->", "→"),
+            text=text,
         )
 
     @property
@@ -102,8 +106,15 @@ class Signature:
         return f"d{self.result}"
 
     def axes_of(self, name: str) -> str:
-        """The axes of a result or of a gradient, "gradient.x"."""
+        """Return the axes of a result or of a gradient, "gradient.x"."""
         return self.axes if name == self.result else self.arguments[name.removeprefix("gradient.")]
+
+    def complete(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the attributes with their defaults, in the order of the signature."""
+        assert attributes.keys() <= self.attributes.keys()
+        full = {name: attributes.get(name, default) for name, default in self.attributes.items()}
+        assert REQUIRED not in full.values()
+        return full
 
     def __str__(self) -> str:
         return self.text

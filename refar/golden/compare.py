@@ -1,4 +1,4 @@
-"""What came beside what was expected: equal, or within the bound; else where they differ first, and how."""
+"""Compare what came with what was expected: equal, or within the bound; else where they differ first, and how."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from refar.arguments.arrays import Array
-from refar.golden.case import Case
-from refar.golden.operator import allowed
+from refar.arguments.arrays import Array, Arrays
+from refar.golden.case import UNITS, Case
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,28 @@ class Difference:
         return f"{self.name} at {self.place}: expected {self.expected}, got {self.came} ({differ}; {self.rule})"
 
 
+def as_dtype(arrays: Arrays, dtype: DTypeLike) -> Arrays:
+    """Copy the arrays, numbers in `dtype`; class indices stay integers."""
+    return {name: a.copy() if a.dtype == np.int64 else a.astype(dtype) for name, a in arrays.items()}
+
+
+def allowed(case: Case, name: str, unit: float) -> Array:
+    """Return how far each number of a tensor may be off in arithmetic with this unit roundoff."""
+    return case.bound[name].astype(np.float64) * unit if name in case.bound else np.zeros(case.expected[name].shape)
+
+
+def differs(case: Case, found: Arrays) -> bool:
+    """Return whether any of these arrays, in float64, is not what the case expects."""
+    return any(
+        array.shape != case.expected[name].shape
+        or not np.all(np.abs(array - case.expected[name]) <= allowed(case, name, UNITS["float64"]))
+        for name, array in found.items()
+        if name in case.expected
+    )
+
+
 def difference(case: Case, name: str, came: Array, unit: float, axes: str = "") -> Difference | None:
-    """None if `came`, of the expected shape, is right in arithmetic with this unit roundoff. `axes` name the places."""
+    """Return None if `came`, of the expected shape, is right in arithmetic with this unit roundoff. `axes` name the places."""
     expected, bound = case.expected[name], allowed(case, name, unit)
     with np.errstate(invalid="ignore"):
         wrong = ~(np.abs(came.astype(np.float64) - expected) <= bound)
@@ -43,14 +63,14 @@ def difference(case: Case, name: str, came: Array, unit: float, axes: str = "") 
 
 
 def ratio(case: Case, name: str, came: Array, unit: float) -> float:
-    """The largest observed / allowed; 0 where nothing is off, infinite where something is off that must be equal."""
+    """Return the largest observed / allowed; 0 where nothing is off, infinite where something is off that must be equal."""
     off, bound = np.abs(came.astype(np.float64) - case.expected[name]), allowed(case, name, unit)
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.where(off == 0, 0, off / bound).max(initial=0))
 
 
 def spell(place: Iterable[int], axes: str = "") -> str:
-    """[b=0, o=2, t=5], or [0, 2, 5] without names."""
+    """Write a place as [b=0, o=2, t=5], or as [0, 2, 5] without names."""
     each = list(place)
     named = [f"{axis}={n}" for axis, n in zip(axes, each, strict=True)] if len(axes) == len(each) else list(map(str, each))
     return f"[{', '.join(named)}]"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from refar.golden import files
+from refar.golden import vectors
 from refar.golden.case import Case
 from refar_export import testdata
+from workshop import writing
 
 ROOT = Path(__file__).parents[2]
 NONE = " holds no golden vectors, there is no manifest.json"
@@ -27,10 +28,10 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A short catalogue."""
-    cases = [case for case in files.read(ROOT / "golden") if case.operator in ("gate", "shift1d", "invalid")]
-    for module in (files, testdata):
-        monkeypatch.setattr(module, "catalogue", lambda: iter(cases))
+    """Few cases."""
+    cases = [case for case in vectors.read(ROOT / "golden") if case.operator in ("gate", "shift1d", "invalid")]
+    monkeypatch.setattr(writing, "every_case", lambda: iter(cases))
+    monkeypatch.setattr(testdata, "catalogue", lambda: iter(cases))
 
 
 def test_check_prints_a_line_for_each_operator(refar, work):
@@ -51,9 +52,9 @@ def test_check_says_what_is_wrong_and_exits_with_1(refar, work, monkeypatch):
     def with_mistake(case: Case) -> Case:
         return Case(**{**vars(case), "expected": {"y": -case.expected["y"]}}) if case.id.startswith("shift1d/delay") else case
 
-    cases = [with_mistake(case) for case in files.read(ROOT / "golden") if case.operator in ("gate", "shift1d")]
-    monkeypatch.setattr(files, "catalogue", lambda: iter(cases))
-    files.write("wrong")
+    cases = [with_mistake(case) for case in vectors.read(ROOT / "golden") if case.operator in ("gate", "shift1d")]
+    monkeypatch.setattr(writing, "every_case", lambda: iter(cases))
+    writing.write("wrong")
     said = refar("golden", "check", "wrong", "--json", "report.json")
     assert said.code == 1
     assert "[x] shift1d  9 cases" in said.out
@@ -87,10 +88,10 @@ def test_onnx_data_is_not_written_over_another_file(refar, work):
 
 
 def test_what_would_change_is_said_and_not_written(refar, work, monkeypatch):
-    cases = [case for case in files.read(ROOT / "golden") if case.operator == "gate"]
-    monkeypatch.setattr(files, "catalogue", lambda: iter(cases))
-    files.write("out")
-    monkeypatch.setattr(files, "catalogue", lambda: iter(cases[1:]))
+    cases = [case for case in vectors.read(ROOT / "golden") if case.operator == "gate"]
+    monkeypatch.setattr(writing, "every_case", lambda: iter(cases))
+    writing.write("out")
+    monkeypatch.setattr(writing, "every_case", lambda: iter(cases[1:]))
     said = refar("golden", "diff", "out")
     assert (said.code, said.out) == (1, "removed gate/2-channels\n")
     assert "golden vectors 'out' of version 1 differ in 'gate.safetensors'" in refar("golden", "write", "out").sentence
@@ -100,7 +101,6 @@ def test_what_would_change_is_said_and_not_written(refar, work, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["check"], f"'golden'{NONE}; give the folder, or write one with: refar golden write DIR"),
         (["check", "nowhere"], f"'nowhere'{NONE}"),
         (["diff", "nowhere"], f"'nowhere'{NONE}"),
         (["write"], "golden write: expected the folder to write, as in: refar golden write golden"),
@@ -111,6 +111,19 @@ def test_what_would_change_is_said_and_not_written(refar, work, monkeypatch):
 )
 def test_mistakes_are_one_sentence(refar, work, arguments, sentence):
     assert refar("golden", *arguments).sentence == sentence
+
+
+def test_the_vectors_that_come_with_refar(refar, work):
+    assert refar("golden", "check").out.splitlines()[-1] == "239 cases hold"
+
+
+@pytest.mark.parametrize("arguments", [["write", "out"], ["diff"]])
+def test_without_a_checkout_vectors_are_read_only(refar, work, arguments, monkeypatch):
+    monkeypatch.setattr(vectors, "checkout", lambda: None)
+    said = refar("golden", *arguments)
+    wanted = f"golden {arguments[0]}: expected a checkout of refar, whose golden/workshop computes the vectors"
+    assert (said.code, said.sentence) == (2, wanted)
+    assert not Path("out").exists()
 
 
 def test_an_altered_byte_is_refused(refar, work):

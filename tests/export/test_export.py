@@ -47,7 +47,7 @@ import refar
 refar.__version__ = sys.argv[1]  # before anything that could have taken it is imported
 from refar import models
 from refar.config import parse_config
-from refar.golden.files import read
+from refar.golden.vectors import read
 from refar.training.loop import train
 from refar_export import export, testdata
 

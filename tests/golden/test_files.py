@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import numpy as np
 import pytest
 import safetensors.numpy
 from helpers import refuses
 
 from refar.errors import FileError
-from refar.golden import SPEC_VERSION, Case, catalogue
-from refar.golden import files as golden_files
-from refar.golden.files import changes, read, render, write
-from refar.golden.manifest import digest, encode, schema
+from refar.golden import Case, golden_cases
+from refar.golden.manifest import VERSION, digest, entry_of, read_manifest
+from refar.golden.vectors import Vectors, own, read
+from workshop import writing
+from workshop.every_case import every_case
+from workshop.writing import changes, encode, render, schema, write
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 BY_HAND = {"README.md", "check_case.py", "check_case.mjs"}
@@ -30,22 +35,29 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(GOLDEN, tmp_path / "golden"))
 
 
-def test_the_repository_holds_what_is_written(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def computed() -> list[Case]:
+    """All cases, computed anew."""
+    return list(every_case())
+
+
+def test_the_repository_holds_what_is_written(computed: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte by byte. If this fails after a change that is meant: refar golden write golden --overwrite."""
-    written = render(catalogue())
-    there = {str(p.relative_to(GOLDEN).as_posix()): p for p in GOLDEN.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    written = render(computed)
+    there = {str(p.relative_to(GOLDEN).as_posix()): p for p in GOLDEN.rglob("*") if p.is_file() and "workshop" not in p.parts}
+    monkeypatch.setattr(writing, "every_case", lambda: iter(computed))
     assert {name for name, path in there.items() if path.name not in BY_HAND} == set(written)
     different = [name for name, data in written.items() if there[name].read_bytes() != data]
     assert not different, changes(GOLDEN)
-    assert render(catalogue()) == written
+    assert render(computed) == written
     assert changes(GOLDEN) == []
     assert write(GOLDEN) == []
     assert sum(path.stat().st_size for path in there.values()) < 2_000_000
 
 
-def test_what_is_read_is_the_catalogue() -> None:
+def test_what_is_read_is_what_was_computed(computed: list[Case]) -> None:
     cases = {case.id: case for case in read(GOLDEN)}
-    for case in catalogue():
+    for case in computed:
         same = cases.pop(case.id)
         assert same.graph == case.graph
         assert (same.text, same.error, same.catches) == (case.text, case.error, case.catches)
@@ -54,6 +66,16 @@ def test_what_is_read_is_the_catalogue() -> None:
             for name, array in getattr(case, group).items():
                 np.testing.assert_array_equal(getattr(same, group)[name], array, strict=True)
     assert not cases
+
+
+def test_one_operator_reads_its_own_file_alone(folder: Path) -> None:
+    (folder / "network.safetensors").unlink()
+    (folder / "softmax.safetensors").write_bytes(b"nothing")
+    vectors = Vectors(folder)
+    assert [case.id for case in vectors.cases("gate")] == [case.id for case in golden_cases("gate")]
+    with refuses(FileError, "softmax.safetensors", "was altered"):
+        vectors.cases("softmax")
+    assert own().folder == GOLDEN
 
 
 def test_the_schema_fits_and_is_closed() -> None:
@@ -100,6 +122,14 @@ def test_no_manifest(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def test_reading_computes_nothing() -> None:
+    """A fresh process has the cases of an operator, and of the networks, without the definitions that they come from."""
+    code = "from refar.golden import golden_cases; golden_cases('gate'); golden_cases('network'); import sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "refar.golden.vectors" in loaded
+    assert not [name for name in loaded if name.startswith(("workshop", "refar.exact", "refar.mistakes"))]
+
+
 Change = Callable[[dict[str, Any]], None]
 
 
@@ -124,7 +154,7 @@ def gate(raw: dict[str, Any]) -> dict[str, Any]:
     ("change", "said"),
     [
         (lambda m: m.update(author="me"), "Object contains unknown field `author`"),
-        (lambda m: m.update(version=SPEC_VERSION + 1), f"version: expected at most {SPEC_VERSION}, which this refar reads"),
+        (lambda m: m.update(version=VERSION + 1), f"version: expected at most {VERSION}, which this refar reads"),
         (lambda m: m.update(format="other"), "Invalid enum value 'other' - at `$.format`"),
         (lambda m: m.pop("units"), "Object missing required field `units`"),
         (lambda m: gate(m).update(note=1), "case 'gate/2-channels': Object contains unknown field `note`"),
@@ -172,9 +202,9 @@ def test_a_file_that_is_no_safetensors(folder: Path) -> None:
 
 
 def few(monkeypatch: pytest.MonkeyPatch, change: Callable[[Case], Case | None] = lambda case: case) -> None:
-    """A catalogue of gates alone."""
+    """Compute gates alone."""
     cases = [changed for case in read(GOLDEN) if case.operator in ("gate", "invalid") and (changed := change(case)) is not None]
-    monkeypatch.setattr(golden_files, "catalogue", lambda: iter(cases))
+    monkeypatch.setattr(writing, "every_case", lambda: iter(cases))
 
 
 def test_writing_twice_changes_nothing_and_other_bytes_need_another_version(
@@ -197,6 +227,10 @@ def test_writing_twice_changes_nothing_and_other_bytes_need_another_version(
     with refuses(FileError, "of version 1 differ in 'gate.safetensors': raise SPEC_VERSION", "or allow overwriting them"):
         write(tmp_path / "new")
     assert write(tmp_path / "new", overwrite=True) == ["gate.safetensors", "manifest.json"]
+    few(monkeypatch, lambda case: Case(**{**vars(changed), "source": "another"}) if (changed := change(case)) else None)
+    with refuses(FileError, "of version 2 differ in 'manifest.json': raise VERSION", "or allow overwriting them"):
+        write(tmp_path / "new")
+    few(monkeypatch, change)
     assert changes(tmp_path / "new") == []
     assert read(tmp_path / "new")[0].id == "gate/2-channels"
     few(monkeypatch, lambda case: None if case.id == "invalid/cycle" else case)
@@ -265,8 +299,9 @@ def test_what_would_change_is_said(monkeypatch: pytest.MonkeyPatch, change: Call
 def test_a_case_to_a_line() -> None:
     lines = (GOLDEN / "manifest.json").read_text().splitlines()
     assert sum(line.startswith('    {"id":"') for line in lines) == len(read(GOLDEN))
-    manifest = golden_files.read_manifest(GOLDEN)
-    assert encode(manifest) == (GOLDEN / "manifest.json").read_bytes()
+    manifest, raw = read_manifest(GOLDEN)
+    entries = tuple(entry_of(each, "") for each in raw)
+    assert encode(msgspec.structs.replace(manifest, cases=entries)) == (GOLDEN / "manifest.json").read_bytes()
 
 
 def test_tensors_are_named_by_case() -> None:

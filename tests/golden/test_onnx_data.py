@@ -11,8 +11,9 @@ import pytest
 from onnx import numpy_helper
 
 from refar.golden import Case
-from refar.golden.files import read
-from refar.golden.operator import UNITS, allowed
+from refar.golden.case import UNITS
+from refar.golden.compare import allowed
+from refar.golden.vectors import read
 from refar_export import testdata
 
 GOLDEN = Path(__file__).parents[2] / "golden"

@@ -14,8 +14,8 @@ from kit_functions import Function, conv, failure, reference
 from refar.errors import InputError
 from refar.golden import OPERATORS
 from refar.golden.operator import Operator
+from refar.mistakes.of_operators import MISTAKES
 from refar.testing import ContractError, check_case, check_function, golden_cases
-from refar.testing.known.function import run_function
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -35,7 +35,7 @@ def wrong(operator: Operator, mistake: str) -> tuple[Function, Function]:
     def change(arrays: tuple[Any, ...], attributes: dict[str, Any], **more: Any) -> dict[str, Any]:
         given = {name: array for name, array in zip(names, arrays, strict=False) if array is not None} | more
         with np.errstate(all="ignore"):
-            return dict(operator.mistakes[mistake](given, operator.complete(attributes)))
+            return dict(MISTAKES[operator.name][mistake](given, operator.signature.complete(attributes)))
 
     def f(*arrays: Any, **attributes: Any) -> Any:
         y = right(*arrays, **attributes)
@@ -50,7 +50,7 @@ def wrong(operator: Operator, mistake: str) -> tuple[Function, Function]:
     return f, gradient
 
 
-TABLE = [(name, mistake) for name, operator in OPERATORS.items() for mistake in operator.mistakes]
+TABLE = [(name, mistake) for name in OPERATORS for mistake in MISTAKES[name]]
 
 
 @pytest.mark.parametrize(("operator", "mistake"), TABLE)
@@ -223,7 +223,7 @@ def test_what_cannot_be_asked_for() -> None:
 
 
 def test_a_report_has_a_line_for_each_law() -> None:
-    report = run_function(lambda x, w, b, **a: conv(x, w, b, **a), "causal_conv1d", convert=torch.from_numpy)
+    report = check_function(lambda x, w, b, **a: conv(x, w, b, **a), "causal_conv1d", convert=torch.from_numpy)
     assert [line.law for line in report.lines] == ["call", "shape", "dtype", "values", "gradient"]
     assert report.passed
     assert not report.lines[-1].applies

@@ -206,7 +206,7 @@ OTHERS: list[tuple[str, Function, str]] = [
     ("cross_entropy", lambda y, x: F.cross_entropy(F.softmax(y, 1), x, reduction="none"), "softmax taken twice"),
     ("softmax", lambda x: F.softmax(x, -1), "over the last axis instead of the channels"),
     ("softmax", lambda x: x.exp() / x.exp().sum(1, keepdim=True), "overflows: the largest is not subtracted"),
-    ("gate", lambda x: torch.sigmoid(x.chunk(2, 1)[0]) * torch.tanh(x.chunk(2, 1)[1]), "halves swapped"),
+    ("gate", lambda x: torch.sigmoid(x.chunk(2, 1)[0]) * torch.tanh(x.chunk(2, 1)[1]), "halves of the gate swapped"),
     ("gate", lambda x: F.glu(x, 1), "no tanh (gated linear unit)"),
     ("shift1d", lambda x, *, steps: torch.roll(x, steps, 2), "wraps around"),
     ("shift2d", lambda x, *, down, right: torch.roll(x, (down, right), (2, 3)), "wraps around"),

@@ -27,29 +27,29 @@ def test_the_message_names_position_both_values_tolerance_and_cause():
     message = says(
         "law 'output': Net: output, [b, c, t] at [0, ", with_part("start", lambda self, x: self.front(F.pad(x, (1, 0))))
     )
-    for part in (": expected ", ", got ", " differ); tolerance ", "; likely cause: the present not hidden (strict ignored)"):
+    for part in (": expected ", ", got ", " differ); tolerance ", "; likely cause: strict ignored: sees the present in 'front'"):
         assert part in message
 
 
 @pytest.mark.parametrize(
     ("words", "name", "part"),
     [
-        ("the present not hidden (strict ignored) in 'front'", "start", lambda self, x: self.front(F.pad(x, (1, 0)))),
+        ("strict ignored: sees the present in 'front'", "start", lambda self, x: self.front(F.pad(x, (1, 0)))),
         ("dilation ignored everywhere", "causal", lambda self, conv, x: F.conv1d(F.pad(x, (2, 0)), conv.weight, conv.bias)),
         (
-            "the kernel reversed in 'block0.conv', 'block1.conv'",
+            "kernel flipped in 'block0.conv', 'block1.conv'",
             "causal",
             lambda self, conv, x: F.conv1d(
                 F.pad(x, (2 * conv.dilation[0], 0)), conv.weight.flip(2), conv.bias, dilation=conv.dilation
             ),
         ),
         (
-            "no bias in 'block0.conv', 'block1.conv'",
+            "bias dropped in 'block0.conv', 'block1.conv'",
             "causal",
             lambda self, conv, x: F.conv1d(F.pad(x, (2 * conv.dilation[0], 0)), conv.weight, dilation=conv.dilation),
         ),
-        ("a transposed weight", "mixed", lambda self, mix, z: F.conv1d(z, mix.weight.transpose(0, 1), mix.bias)),
-        ("the halves of the gate swapped", "gate", lambda self, z: torch.sigmoid(z[:, :6]) * torch.tanh(z[:, 6:])),
+        ("weight transposed", "mixed", lambda self, mix, z: F.conv1d(z, mix.weight.transpose(0, 1), mix.bias)),
+        ("halves of the gate swapped", "gate", lambda self, z: torch.sigmoid(z[:, :6]) * torch.tanh(z[:, 6:])),
         ("a softmax at the end", "end", lambda self, y: y.softmax(1)),
         ("a log-softmax at the end", "end", lambda self, y: y.log_softmax(1)),
         ("the same outputs one position late", "end", lambda self, y: F.pad(y, (1, -1))),
@@ -70,13 +70,13 @@ def alone(op):
 @pytest.mark.parametrize(
     ("words", "op", "wrong"),
     [
-        ("a shift by 0 for 1", lambda g, h: g.add(h, g.delay(h, 1)), lambda h: h + h),
-        ("a shift by -1 for 1", lambda g, h: g.add(h, h, g.delay(h, 1)), lambda h: 2 * h + F.pad(h, (-1, 1))),
-        ("a shift by 2 for 1", lambda g, h: g.add(h, g.delay(h, 1)), lambda h: h + F.pad(h, (2, 0))[:, :, : h.shape[2]]),
-        ("tanh for relu", lambda g, h: g.relu(h), lambda h: torch.tanh(h)),
-        ("no relu", lambda g, h: g.relu(h), lambda h: h),
+        ("not shifted", lambda g, h: g.add(h, g.delay(h, 1)), lambda h: h + h),
+        ("shifted to the wrong side", lambda g, h: g.add(h, h, g.delay(h, 1)), lambda h: 2 * h + F.pad(h, (-1, 1))),
+        ("shifted one step too far", lambda g, h: g.add(h, g.delay(h, 1)), lambda h: h + F.pad(h, (2, 0))[:, :, : h.shape[2]]),
+        ("tanh for another activation", lambda g, h: g.relu(h), lambda h: torch.tanh(h)),
+        ("activation left out", lambda g, h: g.relu(h), lambda h: h),
         (
-            "pooling by max for avg",
+            "maximum for average",
             lambda g, h: g.pool1d(h, "avg", 2, pad="zero"),
             lambda h: torch.maximum(h, F.pad(h, (1, 0))[:, :, :-1]),
         ),
@@ -111,7 +111,7 @@ def test_values_that_are_not_standardised():
         def forward(self, x):
             return self.conv(F.pad(x[:, None].to(self.conv.weight.dtype), (1, 0)))
 
-    says("likely cause: no standardisation", Raw(), graph, None)
+    says("likely cause: not standardised", Raw(), graph, None)
 
 
 def test_one_layer_alone():
@@ -157,8 +157,8 @@ def test_training_mode():
 @pytest.mark.parametrize(
     ("words", "mistake"),
     [
-        ("mask B for A in 'first'", lambda kind, *rest: MaskedConv2d("B", *rest)),
-        ("the mask not applied everywhere", lambda kind, i, o, size, colours: nn.Conv2d(i, o, size, padding=size // 2)),
+        ("mask A shows the centre in 'first'", lambda kind, *rest: MaskedConv2d("B", *rest)),
+        ("mask ignored everywhere", lambda kind, i, o, size, colours: nn.Conv2d(i, o, size, padding=size // 2)),
     ],
 )
 def test_masks(words, mistake):
@@ -174,11 +174,11 @@ def planes(**options):
 @pytest.mark.parametrize(
     ("words", "shift", "dilation", "turn"),
     [
-        ("no shift", (0, 0, 0, 0), 2, lambda w: w),
-        ("a shift to the wrong side", (-1, 1, -2, 2), 2, lambda w: w),
-        ("a shift along the wrong axis", (2, -2, 1, -1), 2, lambda w: w),
+        ("not shifted", (0, 0, 0, 0), 2, lambda w: w),
+        ("shifted to the wrong side", (-1, 1, -2, 2), 2, lambda w: w),
+        ("down and right swapped", (2, -2, 1, -1), 2, lambda w: w),
         ("dilation ignored", (1, -1, 2, -2), 1, lambda w: w),
-        ("rows and columns of the kernel swapped", (1, -1, 2, -2), 2, lambda w: w.transpose(2, 3)),
+        ("kernel transposed", (1, -1, 2, -2), 2, lambda w: w.transpose(2, 3)),
     ],
 )
 def test_operators_over_images(words, shift, dilation, turn):
@@ -201,7 +201,7 @@ def test_colours_that_the_mask_ignores():
         def __init__(self, kind, inputs, outputs, size, colours):
             super().__init__(kind, inputs, outputs, size, 1)
 
-    says("likely cause: the colours ignored by the mask everywhere", PixelCNN(3, Grey), pixel_graph(3), None)
+    says("likely cause: colours ignored everywhere", PixelCNN(3, Grey), pixel_graph(3), None)
 
 
 def test_an_image_the_wrong_way_round():
@@ -215,7 +215,7 @@ def test_an_image_the_wrong_way_round():
         def forward(self, x):
             return self._conv_forward(x, self.weight.flip(2, 3) * self.mask, self.bias)
 
-    says("likely cause: the kernel reversed everywhere", PixelCNN(layer=Reversed), pixel_graph(), None)
+    says("likely cause: kernel flipped everywhere", PixelCNN(layer=Reversed), pixel_graph(), None)
 
 
 def test_what_a_module_changes():

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from planted import broken
+from planted_images import wrong_op
 
 from refar import Builder, Graph, models, ops
 from refar.testing import run_laws
@@ -45,10 +46,11 @@ def detached(right: Callable[..., Any]) -> Callable[..., Any]:
     return lambda op, x, before, weight, bias: right(op, x, before, weight.detach(), bias)
 
 
+STRICT = "strict ignored: sees the present"
 TORCH = {
     "left pad K-1, dilation forgotten": (conv(past=lambda op: op.kernel - 1 + op.strict), {"exact", "rounding"}),
     "symmetric padding": (conv(past=lambda op: right_past(op) // 2), {"causality", "exact", "rounding"}),
-    "strictness forgotten": (conv(past=lambda op: right_past(op) - op.strict), {"causality", "exact", "rounding"}),
+    STRICT: (conv(past=lambda op: right_past(wrong_op(STRICT, op))), {"causality", "exact", "rounding"}),
     "shifted by one too many": (conv(past=lambda op: right_past(op) + 1), {"reach", "exact", "rounding"}),
     "kernel flipped": (conv(past=right_past, flip=True), {"exact", "rounding"}),
     "weight cut off from the gradient": (detached(lower.conv1d), {"exact", "rounding"}),

@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import other_tests
 from planted import broken
+from planted_images import wrong_op
 
 from refar import Graph, ops
 from refar.testing import run_laws
@@ -70,14 +71,14 @@ TORCH: dict[str, tuple[Callable[[], Graph], str, Callable[..., Any], set[str]]] 
     "gradient of a tie divided": (pools, "pool1d", spread_over_ties, {"exact"}),
     "gradient of a tie to the oldest": (pools, "pool1d", oldest_first, {"exact"}),
     "padding of the pool on the right": (pools, "_window", against_time, {"causality", "reach", "exact"}),
-    "pooling without dilation": (
+    "dilation ignored": (
         pools,
         "pool1d",
-        lambda op, x, before, ones: right_pool(ops.Pool1d(op.kind, op.kernel, op.pad), x, before, ones),
+        lambda op, x, before, ones: right_pool(wrong_op("dilation ignored", op), x, before, ones),
         {"exact", "rounding"},
     ),
     "inputs of the groups interleaved": (groups, "conv1d", interleaved, {"reach", "exact", "rounding"}),
-    "shift in the wrong direction": (looking_ahead, "_window", against_time, {"reach", "exact"}),
+    "shifted to the wrong side": (looking_ahead, "_window", against_time, {"reach", "exact"}),
     "local conditions one position late": (local, "apply", late, {"rounding"}),
 }  # fmt: skip
 

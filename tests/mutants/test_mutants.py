@@ -7,7 +7,18 @@ from collections.abc import Callable
 import numpy as np
 import planted as mistakes
 import pytest
-from planted import Mutant, backward_conv, backward_of, forward_of, offsets_become, queues, state_becomes, wrap, wrap_in
+from planted import (
+    Mutant,
+    backward_conv,
+    backward_of,
+    forward_of,
+    offsets_become,
+    offsets_of,
+    queues,
+    state_becomes,
+    wrap,
+    wrap_in,
+)
 
 from refar import Builder, Graph, models, ops
 from refar.oracle import bound_graph, convolution, pointwise, stream, windows
@@ -41,7 +52,7 @@ MUTANTS = [
     Mutant(
         "dilation ignored",
         signal,
-        offsets_become(lambda o, op: [int(op.strict) + k for k in range(op.kernel)][::-1]),
+        offsets_of("dilation ignored"),
         ("reach", "exact"),
     ),
     Mutant(
@@ -53,9 +64,9 @@ MUTANTS = [
     Mutant("shifted by one too many", signal, offsets_become(lambda o, op: [d + op.strict for d in o]), ("reach", "exact")),
     Mutant("shifted by two too many", wavenet, offsets_become(lambda o, op: [d + 2 * op.strict for d in o]), ("reach", "exact")),
     Mutant(
-        "target shift missing",
+        "strict ignored: sees the present",
         signal,
-        offsets_become(lambda o, op: [d - op.strict for d in o]),
+        offsets_of("strict ignored: sees the present"),
         ("step", "causality", "reach", "exact"),
     ),
     Mutant("one future sample visible", wavenet, mistakes.shifted_window(1), ("step", "block", "causality", "reach", "exact")),

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import planted as mistakes
 import pytest
-from planted import Mutant, both, forward_of, offsets_become, wrap
+from planted import Mutant, both, forward_of, offsets_become, offsets_of, wrap
 
 from refar import Builder, Graph, ops
 from refar.analysis import offsets
@@ -56,9 +56,9 @@ MUTANTS = [
         ("step", "block"),
     ),
     Mutant(
-        "dilation of a pool ignored",
+        "dilation ignored",
         pools,
-        offsets_become(lambda o, op: list(range(op.kernel))[::-1], ops.Pool1d),
+        offsets_of("dilation ignored"),
         ("reach", "exact"),
     ),
     Mutant("pooling around the present", pools, offsets_become(mistakes.centred, ops.Pool1d), ("causality", "reach", "exact")),
@@ -122,9 +122,9 @@ MUTANTS = [
     ),
     Mutant("inference forgets the groups", groups, wrap(offsets, "offsets_of", mistakes.without_groups), ("reach",)),
     Mutant(
-        "shift in the wrong direction",
+        "shifted to the wrong side",
         looking_ahead,
-        offsets_become(lambda o, op: [-d for d in o], ops.Shift),
+        offsets_of("shifted to the wrong side"),
         ("reach", "exact"),
     ),
     Mutant(

@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from msgspec.structs import replace
 from planted import broken
-from planted_images import masked, stacks
+from planted_images import masked, stacks, wrong_op
 
 import refar
 from refar import Graph, ops
 from refar.analysis.facts import facts
+from refar.mistakes.masks import Mask, anchor
 from refar.testing import ContractError, check_bundle, run_bundle_laws, run_laws
 from refar.testing.contract.cases import generic_parameters
 from refar.torch import lower
@@ -29,7 +30,7 @@ from refar_export.lower import Emitter
 MASKS = planes.wrong_masks()
 
 
-def torch_mask(wrong: planes.Mask) -> Callable[..., Any]:
+def torch_mask(wrong: Mask) -> Callable[..., Any]:
     return lambda op, anchor, weight: torch.from_numpy(wrong(op, tuple(weight.shape)))
 
 
@@ -50,25 +51,31 @@ def test_a_mask_that_hides_the_first_weights_alone(monkeypatch: pytest.MonkeyPat
     assert "gradient of 'op.weight'" in next(line.message for line in report.lines if line.law == "exact")
 
 
-def conv2d(
-    *,
-    gaps: Callable[[ops.Conv2d], tuple[int, int]] = lambda op: op.dilation,
-    anchor: Callable[[ops.Conv2d], tuple[int, int]] = planes.anchor,
-    flip: bool = False,
-) -> Callable[..., Any]:
-    """The right mask, and another dilation or another place in the image."""
+def conv2d(*, like: Callable[[ops.Conv2d], ops.Conv2d] = lambda op: op, flip: bool = False) -> Callable[..., Any]:
+    """The right mask, and the dilation and the place in the image of another operator."""
 
     def wrong(op: ops.Conv2d, x: Any, weight: Any, bias: Any) -> Any:
-        weight = torch.where(torch.from_numpy(planes.right_mask(op, tuple(weight.shape))), weight, 0)
-        sides = [(a * d, (k - 1 - a) * d) for a, k, d in zip(anchor(op), op.kernel, gaps(op), strict=True)]
+        weight, other = torch.where(torch.from_numpy(planes.right_mask(op, tuple(weight.shape))), weight, 0), like(op)
+        sides = [(a * d, (k - 1 - a) * d) for a, k, d in zip(anchor(other), op.kernel, other.dilation, strict=True)]
         padded = F.pad(x, (*sides[1], *sides[0]))
-        return F.conv2d(padded, weight.flip(2, 3) if flip else weight, bias, dilation=gaps(op), groups=op.groups)
+        return F.conv2d(padded, weight.flip(2, 3) if flip else weight, bias, dilation=other.dilation, groups=op.groups)
 
     return wrong
 
 
-def other_side(op: ops.Conv2d) -> tuple[int, int]:
-    return planes.anchor(planes.mirrored(op))
+def of_catalogue(mistake: str) -> Callable[..., Any]:
+    return conv2d(like=lambda op: wrong_op(mistake, op))
+
+
+def to_the_left(op: ops.Conv2d) -> ops.Conv2d:
+    return replace(op, anchor=(op.kernel[0] // 2, 0))
+
+
+CATALOGUE: dict[str, tuple[Callable[[], Graph], set[str]]] = {
+    "even kernel padded on the wrong side": (stacks, {"causality", "reach", "exact"}),
+    "dilation of rows and columns swapped": (masked, {"reach", "exact"}),
+    "dilation ignored": (stacks, {"exact"}),
+}
 
 
 def no_colours(found: Any) -> Any:
@@ -83,13 +90,11 @@ def reversed_bits(y: Any, bits: int) -> Any:
 right_shifted, right_position = lower._shifted, lower.position
 
 TORCH: dict[str, tuple[Callable[[], Graph], str, Callable[..., Any], set[str]]] = {
-    "even kernel padded on the wrong side": (stacks, "conv2d", conv2d(anchor=other_side), {"causality", "reach", "exact"}),
-    "padded in the middle": (stacks, "conv2d", conv2d(anchor=lambda op: (op.kernel[0] // 2, 0)), {"reach", "exact"}),
-    "dilation of rows and columns swapped": (masked, "conv2d", conv2d(gaps=lambda op: op.dilation[::-1]), {"reach", "exact"}),
-    "dilation ignored": (stacks, "conv2d", conv2d(gaps=lambda op: (1, 1)), {"exact"}),
+    **{mistake: (graph, "conv2d", of_catalogue(mistake), laws) for mistake, (graph, laws) in CATALOGUE.items()},
+    "padded in the middle": (stacks, "conv2d", conv2d(like=to_the_left), {"reach", "exact"}),
     "kernel flipped": (stacks, "conv2d", conv2d(flip=True), {"exact"}),
-    "shift by the wrong sign": (stacks, "_shifted", lambda x, down, right: right_shifted(x, -down, -right), {"reach", "exact"}),
-    "shift down taken for right": (stacks, "_shifted", lambda x, down, right: right_shifted(x, right, down), {"reach", "exact"}),
+    "shifted to the wrong side": (stacks, "_shifted", lambda x, down, right: right_shifted(x, -down, -right), {"reach", "exact"}),
+    "down and right swapped": (stacks, "_shifted", lambda x, down, right: right_shifted(x, right, down), {"reach", "exact"}),
     "shift that wraps around": (stacks, "_shifted", lambda x, *by: torch.roll(x, by, (2, 3)), {"causality", "exact"}),
     "rows taken for columns": (stacks, "position", lambda op, *a: right_position(op, *a).roll(op.bits, 1), {"exact"}),
     "bits reversed": (stacks, "position", lambda op, *a: reversed_bits(right_position(op, *a), op.bits), {"exact"}),
@@ -154,6 +159,10 @@ def swapped_dilation(e: Emitter, inputs: Any, attributes: Any) -> Any:
 right_by_colour, right_shift, right_conv = onnx_lower._by_colour, onnx_lower.shift2d, onnx_lower.conv2d
 
 
+def shift_of(mistake: str) -> Callable[..., Any]:
+    return lambda e, op, x: right_shift(e, wrong_op(mistake, op), x)
+
+
 def lowered(name: str, wrong: Callable[..., Any]) -> Callable[[], tuple[Any, str, Any]]:
     return lambda: (onnx_lower, name, wrong)
 
@@ -168,11 +177,11 @@ ONNX: dict[str, tuple[Callable[[], Graph], Callable[[], tuple[Any, str, Any]], s
         {"causality", "reach", "exact", "rounding"},
     ),
     "dilation of rows and columns swapped": (masked, emitting("Conv", swapped_dilation), {"reach", "exact", "rounding"}),
-    "shift by the wrong sign": (
-        stacks, lowered("shift2d", lambda e, op, x: right_shift(e, ops.Shift2d(-op.down, -op.right), x)), {"reach", "exact"},
+    "shifted to the wrong side": (
+        stacks, lowered("shift2d", shift_of("shifted to the wrong side")), {"reach", "exact"},
     ),
-    "shift down taken for right": (
-        stacks, lowered("shift2d", lambda e, op, x: right_shift(e, ops.Shift2d(op.right, op.down), x)), {"reach", "exact"},
+    "down and right swapped": (
+        stacks, lowered("shift2d", shift_of("down and right swapped")), {"reach", "exact"},
     ),
     "rows taken for columns": (stacks, lowered("_position", permuted(lambda n: [*range(n, 2 * n), *range(n)])), {"exact"}),
     "bits reversed": (

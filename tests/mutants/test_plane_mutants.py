@@ -25,8 +25,9 @@ def kernel_becomes(change: Callable[[Any, ops.Conv2d], Any]) -> Patch:
     return wrap_in(convolution, "kernel_steps", lambda right, op: change(right(op), op))
 
 
-def swapped_gaps(op: ops.Conv2d) -> ops.Conv2d:
-    return replace(op, dilation=op.dilation[::-1])
+def steps_of(mistake: str) -> Patch:
+    """The weights look where those with a mistake of the catalogue do."""
+    return kernel_becomes(lambda _, op: kernel_steps(planes.wrong_op(mistake, op)))
 
 
 def shift_becomes(change: Callable[[ops.Shift2d], ops.Shift2d]) -> Patch:
@@ -36,6 +37,11 @@ def shift_becomes(change: Callable[[ops.Shift2d], ops.Shift2d]) -> Patch:
         return right(change(op) if isinstance(op, ops.Shift2d) else op, *rest)
 
     return both(wrap(node, "forward", wrapper), wrap(node, "backward", wrapper))
+
+
+def shifts_of(mistake: str) -> Patch:
+    """The shifts are those with a mistake of the catalogue."""
+    return shift_becomes(lambda op: planes.wrong_op(mistake, op))
 
 
 def wrapped_around(right: Any, x: Any, step: Step) -> Any:
@@ -107,21 +113,21 @@ MUTANTS = [
         ("causality", "reach", "exact"),
     ),
     Mutant(
-        "rows and columns swapped in the dilation",
+        "dilation of rows and columns swapped",
         masked,
-        kernel_becomes(lambda s, op: kernel_steps(swapped_gaps(op))),
+        steps_of("dilation of rows and columns swapped"),
         ("reach", "exact"),
     ),
     Mutant(
         "dilation ignored",
         stacks,
-        kernel_becomes(lambda s, op: kernel_steps(replace(op, dilation=(1, 1)))),
+        steps_of("dilation ignored"),
         ("reach", "exact"),
     ),
     Mutant(
-        "even kernel on the wrong side of its anchor",
+        "even kernel padded on the wrong side",
         stacks,
-        kernel_becomes(lambda s, op: kernel_steps(planes.mirrored(op))),
+        steps_of("even kernel padded on the wrong side"),
         ("causality", "reach", "exact"),
     ),
     Mutant("anchor ignored", stacks, kernel_becomes(lambda s, op: kernel_steps(replace(op, anchor=(0, 0)))), ("exact",)),
@@ -142,10 +148,10 @@ MUTANTS = [
     Mutant(
         "bias of a convolution dropped", stacks, wrap(convolution, "convolve", lambda f, x, w, b, g: f(x, w, None, g)), ("exact",)
     ),
-    Mutant("shift by the wrong sign", stacks, shift_becomes(lambda op: ops.Shift2d(-op.down, -op.right)), ("reach", "exact")),
-    Mutant("shift down taken for right", stacks, shift_becomes(lambda op: ops.Shift2d(op.right, op.down)), ("reach", "exact")),
+    Mutant("shifted to the wrong side", stacks, shifts_of("shifted to the wrong side"), ("reach", "exact")),
+    Mutant("down and right swapped", stacks, shifts_of("down and right swapped"), ("reach", "exact")),
     Mutant("shift by one too many", stacks, shift_becomes(lambda op: ops.Shift2d(2 * op.down, 2 * op.right)), ("reach", "exact")),
-    Mutant("no shift", stacks, shift_becomes(lambda op: ops.Shift2d()), ("causality", "reach", "exact")),
+    Mutant("not shifted", stacks, shifts_of("not shifted"), ("causality", "reach", "exact")),
     Mutant(
         "rows taken for columns in positions",
         stacks,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from msgspec.structs import replace as replace_struct
+from planted_images import wrong_op
 
 from refar import Graph, ops
 from refar.analysis import facts as facts_of_graphs
@@ -56,17 +57,24 @@ def broken(report: Report) -> set[str]:
 
 
 def wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> Patch:
-    """Replace a function by wrapper(right, *its arguments), where it is defined and in each module that imported it."""
+    """Replace a function by wrapper(right, *its arguments), where it is defined and in each module that imported it.
+
+    The catalogue of mistakes keeps the right one: what it makes is wrong by its own definition alone.
+    """
     right = getattr(owner, name)
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        modules = [module for key, module in list(sys.modules.items()) if key.split(".")[0] in ("refar", "refar_export")]
+        modules = [module for key, module in list(sys.modules.items()) if _is_checked(key)]
         users = [user for user in (owner, *modules) if getattr(user, "__dict__", {}).get(name) is right]
         assert users, f"{name} is not used where the mistake is put in"
         for user in users:
             monkeypatch.setattr(user, name, lambda *args, **kwargs: wrapper(right, *args, **kwargs))
 
     return patch
+
+
+def _is_checked(module: str) -> bool:
+    return module.split(".")[0] in ("refar", "refar_export") and not module.startswith("refar.mistakes.")
 
 
 def wrap_in(user: Any, name: str, wrapper: Callable[..., Any]) -> Patch:
@@ -83,6 +91,11 @@ def both(*patches: Patch) -> Patch:
             each(monkeypatch)
 
     return patch
+
+
+def offsets_of(mistake: str) -> Patch:
+    """The operators look where those with a mistake of the catalogue do, in the whole pass and in streams."""
+    return wrap(convolution, "window_offsets", lambda right, op: right(wrong_op(mistake, op)))
 
 
 def offsets_become(change: Callable[[list[int], Any], list[int]], kind: type[ops.Op] = ops.Conv1d) -> Patch:

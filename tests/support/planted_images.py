@@ -1,16 +1,14 @@
-"""Graphs over a plane in which mistakes of masks, kernels, shifts, colours and positions show, and the mistakes of masks."""
+"""Graphs over images in which mistakes show: of masks, kernels, shifts, colours, positions; and those of the catalogue."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-
-import numpy as np
-from msgspec.structs import replace
 
 from refar import Builder, Graph, ops
 from refar.analysis import masks
 from refar.analysis.facts import facts
+from refar.mistakes.masks import MASKS, Mask
+from refar.mistakes.rewrites import rewritten
 
 right_mask = masks.mask_oihw
 
@@ -46,7 +44,24 @@ def gated() -> Graph:
     return g.build(g.conv2d(g.concat(h, g.conv2d(h, 2, kernel=3, mask="B", name="next")), 2, mask="B", name="last"))
 
 
-Mask = Callable[[ops.Conv2d, tuple[int, ...]], Any]
+WRONG_MASKS: dict[str, set[str]] = {
+    "mask B zeroes the centre": {"exact"},
+    "masks A and B swapped": {"exact"},
+    "mask turned round: hides what comes before": {"causality", "reach", "exact"},
+    "mask shows the next pixel": {"causality", "reach", "exact"},
+    "mask ignored": {"causality", "reach", "exact"},
+    "colours in reverse order": {"causality", "reach", "exact"},
+    "colours in blocks of channels instead of channel mod colours": {"exact"},
+    "colours counted anew in every group": {"causality", "reach", "exact"},
+    "colours ignored": {"exact"},
+    "mask by columns, then rows": {"exact"},
+}
+"""Mistakes of masks in the catalogue, and the laws that see them in every backend, beside `exact`."""
+
+
+def wrong_masks() -> dict[str, tuple[Mask, set[str]]]:
+    """Each with the mask that it makes."""
+    return {mistake: (MASKS[mistake], laws) for mistake, laws in WRONG_MASKS.items()}
 
 
 def masks_of(graph: Graph, mask: Mask) -> dict[str, Any]:
@@ -59,88 +74,7 @@ def masks_of(graph: Graph, mask: Mask) -> dict[str, Any]:
     return found
 
 
-def centre_hidden(op: ops.Conv2d, shape: tuple[int, ...]) -> Any:
-    a, e = anchor(op)
-    mask = right_mask(op, shape)
-    if op.mask == "B":
-        mask[:, :, a, e] = False
-    return mask
-
-
-def swapped(op: ops.Conv2d, shape: tuple[int, ...]) -> Any:
-    return right_mask(replace(op, mask={"A": "B", "B": "A", "none": "none"}[op.mask]), shape)
-
-
-def future_visible(op: ops.Conv2d, shape: tuple[int, ...]) -> Any:
-    """One pixel to the right."""
-    a, e = anchor(op)
-    mask = right_mask(op, shape)
-    mask[:, :, a, e : e + 2] = True
-    return mask
-
-
-def order_reversed(op: ops.Conv2d, shape: tuple[int, ...]) -> Any:
-    return by_colour(op, shape, lambda channel, count: -(channel % op.colours))
-
-
-def in_blocks(op: ops.Conv2d, shape: tuple[int, ...]) -> Any:
-    """The first third of the channels for the first of three colours."""
-    return by_colour(op, shape, lambda channel, count: channel * op.colours // count)
-
-
-def within_groups(op: ops.Conv2d, shape: tuple[int, ...]) -> Any:
-    """Colours counted anew in every group."""
-    return by_colour(op, shape, lambda channel, count: channel % (count // op.groups) % op.colours)
-
-
-def by_colour(op: ops.Conv2d, shape: tuple[int, ...], colour: Callable[[int, int], int]) -> Any:
-    """The mask if channel j of so many belonged to another colour."""
-    if op.mask == "none" or op.colours == 1:
-        return right_mask(op, shape)
-    fan_out, fan_in, (a, e) = shape[0], shape[1] * op.groups, anchor(op)
-    mask = right_mask(op, shape)
-    for o in range(fan_out):
-        for i in range(shape[1]):
-            given = colour(o // (fan_out // op.groups) * shape[1] + i, fan_in)
-            wanted = colour(o, fan_out)
-            mask[o, i, a, e] = given < wanted or (op.mask == "B" and given == wanted)
-    return mask
-
-
-def anchor(op: ops.Conv2d) -> tuple[int, int]:
-    return op.anchor or (op.kernel[0] // 2, op.kernel[1] // 2)
-
-
-def wrong_masks() -> dict[str, tuple[Mask, set[str]]]:
-    """The mistakes of masks, and the laws that see them in every reading, beside `exact`."""
-    return {
-        "B hides the centre": (centre_hidden, {"exact"}),
-        "A and B swapped": (swapped, {"exact"}),
-        "mask reversed": (lambda op, shape: right_mask(op, shape)[:, :, ::-1, ::-1].copy(), {"causality", "reach", "exact"}),
-        "one future pixel visible": (future_visible, {"causality", "reach", "exact"}),
-        "no mask": (lambda op, shape: np.ones(shape, bool), {"causality", "reach", "exact"}),
-        "order of colours reversed": (order_reversed, {"causality", "reach", "exact"}),
-        "colours in blocks": (in_blocks, {"exact"}),
-        "colours counted within groups": (within_groups, {"causality", "reach", "exact"}),
-        "colours forgotten": (lambda op, shape: right_mask(replace(op, colours=1), shape), {"exact"}),
-        "mask transposed": (lambda op, shape: transposed(op, shape), {"exact"}),
-    }
-
-
-def transposed(op: ops.Conv2d, shape: tuple[int, ...]) -> Any:
-    """What comes before by columns, then rows."""
-    if op.mask == "none":
-        return right_mask(op, shape)
-    a, e = anchor(op)
-    mask = right_mask(op, shape)
-    for u in range(shape[2]):
-        for v in range(shape[3]):
-            if (u, v) != (a, e):
-                mask[:, :, u, v] = (v, u) < (e, a)
-    return mask
-
-
-def mirrored(op: ops.Conv2d) -> ops.Conv2d:
-    """The anchor of an even kernel on the other side of its centre."""
-    a, e = anchor(op)
-    return replace(op, anchor=(op.kernel[0] - 1 - a, op.kernel[1] - 1 - e))
+def wrong_op(mistake: str, op: Any) -> Any:
+    """The operator with a mistake of the catalogue that leaves its parameters alone; as it is where it cannot have it."""
+    found = rewritten(mistake, op, {})
+    return op if found is None else found[0]

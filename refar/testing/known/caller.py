@@ -39,11 +39,11 @@ class Caller:
             self.gradient = gradient
 
     def result(self, case: Case, arrays: Arrays) -> Any:
-        """What the function gives, as it gives it."""
+        """Return what the function gives, as it gives it."""
         return self._call("", self._f, case, [arrays.get(name) for name in self.signature.arguments], self._convert)
 
     def gradients(self, case: Case, arrays: Arrays) -> dict[str, Any]:
-        """{"gradient.x": …} as the gradient function gives them."""
+        """Return {"gradient.x": …} as the gradient function gives them."""
         assert self.gradient is not None
         upstream, given = arrays[self.signature.upstream], [arrays.get(name) for name in self.signature.arguments]
         convert = None if isinstance(self.gradient, _Autograd) else self._convert
@@ -73,7 +73,7 @@ class Caller:
 def _taken(
     what: str, f: Callable[..., Any], case: Case, given: list[Array | None], signature: Signature
 ) -> tuple[list[Array | None], dict[str, Any]]:
-    """What the function takes of the arguments: without those at the end that are None, and attributes at their default."""
+    """Return what the function takes: no arguments at the end that are None, no attributes at their default."""
     attributes = {name: tuple(v) if isinstance(v, list) else v for name, v in case.attributes.items()}
     try:
         parameters = inspect.signature(f).parameters.values()

@@ -9,14 +9,14 @@ import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
-from refar.golden.case import Case
-from refar.golden.catalogue import OPERATORS, known
-from refar.golden.catalogue import golden_cases as all_cases
-from refar.golden.compare import difference
-from refar.golden.operator import UNITS, Operator, as_dtype
+from refar.golden.case import UNITS, Case
+from refar.golden.compare import as_dtype, difference
+from refar.golden.families import OPERATORS, known
+from refar.golden.families import golden_cases as all_cases
+from refar.golden.operator import Operator
 from refar.testing.closeness import allowed
 from refar.testing.known.caller import Caller
-from refar.testing.known.findings import Finding, Findings
+from refar.testing.known.failures import Failure, Failures
 from refar.testing.report import ContractError, Report
 from refar.testing.under_test import as_array, require_unchanged
 
@@ -33,7 +33,7 @@ BOTH: tuple[Dtype, ...] = ("float32", "float64")
 
 
 def golden_cases(operator: str, only: Mapping[str, Any] | None = None) -> tuple[Case, ...]:
-    """The golden cases of an operator, or of "network", "step", "next", "log_prob", …: see `refar.golden.Case`.
+    """Return the golden cases of an operator, or of "network", "step", "next", "log_prob", …: see `refar.golden.Case`.
 
     `only` restricts those of an operator as in `check_function`. Raises InputError for an unknown name, listing all.
     """
@@ -70,23 +70,11 @@ def check_function(
     Raises ContractError naming operator, case, position, both values, the bound and the likely cause; InputError for an unknown
     operator, listing all.
     """
-    return run_function(f, operator, gradient=gradient, dtypes=dtypes, convert=convert, only=only).require()
-
-
-def run_function(
-    f: Callable[..., Any],
-    operator: str,
-    *,
-    gradient: Callable[..., Any] | Literal["torch"] | None = None,
-    dtypes: Sequence[Dtype] = BOTH,
-    convert: Callable[[Array], Any] | None = None,
-    only: Mapping[str, Any] | None = None,
-) -> Report:
-    """As `check_function`, but a broken law is a line of the report."""
     found = OPERATORS[known(operator, OPERATORS)]
     cases = _chosen(found, all_cases(operator), only or {})
     said = "" if only is None else f" with {', '.join(f'{name}={value!r}' for name, value in only.items())}"
-    return _run(found, cases, f, gradient, dtypes, convert, f"{len(cases)} case{'s' if len(cases) > 1 else ''}{said}")
+    scope = f"{len(cases)} case{'s' if len(cases) > 1 else ''}{said}"
+    return _run(found, cases, f, gradient, dtypes, convert, scope).require()
 
 
 def check_case(
@@ -97,7 +85,7 @@ def check_case(
     dtypes: Sequence[Dtype] = BOTH,
     convert: Callable[[Array], Any] | None = None,
 ) -> Report:
-    """`check_function` on a single case."""
+    """Run `check_function` on a single case."""
     found = OPERATORS[known(case.operator, OPERATORS)]
     return _run(found, [case], f, gradient, dtypes, convert, f"case {case.id!r}").require()
 
@@ -115,46 +103,46 @@ def _run(
         raise InputError(f"f: expected a function, got {type(f).__name__}")
     if not dtypes or isinstance(dtypes, str) or not set(dtypes) <= UNITS.keys():
         raise InputError(f"dtypes: expected some of {', '.join(UNITS)}, got {dtypes!r}")
-    findings = Findings(operator, LAWS, scope)
+    failures = Failures(operator, LAWS, scope)
     caller = Caller(operator.signature, f, gradient, convert)
     for case in cases:
         real = any(array.dtype != np.int64 for array in case.arrays.values())
         for dtype in dtypes if real else dtypes[-1:]:  # without numbers to take, a function cannot know of any dtype
-            _run_case(findings, caller, case, dtype, real)
+            _run_case(failures, caller, case, dtype, real)
     if gradient is None:
-        findings.leave_out("gradient", "no gradient was given")
+        failures.leave_out("gradient", "no gradient was given")
     elif not any(name.startswith("gradient.") for case in cases for name in case.expected):
-        findings.leave_out("gradient", "the operator has none")
-    return findings.report()
+        failures.leave_out("gradient", "the operator has none")
+    return failures.report()
 
 
-def _run_case(findings: Findings, caller: Caller, case: Case, dtype: Dtype, real: bool) -> None:
-    """The result, and where there is one to be had the gradient, of one case in one dtype."""
+def _run_case(failures: Failures, caller: Caller, case: Case, dtype: Dtype, real: bool) -> None:
+    """Judge the result, and where there is one to be had the gradient, of one case in one dtype."""
     arrays, name = as_dtype(case.arrays, dtype), caller.signature.result
     try:
         y = _called(caller, case, arrays, lambda given: {name: caller.result(case, given)})[name]
     except ContractError as error:
-        return findings.add("call", Finding(case, dtype, str(error)))
-    _judge_dtype(findings, case, dtype, y, real)
-    _judge(findings, case, dtype, name, y, "values")
+        return failures.add("call", Failure(case, dtype, str(error)))
+    _judge_dtype(failures, case, dtype, y, real)
+    _judge(failures, case, dtype, name, y, "values")
     if caller.gradient is None or caller.signature.upstream not in arrays:
         return None
     try:
         gradients = _called(caller, case, arrays, lambda given: caller.gradients(case, given))
     except ContractError as error:
-        return findings.add("gradient", Finding(case, dtype, str(error)))
+        return failures.add("gradient", Failure(case, dtype, str(error)))
     for key in (key for key in case.expected if key != name):
         if key not in gradients:
             came = ", ".join(each.removeprefix("gradient.") for each in gradients) or "none"
             said = f"expected a gradient of {key.removeprefix('gradient.')}, got those of {came}"
-            findings.add("gradient", Finding(case, dtype, said))
+            failures.add("gradient", Failure(case, dtype, said))
         else:
-            _judge(findings, case, dtype, key, gradients[key], "gradient")
+            _judge(failures, case, dtype, key, gradients[key], "gradient")
     return None
 
 
 def _called(caller: Caller, case: Case, arrays: Arrays, call: Callable[[Arrays], Mapping[str, Any]]) -> Arrays:
-    """The results as arrays of their own, after a call with other data has shown that they are, and one with the same data.
+    """Return the results as arrays of their own, after calls with other data and with the same have shown that they are.
 
     Raises ContractError if an argument changes, or what was given back does, or if the same arguments give something else.
     """
@@ -177,7 +165,7 @@ def _called(caller: Caller, case: Case, arrays: Arrays, call: Callable[[Arrays],
     return kept
 
 
-def _judge_dtype(findings: Findings, case: Case, dtype: Dtype, y: Array, real: bool) -> None:
+def _judge_dtype(failures: Failures, case: Case, dtype: Dtype, y: Array, real: bool) -> None:
     (expected,) = (case.expected[name] for name in case.expected if not name.startswith("gradient."))
     if expected.dtype == np.int64:
         fits, wanted = y.dtype.kind in "iu", "an integer dtype for class indices"
@@ -186,25 +174,25 @@ def _judge_dtype(findings: Findings, case: Case, dtype: Dtype, y: Array, real: b
     else:
         fits, wanted = y.dtype.kind == "f", "a dtype of numbers"
     if not fits:
-        findings.add("dtype", Finding(case, dtype, f"expected {wanted}, got {y.dtype}"))
+        failures.add("dtype", Failure(case, dtype, f"expected {wanted}, got {y.dtype}"))
 
 
-def _judge(findings: Findings, case: Case, dtype: Dtype, name: str, came: Array, law: str) -> None:
-    """Shape and numbers of one array. In a coarser dtype than asked for, which is said elsewhere, it is judged as such."""
+def _judge(failures: Failures, case: Case, dtype: Dtype, name: str, came: Array, law: str) -> None:
+    """Judge shape and numbers of one array. In a coarser dtype than asked for, which is said elsewhere, it is judged as such."""
     expected = case.expected[name]
     if came.shape != expected.shape:
         said = f"{name}: expected shape {expected.shape}, got {came.shape}"
-        return findings.add("shape" if law == "values" else law, Finding(case, dtype, said, name, came))
+        return failures.add("shape" if law == "values" else law, Failure(case, dtype, said, name, came))
     unit = max(UNITS[dtype], float(np.finfo(came.dtype).eps) / 2 if came.dtype.kind == "f" else 0.0)
-    axes = findings.operator.signature.axes_of(name)
+    axes = failures.operator.signature.axes_of(name)
     wrong = difference(case, name, came, unit, axes)
     if wrong is not None:
-        return findings.add(law, Finding(case, dtype, str(wrong), name, came, wrong.where, axes))
-    return findings.right(law, case, name)
+        return failures.add(law, Failure(case, dtype, str(wrong), name, came, wrong.where, axes))
+    return failures.right(law, case, name)
 
 
 def _chosen(operator: Operator, cases: tuple[Case, ...], only: Mapping[str, Any]) -> list[Case]:
-    """Those with these attributes. Raises InputError for a name that the operator has not, or where none is left."""
+    """Return the cases with these attributes. Raises InputError for a name that the operator has not, or where none is left."""
     names = (*operator.signature.attributes, *sorted(operator.signature.optional))
     for name in only:
         if name not in names:

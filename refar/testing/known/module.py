@@ -17,7 +17,7 @@ from refar.oracle.whole import backward_nodes
 from refar.testing.contract import cases, dependence
 from refar.testing.contract.cases import Extent
 from refar.testing.contract.subject import Subject
-from refar.testing.known.localise import cause_of_gradient, cause_of_output, in_eval
+from refar.testing.known.likely_cause import cause_of_gradient, cause_of_output, in_eval
 from refar.testing.known.module_under_test import ModuleUnderTest
 from refar.testing.known.naming import match
 from refar.testing.report import ContractError, Measure, Report, hold

@@ -1,0 +1,98 @@
+"""How an example becomes a case: what is expected, how far it may be off, which mistakes it catches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from refar.arguments.arrays import Array, Arrays
+from refar.golden.case import UNITS, Case, Kind, Signature
+from refar.golden.compare import differs
+from refar.golden.node_operators import Attributes
+from refar.mistakes.of_operators import names_of, wrong
+
+FLOAT32 = UNITS["float32"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """What a case is made from. With `exact` it is compared by ==, in float32 too: whoever writes one sees to that."""
+
+    id: str
+    seed: int
+    arrays: Arrays
+    attributes: Attributes
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Family:
+    """Makes the cases under one name."""
+
+    operator: str
+    kind: Kind
+    make: Callable[[], Iterator[Case]]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator with a documented signature.
+
+    `define`: result and gradients from the definition on exact numbers. `allow`: what each may be off by, in units of u.
+    Gradients are those of the arguments that are given as numbers, where the upstream gradient is given.
+    """
+
+    kind: Kind
+    signature: Signature
+    source: str
+    define: Callable[[Attributes, Arrays], Arrays]
+    allow: Callable[[Attributes, Arrays], Arrays]
+    examples: Callable[[], Iterator[Example]]
+
+    @property
+    def name(self) -> str:
+        """As in `check_function`."""
+        return self.signature.name
+
+    def family(self) -> Family:
+        """Return the family of all cases."""
+        return Family(self.name, self.kind, self.cases)
+
+    def cases(self) -> Iterator[Case]:
+        """Make all cases."""
+        for example in self.examples():
+            yield self.case(example)
+
+    def case(self, example: Example) -> Case:
+        """Make the example a case, with what is expected and the names of the mistakes that it catches."""
+        arrays, attributes = example.arrays, self.signature.complete(example.attributes)
+        expected = {name: _stored(array) for name, array in self.define(attributes, arrays).items()}
+        bound = {} if example.exact else self.allow(attributes, arrays)
+        case = Case(
+            id=f"{self.name}/{example.id}",
+            kind=self.kind,
+            operator=self.name,
+            seed=example.seed,
+            source=self.source,
+            attributes=attributes,
+            arrays=arrays,
+            expected=expected,
+            bound={name: rounded_up(bound[name], expected[name]) for name in expected if name in bound and bound[name].any()},
+        )
+        caught = tuple(name for name in names_of(self.name) if differs(case, wrong(name, case, self.signature)))
+        return Case(**{**vars(case), "catches": caught})
+
+
+def rounded_up(bound: Array, expected: Array) -> Array:
+    """Round a bound in units of u up to five significant bits, with room for the rounding of what is stored; a 0 stays 0.
+
+    What lies above such a number by less than 2^-30 of it counts as that number: no machine's last digits show.
+    """
+    mantissa, exponent = np.frexp(np.where(bound > 0, bound + np.abs(expected), 0))
+    return np.ldexp(np.ceil(mantissa * 32 * (1 - 2.0**-30)) / 32, exponent).astype(np.float32)
+
+
+def _stored(array: Array) -> Array:
+    return array if array.dtype == np.int64 else np.ascontiguousarray(array.astype(np.float64))

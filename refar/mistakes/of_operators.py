@@ -1,0 +1,70 @@
+"""Every known mistake of every operator, by its name, and what code that makes it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from refar.arguments.arrays import Arrays
+from refar.golden.case import Case, Signature
+from refar.golden.compare import as_dtype
+from refar.golden.operator import result_and_gradients
+from refar.mistakes import convolution_mistakes as convolutions
+from refar.mistakes import elementwise_mistakes as elementwise
+from refar.mistakes import loss_mistakes as losses
+from refar.mistakes import pooling_mistakes as pooling
+from refar.mistakes import quantizer_mistakes as quantizers
+from refar.mistakes import sampler_mistakes as samplers
+from refar.mistakes.on_arrays import Mistake
+
+ONES = "gradient: upstream taken as ones"
+"""A mistake that every operator with a gradient can have."""
+
+MISTAKES: dict[str, Mapping[str, Mistake]] = {
+    "causal_conv1d": convolutions.CAUSAL_CONV1D,
+    "masked_conv2d": convolutions.MASKED_CONV2D,
+    "causal_pool1d": pooling.CAUSAL_POOL1D,
+    "shift1d": pooling.SHIFT1D,
+    "shift2d": pooling.SHIFT2D,
+    "gate": elementwise.GATES,
+    "softmax": elementwise.SOFTMAXES,
+    "activation": elementwise.ACTIVATIONS,
+    "one_hot": elementwise.ONE_HOTS,
+    "embedding": elementwise.EMBEDDINGS,
+    "standardize": elementwise.STANDARDIZATIONS,
+    "positional_encoding": elementwise.POSITIONS,
+    "log_softmax": losses.LOG_SOFTMAXES,
+    "cross_entropy": losses.CROSS_ENTROPIES,
+    "gaussian": losses.GAUSSIANS,
+    "mixture_logistics": losses.MIXTURES,
+    "mu_law_encode": quantizers.MU_LAW_ENCODERS,
+    "mu_law_decode": quantizers.MU_LAW_DECODERS,
+    "linear_encode": quantizers.LINEAR_ENCODERS,
+    "linear_decode": quantizers.LINEAR_DECODERS,
+    "sample_categorical": samplers.CATEGORICALS,
+    "sample_mixture_logistics": samplers.MIXTURES,
+    "sample_gaussian": samplers.GAUSSIANS,
+    "inverse_cdf": samplers.INVERSE_CDFS,
+    "uniform": samplers.UNIFORMS,
+    "gumbel_noise": samplers.GUMBEL_NOISES,
+    "gumbel_softmax": losses.GUMBELS,
+}
+
+
+def names_of(operator: str) -> list[str]:
+    """Name the mistakes that this operator can have."""
+    return [*MISTAKES[operator], ONES]
+
+
+def wrong(name: str, case: Case, signature: Signature, dtype: str = "float64") -> Arrays:
+    """Compute what code with this mistake gives on a case in a dtype; {} where it cannot be made."""
+    arrays = as_dtype(case.arrays, dtype)
+    with np.errstate(all="ignore"):
+        if name != ONES:
+            return MISTAKES[case.operator][name](arrays, case.attributes)
+        if signature.upstream not in arrays:
+            return {}
+        arrays[signature.upstream] = np.ones_like(arrays[signature.upstream])
+        found = result_and_gradients(case.operator, case.attributes, arrays, np.dtype(dtype))
+    return {key: array for key, array in found.items() if key != signature.result}
