@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
+import re
 import sys
 import tomllib
 from functools import cache
@@ -39,8 +39,7 @@ def functions() -> list[str]:
     """Every test function of the suite, as pytest names it."""
     found = []
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        names = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test")]
+        names = re.findall(r"^ *def (test\w*)", path.read_text(encoding="utf-8"), re.MULTILINE)
         found += [f"{path.relative_to(ROOT).as_posix()}::{name}" for name in names]
     return found
 

@@ -84,7 +84,7 @@ class Module(nn.Module):
     ) -> dict[str, Tensor]:
         """The value of every node, by name."""
         inputs = self._bind(x, condition)
-        dtype = [*self.parameters(), self._anchor][0].dtype  # torch.compile of PyTorch 2.4 knows no next with a default
+        dtype = next(self.parameters(), self._anchor).dtype
         values: dict[str, Tensor] = {}
         before: dict[str, Tensor] = {}
         for name, op, sources in self._nodes:
