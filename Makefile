@@ -1,8 +1,14 @@
 # `make demo` and `make test` need nothing but Python ≥ 3.11: they set up .venv by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := bin/pip install --quiet --disable-pip-version-check
+PYTEST := pytest -n auto --dist worksteal
+# PyPI's torch for Linux on x86-64 is a build for CUDA, gigabytes; `make test-lowest TORCH=torch==2.4.0` takes it all the same.
+TORCH ?= $(shell grep ^torch== constraints.txt)
+# Every worker and every process that a test starts would compile all modules anew.
+export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: all test test-foreign lint demo golden bench fuzz figures rows mistakes power mutation clean
+.PHONY: all test fast test-foreign test-lowest test-newest lint demo golden bench fuzz figures rows mistakes power mutation clean
 all: lint test demo
 
 .venv/installed: pyproject.toml constraints.txt
@@ -12,11 +18,33 @@ all: lint test demo
 	touch $@
 
 test: .venv/installed
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/$(PYTEST)
+
+fast: .venv/installed # all but tests/slow.txt: something of everything, in less than a minute
+	$(BIN)/$(PYTEST) -m "not foreign and not slow"
 
 test-foreign: .venv/installed # the worked examples in JAX and Keras
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,foreign]'
 	$(BIN)/pytest -m foreign
+
+.venv-lowest/installed: pyproject.toml constraints.txt tests/bench/lanes.py
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(PYTHON) tests/bench/lanes.py lowest $(TORCH) > .venv-lowest/requirements.txt
+	.venv-lowest/$(PIP) -r .venv-lowest/requirements.txt -e .
+	touch $@
+
+# What matplotlib 3.8 is warned of by a new pyparsing is nobody's mistake here; onnx 1.17 has not all cases of test_onnx_cases.py.
+test-lowest: OLD := -W ignore::pyparsing.warnings.PyparsingDeprecationWarning --ignore tests/exact/test_onnx_cases.py
+test-lowest: .venv-lowest/installed # the lowest versions that pyproject.toml allows: the fast tier, and all of export and runtime
+	.venv-lowest/bin/$(PYTEST) $(OLD) -m "not foreign and not slow"
+	.venv-lowest/bin/$(PYTEST) $(OLD) -m slow tests/export tests/runtime
+
+test-newest: # the same with the newest versions there are, asked for anew each time
+	$(PYTHON) -m venv .venv-newest
+	$(PYTHON) tests/bench/lanes.py newest $(TORCH) > .venv-newest/requirements.txt
+	.venv-newest/$(PIP) --upgrade --upgrade-strategy eager -r .venv-newest/requirements.txt -e .
+	.venv-newest/bin/$(PYTEST) -m "not foreign and not slow"
+	.venv-newest/bin/$(PYTEST) -m slow tests/export tests/runtime
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -55,4 +83,4 @@ demo/results.json:
 	$(MAKE) demo
 
 clean:
-	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-newest demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

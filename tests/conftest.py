@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Many small computations, on which several threads only wait for each other; several workers share the cores besides.
+# It is said before PyTorch and NumPy are loaded, so that workers and the processes that tests start hear of it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import HealthCheck, settings
 from small_models import IMAGE_MODELS, MODELS
 from stream_graphs import GRAPHS
+from tiers import is_slow, slow_lines
 
 import refar
 from refar import Graph
@@ -18,6 +23,15 @@ settings.register_profile("refar", settings(), deadline=None, suppress_health_ch
 settings.load_profile("refar")
 
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it for its workers, and a console made under it keeps that width
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The marker slow, before `-m` is looked at."""
+    lines = slow_lines()
+    slow = {name: is_slow(name, lines) for name in {item.nodeid.partition("[")[0] for item in items}}
+    for item in items:
+        if slow[item.nodeid.partition("[")[0]]:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(params=MODELS, scope="session")

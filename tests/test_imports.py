@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,7 @@ ALLOWED: dict[str, set[str]] = {
 }  # fmt: skip
 
 
+@cache
 def modules() -> dict[str, Path]:
     found = {}
     for root in (ROOT, ROOT / "export"):
@@ -98,14 +100,22 @@ def imports(source: str, known: dict[str, Path]) -> set[str]:
     return {name for name in names if name.partition(".")[0] not in sys.stdlib_module_names}
 
 
+@cache
+def passed_on(package: Path) -> dict[str, str]:
+    """The names that a package imports at its top, and the module that each is from, the first if there are several."""
+    found: dict[str, str] = {}
+    for node in ast.parse(package.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            found = {alias.asname or alias.name: str(node.module) for alias in node.names} | found
+    return found
+
+
 def origin(module: str, name: str, known: dict[str, Path]) -> str:
     """Where `from module import name` gets it: a module, or what a package passes on; else the module, or refar's own name."""
     if f"{module}.{name}" in known:
         return f"{module}.{name}"
-    if module in known and known[module].name == "__init__.py":
-        for node in ast.parse(known[module].read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ImportFrom) and name in {alias.asname or alias.name for alias in node.names}:
-                return origin(str(node.module), name, known)
+    if module in known and known[module].name == "__init__.py" and name in (handed := passed_on(known[module])):
+        return origin(handed[name], name, known)
     return f"{module}.{name}" if module == "refar" else module
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from refar.plots.style import BLUE, GREY, marks, relative
 
@@ -44,12 +45,17 @@ def arrows(axes: Axes, edges: Sequence[tuple[int, int, int, int]], alpha: float,
     )  # fmt: skip
 
 
+def figure_of(axes: Axes) -> Figure:
+    """The figure that holds the axes."""
+    figure = axes.figure  # axes.get_figure(root=True) is not there before matplotlib 3.10
+    assert isinstance(figure, Figure)
+    return figure
+
+
 def unit(axes: Axes) -> float:
     """Inches between two positions."""
     low, high = axes.get_xlim()
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    return float(figure.get_figwidth() * axes.get_position().width / (high - low))
+    return float(figure_of(axes).get_figwidth() * axes.get_position().width / (high - low))
 
 
 def ruler(axes: Axes, places: range, room: int = 12) -> None:

@@ -15,7 +15,7 @@ from refar.analysis.facts import facts
 from refar.analysis.windows import offsets_of_node
 from refar.errors import GraphError
 from refar.graph.graph import Graph
-from refar.plots.dots import ACROSS, BOW, DOTS, UP, arrows, points, ruler
+from refar.plots.dots import ACROSS, BOW, DOTS, UP, arrows, figure_of, points, ruler
 from refar.plots.style import BLUE, FAINT, INK, ORANGE, PALE, place, sheet
 
 
@@ -105,9 +105,7 @@ def past(graph: Graph) -> Figure:
     title = f"$y_t$ depends on {len(seen)} positions, $t-{max(seen)}$ to $t-{min(seen)}$"
     title = title.replace("$t-0$", "$t$").replace("$t--", "$t+")
     axes.set_title(title, color=INK, loc="left", size=10)
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    return figure
+    return figure_of(axes)
 
 
 def _axes(span: int | None, count: int, height: float, left: float) -> Axes:

@@ -127,7 +127,11 @@ class Session:
             raise InputError("prompt: expected at least one token, since this graph's output sees the present one; got none")
         names = [OUTPUT, *(f"{PRESENT}.{port.node}" for port in self.manifest.state)]
         feeds = self._feeds({self._found.sequence: tokens, **conditions})
-        y, *state = self._sessions["prefill.onnx"].run(names, feeds)
+        if len(tokens) == 0:  # onnxruntime 1.20 divides by the number of rows, which ends the process
+            y = np.zeros((0, self._found.types[self.graph.output].size), np.float32)
+            state = [np.zeros((0, port.channels, port.length), np.float32) for port in self.manifest.state]
+        else:
+            y, *state = self._sessions["prefill.onnx"].run(names, feeds)
         one = {name: a[..., 0] if self._found.types[name].timed else a for name, a in feeds.items()}
         if ports(self.graph).start:
             one[START] = np.array(False)

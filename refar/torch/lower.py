@@ -46,7 +46,8 @@ def apply(
         case ops.Position():
             return position(op, x, dtype)
         case ops.PadChannels():
-            return F.pad(x, (*[0, 0] * (x.ndim - 2), op.before, op.after))
+            front, behind = (x.new_zeros((len(x), count, *x.shape[2:])) for count in (op.before, op.after))
+            return torch.cat([front, x, behind], dim=1)  # F.pad of PyTorch 2.4 refuses an empty sequence
         case ops.Ones():
             return torch.ones_like(x[:, :1] if x.is_floating_point() or x.ndim == 4 else x.unsqueeze(1), dtype=dtype)
         case ops.Pool1d():

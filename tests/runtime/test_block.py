@@ -202,6 +202,25 @@ def test_nothing_in_a_block_gives_nothing(wavenet: Session, tmp_path: Path) -> N
     assert wavenet.block(np.zeros((0, 4), int)).shape == (0, 5, 4)
 
 
+def test_nothing_empty_reaches_onnxruntime(wavenet: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime 1.20 ends the process where a model is fed no rows."""
+    wavenet.prefill([[0, 1], [2, 3]], [0, 1])
+    before = wavenet.state
+    for name in ("run", "run_with_iobinding"):
+        monkeypatch.setattr(onnxruntime.InferenceSession, name, None)
+    assert wavenet.block(np.zeros((2, 0), int)).shape == (2, 5, 0)
+    assert all(np.array_equal(before[name], value) for name, value in wavenet.state.items())
+    assert wavenet.forward(np.zeros((0, 4), int), np.zeros(0, int)).shape == (0, 5, 4)
+    assert wavenet.generate(3, batch=0, condition=np.zeros(0, int)).shape == (0, 3)
+    y = wavenet.prefill(batch=0, condition=np.zeros(0, int))
+    assert (y.shape, y.dtype) == ((0, 5), np.float32)
+    assert wavenet.block(np.zeros((0, 4), int)).shape == (0, 5, 4)
+    assert wavenet.step(np.zeros(0, int)).shape == (0, 5)
+    after = wavenet.state
+    assert {name: value.shape for name, value in after.items()} == {name: (0, *a.shape[1:]) for name, a in before.items()}
+    assert all(value.dtype == np.float32 for value in after.values())
+
+
 def test_a_single_row_may_come_without_its_axis(wavenet: Session) -> None:
     wavenet.prefill([0, 1], 2)
     expected = wavenet.block([[3, 4, 0]])
