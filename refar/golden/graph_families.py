@@ -14,7 +14,7 @@ from refar.golden.case import Case
 from refar.golden.compare import as_dtype
 from refar.graph.graph import Graph
 from refar.oracle import functions
-from refar.rounding.certify import generate
+from refar.oracle.program import bind
 
 Change = Callable[[list[Arrays], int], Arrays]
 """Make the state that is fed to step t from the states so far, of which the first is the initial one."""
@@ -115,7 +115,7 @@ def generated(case: Case, dtype: np.dtype) -> Arrays:
     graph, params, a = graph_of(case), as_dtype(parameters(case), dtype), case.attributes
     prompt, condition = case.arrays["prompt"], inputs(case)["condition"]
     options = {name: a[name] for name in ("seed", "temperature", "top_k")}
-    x = generate(graph, params, a["n"], prompt=prompt, condition=condition, dtype=dtype, **options)
+    x = bind(graph, params, dtype=dtype).generate(a["n"], prompt=prompt, condition=condition, **options)
     whole = np.concatenate([prompt, x[:, -a["n"] :]], axis=1)
     y = functions.forward(graph, params, whole, condition, dtype=dtype)[:, :, prompt.shape[1] :]
     classes = facts(graph).types[facts(graph).sequence].size
