@@ -1,12 +1,11 @@
 """The vocabulary: every operator a network may consist of, as frozen data.
 
 Arrays are channels-first: `x_bct` has axes batch, channel, time; a value that does not change over time is `c_bc`.
-Class indices are `x_bt`, or `c_b` when constant. Over a plane, that is for images, the axes are `x_bchw`: row h from the top,
-column w from the left; class indices too have their channel axis there, one channel for each colour. Equations that name only
-t hold at every pixel just as well, and "over time" then means over the plane.
+Class indices are `x_bt`, or `c_b` when constant. Images are `x_bchw`: row h from the top, column w from the left; class indices
+of an image have a channel axis too, one channel for each colour. Equations that name only t hold at every pixel just as well.
 
-An operator has no behaviour here: each *reading* (NumPy, PyTorch, ONNX, inference of shapes and offsets) is one
-`match` over `AnyOp` that ends in `assert_never`.
+An operator has no behaviour here: each table over operators (NumPy, PyTorch, ONNX, types, bounds) is one `match` over `AnyOp`
+that ends in `assert_never`.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ FURTHEST = 2**16
 """No node may look back by more positions, all layers on its longest path together; no shift may look ahead by more."""
 
 FURTHEST_2D = 2**9
-"""The same over a plane: how far up or down, left or right."""
+"""The same over an image: how far up or down, left or right."""
 
 MOST_PARAMETERS = 2**28
 """No graph may have more parameters: 1 GiB in float32, half of what an ONNX file can hold."""
@@ -77,7 +76,7 @@ class Input(Op, frozen=True, tag="input"):
     `role="local"` is a condition over time, c_bt or c_bct: y_t may use c_t, which must be known before x_t.
     Exactly one of `classes` and `channels` is set.
 
-    With `axes="hw"` it lies over a plane: signals x_bchw, or with `classes` too indices x_bchw of `channels` colours. The
+    With `axes="hw"` it lies over an image: signals x_bchw, or with `classes` too indices x_bchw of `channels` colours. The
     sequence then runs through the pixels from left to right, top to bottom, and within a pixel through the colours.
     """
 
@@ -90,7 +89,7 @@ class Input(Op, frozen=True, tag="input"):
 class Conv1d(Op, frozen=True, tag="conv1d"):
     """Causal dilated convolution (cross-correlation; the last weight sees the most recent sample).
 
-    y[b,o,t] = bias[o] + Σ_{i,k} weight[o,i,k] · x[b,i, t - s - (K-1-k)·D],   x = 0 before the start, s = 1 if strict else 0.
+    y[b,o,t] = bias[o] + Σ_{i,k} weight[o,i,k] · x[b,i, t - s - (K-1-k)·D],   x = 0 at t < 0, s = 1 if strict else 0.
 
     x_bit → y_bot; weight_oik, bias_o. With `strict` the present is hidden: the offsets are 1 + (K-1-k)·D.
     With G groups, output channel o sees only the input channels of its group, ⌊o·G/C_out⌋; weight has C_in/G input channels.
@@ -118,7 +117,7 @@ class Shift(Op, frozen=True, tag="shift"):
 
 
 class Conv2d(Op, frozen=True, tag="conv2d"):
-    """Masked dilated convolution over a plane (cross-correlation); the tap at `anchor` sees the pixel itself.
+    """Masked dilated convolution of images (cross-correlation); the tap at `anchor` sees the pixel itself.
 
     y[b,o,r,s] = bias[o] + Σ_{i,u,v} mask[o,i,u,v] · weight[o,i,u,v] · x[b,i, r + (u-a)·D_h, s + (v-e)·D_w],   x = 0 outside,
 
@@ -143,7 +142,7 @@ class Conv2d(Op, frozen=True, tag="conv2d"):
 
 
 class Shift2d(Op, frozen=True, tag="shift2d"):
-    """Signed padding of a plane: y[b,c,r,s] = x[b,c,r-down,s-right], 0 outside the image. x_bchw → y_bchw.
+    """Signed padding of an image: y[b,c,r,s] = x[b,c,r-down,s-right], 0 outside the image. x_bchw → y_bchw.
 
     down > 0 hides the present row and all below, right > 0 the present column and what lies to the right.
     Source: Fleuret, Deep learning 10.2, "PixelCNN", F.pad(x, (0, 0, 1, -1)) and F.pad(x, (1, -1, 0, 0)).
@@ -174,13 +173,13 @@ class PadChannels(Op, frozen=True, tag="pad_channels"):
 
 
 class Ones(Op, frozen=True, tag="ones"):
-    """y[b,0,t] = 1 at every position of x, whatever its value; 0 before the start, like all values: it marks what is there."""
+    """y[b,0,t] = 1 at every position of x, whatever its value; 0 at t < 0, like all values: it marks the positions that exist."""
 
 
 class Pool1d(Op, frozen=True, tag="pool1d"):
     """Causal dilated pooling: the maximum or the average of x[b,c, t - k·D], k = 0..K-1.
 
-    What lies before the start: `pad="zero"` takes zeros into the maximum and into the average, which divides by K, as in the
+    At t < 0: `pad="zero"` takes zeros into the maximum and into the average, which divides by K, as in the
     source; `pad="exclude"` leaves it out (-∞ in the maximum; the average divides by the positions that exist) and takes a
     second input, the `Ones` of the first. The gradient of a maximum goes to the most recent of equal values.
     x_bct → y_bct. Source: Theblog 2019, "Convolutions in autoregressive neural networks", DilatedPooling1D.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -194,3 +195,11 @@ def test_imports_have_no_circle_and_rooms_few_floors() -> None:
     assert circles(files) == []
     heights = floors(rooms)
     assert max(heights.values()) <= 10, {name: heights[name] for name in sorted(heights, key=lambda name: heights[name])}
+
+
+def test_no_two_classes_share_a_name_and_no_file_name_occurs_more_than_twice() -> None:
+    sources = [*modules().values(), *(ROOT / "golden").rglob("*.py")]
+    names = Counter(n.name for p in sources for n in ast.parse(p.read_text("utf-8")).body if isinstance(n, ast.ClassDef))
+    assert not [name for name, count in names.items() if count > 1]
+    files = Counter(path.name for folder in ("refar", "export", "golden", "tests") for path in (ROOT / folder).rglob("*.py"))
+    assert {name for name, count in files.items() if count > 2} <= {"__init__.py", "conftest.py"}

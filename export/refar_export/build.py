@@ -63,7 +63,7 @@ def build(graph: Graph, params: dict[str, NDArray[Any]], kind: Kind, *, expose: 
 
 
 def metadata(graph: Graph, kind: Kind) -> dict[str, str]:
-    """The essentials that stand in each file."""
+    """Return the essentials, which each file holds."""
     text = to_json(graph)
     return {
         "refar.format": FORMAT,
@@ -129,15 +129,15 @@ def _sequence(e: Emitter, graph: Graph, *, with_state: bool) -> list[str]:
             continue
         if node.name in e.facts.sources:
             before[node.name] = lower.zeros_before(e, e.facts.sequence, e.types[node.name].size)
-        else:  # where nothing changes: one position, before which stands the same
+        else:  # its steady state: one position, at which every tap sees the same
             earlier = [before.get(name, values[name]) for name in node.inputs]
             before[node.name] = _whole(e, node, earlier, earlier)
     e.own(OUTPUT)
     if not with_state:
         return [_from(e, values[graph.output], e.facts.first_position)]
     e.emit("Gather", values[graph.output], e.constant(-1), outputs=[OUTPUT], axis=2)
-    history = e.ports.schedule.cache
-    return [OUTPUT, *(_prefilled(e, graph, name, values[name], before.get(name), history[name]) for name in history)]
+    cache = e.ports.schedule.cache
+    return [OUTPUT, *(_prefilled(e, graph, name, values[name], before.get(name), cache[name]) for name in cache)]
 
 
 def _from(e: Emitter, value: str, first: int) -> str:
@@ -174,7 +174,7 @@ def _whole(e: Emitter, node: Node, args: list[str], before: Sequence[str | None]
 
 
 def _prefilled(e: Emitter, graph: Graph, name: str, value: str, before: str | None, length: int) -> str:
-    """The last `length` values of a node. A strict prompt ends in a dummy token, which only lead-1 nodes may stand at."""
+    """The last `length` values of a node. A strict prompt ends in a dummy token, which only nodes of lead 1 may use."""
     e.own(f"{PRESENT}.{name}")
     unseen = 1 - e.ports.schedule.lead[name] if e.ports.strict else 0
     extended = lower.extend(e, value, length, before)
@@ -273,7 +273,7 @@ def _several(e: Emitter, node: Node, buffers: dict[str, str]) -> str:
 
 
 def _aligned_block(e: Emitter, source: str, node: Node, values: dict[str, str], buffers: dict[str, str], run: Schedule) -> str:
-    """The source's values at this node's positions, which begin in its history if it stands ahead."""
+    """The source's values at this node's positions, which begin in its cache if it leads this node."""
     if source not in run.lead or node.name not in run.lead or run.lead[source] == run.lead[node.name]:
         return values[source]
     return lower.span(e, buffers[source], lower.places(node.op, source, node.name, run), run.cache[source])

@@ -147,15 +147,15 @@ def _lookup(e: Emitter, table_qc: str, x: str, kind: Type, sequence: bool) -> st
 
 
 def _by_colour(e: Emitter, found: str, kind: Type) -> str:
-    """(B, K, C, H, W) → (B, K·C, H, W); what is not over a plane has no axis of colours."""
+    """(B, K, C, H, W) → (B, K·C, H, W); what is not over an image has no axis of colours."""
     if not kind.image:
         return found
-    batch, plane = e.emit("Shape", found, start=0, end=1), e.emit("Shape", found, start=3, end=5)
-    return e.emit("Reshape", found, e.emit("Concat", batch, e.constant([-1]), plane, axis=0))
+    batch, place = e.emit("Shape", found, start=0, end=1), e.emit("Shape", found, start=3, end=5)
+    return e.emit("Reshape", found, e.emit("Concat", batch, e.constant([-1]), place, axis=0))
 
 
 def _position(e: Emitter, op: ops.Position, x: str) -> str:
-    """The bits of 0..H-1 down the rows and of 0..W-1 along the columns, spread over the plane and the batch."""
+    """The bits of 0..H-1 down the rows and of 0..W-1 along the columns, spread over an image and the batch."""
     weights = e.constant([1 << i for i in range(op.bits)])
     extent = e.emit("Shape", x, start=2, end=4)
     batch = e.emit("Shape", x, start=0, end=1)
@@ -171,7 +171,7 @@ def _position(e: Emitter, op: ops.Position, x: str) -> str:
 
 
 def _aligned(e: Emitter, args: Sequence[str], kinds: Sequence[Type], sequence: bool) -> list[str]:
-    """Constants get axes of length 1 beside values over time or a plane, so that they broadcast."""
+    """Constants get axes of length 1 beside values over time or an image, so that they broadcast."""
     if not sequence or len({kind.timed for kind in kinds}) == 1:
         return list(args)
     axes = [2, 3] if any(kind.image for kind in kinds) else [2]
@@ -179,7 +179,7 @@ def _aligned(e: Emitter, args: Sequence[str], kinds: Sequence[Type], sequence: b
 
 
 def _repeated(e: Emitter, args: Sequence[str], kinds: Sequence[Type], sequence: bool) -> list[str]:
-    """Constants repeated at every position beside values over time or a plane."""
+    """Constants repeated at every position beside values over time or an image."""
     aligned = _aligned(e, args, kinds, sequence)
     if aligned == list(args):
         return aligned
@@ -202,7 +202,7 @@ def dense(e: Emitter, op: ops.Conv1d, flat: str, fan_in: int) -> str:
 
 
 def conv1d_sequence(e: Emitter, op: ops.Conv1d, x: str, before: str | None) -> str:
-    """What stands before the start on the left, explicitly; a strict convolution drops the output past the end."""
+    """The values at t < 0 on the left, explicitly; a strict convolution drops the output past the end."""
     weights = _weights(e, op)
     past = max(offsets_of_node(op))
     extended, pads = (x, [past, 0]) if before is None else (extend(e, x, past, before), [0, 0])
@@ -258,7 +258,7 @@ def shift2d(e: Emitter, op: ops.Shift2d, x: str) -> str:
 
 
 def window_sequence(e: Emitter, x: str, offset: int, before: str | None) -> str:
-    """x[b,c,t-offset] for every t: what stands before the start on the left, or zeros on the right."""
+    """x[b,c,t-offset] for every t: `before` (default 0) at t < 0, or zeros past the end."""
     if offset > 0:
         return without_last(e, extend(e, x, offset, before), offset)
     if offset == 0:
@@ -298,13 +298,13 @@ def without_last(e: Emitter, x: str, count: int) -> str:
 
 
 def places(op: ops.AnyOp, source: str, owner: str, run: Schedule) -> list[int]:
-    """Where the taps of the first position lie, oldest first, in the source's history with its new values behind it."""
+    """Where the taps of the first position lie, oldest first, in the source's cache with its new values behind it."""
     newest = run.cache.get(source, 0) + run.lead[owner] - run.lead[source]
     return [newest - offset for offset in sorted(offsets_of_node(op), reverse=True)]
 
 
 def windowed_step(e: Emitter, op: ops.WindowedOp, buffers: Sequence[str], where: Sequence[list[int]], kind: Type) -> str:
-    """An operator over the past, at one position: `buffers` are (B, C, history + 1), oldest first, `where` its taps in each."""
+    """An operator on past values, at one position: `buffers` are (B, C, cache length + 1), oldest first, `where` its taps in each."""
     match op:
         case ops.Shift():
             return e.emit("Gather", buffers[0], e.constant(where[0][0]), axis=2)

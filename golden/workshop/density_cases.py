@@ -13,7 +13,7 @@ from refar import models, ops
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays, in_order
 from refar.building.builder import Builder
-from refar.exact import literal
+from refar.exact import literal_heads
 from refar.golden.case import Case
 from refar.golden.compare import differs
 from refar.golden.graph_families import network_arrays
@@ -51,7 +51,7 @@ def _nats(graph: Graph, params: Arrays, given: Arrays) -> tuple[Array, Array]:
     target = values[:, None] == np.arange(y.shape[1])[:, None]
     from_logits = (np.abs(pointwise.softmax(y) - target) * slack).sum(axis=1)
     own = np.take_along_axis(loss_bounds.log_softmax(y), values[:, None], axis=1)[:, 0]
-    return literal.cross_entropy(logits, values), from_logits + own
+    return literal_heads.cross_entropy(logits, values), from_logits + own
 
 
 def _total(nats: Array) -> Array:

@@ -123,7 +123,7 @@ def _texts() -> dict[str, tuple[str, str]]:
             "output 'h': the head expects means for the channels of a signal",
         ),
         "time-on-a-plane": (_text(("x", _IMAGE), ("y", _conv(2), "x")), "node 'y' (conv1d): expected values over time"),
-        "plane-on-time": (_text(x, ("y", _conv2d(2), "x")), "node 'y' (conv2d): expected values over a plane"),
+        "plane-on-time": (_text(x, ("y", _conv2d(2), "x")), "node 'y' (conv2d): expected values over an image"),
         "even-kernel-without-anchor": (
             _text(("x", _IMAGE), ("y", _conv2d(2, kernel=[2, 3]), "x")),
             "node 'y' (conv2d): expected an anchor, since a kernel of 2 rows has no centre, got none",

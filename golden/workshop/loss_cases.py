@@ -41,7 +41,7 @@ def _wide(arrays: Arrays) -> Arrays:
 
 def _cross_entropy(_: ops.Categorical, arrays: Arrays) -> Arrays:
     y, x, d = arrays["y"], arrays["x"], arrays["dnats"]
-    return {"nats": literal.cross_entropy(y, x), "gradient.y": literal.cross_entropy_gradient(y, x, d)}
+    return {"nats": literal_heads.cross_entropy(y, x), "gradient.y": literal_heads.cross_entropy_gradient(y, x, d)}
 
 
 def _cross_entropy_bound(_: Attributes, arrays: Arrays) -> tuple[Array, Array]:
@@ -146,7 +146,7 @@ LOSSES = (
 
 def _define_log_softmax(_: Attributes, arrays: Arrays) -> Arrays:
     x, dy = arrays["x"], literal.exact(arrays["dy"])
-    y = np.stack([-literal.cross_entropy(x, np.full((len(x), x.shape[2]), q)) for q in range(x.shape[1])], axis=1)
+    y = np.stack([-literal_heads.cross_entropy(x, np.full((len(x), x.shape[2]), q)) for q in range(x.shape[1])], axis=1)
     p = literal.evaluate(ops.Softmax(), [x], rounded=False)
     return {"y": y, "gradient.x": dy - p * dy.sum(axis=1, keepdims=True)}
 

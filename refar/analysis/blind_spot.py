@@ -35,7 +35,7 @@ def blind_spot(graph: Graph) -> frozenset[Step]:
 def _blind_spot(graph: Graph) -> frozenset[Step]:
     found = facts(graph)
     if found.grid is None:
-        raise GraphError(f"blind_spot: expected a graph over a plane, got one over time (its sequence is {found.sequence!r})")
+        raise GraphError(f"blind_spot: expected a graph of images, got one over time (its sequence is {found.sequence!r})")
     found.require_causal("a blind spot")
     seen = image_offsets(graph)
     if not seen:

@@ -38,7 +38,7 @@ def colour_offsets(graph: Graph) -> tuple[frozenset[tuple[int, int, int]], ...]:
     """
     found = facts(graph)
     if found.grid is None:
-        raise GraphError(f"colour_offsets: expected a graph over a plane, got one over time (its sequence is {found.sequence!r})")
+        raise GraphError(f"colour_offsets: expected a graph of images, got one over time (its sequence is {found.sequence!r})")
     grid, channels = found.grid, found.offsets[graph.output]
     seen = [union(channels[c :: grid.colours]) for c in range(grid.colours)]
     return tuple(frozenset((*grid.step(number), grid.colour(number)) for number in numbers) for numbers in seen)

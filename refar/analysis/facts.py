@@ -274,7 +274,7 @@ def _inputs(graph: Graph, types: dict[str, Type]) -> tuple[str, tuple[str, ...]]
         if op.role == "local" and types[node.name].image != image:
             raise refuse(node, f"axes={'hw' if image else 't'!r}, as the sequence {sequences[0]!r} has", repr(op.axes))
     if image and graph.padding != "layer":
-        raise GraphError(f"padding: expected 'layer' for a graph over a plane, got {graph.padding!r}")
+        raise GraphError(f"padding: expected 'layer' for a graph of images, got {graph.padding!r}")
     return sequences[0], tuple(node.name for node, op in inputs if op.role != "sequence")
 
 

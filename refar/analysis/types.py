@@ -51,7 +51,7 @@ class Type:
     def __str__(self) -> str:
         what = f"{self.size} {'classes' if self.indexed else 'channels'}"
         of = f" of {self.colours} colours" if self.indexed and self.colours > 1 else ""
-        return f"{what}{of} {'constant' if not self.timed else 'over the plane' if self.image else 'over time'}"
+        return f"{what}{of} {'constant' if not self.timed else 'over an image' if self.image else 'over time'}"
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def _input(node: Node, op: ops.Input) -> Type:
     if op.classes == 1:
         raise refuse(node, "classes ≥ 2", op.classes)
     if image and op.role == "global":
-        raise refuse(node, "a condition over the plane to be local", "a global one")
+        raise refuse(node, "a condition over an image to be local", "a global one")
     if image and not op.channels:
         raise refuse(node, "channels ≥ 1: how many a pixel has", came)
     if not image and (op.classes > 0) == (op.channels > 0):
@@ -300,13 +300,13 @@ def _real(node: Node, source: Type) -> Type:
 
 def _sequence(node: Node, source: Type) -> Type:
     if _real(node, source).image:
-        raise refuse(node, "values over time (over a plane there are conv2d and shift2d)", source)
+        raise refuse(node, "values over time (of images there are conv2d and shift2d)", source)
     return source
 
 
 def _image(node: Node, source: Type) -> Type:
     if not source.image:
-        raise refuse(node, "values over a plane (an input with axes='hw')", source)
+        raise refuse(node, "values over an image (an input with axes='hw')", source)
     return source
 
 

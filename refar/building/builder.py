@@ -127,12 +127,12 @@ class Builder:
         groups: int = 1,
         name: str | None = None,
     ) -> str:
-        """Masked dilated convolution over a plane, see `ops.Conv2d`; one number stands for rows and columns alike."""
+        """Masked dilated convolution of images, see `ops.Conv2d`; one number stands for rows and columns alike."""
         sides, gaps = (n if isinstance(n, Sized) else (n, n) for n in (kernel, dilation))
         return self.add_op(ops.Conv2d(channels, sides, mask, anchor, gaps, colours, bias, groups), x, name=name)
 
     def shift2d(self, x: str, *, down: int = 0, right: int = 0, name: str | None = None) -> str:
-        """Shift a plane, see `ops.Shift2d`."""
+        """Shift an image, see `ops.Shift2d`."""
         return self.add_op(ops.Shift2d(down, right), x, name=name)
 
     def position(self, x: str, bits: int, *, name: str | None = None) -> str:
@@ -149,7 +149,7 @@ class Builder:
         dilation: int = 1,
         name: str | None = None,
     ) -> str:
-        """Causal dilated pooling; `pad` says what lies before the start, see `ops.Pool1d`."""
+        """Causal dilated pooling; `pad` chooses the values at t < 0, see `ops.Pool1d`."""
         op = ops.Pool1d(kind, kernel, pad, dilation)
         return self.add_op(op, x, *([self.add_op(ops.Ones(), x)] if pad == "exclude" else []), name=name)
 

@@ -15,12 +15,12 @@ from refar.graph.graph import Graph, Node, to_json
 def strictify(graph: Graph) -> Graph:
     """The graph with its input one position later: y_t sees x_0..x_{t-1} and can model x_t. A strict graph is returned as it is.
 
-    A signal is delayed itself; for class indices every lookup is (`one_hot`, `embedding`, `standardize`), so that 0, and no
-    class, stands before x_0. Parameters keep their names and shapes.
-    The output at t is that of the unshifted graph at t - 1 once the start is out of sight, t ≥ R. Before, it is another
+    A signal is delayed itself; for class indices every lookup is (`one_hot`, `embedding`, `standardize`), so that the value at
+    t = 0 is 0, which is no class. Parameters keep their names and shapes.
+    The output at t is that of the unshifted graph at t - 1 for t ≥ R. Before, it is another
     function under layer padding: the layers answer the zero at t = 0, where the unshifted graph pads each of them with 0. Under
     "valid" padding it has one output less.
-    Raises GraphError for a graph that looks ahead, that reads class indices in another way, or that is over a plane.
+    Raises GraphError for a graph that looks ahead, that reads class indices in another way, or that is of images.
     """
     facts(graph).require_causal("strictify")
     if is_strict(graph):
@@ -28,7 +28,7 @@ def strictify(graph: Graph) -> Graph:
     found = facts(graph)
     if found.grid is not None:
         raise GraphError(
-            "strictify expects a graph over time, got one over a plane, where one delay would not do: give the first convolution "
+            "strictify expects a graph over time, got one of images, where one delay would not do: give the first convolution "
             "mask 'A', or shift the input down for one stack and right for another (Builder.shift2d)"
         )
     indexed, names = found.types[found.sequence].indexed, set(found.types)

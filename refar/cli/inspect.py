@@ -11,9 +11,7 @@ from rich.text import Text
 
 from refar.analysis.causality import is_strict, sequence_field, sequence_offsets
 from refar.analysis.facts import facts
-from refar.cli import describe, files
-from refar.cli import images as planes
-from refar.cli import strided as networks
+from refar.cli import describe, files, inspect_images, inspect_strided
 from refar.cli.console import count, fixed, line, number, out, pairs, plain_table, show
 from refar.cli.sources import open_source
 from refar.files import replacing
@@ -34,7 +32,7 @@ def inspect(
     opened = open_source(source)
     parts = page(opened.graph, opened.title if opened.network is None else "in practice, at every position")
     if opened.network is not None:
-        table, rows = networks.page(opened.network)
+        table, rows = inspect_strided.page(opened.network)
         parts = [Text(opened.title, style="bold"), Text(), table, Text(), pairs(rows), Text(), *parts]
     if plot is not None:
         from refar import plots
@@ -63,7 +61,7 @@ def page(graph: Graph, title: str) -> list[Text | Table]:
             _port_table(graph),
         )
     else:
-        rows, picture, state = planes.remarks(graph, layers), planes.field(graph, width), _row_table(graph)
+        rows, picture, state = inspect_images.remarks(graph, layers), inspect_images.field(graph, width), _row_table(graph)
     parts += [Text(), pairs([("size", _size(layers)), *rows]), Text(), *map(Text, picture)]
     return [*parts, Text(), state] if state.row_count else parts
 
@@ -118,7 +116,7 @@ def _row_table(graph: Graph) -> Table:
     table.add_column("rows kept of", overflow="fold", min_width=8)
     fixed(table, "rows", [], right=True)
     fixed(table, "bytes per column", [], right=True)
-    for name, rows, size in planes.rows_kept(graph):
+    for name, rows, size in inspect_images.rows_kept(graph):
         table.add_row(Text(name), number(rows), number(size))
     return table
 
@@ -137,7 +135,7 @@ def _smallest(graph: Graph) -> str:
 def _padding(graph: Graph) -> str:
     if graph.padding == "valid":
         first = number(facts(graph).first_position)
-        return f"valid: nothing stands before the start, and the first output is that of t = {first}"
+        return f"valid: no values at t < 0; the first output is that of t = {first}"
     return "input: before the start the input is zero, and every node what it computes from that"
 
 

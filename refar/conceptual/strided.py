@@ -53,7 +53,7 @@ class Conv(Layer, frozen=True):
 class Pool(Layer, frozen=True):
     """The maximum or the average over k of h[b,c, j·S + k·D].
 
-    `pad` is what the practical graph takes for the positions before the start, see `ops.Pool1d`; a whole window has none.
+    `pad` is what the practical graph takes at t < 0, see `ops.Pool1d`; a whole window has none.
     """
 
     kind: Literal["avg", "max"]

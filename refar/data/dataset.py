@@ -69,7 +69,7 @@ def permutation(seed: int, stream: int, step: int, size: int) -> Array:
 
 
 def for_graph(data: Dataset, graph: Graph) -> Dataset:
-    """The data in the form that a graph takes: for one over a plane, sequences of pixels become images of one colour."""
+    """The data in the form that a graph takes: for one of images, sequences of pixels become images of one colour."""
     found = facts(graph)
     if data.shape is None or data.train.x.ndim != 2 or not found.types[found.sequence].image:
         return data

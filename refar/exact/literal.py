@@ -83,7 +83,7 @@ def evaluate(
         return y
     y = np.empty(found.shape, object)
     for index in np.ndindex(found.shape):
-        with localcontext(prec=_digits(arrays["0"])):
+        with localcontext(prec=digits_for(arrays["0"])):
             y[index] = found.value(index)
     return _finished(y, rounded)
 
@@ -113,8 +113,8 @@ def gradient(
         return gradients
     dx = np.full(arrays["0"].shape, Decimal("-0"), object)  # -0 + slope is the slope, also where that is -0
     for index in np.ndindex(upstream.shape):
-        with localcontext(prec=_digits(arrays["0"])):
-            for place, slope in found.back(index, _decimal(upstream[index])):
+        with localcontext(prec=digits_for(arrays["0"])):
+            for place, slope in found.back(index, decimal(upstream[index])):
                 dx[place] += slope
     return {"0": _finished(dx, rounded)}
 
@@ -255,7 +255,7 @@ def _gate(x: Array) -> Curve:
 
 def _softmax(x: Array) -> Curve:
     def column(i: Index) -> list[Decimal]:
-        return [_decimal(x[i[0], j, *i[2:]]).exp() for j in range(x.shape[1])]
+        return [decimal(x[i[0], j, *i[2:]]).exp() for j in range(x.shape[1])]
 
     def value(i: Index) -> Decimal:
         return column(i)[i[1]] / sum(column(i))
@@ -277,50 +277,6 @@ def exact(array: ArrayLike) -> Array:
         value: Exact = source[index]
         fraction = Fraction(value if isinstance(value, int | Fraction | Decimal) else value.item())
         result[index] = fraction.numerator if fraction.denominator == 1 else fraction
-    return result
-
-
-def squared_error(y_bct: ArrayLike, x_bct: ArrayLike) -> Array:
-    """Σ_c (y[b,c,t] - x[b,c,t])², exact, shape (B, T)."""
-    y, x = exact(y_bct), exact(x_bct)
-    result = _zeros((y.shape[0], y.shape[2]))
-    for b, c, t in np.ndindex(y.shape):
-        result[b, t] += (y[b, c, t] - x[b, c, t]) ** 2
-    return result
-
-
-def squared_error_gradient(y_bct: ArrayLike, x_bct: ArrayLike, d_bt: ArrayLike) -> Array:
-    """d[b,t] · 2·(y[b,c,t] - x[b,c,t]), exact."""
-    y, x, d = exact(y_bct), exact(x_bct), exact(d_bt)
-    result = np.empty(y.shape, object)
-    for b, c, t in np.ndindex(y.shape):
-        result[b, c, t] = d[b, t] * 2 * (y[b, c, t] - x[b, c, t])
-    return result
-
-
-def cross_entropy(y_bqt: ArrayLike, x_bt: ArrayLike) -> Array:
-    """log Σ_j exp(y[b,j,t]) - y[b,x,t] with x = x[b,t], float64, shape (B, T).
-
-    Computed as log Σ_j exp(y_j - y_x), which is the same number.
-    """
-    y, x = exact(y_bqt), np.asarray(x_bt)
-    result = np.empty(x.shape)
-    for b, t in np.ndindex(x.shape):
-        with localcontext(prec=_digits(y[b, :, t])):
-            logits = [_decimal(value) for value in y[b, :, t]]
-            result[b, t] = float(sum(((v - logits[x[b, t]]).exp() for v in logits), Decimal(0)).ln())
-    return result
-
-
-def cross_entropy_gradient(y_bqt: ArrayLike, x_bt: ArrayLike, d_bt: ArrayLike) -> Array:
-    """d[b,t] · (exp(y_q) / Σ_j exp(y_j) - [q = x[b,t]]), float64."""
-    y, x, d = exact(y_bqt), np.asarray(x_bt), exact(d_bt)
-    result = np.empty(y.shape)
-    for b, t in np.ndindex(x.shape):
-        with localcontext(prec=_digits(y[b, :, t])):
-            e = [_decimal(value).exp() for value in y[b, :, t]]
-            for q in range(len(e)):
-                result[b, q, t] = float(_decimal(d[b, t]) * (e[q] / sum(e) - (q == x[b, t])))
     return result
 
 
@@ -374,31 +330,31 @@ def _pooled(op: ops.Pool1d, x: Array, index: Index) -> Iterator[Term]:
 
 
 def _tanh(x: Exact) -> Decimal:
-    up, down = _decimal(x).exp(), _decimal(-x).exp()
+    up, down = decimal(x).exp(), decimal(-x).exp()
     return (up - down) / (up + down)
 
 
 def _tanh_slope(x: Exact) -> Decimal:
-    return 4 / (_decimal(x).exp() + _decimal(-x).exp()) ** 2
+    return 4 / (decimal(x).exp() + decimal(-x).exp()) ** 2
 
 
 def _sigmoid(x: Exact) -> Decimal:
-    return 1 / (1 + _decimal(-x).exp())
+    return 1 / (1 + decimal(-x).exp())
 
 
 def _sigmoid_slope(x: Exact) -> Decimal:
     return _sigmoid(x) * _sigmoid(-x)
 
 
-def _digits(x: Array) -> int:
+def digits_for(x: Array) -> int:
     """Enough digits that, whatever cancels between these numbers and their exponentials, more than 50 remain."""
-    values = [_decimal(value) for value in x.flat if value]
+    values = [decimal(value) for value in x.flat if value]
     smallest = min((value.adjusted() for value in values), default=0)
     largest = max((abs(value) for value in values), default=Decimal(0))
     return _DIGITS + max(0, -2 * smallest) + int(2 * largest)
 
 
-def _decimal(x: Exact) -> Decimal:
+def decimal(x: Exact) -> Decimal:
     """The number in decimals, exactly if it is a float of any size that `_digits` allows for."""
     return Decimal(x.numerator) / Decimal(x.denominator)
 

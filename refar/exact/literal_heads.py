@@ -15,11 +15,56 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from refar import ops
+from refar.exact.literal import decimal, digits_for, exact
 
 Array = NDArray[Any]
 
 _DIGITS = 60
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
+
+
+def squared_error(y_bct: ArrayLike, x_bct: ArrayLike) -> Array:
+    """Σ_c (y[b,c,t] - x[b,c,t])², exact, shape (B, T)."""
+    y, x = exact(y_bct), exact(x_bct)
+    result = np.full((y.shape[0], y.shape[2]), 0, object)
+    for b, c, t in np.ndindex(y.shape):
+        result[b, t] += (y[b, c, t] - x[b, c, t]) ** 2
+    return result
+
+
+def squared_error_gradient(y_bct: ArrayLike, x_bct: ArrayLike, d_bt: ArrayLike) -> Array:
+    """d[b,t] · 2·(y[b,c,t] - x[b,c,t]), exact."""
+    y, x, d = exact(y_bct), exact(x_bct), exact(d_bt)
+    result = np.empty(y.shape, object)
+    for b, c, t in np.ndindex(y.shape):
+        result[b, c, t] = d[b, t] * 2 * (y[b, c, t] - x[b, c, t])
+    return result
+
+
+def cross_entropy(y_bqt: ArrayLike, x_bt: ArrayLike) -> Array:
+    """log Σ_j exp(y[b,j,t]) - y[b,x,t] with x = x[b,t], float64, shape (B, T).
+
+    Computed as log Σ_j exp(y_j - y_x), which is the same number.
+    """
+    y, x = exact(y_bqt), np.asarray(x_bt)
+    result = np.empty(x.shape)
+    for b, t in np.ndindex(x.shape):
+        with localcontext(prec=digits_for(y[b, :, t])):
+            logits = [decimal(value) for value in y[b, :, t]]
+            result[b, t] = float(sum(((v - logits[x[b, t]]).exp() for v in logits), Decimal(0)).ln())
+    return result
+
+
+def cross_entropy_gradient(y_bqt: ArrayLike, x_bt: ArrayLike, d_bt: ArrayLike) -> Array:
+    """d[b,t] · (exp(y_q) / Σ_j exp(y_j) - [q = x[b,t]]), float64."""
+    y, x, d = exact(y_bqt), np.asarray(x_bt), exact(d_bt)
+    result = np.empty(y.shape)
+    for b, t in np.ndindex(x.shape):
+        with localcontext(prec=digits_for(y[b, :, t])):
+            e = [decimal(value).exp() for value in y[b, :, t]]
+            for q in range(len(e)):
+                result[b, q, t] = float(decimal(d[b, t]) * (e[q] / sum(e) - (q == x[b, t])))
+    return result
 
 
 def gaussian(head: ops.Gaussian, y_bct: ArrayLike, x_bct: ArrayLike) -> Array:

@@ -44,5 +44,5 @@ MISTAKES: Mapping[str, Change] = {
     "queue read after the newest value was pushed twice": _newest_twice,
     "queue read from the wrong end": _reversed,
     "rows of the state mixed up": _of_other_rows,
-    "queue begins with zeros, whatever stands before the start": _zeros_at_first,
+    "queue begins with zeros, whatever the values at t < 0 are": _zeros_at_first,
 }

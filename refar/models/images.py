@@ -19,7 +19,7 @@ def add_conditions(g: Builder, model: str, condition: str | None, local: str | N
     """The conditions that there are, as real values: one for the whole image, and one for each pixel."""
     given = {
         "condition": add_condition(g, model, "condition", condition),
-        "local": add_condition(g, model, "local", local, local=True, plane=True),
+        "local": add_condition(g, model, "local", local, local=True, image=True),
     }
     return {name: node for name, node in given.items() if node is not None}
 

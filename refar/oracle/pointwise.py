@@ -109,9 +109,9 @@ def ones(x: Array, dtype: np.dtype) -> Array:
 
 def position(op: ops.Position, shape: Sequence[int]) -> Array:
     """Bit i of each pixel's row, then bit i of its column, for images of shape (B, C, H, W): integers (B, 2·bits, H, W)."""
-    batch, _, *plane = shape
-    bits_2hw = np.indices(plane)[:, None] >> np.arange(op.bits)[:, None, None] & 1
-    return np.broadcast_to(bits_2hw.reshape(1, 2 * op.bits, *plane), (batch, 2 * op.bits, *plane))
+    batch, _, *place = shape
+    bits_2hw = np.indices(place)[:, None] >> np.arange(op.bits)[:, None, None] & 1
+    return np.broadcast_to(bits_2hw.reshape(1, 2 * op.bits, *place), (batch, 2 * op.bits, *place))
 
 
 def fold(function: np.ufunc, args: Sequence[Array]) -> Array:
@@ -124,17 +124,17 @@ def fold(function: np.ufunc, args: Sequence[Array]) -> Array:
 
 
 def _with_time_axis(args: Sequence[Array]) -> list[Array]:
-    """Constants get axes of length 1 where any argument is over time or a plane, so that they broadcast."""
+    """Constants get axes of length 1 where any argument is over time or an image, so that they broadcast."""
     ndim = max(arg.ndim for arg in args)
     return [arg.reshape(arg.shape + (1,) * (ndim - arg.ndim)) for arg in args]
 
 
 def repeated(args: Sequence[Array]) -> list[Array]:
-    """Constants repeated at every position where any argument is over time or a plane."""
+    """Constants repeated at every position where any argument is over time or an image."""
     extent = max((arg.shape[2:] for arg in args), default=())
     return [np.broadcast_to(arg, arg.shape[:2] + extent) for arg in _with_time_axis(args)]
 
 
 def like(dy: Array, arg: Array) -> Array:
-    """The gradient of a broadcast argument: summed over time or the plane if the argument is constant."""
+    """The gradient of a broadcast argument: summed over time or the image if the argument is constant."""
     return dy.sum(axis=tuple(range(2, dy.ndim))) if arg.ndim == 2 < dy.ndim else dy

@@ -16,7 +16,7 @@ __all__ = ["Level", "Row", "conceptual", "field", "fits", "levels", "losses", "r
 
 
 def field(graph: Graph) -> Figure:
-    """The receptive field: over time the dots and arrows of WaveNet's figure 3, over a plane the field around the pixel.
+    """The receptive field: over time the dots and arrows of WaveNet's figure 3, over an image the field around the pixel.
 
     Raises GraphError where the output does not depend on the sequence.
     """

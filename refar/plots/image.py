@@ -1,4 +1,4 @@
-"""Which pixels and colours an output depends on, for graphs over a plane: the field around the pixel."""
+"""Which pixels and colours an output depends on, for graphs of images: the field around the pixel."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def node_errors(graph: Graph, params: Arrays, values: Mapping[str, Array], unit:
 
     `params` as the backend holds them, rounded to its dtype; `values` {node: array} of whole sequences or images. The oracle,
     computed in float64, adds its own bound. Under input padding the first values of a node that looks back see what the backend
-    computed before the start, which nobody sees; they are left out.
+    computed at t < 0, which nobody sees; they are left out.
     """
     wide = _wide(values)
     found: list[Errors] = []
@@ -126,7 +126,7 @@ def gradient_errors(
 
 
 def local_bounds(graph: Graph, params: Arrays, values: Arrays, unit: float, *, reduced: float = 0.0) -> tuple[Arrays, Arrays]:
-    """ε of every node for arguments that are the given values, {node: array}; and of what it is before the start, {node:
+    """ε of every node for arguments that are the given values, {node: array}; and of its value at t < 0, {node:
     (B, C, 1)}, where that is computed. Inputs are exact.
     """
     before = values_before(unchecked(graph, params, np.float64), values, len(values[facts(graph).sequence]))
@@ -147,7 +147,7 @@ def first_order(graph: Graph, params: Arrays, values: Arrays, local: tuple[Array
     """(E₁, its statistical companion) of the functional Σ dy·y of each row: two arrays (B,).
 
     `values` of all nodes in float64, `local` from `local_bounds`. One backward sweep: rows do not see each other, so each row
-    may ask for another logit or margin at another position. What stands before the start is one number for each channel.
+    may ask for another logit or margin at another position. The values at t < 0 are one number for each channel.
     """
     *slopes, _ = backward_everywhere(unchecked(graph, params, dy.dtype), values, dy)
     total, squares = np.zeros(len(dy)), np.zeros(len(dy))
@@ -186,7 +186,7 @@ def composed(graph: Graph, params: Arrays, inputs: Arrays, unit: float) -> Array
             continue
         if each.name in found.sources:
             steady[each.name] = np.zeros(before[each.name].shape)
-        else:  # one position, before which stands the same
+        else:  # one position, at which every tap sees the same
             off = [steady.get(name, result[name]) for name in each.inputs]
             steady[each.name] = off_by(each, [before[name] for name in each.inputs], off, list(off), before[each.name])
     return result
@@ -197,6 +197,6 @@ def _wide(values: Mapping[str, Array]) -> Arrays:
 
 
 def _hidden(graph: Graph, each: Node) -> int:
-    """How many of a node's first values look at what stands before the start, where that is not zero."""
+    """How many of a node's first values look at values at t < 0 that are not zero."""
     reads = graph.padding == "input" and each.name not in facts(graph).sources and facts(graph).types[each.name].timed
     return max(offsets_of_node(each.op)) if reads else 0

@@ -50,7 +50,7 @@ def norms(graph: Graph, params: Arrays, values: Arrays, unit: float) -> Arrays:
             continue
         if each.name in found.sources:
             steady[each.name] = np.zeros((len(value), 1))
-        else:  # one position, before which stands the same
+        else:  # one position, at which every tap sees the same
             off = [steady.get(name, result[name]) for name in each.inputs]
             steady[each.name] = norm(each, [before[name] for name in each.inputs], off, list(off), before[each.name])
     return result

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for small graphs over time and over a plane, splits and data. Needs hypothesis."""
+"""Hypothesis strategies for small graphs over time and over an image, splits and data. Needs hypothesis."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def _applied(example: Example, g: Builder, x: Value, exact: bool) -> Value:
 
 @dataclass
 class _Plane:
-    """A graph over a plane under construction: values over it that depend on the image, with their channels.
+    """A graph of images under construction: values over it that depend on the image, with their channels.
 
     All channels are multiples of the colours, and where there is an order of colours every convolution keeps it.
     """

@@ -1,4 +1,4 @@
-"""Each operator in PyTorch: one match table. The definitions stand in `refar.ops`."""
+"""Each operator in PyTorch: one match table. The definitions are in `refar.ops`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def apply(
 ) -> Tensor:
     """The value of one operator, in `dtype`. For `Input`, the one argument is what the caller gave.
 
-    `before` is what stands before the start of each argument, (B, C, 1); None is zero.
+    `before` are the values of each argument at t < 0, (B, C, 1); None is zero.
 
     `classes` is the number of classes of an indexed argument, and matters to the lookups only.
     """
@@ -82,7 +82,7 @@ def apply(
 
 
 def conv1d(op: ops.Conv1d, x: Tensor, before: Tensor | None, weight_oik: Tensor, bias_o: Tensor | None) -> Tensor:
-    """x_bit → y_bot: what stands before the start on the left only; a strict convolution drops its last output."""
+    """x_bit → y_bot: the values at t < 0 on the left only; a strict convolution drops its last output."""
     if x.ndim == 2:
         return F.conv1d(x.unsqueeze(2), weight_oik, bias_o, groups=op.groups)[:, :, 0]
     length = x.shape[2]
@@ -124,10 +124,10 @@ def _shifted(x: Tensor, down: int, right: int) -> Tensor:
 
 def position(op: ops.Position, x: Tensor, dtype: torch.dtype) -> Tensor:
     """The bits of the row, then those of the column."""
-    batch, _, *plane = x.shape
+    batch, _, *place = x.shape
     weights = 2 ** torch.arange(op.bits, device=x.device)
-    rows, columns = (torch.arange(side, device=x.device) // weights[:, None] % 2 for side in plane)
-    both = torch.cat([rows[:, :, None].expand(-1, -1, plane[1]), columns[:, None].expand(-1, plane[0], -1)])
+    rows, columns = (torch.arange(side, device=x.device) // weights[:, None] % 2 for side in place)
+    both = torch.cat([rows[:, :, None].expand(-1, -1, place[1]), columns[:, None].expand(-1, place[0], -1)])
     return both.to(dtype).expand(batch, -1, -1, -1)
 
 
@@ -150,7 +150,7 @@ def pool1d(op: ops.Pool1d, x: Tensor, before: Tensor | None, ones: Tensor | None
 
 
 def _window(x: Tensor, offset: int, before: Tensor | None) -> Tensor:
-    """x[b,c,t-offset]: what stands before the start, zero after the end."""
+    """x[b,c,t-offset]: `before` (default 0) at t < 0, zero past the end."""
     length = x.shape[2]
     if offset < 0:
         return F.pad(x, (0, -offset))[:, :, -offset:]
@@ -184,12 +184,12 @@ def _fold(function: Callable[[Tensor, Tensor], Tensor], args: Sequence[Tensor]) 
 
 
 def _with_time_axis(args: Sequence[Tensor]) -> list[Tensor]:
-    """Constants get axes of length 1 where any argument is over time or a plane, so that they broadcast."""
+    """Constants get axes of length 1 where any argument is over time or an image, so that they broadcast."""
     ndim = max(arg.ndim for arg in args)
     return [arg.reshape(*arg.shape, *(1,) * (ndim - arg.ndim)) for arg in args]
 
 
 def _over_time(args: Sequence[Tensor]) -> list[Tensor]:
-    """Constants repeated at every position where any argument is over time or a plane."""
+    """Constants repeated at every position where any argument is over time or an image."""
     extent = next((arg.shape[2:] for arg in args if arg.ndim > 2), ())
     return [arg.expand(-1, -1, *extent) for arg in _with_time_axis(args)]

@@ -94,7 +94,7 @@ def test_nothing_seen_nothing_blind() -> None:
 
 
 def test_over_time_there_is_none() -> None:
-    with refuses(GraphError, "blind_spot: expected a graph over a plane, got one over time", "'x'"):
+    with refuses(GraphError, "blind_spot: expected a graph of images, got one over time", "'x'"):
         refar.blind_spot(refar.models.nettoy1d())
 
 

@@ -1,4 +1,4 @@
-"""What is said of a graph over a plane without running it: offsets by colour, clocks, strictness; and its text."""
+"""What is said of a graph of images without running it: offsets by colour, clocks, strictness; and its text."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_colours_through_the_operators() -> None:
 
 
 def test_offsets_by_colour_are_for_images() -> None:
-    with refuses(GraphError, "colour_offsets: expected a graph over a plane, got one over time (its sequence is 'x')"):
+    with refuses(GraphError, "colour_offsets: expected a graph of images, got one over time (its sequence is 'x')"):
         refar.colour_offsets(models.linear_ar(2))
 
 

@@ -1,4 +1,4 @@
-"""What a user gets wrong with images: graphs that have no meaning over a plane, and data that do not fit."""
+"""What a user gets wrong with images: graphs that have no meaning over an image, and data that do not fit."""
 
 from __future__ import annotations
 
@@ -83,15 +83,15 @@ def test_whole_pixels_may_be_moved() -> None:
     assert refar.forward(g.build(both), refar.init(g.build(both)), np.zeros((1, 3, 2, 2))).shape == (1, 15, 2, 2)
 
 
-OVER_TIME, OVER_A_PLANE = "values over time (over a plane there are conv2d and shift2d)", "values over a plane (an input with"
+OVER_TIME, OVER_A_PLANE = "values over time (of images there are conv2d and shift2d)", "values over an image (an input with"
 
 
 @pytest.mark.parametrize(
     ("space", "build", "fragments"),
     [
-        ("hw", lambda g, x: g.conv1d(x, 1, name="y"), [OVER_TIME, "got 2 channels over the plane"]),
-        ("hw", lambda g, x: g.delay(x, name="y"), [OVER_TIME, "got 2 channels over the plane"]),
-        ("hw", lambda g, x: g.pool1d(x, "max", 2, pad="zero", name="y"), [OVER_TIME, "got 2 channels over the plane"]),
+        ("hw", lambda g, x: g.conv1d(x, 1, name="y"), [OVER_TIME, "got 2 channels over an image"]),
+        ("hw", lambda g, x: g.delay(x, name="y"), [OVER_TIME, "got 2 channels over an image"]),
+        ("hw", lambda g, x: g.pool1d(x, "max", 2, pad="zero", name="y"), [OVER_TIME, "got 2 channels over an image"]),
         ("t", lambda g, x: g.conv2d(x, 1, name="y"), [OVER_A_PLANE, "got 2 channels over time"]),
         ("t", lambda g, x: g.shift2d(x, down=1, name="y"), [OVER_A_PLANE, "got 2 channels over time"]),
         ("t", lambda g, x: g.position(x, 1, name="y"), [OVER_A_PLANE, "got 2 channels over time"]),
@@ -99,7 +99,7 @@ OVER_TIME, OVER_A_PLANE = "values over time (over a plane there are conv2d and s
         (
             "hw",
             lambda g, x: g.conv2d(g.condition(classes=3, channels=2, local=True, axes="hw"), 1, name="y"),
-            ["real values (put one_hot, embedding or standardize before it)", "got 3 classes of 2 colours over the plane"],
+            ["real values (put one_hot, embedding or standardize before it)", "got 3 classes of 2 colours over an image"],
         ),
         ("hw", lambda g, x: g.condition("y", channels=1, local=True), ["axes='hw', as the sequence 'x' has", "got 't'"]),
         (
@@ -107,7 +107,7 @@ OVER_TIME, OVER_A_PLANE = "values over time (over a plane there are conv2d and s
             lambda g, x: g.condition("y", channels=1, local=True, axes="hw"),
             ["axes='t', as the sequence 'x' has", "got 'hw'"],
         ),
-        ("hw", lambda g, x: g.condition("y", channels=1, axes="hw"), ["over the plane to be local", "got a global one"]),
+        ("hw", lambda g, x: g.condition("y", channels=1, axes="hw"), ["over an image to be local", "got a global one"]),
         ("hw", lambda g, x: g.condition("y", classes=3, local=True, axes="hw"), ["channels ≥ 1: how many a pixel has"]),
     ],
 )
@@ -129,18 +129,18 @@ def test_images_without_channels_or_of_one_class() -> None:
 @pytest.mark.parametrize("padding", ["input"])
 def test_a_plane_is_padded_in_every_layer(padding: Any) -> None:
     g = Builder()
-    with refuses(GraphError, "padding: expected 'layer' for a graph over a plane", f"got {padding!r}"):
+    with refuses(GraphError, "padding: expected 'layer' for a graph of images", f"got {padding!r}"):
         g.build(g.image(channels=1), padding=padding)
     g = Builder()
     text = to_json(g.build(g.image(channels=1))).decode().replace('"output": "x"', f'"output": "x", "padding": "{padding}"')
-    with refuses(GraphError, "padding: expected 'layer' for a graph over a plane", f"got {padding!r}"):
+    with refuses(GraphError, "padding: expected 'layer' for a graph of images", f"got {padding!r}"):
         from_json(text)
 
 
 @pytest.mark.parametrize(
     ("head", "size", "fragments"),
     [
-        (ops.Categorical(), 4, ["logits for the classes", "(4 classes of 3 colours over the plane)", "got 4 channels"]),
+        (ops.Categorical(), 4, ["logits for the classes", "(4 classes of 3 colours over an image)", "got 4 channels"]),
         (ops.MixtureLogistics(2, 4), 6, ["18 channels", "2 components) for 4 classes", "got 6 channels"]),
         (ops.Gaussian(), 3, ["means for the channels of a signal", "4 classes of 3 colours"]),
     ],
@@ -213,7 +213,7 @@ def test_images(x: Any, condition: dict[str, Any], fragments: list[str]) -> None
 
 
 def test_a_map_that_is_missing() -> None:
-    with refuses(InputError, "condition 'chart' (1 channels over the plane) is missing"):
+    with refuses(InputError, "condition 'chart' (1 channels over an image) is missing"):
         refar.forward(GRAPH, PARAMS, X, {"label": LABEL})
     with refuses(InputError, "expected a mapping with 'chart', 'label'", "got an array"):
         refar.forward(GRAPH, PARAMS, X, CHART)
@@ -298,6 +298,6 @@ def test_as_a_whole_it_is_evaluated() -> None:
 def test_images_are_not_made_strict_by_a_delay() -> None:
     g = Builder()
     graph = g.build(g.conv2d(g.image(channels=1), 1, kernel=3, mask="B"))
-    with refuses(GraphError, "strictify expects a graph over time, got one over a plane", "mask 'A'", "Builder.shift2d"):
+    with refuses(GraphError, "strictify expects a graph over time, got one of images", "mask 'A'", "Builder.shift2d"):
         refar.strictify(graph)
     assert refar.strictify(GRAPH) is GRAPH

@@ -23,7 +23,7 @@ KINDS = {
     "strict": ("over time, strict", strategies.graphs(strict=True)),
     "time": ("over time", strategies.graphs()),
     "exact": ("over time, exact", strategies.graphs(exact=True)),
-    "plane": ("over a plane", strategies.plane_graphs()),
+    "plane": ("over an image", strategies.plane_graphs()),
 }
 
 

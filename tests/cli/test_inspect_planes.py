@@ -8,7 +8,7 @@ import pytest
 
 import refar as library
 from refar import Builder, Graph, ops
-from refar.cli import images as planes
+from refar.cli import inspect_images
 from refar.cli.describe import layers, operator
 
 MASKED = "masked_pixelcnn:classes=4,hidden=6,layers=2,kernel=3,first_kernel=3,residual=false"
@@ -166,7 +166,7 @@ def test_clocks_stand_beside_the_layers():
     ],
 )
 def test_steps_in_words(steps, text):
-    assert planes.steps_text(steps) == text
+    assert inspect_images.steps_text(steps) == text
 
 
 @pytest.mark.parametrize(
@@ -184,13 +184,13 @@ def test_steps_in_words(steps, text):
     ],
 )  # fmt: skip
 def test_the_picture_in_the_terminal(seen, blind, lines):
-    assert planes.picture(seen, blind, 60) == lines
+    assert inspect_images.picture(seen, blind, 60) == lines
 
 
 def test_a_large_field_shares_its_marks():
     seen = {(up, left) for up in range(1, 101) for left in range(-100, 101) if left != 7} | {(0, left) for left in range(1, 101)}
-    *rows, ruler, legend = planes.picture(seen, {(up, 7) for up in range(1, 101)}, 80)
-    assert len(rows) <= planes.TALLEST
+    *rows, ruler, legend = inspect_images.picture(seen, {(up, 7) for up in range(1, 101)}, 80)
+    assert len(rows) <= inspect_images.TALLEST
     assert max(map(len, rows)) <= 80
     assert rows[-1] == "    r " + "■" * 34 + "□"
     assert set(rows[0].split()[1]) == {"■", "▪"}

@@ -1,4 +1,4 @@
-"""The laws on graphs over a plane: random ones, the data that they are run on, and what each law says of them."""
+"""The laws on graphs of images: random ones, the data that they are run on, and what each law says of them."""
 
 from __future__ import annotations
 

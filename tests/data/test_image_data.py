@@ -55,10 +55,10 @@ def test_fit(tmp_path):
     check_fit(rgb, small(classes=4, channels=3))
     check_fit(for_graph(data.load("digits"), small(classes=17)), small(classes=17))
     for found, graph, message in [
-        (rgb, small(classes=3, channels=3), "expects 3 classes of 3 colours over the plane, got 4 classes"),
-        (rgb, small(classes=4), "expects 4 classes over the plane, got 3 channels"),
+        (rgb, small(classes=3, channels=3), "expects 3 classes of 3 colours over an image, got 4 classes"),
+        (rgb, small(classes=4), "expects 4 classes over an image, got 3 channels"),
         (rgb, models.nettoy1d(4), r"expects 4 classes over time, got an array of shape \(24, 3, 4, 5\)"),
-        (for_graph(line, small(classes=4)), small(classes=4), r"over the plane, got an array of shape \(24, 60\)"),
+        (for_graph(line, small(classes=4)), small(classes=4), r"over an image, got an array of shape \(24, 60\)"),
     ]:
         with pytest.raises(InputError, match=message):
             check_fit(found, graph)

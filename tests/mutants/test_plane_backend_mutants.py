@@ -1,4 +1,4 @@
-"""Mistakes over a plane in PyTorch's lowering and in the exporter; of an export also as the bundle alone shows them."""
+"""Mistakes of images in PyTorch's lowering and in the exporter; of an export also as the bundle alone shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes over a plane put into the oracle: masks, kernels, shifts, colours, positions, streams by pixel, inference."""
+"""Mistakes of images put into the oracle: masks, kernels, shifts, colours, positions, streams by pixel, inference."""
 
 from __future__ import annotations
 

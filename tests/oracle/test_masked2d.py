@@ -1,4 +1,4 @@
-"""The operators over a plane against their definitions: by == on integers in every backend, and by hand."""
+"""The operators over an image against their definitions: by == on integers in every backend, and by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BACKENDS = ("numpy", "torch", "onnx")
 
 @st.composite
 def convolutions(draw: DrawFn) -> tuple[ops.Conv2d, int]:
-    """A convolution over a plane of any kind, and how many channels its input has."""
+    """A convolution of images of any kind, and how many channels its input has."""
     kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     anchor = draw(st.tuples(*(st.integers(0, side - 1) for side in kernel)))
     mask: Any = draw(st.sampled_from(("none", "A", "B")))

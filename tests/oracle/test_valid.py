@@ -292,5 +292,5 @@ def test_the_padding_stands_in_the_file() -> None:
     assert b'"padding": "valid"' in refar.to_json(strict())
     assert refar.from_json(refar.to_json(strict())) == strict()
     g = Builder()
-    with refuses(GraphError, "padding: expected 'layer' for a graph over a plane", "got 'valid'"):
+    with refuses(GraphError, "padding: expected 'layer' for a graph of images", "got 'valid'"):
         g.build(g.image(channels=1), padding="valid")

@@ -45,7 +45,7 @@ def judge(subject: Subject, measure: Measure) -> None:
 
 def _nodes(graph: Graph, params: Arrays, exposed: Exposed, measure: Measure) -> float:
     found = rounding.node_errors(graph, params, exposed.values, exposed.unit)
-    if exposed.dvalues and graph.padding != "input":  # there gradients flow through what stands before the start too
+    if exposed.dvalues and graph.padding != "input":  # there gradients flow through the values at t < 0 too
         found += rounding.gradient_errors(graph, params, exposed.values, exposed.dvalues, exposed.dparams, exposed.unit)
     for errors in found:
         measure.statements += 1

@@ -65,14 +65,14 @@ class Sizes:
 def sizes(graph: Graph) -> Sizes:
     """T < R, T = R and T > R, where R counts the present, along each axis; for large R the last is only just larger."""
     found = facts(graph)
-    plane = found.grid is not None
-    seen = list(zip((0, 0), *offsets(graph), strict=True)) if plane else [(0, *offsets(graph))]
+    image = found.grid is not None
+    seen = list(zip((0, 0), *offsets(graph), strict=True)) if image else [(0, *offsets(graph))]
     reach = [max(along) - min(along) + 1 for along in seen]
     margins = [
         (max(before, *along), max(after, -min(along))) for (before, after), along in zip(_margins(graph), seen, strict=True)
     ]
     taken = {kind.size for kind in found.types.values()}
-    small = math.prod(before + 1 + after for before, after in margins) <= (SMALL_IMAGE if plane else SMALL)
+    small = math.prod(before + 1 + after for before, after in margins) <= (SMALL_IMAGE if image else SMALL)
 
     def extent(at_least: Sequence[int], *avoid: int) -> Extent:
         chosen: list[int] = []
@@ -86,7 +86,7 @@ def sizes(graph: Graph) -> Sizes:
     short = extent([max(2, r // 2) if small else 13 for r in reach], batch)
     equal = _oblong([max(2, r) for r in reach])
     settled = _oblong([max(2, before + 1 + after) for before, after in margins])
-    long = extent([n + (2 if plane else n + 5 if small else 7) for n in settled], batch, *short)
+    long = extent([n + (2 if image else n + 5 if small else 7) for n in settled], batch, *short)
     inner = tuple(n - 1 - after for n, (_, after) in zip(settled, margins, strict=True))
     return Sizes(batch, short, equal, settled, long, inner)
 
@@ -105,10 +105,10 @@ def _spans(node: Node, axis: int) -> tuple[int, ...]:
 
 def _margins(graph: Graph) -> list[tuple[int, int]]:
     """Along each axis, how far before and after its place the output may feel a border: the longest paths of taps to it."""
-    plane = facts(graph).grid is not None
+    image = facts(graph).grid is not None
     felt: dict[str, list[tuple[int, int]]] = {}
     for node in graph.nodes:
-        steps = list(zip(*steps_of_node(node.op) | {(0, 0)}, strict=True)) if plane else [(0, *offsets_of_node(node.op))]
+        steps = list(zip(*steps_of_node(node.op) | {(0, 0)}, strict=True)) if image else [(0, *offsets_of_node(node.op))]
         felt[node.name] = [
             (
                 max((felt[name][axis][0] for name in node.inputs), default=0) + max(along),

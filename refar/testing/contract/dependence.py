@@ -24,7 +24,7 @@ _DRAWS = 8
 def causality(subject: Subject, measure: Measure) -> None:
     """A change from position p on leaves every output before p + the smallest offset bit-identical: p + 1 if strict.
 
-    Over a plane, from one colour of pixel p on: by the order of rows, columns and colours.
+    Over an image, from one colour of pixel p on: by the order of rows, columns and colours.
     """
     found = facts(subject.graph)
     kind, per_channel = found.types[subject.sequence], found.offsets[subject.graph.output]
@@ -59,7 +59,7 @@ def reach(subject: Subject, measure: Measure) -> None:
     """The output depends on exactly the inferred offsets, for each distinct set among its channels.
 
     No more: everything outside them is replaced, and the output stays bit-identical. No less: under freshly drawn parameters
-    the gradient is not zero at each of them, at least once in several draws, since a relu may be off. Over a plane an offset
+    the gradient is not zero at each of them, at least once in several draws, since a relu may be off. Over an image an offset
     is (rows up, columns left, channel of the input).
     """
     per_channel = facts(subject.graph).offsets[subject.graph.output]

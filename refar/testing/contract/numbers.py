@@ -69,7 +69,7 @@ def adjoint(subject: Subject, measure: Measure) -> None:
 
 
 def _complex_step(subject: Subject, inputs: Arrays, direction: Arrays) -> tuple[Arrays, Arrays]:
-    """J v of every node's value, and of what it is before the start."""
+    """J v of every node's value, and of its value at t < 0."""
 
     def moved(arrays: Arrays) -> Arrays:
         return {n: a + 1j * _IMAGINARY * direction[n] if n in direction else a for n, a in arrays.items()}

@@ -163,7 +163,7 @@ def _pair(numbers: Iterable[int]) -> tuple[int, int]:
 
 
 def _case(node: str, op: ops.AnyOp, kinds: list[Type], places: tuple[int, ...], rng: np.random.Generator, integers: bool) -> Case:
-    """Sources over time or a plane are slices of one sequence; the others are conditions, to which the sequence is added."""
+    """Sources over time or an image are slices of one sequence; the others are conditions, to which the sequence is added."""
     g = Builder()
     timed = [n for n in sorted(set(places)) if kinds[n].timed]
     sources: dict[int, str] = {}
@@ -184,7 +184,7 @@ def _case(node: str, op: ops.AnyOp, kinds: list[Type], places: tuple[int, ...], 
         size = _constant_size(op, kinds)
         y = g.add(g.input(channels=size), y)
     graph = g.build(y)
-    batch, extent = _sizes(op, plane=any(kind.image for kind in kinds))
+    batch, extent = _sizes(op, image=any(kind.image for kind in kinds))
     found = facts(graph)
     shape = (batch, found.types[graph.output].size, *extent)
     if integers:
@@ -203,9 +203,9 @@ def _input(g: Builder, kind: Type) -> str:
     return g.input(classes=kind.size if kind.indexed else 0, channels=0 if kind.indexed else kind.size)
 
 
-def _sizes(op: ops.AnyOp, *, plane: bool) -> tuple[int, Extent]:
+def _sizes(op: ops.AnyOp, *, image: bool) -> tuple[int, Extent]:
     """Batch and extent: a little more than the operator reaches, and no multiple of its dilation."""
-    if not plane:
+    if not image:
         furthest, dilation = max(0, *offsets_of_node(op)), op.dilation if isinstance(op, ops.Conv1d | ops.Pool1d) else 1
         batch, length = (2, furthest + 6) if furthest < SMALL else (1, furthest + 3)
         return batch, (length + (dilation > 1 and length % dilation == 0),)

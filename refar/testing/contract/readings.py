@@ -32,7 +32,7 @@ BACKENDS = ("numpy", "torch", "onnx")
 class Streamed:
     """What a stream gave: the outputs from position `first` on, and the state after the last token.
 
-    Over a plane t runs through the pixels in raster order, and the state is left out: the outputs show it.
+    Over an image t runs through the pixels in raster order, and the state is left out: the outputs show it.
 
     `ahead`: the outputs are those for the next position, and the state is that of `refar.next`; else of `refar.step`.
     """

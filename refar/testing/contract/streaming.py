@@ -105,7 +105,7 @@ def _state_shapes(subject: Subject, what: str, state: Arrays, ahead: bool, batch
 def step(subject: Subject, measure: Measure) -> None:
     """A scan of single steps gives the outputs of forward, and over time the state that the values of forward say.
 
-    Over a plane a step is a pixel, with colours in order first each colour by what is known of the pixel.
+    Over an image a step is a pixel, with colours in order first each colour by what is known of the pixel.
     """
     if _has_no_stream(subject, measure):
         return
@@ -187,7 +187,7 @@ def _history(graph: Graph, ahead: bool, consumed: int) -> dict[str, int]:
 
 
 def final_state(graph: Graph, params: Arrays, values: Arrays, consumed: int, ahead: bool) -> Arrays:
-    """The last values of each node that is kept, after this many tokens, behind what stands before the start."""
+    """The last values of each node that is kept, after this many tokens, behind the values at t < 0."""
     run_plan = facts(graph).schedule(leading=ahead)
     rows = len(values[facts(graph).sequence])
     before = values_before(unchecked(graph, params, np.float64), values, rows)
@@ -200,17 +200,17 @@ def final_state(graph: Graph, params: Arrays, values: Arrays, consumed: int, ahe
 
 
 def exact_streams(reading: Reading, graph: Graph, params: Arrays, inputs: Arrays, y: Array, measure: Measure) -> None:
-    """On integers: step and blocks equal the whole pass by ==, states too; over a plane, step by pixel."""
+    """On integers: step and blocks equal the whole pass by ==, states too; over an image, step by pixel."""
     values = forward_nodes(unchecked(graph, params, np.float64), cast(inputs, np.float64))
-    plane = facts(graph).grid is not None
+    image = facts(graph).grid is not None
     y = in_raster(y)
-    total = y.shape[2] - (not plane)
-    for split in ([0] + [1] * total, *([] if plane else [[total // 2, total - total // 2]])):
+    total = y.shape[2] - (not image)
+    for split in ([0] + [1] * total, *([] if image else [[total // 2, total - total // 2]])):
         for streamed in reading.stream(inputs, split):
             where = f"{reading.name} on integers: {streamed.way} in pieces of {_brief(split)}: "
             expected = y[:, :, streamed.first : total + streamed.ahead]
             measure.equal(f"{where}output from position {streamed.first}, [b, c, t]", streamed.y_bct, expected)
-            for name, state in ({} if plane else final_state(graph, params, values, total, streamed.ahead)).items():
+            for name, state in ({} if image else final_state(graph, params, values, total, streamed.ahead)).items():
                 measure.equal(f"{where}state of {name!r}, [b, c, t]", streamed.state[name], state)
 
 

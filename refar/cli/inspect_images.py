@@ -1,4 +1,4 @@
-"""What `refar inspect` says of a graph over a plane beside its layers: the field in words and in marks, order, state."""
+"""What `refar inspect` says of a graph of images beside its layers: the field in words and in marks, order, state."""
 
 from __future__ import annotations
 
