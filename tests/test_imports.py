@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar.analysis": {*BASE, "refar.graph", "refar.analysis", "numpy"},
     "refar.building": {*BASE, "refar.graph", "refar.analysis", "refar.building", "refar.files", "msgspec"},
     "refar.arguments": {*CHECKED, "numpy"},
-    "refar.exact": {"refar.ops", "numpy"},
+    "refar.exact": {"refar.exact", "refar.ops", "numpy"},
     "refar.oracle": {*CHECKED, "refar.oracle", "numpy"},
     "refar.rounding": {*CHECKED, "refar.oracle", "refar.rounding", "numpy"},
     "refar.conceptual": {*CHECKED, "refar.building", "refar.conceptual", "refar.files", "msgspec", "numpy"},

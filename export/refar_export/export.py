@@ -17,7 +17,7 @@ from refar.analysis.facts import facts
 from refar.arguments.arrays import check_parameters
 from refar.errors import BackendError, FileError, GraphError
 from refar.graph.graph import Graph
-from refar.runtime.bundle import BLOCK, FORMAT, MANIFEST, VECTORS, Manifest, check_replaceable, digest, ports
+from refar.runtime.bundle import BLOCK, FORMAT, MANIFEST, VECTORS, BundleManifest, check_replaceable, digest, ports
 
 try:
     from refar_export.build import IR, OPSET, Kind, build
@@ -59,7 +59,7 @@ def export(
     names = ports(graph).files(block=block)
     files = {name: build(graph, weights, kinds[name]).SerializeToString(deterministic=True) for name in names}
     files[VECTORS] = safetensors.numpy.save(vectors(graph, weights))
-    manifest = Manifest(
+    manifest = BundleManifest(
         format="refar-bundle",
         version=1,
         refar=FORMAT,

@@ -304,7 +304,7 @@ def places(op: ops.AnyOp, source: str, owner: str, run: Schedule) -> list[int]:
 
 
 def windowed_step(e: Emitter, op: ops.WindowedOp, buffers: Sequence[str], where: Sequence[list[int]], kind: Type) -> str:
-    """An operator on past values, at one position: `buffers` are (B, C, cache length + 1), oldest first, `where` its taps in each."""
+    """One position of an operator on past values: `buffers` (B, C, cache length + 1), oldest first, `where` its taps in each."""
     match op:
         case ops.Shift():
             return e.emit("Gather", buffers[0], e.constant(where[0][0]), axis=2)

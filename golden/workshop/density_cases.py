@@ -21,7 +21,7 @@ from refar.graph.graph import Graph
 from refar.oracle import pointwise
 from workshop import exact_graph, loss_bounds, network_bounds
 from workshop.draw import Draw, float32
-from workshop.making import Family, rounded_up
+from workshop.making import FamilyMaker, rounded_up
 from workshop.network_cases import draw_inputs, draw_parameters
 
 OBSERVED = (0, 1, 4, 7)
@@ -159,7 +159,7 @@ def _normalised(values: Array) -> list[float]:
 
 
 DENSITIES = (
-    Family("log_prob", "density", _log_prob),
-    Family("log_marginal", "density", lambda: _marginals("log_marginal")),
-    Family("posterior", "density", lambda: _marginals("posterior")),
+    FamilyMaker("log_prob", "density", _log_prob),
+    FamilyMaker("log_marginal", "density", lambda: _marginals("log_marginal")),
+    FamilyMaker("posterior", "density", lambda: _marginals("posterior")),
 )

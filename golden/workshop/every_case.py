@@ -11,7 +11,7 @@ from workshop.density_cases import DENSITIES
 from workshop.generation_cases import GENERATE
 from workshop.invalid_graphs import INVALID
 from workshop.loss_cases import GUMBEL_SOFTMAX, LOG_SOFTMAX, LOSSES
-from workshop.making import Family, Operator
+from workshop.making import FamilyMaker, OperatorMaker
 from workshop.network_cases import NETWORK
 from workshop.pointwise_cases import POINTWISE
 from workshop.pooling_cases import CAUSAL_POOL1D, SHIFT1D, SHIFT2D
@@ -19,13 +19,13 @@ from workshop.quantizer_cases import QUANTIZERS
 from workshop.sampler_cases import SAMPLERS
 from workshop.stream_cases import STEPS
 
-OPERATORS: tuple[Operator, ...] = (
+OPERATORS: tuple[OperatorMaker, ...] = (
     CAUSAL_CONV1D, MASKED_CONV2D, CAUSAL_POOL1D, SHIFT1D, SHIFT2D, *POINTWISE, LOG_SOFTMAX, *LOSSES, *QUANTIZERS, *SAMPLERS,
     GUMBEL_SOFTMAX,
 )  # fmt: skip
 """Those with a signature: arrays in, arrays out."""
 
-FAMILIES: tuple[Family, ...] = (*(each.family() for each in OPERATORS), NETWORK, *STEPS, *DENSITIES, GENERATE, INVALID)
+FAMILIES: tuple[FamilyMaker, ...] = (*(each.family() for each in OPERATORS), NETWORK, *STEPS, *DENSITIES, GENERATE, INVALID)
 
 
 def every_case() -> Iterator[Case]:

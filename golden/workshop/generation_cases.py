@@ -20,7 +20,7 @@ from workshop import exact_graph, network_bounds, philox
 from workshop.density_cases import classed
 from workshop.draw import Draw
 from workshop.loss_bounds import LOG
-from workshop.making import FLOAT32, Family, rounded_up
+from workshop.making import FLOAT32, FamilyMaker, rounded_up
 from workshop.network_cases import draw_parameters
 
 _SAFE = 64
@@ -114,4 +114,4 @@ def _require_clear(y: Array, slack: Array, gumbels: Array, temperature: float, t
             assert min(gaps) > _SAFE * FLOAT32 * (off.max() / temperature + 8), "another id gives another seed"
 
 
-GENERATE = Family("generate", "sample", _cases)
+GENERATE = FamilyMaker("generate", "sample", _cases)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from refar.golden.case import Case
-from workshop.making import Family
+from workshop.making import FamilyMaker
 
 _Node = tuple[Any, ...]
 """Name, operator, names of inputs."""
@@ -158,4 +158,4 @@ def _cases() -> Iterator[Case]:
         )
 
 
-INVALID = Family("invalid", "invalid", _cases)
+INVALID = FamilyMaker("invalid", "invalid", _cases)

@@ -15,7 +15,7 @@ from refar.golden.head_operators import HEADS
 from refar.golden.node_operators import Attributes
 from workshop import loss_bounds
 from workshop.draw import Draw, float32
-from workshop.making import Example, Operator
+from workshop.making import Draft, OperatorMaker
 
 
 def _nats(
@@ -23,8 +23,8 @@ def _nats(
     source: str,
     define: Callable[[Any, Arrays], Arrays],
     allow: Callable[[Attributes, Arrays], tuple[Array, Array]],
-    examples: Callable[[], Iterator[Example]],
-) -> Operator:
+    examples: Callable[[], Iterator[Draft]],
+) -> OperatorMaker:
     """Define nats_bt of parameters y and values x, and the gradient for y of Σ dnats·nats."""
     known = Signature.of(signature)
 
@@ -32,7 +32,7 @@ def _nats(
         nats, gradient = allow(a, _wide(arrays))
         return {"nats": nats, "gradient.y": gradient}
 
-    return Operator("loss", known, source, lambda a, arrays: define(HEADS[known.name](a), arrays), allowed, examples)
+    return OperatorMaker("loss", known, source, lambda a, arrays: define(HEADS[known.name](a), arrays), allowed, examples)
 
 
 def _wide(arrays: Arrays) -> Arrays:
@@ -70,45 +70,45 @@ def _mixture_bound(a: Attributes, arrays: Arrays) -> tuple[Array, Array]:
     return nats, np.abs(arrays["dnats"])[:, None] * gradient
 
 
-def _cross_entropies() -> Iterator[Example]:
+def _cross_entropies() -> Iterator[Draft]:
     rows = [("2-classes", 3, 2, 5, 4.0), ("5-classes", 2, 5, 7, 4.0), ("17-classes", 2, 17, 3, 2.0), ("sure", 2, 4, 5, 60.0)]
     for id, b, q, t, scale in rows:
         draw = Draw(f"cross_entropy/{id}")
         arrays = {"y": draw.reals(b, q, t, scale=scale), "x": draw.classes(b, t, classes=q), "dnats": draw.reals(b, t)}
-        yield Example(id, draw.seed, arrays, {}, False)
+        yield Draft(id, draw.seed, arrays, {}, False)
     draw = Draw("cross_entropy/large-logits")
     y = draw.reals(2, 2, 1, scale=3) + float32([[[720]], [[-720]]])
-    yield Example("large-logits", draw.seed, {"y": y, "x": draw.classes(2, 1, classes=2), "dnats": draw.reals(2, 1)}, {}, False)
+    yield Draft("large-logits", draw.seed, {"y": y, "x": draw.classes(2, 1, classes=2), "dnats": draw.reals(2, 1)}, {}, False)
     draw = Draw("cross_entropy/far-apart")
     arrays = {"y": float32([[[-400], [400]], [[380], [-390]]]), "x": np.array([[0], [1]]), "dnats": draw.reals(2, 1)}
-    yield Example("far-apart", draw.seed, arrays, {}, False)
+    yield Draft("far-apart", draw.seed, arrays, {}, False)
 
 
-def _gaussians() -> Iterator[Example]:
+def _gaussians() -> Iterator[Draft]:
     for id, b, c, t, std in (("std-1", 2, 3, 5, 1.0), ("std-quarter", 3, 2, 4, 0.25), ("std-5", 2, 4, 3, 5.0)):
         draw = Draw(f"gaussian/{id}")
         arrays = {"y": draw.reals(b, c, t, scale=3), "x": draw.reals(b, c, t, scale=3), "dnats": draw.reals(b, t)}
-        yield Example(id, draw.seed, arrays, {"std": std}, False)
+        yield Draft(id, draw.seed, arrays, {"std": std}, False)
 
 
-def _mixtures() -> Iterator[Example]:
+def _mixtures() -> Iterator[Draft]:
     for id, b, k, t, classes, low in (("4-classes", 2, 2, 5, 4, -1.0), ("256-classes", 3, 3, 4, 256, -1.0)):
         draw = Draw(f"mixture_logistics/{id}")
         y = _parameters(draw, b, k, t, low)
         arrays = {"y": y, "x": draw.classes(b, t, classes=classes), "dnats": draw.reals(b, t)}
-        yield Example(id, draw.seed, arrays, {"components": k, "classes": classes}, False)
+        yield Draft(id, draw.seed, arrays, {"components": k, "classes": classes}, False)
     for id, classes in (("edges", 16), ("edges-256", 256)):
         draw = Draw(f"mixture_logistics/{id}")
         x = np.array([[0, 1, classes - 2, classes - 1], [classes - 1, 0, classes - 2, 1]])
         arrays = {"y": _parameters(draw, 2, 3, 4, -2.0), "x": x, "dnats": draw.reals(2, 4)}
-        yield Example(id, draw.seed, arrays, {"components": 3, "classes": classes}, False)
+        yield Draft(id, draw.seed, arrays, {"components": 3, "classes": classes}, False)
     draw = Draw("mixture_logistics/tails")
     y = _parameters(draw, 2, 2, 3, -4.5)
     y[:, 2:4] = np.float32(0.875) * np.sign(y[:, 2:4])
     x = np.where(y[:, 2] > 0, np.array([[3, 0, 7], [1, 8, 0]]), np.array([[252, 255, 250], [254, 249, 255]]))
     y[:, 3] = y[:, 2] + np.float32(0.03125)
     arrays = {"y": y, "x": x, "dnats": draw.reals(2, 3)}
-    yield Example("tails", draw.seed, arrays, {"components": 2, "classes": 256}, False)
+    yield Draft("tails", draw.seed, arrays, {"components": 2, "classes": 256}, False)
 
 
 def _parameters(draw: Draw, b: int, k: int, t: int, low: float) -> Array:
@@ -151,13 +151,13 @@ def _define_log_softmax(_: Attributes, arrays: Arrays) -> Arrays:
     return {"y": y, "gradient.x": dy - p * dy.sum(axis=1, keepdims=True)}
 
 
-def _log_softmaxes() -> Iterator[Example]:
+def _log_softmaxes() -> Iterator[Draft]:
     for id, b, c, t, scale in (("2-classes", 3, 2, 4, 3.0), ("5-classes", 2, 5, 6, 3.0), ("11-classes", 2, 11, 3, 30.0)):
         draw = Draw(f"log_softmax/{id}")
-        yield Example(id, draw.seed, {"x": draw.reals(b, c, t, scale=scale), "dy": draw.reals(b, c, t)}, {}, False)
+        yield Draft(id, draw.seed, {"x": draw.reals(b, c, t, scale=scale), "dy": draw.reals(b, c, t)}, {}, False)
     draw = Draw("log_softmax/far-apart")
     arrays = {"x": float32([[[-400], [400]], [[380], [-390]]]), "dy": draw.reals(2, 2, 1)}
-    yield Example("far-apart", draw.seed, arrays, {}, False)
+    yield Draft("far-apart", draw.seed, arrays, {}, False)
 
 
 def _allow_log_softmax(_: Attributes, arrays: Arrays) -> Arrays:
@@ -165,7 +165,7 @@ def _allow_log_softmax(_: Attributes, arrays: Arrays) -> Arrays:
     return {"y": loss_bounds.log_softmax(x), "gradient.x": loss_bounds.log_softmax_backward(x, dy)}
 
 
-LOG_SOFTMAX = Operator(
+LOG_SOFTMAX = OperatorMaker(
     "op",
     Signature.of("log_softmax(x_bqt) -> y_bqt"),
     "y[b,q,t] = x[b,q,t] - log Σ_j exp(x[b,j,t])",
@@ -190,15 +190,15 @@ def _allow_gumbel(a: Attributes, arrays: Arrays) -> Arrays:
     return {"y": value, "gradient.logits": gradient}
 
 
-def _gumbels() -> Iterator[Example]:
+def _gumbels() -> Iterator[Draft]:
     rows = [("soft-1", 2, 5, 4, 1.0, False), ("soft-quarter", 3, 4, 2, 0.25, False), ("soft-3", 2, 3, 5, 3.0, False)]
     for id, b, q, t, temperature, hard in [*rows, ("hard", 2, 4, 5, 0.5, True)]:
         draw = Draw(f"gumbel_softmax/{id}")
         arrays = {name: draw.reals(b, q, t, scale=scale) for name, scale in (("logits", 2.0), ("noise", 3.0), ("dy", 1.0))}
-        yield Example(id, draw.seed, arrays, {"temperature": temperature, "hard": hard}, False)
+        yield Draft(id, draw.seed, arrays, {"temperature": temperature, "hard": hard}, False)
 
 
-GUMBEL_SOFTMAX = Operator(
+GUMBEL_SOFTMAX = OperatorMaker(
     "sample",
     Signature.of("gumbel_softmax(logits_bqt, noise_bqt, *, temperature, hard=False) -> y_bqt"),
     "y = softmax((logits + noise) / temperature) over the classes; hard: the one-hot of the largest logits + noise, with the "

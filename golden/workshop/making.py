@@ -17,7 +17,7 @@ FLOAT32 = UNITS["float32"]
 
 
 @dataclass(frozen=True)
-class Example:
+class Draft:
     """What a case is made from. With `exact` it is compared by ==, in float32 too: whoever writes one sees to that."""
 
     id: str
@@ -28,7 +28,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Family:
+class FamilyMaker:
     """Makes the cases under one name."""
 
     operator: str
@@ -37,7 +37,7 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Operator:
+class OperatorMaker:
     """One operator with a documented signature.
 
     `define`: result and gradients from the definition on exact numbers. `allow`: what each may be off by, in units of u.
@@ -49,23 +49,23 @@ class Operator:
     source: str
     define: Callable[[Attributes, Arrays], Arrays]
     allow: Callable[[Attributes, Arrays], Arrays]
-    examples: Callable[[], Iterator[Example]]
+    examples: Callable[[], Iterator[Draft]]
 
     @property
     def name(self) -> str:
         """As in `check_function`."""
         return self.signature.name
 
-    def family(self) -> Family:
+    def family(self) -> FamilyMaker:
         """Return the family of all cases."""
-        return Family(self.name, self.kind, self.cases)
+        return FamilyMaker(self.name, self.kind, self.cases)
 
     def cases(self) -> Iterator[Case]:
         """Make all cases."""
         for example in self.examples():
             yield self.case(example)
 
-    def case(self, example: Example) -> Case:
+    def case(self, example: Draft) -> Case:
         """Make the example a case, with what is expected and the names of the mistakes that it catches."""
         arrays, attributes = example.arrays, self.signature.complete(example.attributes)
         expected = {name: _stored(array) for name, array in self.define(attributes, arrays).items()}

@@ -19,7 +19,7 @@ from refar.graph.graph import Graph
 from refar.mistakes import of_graphs
 from workshop import exact_graph, network_bounds
 from workshop.draw import Draw
-from workshop.making import Family, rounded_up
+from workshop.making import FamilyMaker, rounded_up
 
 Extent = tuple[int, ...]
 
@@ -149,4 +149,4 @@ def _named(name: str, params: Arrays) -> str:
     return f"gradient.{'param' if name in params else 'input'}.{name}"
 
 
-NETWORK = Family("network", "model", _cases)
+NETWORK = FamilyMaker("network", "model", _cases)

@@ -11,10 +11,10 @@ from refar.exact import literal
 from refar.golden.case import Signature
 from refar.golden.node_operators import TO_OP, Attributes, arguments, class_count, named_gradients, own_parameters
 from refar.rounding import bound
-from workshop.making import FLOAT32, Example, Operator
+from workshop.making import FLOAT32, Draft, OperatorMaker
 
 
-def node_operator(signature: str, source: str, examples: Callable[[], Iterator[Example]]) -> Operator:
+def node_operator(signature: str, source: str, examples: Callable[[], Iterator[Draft]]) -> OperatorMaker:
     """Define an operator that is a node; its arguments are x, and perhaps w and b."""
     known = Signature.of(signature)
     to_op = TO_OP[known.name]
@@ -37,4 +37,4 @@ def node_operator(signature: str, source: str, examples: Callable[[], Iterator[E
             found |= {name: error / FLOAT32 for name, error in named_gradients(arrays, each).items()}
         return found
 
-    return Operator("op", known, source, define, allow, examples)
+    return OperatorMaker("op", known, source, define, allow, examples)

@@ -9,7 +9,7 @@ import numpy as np
 
 from refar.arguments.arrays import Array
 from workshop.draw import Draw, float32
-from workshop.making import Example
+from workshop.making import Draft
 from workshop.node_definitions import node_operator
 
 EXTREMES = (0.0, -0.0, 1e-20, -1e-7, 20.0, -20.0, 89.0, -89.0, 104.0, -104.0)
@@ -23,26 +23,26 @@ def extreme(draw: Draw, *shape: int) -> Array:
     return numbers.reshape(-1)[np.argsort(draw.reals(numbers.size), kind="stable")].reshape(shape)
 
 
-def _gates() -> Iterator[Example]:
+def _gates() -> Iterator[Draft]:
     for id, b, c, t in (("2-channels", 3, 2, 5), ("6-channels", 2, 6, 5), ("8-channels", 3, 8, 4)):
         draw = Draw(f"gate/{id}")
-        yield Example(id, draw.seed, {"x": draw.reals(b, c, t, scale=3), "dy": draw.reals(b, c // 2, t)}, {}, False)
+        yield Draft(id, draw.seed, {"x": draw.reals(b, c, t, scale=3), "dy": draw.reals(b, c // 2, t)}, {}, False)
     draw = Draw("gate/saturated")
-    yield Example("saturated", draw.seed, {"x": extreme(draw, 2, 4, 5), "dy": draw.reals(2, 2, 5)}, {}, False)
+    yield Draft("saturated", draw.seed, {"x": extreme(draw, 2, 4, 5), "dy": draw.reals(2, 2, 5)}, {}, False)
 
 
-def _softmaxes() -> Iterator[Example]:
+def _softmaxes() -> Iterator[Draft]:
     for id, b, c, t in (("2-classes", 3, 2, 4), ("5-classes", 2, 5, 7), ("17-classes", 2, 17, 3)):
         draw = Draw(f"softmax/{id}")
-        yield Example(id, draw.seed, {"x": draw.reals(b, c, t, scale=4), "dy": draw.reals(b, c, t)}, {}, False)
+        yield Draft(id, draw.seed, {"x": draw.reals(b, c, t, scale=4), "dy": draw.reals(b, c, t)}, {}, False)
     draw = Draw("softmax/large")
     x = draw.reals(2, 2, 1, scale=3) + float32([[[720]], [[-720]]])
-    yield Example("large", draw.seed, {"x": x, "dy": draw.reals(2, 2, 1)}, {}, False)
+    yield Draft("large", draw.seed, {"x": x, "dy": draw.reals(2, 2, 1)}, {}, False)
     draw = Draw("softmax/far-apart")
-    yield Example("far-apart", draw.seed, {"x": extreme(draw, 2, 5, 3), "dy": draw.reals(2, 5, 3)}, {}, False)
+    yield Draft("far-apart", draw.seed, {"x": extreme(draw, 2, 5, 3), "dy": draw.reals(2, 5, 3)}, {}, False)
 
 
-def _activations() -> Iterator[Example]:
+def _activations() -> Iterator[Draft]:
     kinds: tuple[Literal["relu", "leaky_relu", "tanh", "sigmoid"], ...] = ("relu", "leaky_relu", "tanh", "sigmoid")
     for kind in kinds:
         exact = kind in ("relu", "leaky_relu")
@@ -50,43 +50,43 @@ def _activations() -> Iterator[Example]:
             draw = Draw(f"activation/{id}")
             x = draw.integers(b, c, t, most=3) if exact and not id.endswith("extreme") else extreme(draw, b, c, t)
             slope = 0.25 if kind == "leaky_relu" else 0.01
-            yield Example(id, draw.seed, {"x": x, "dy": draw.reals(b, c, t)}, {"kind": kind, "slope": slope}, exact)
+            yield Draft(id, draw.seed, {"x": x, "dy": draw.reals(b, c, t)}, {"kind": kind, "slope": slope}, exact)
     for kind in kinds[2:]:
         draw = Draw(f"activation/{kind}-large")
         arrays = {"x": float32([[[-720]], [[800]]]), "dy": draw.reals(2, 1, 1)}
-        yield Example(f"{kind}-large", draw.seed, arrays, {"kind": kind}, False)
+        yield Draft(f"{kind}-large", draw.seed, arrays, {"kind": kind}, False)
 
 
-def _one_hots() -> Iterator[Example]:
+def _one_hots() -> Iterator[Draft]:
     for id, b, t, classes in (("2-classes", 3, 5, 2), ("5-classes", 2, 7, 5), ("13-classes", 3, 4, 13)):
         draw = Draw(f"one_hot/{id}")
-        yield Example(id, draw.seed, {"x": draw.classes(b, t, classes=classes)}, {"classes": classes}, True)
+        yield Draft(id, draw.seed, {"x": draw.classes(b, t, classes=classes)}, {"classes": classes}, True)
     draw = Draw("one_hot/last-class-absent")
-    yield Example("last-class-absent", draw.seed, {"x": draw.classes(2, 5, classes=4)}, {"classes": 7}, True)
+    yield Draft("last-class-absent", draw.seed, {"x": draw.classes(2, 5, classes=4)}, {"classes": 7}, True)
 
 
-def _embeddings() -> Iterator[Example]:
+def _embeddings() -> Iterator[Draft]:
     for id, b, t, classes, c in (("5-classes", 2, 7, 5, 3), ("3-classes", 3, 11, 3, 4), ("11-classes", 2, 5, 11, 2)):
         draw = Draw(f"embedding/{id}")
         # equal classes add up: integers keep that exact
         arrays = {"x": draw.classes(b, t, classes=classes), "w": draw.reals(classes, c), "dy": draw.integers(b, c, t)}
-        yield Example(id, draw.seed, arrays, {}, True)
+        yield Draft(id, draw.seed, arrays, {}, True)
 
 
-def _standardizations() -> Iterator[Example]:
+def _standardizations() -> Iterator[Draft]:
     for id, classes, mean, std, exact in (
         ("powers-of-two", 7, 2.5, 0.5, True),
         ("identity", 5, 0.0, 1.0, True),
         ("generic", 256, 33.25, 78.5, False),
     ):
         draw = Draw(f"standardize/{id}")
-        yield Example(id, draw.seed, {"x": draw.classes(2, 7, classes=classes)}, {"mean": mean, "std": std}, exact)
+        yield Draft(id, draw.seed, {"x": draw.classes(2, 7, classes=classes)}, {"mean": mean, "std": std}, exact)
 
 
-def _positions() -> Iterator[Example]:
+def _positions() -> Iterator[Draft]:
     for id, b, c, h, w, bits in (("3-bits", 2, 1, 5, 7, 3), ("5-bits", 1, 3, 28, 3, 5), ("repeats", 2, 2, 6, 3, 2)):
         draw = Draw(f"positional_encoding/{id}")
-        yield Example(id, draw.seed, {"x": draw.reals(b, c, h, w)}, {"bits": bits}, True)
+        yield Draft(id, draw.seed, {"x": draw.reals(b, c, h, w)}, {"bits": bits}, True)
 
 
 POINTWISE = (

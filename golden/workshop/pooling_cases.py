@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from workshop.draw import Draw
-from workshop.making import Example
+from workshop.making import Draft
 from workshop.node_definitions import node_operator
 
 
@@ -45,7 +45,7 @@ _POOLS = (
 )
 
 
-def _pools() -> Iterator[Example]:
+def _pools() -> Iterator[Draft]:
     for row in _POOLS:
         draw = Draw(f"causal_pool1d/{row.id}")
         shape = (row.b, row.c, row.t)
@@ -53,25 +53,25 @@ def _pools() -> Iterator[Example]:
         # the gradient of a maximum sums up to K of these: integers keep that exact
         arrays = {"x": x, "dy": draw.integers(*shape)}
         attributes = {"kind": row.kind, "kernel": row.kernel, "dilation": row.dilation, "pad": row.pad}
-        yield Example(row.id, draw.seed, arrays, attributes, row.exact)
+        yield Draft(row.id, draw.seed, arrays, attributes, row.exact)
 
 
-def _shifts() -> Iterator[Example]:
+def _shifts() -> Iterator[Draft]:
     rows = [("delay-1", 2, 3, 5, 1), ("delay-3", 3, 2, 7, 3), ("delay-beyond-the-end", 2, 3, 4, 5), ("none", 2, 3, 4, 0)]
     rows += [("ahead-1", 2, 3, 5, -1), ("ahead-2", 3, 2, 7, -2), ("ahead-beyond-the-end", 2, 4, 3, -6)]
     rows += [("one-position", 2, 3, 1, 1), ("one-position-ahead", 2, 3, 1, -1)]
     for id, b, c, t, steps in rows:
         draw = Draw(f"shift1d/{id}")
-        yield Example(id, draw.seed, {"x": draw.reals(b, c, t), "dy": draw.reals(b, c, t)}, {"steps": steps}, True)
+        yield Draft(id, draw.seed, {"x": draw.reals(b, c, t), "dy": draw.reals(b, c, t)}, {"steps": steps}, True)
 
 
-def _shifts_2d() -> Iterator[Example]:
+def _shifts_2d() -> Iterator[Draft]:
     rows = [("down", 2, 3, 4, 5, 1, 0), ("right", 2, 3, 5, 4, 0, 1), ("down-right", 3, 2, 4, 6, 2, 1)]
     rows += [("up-left", 2, 3, 5, 4, -1, -2), ("down-left", 2, 3, 6, 5, 1, -1), ("beyond-the-edge", 2, 3, 4, 2, 1, 3)]
     for id, b, c, h, w, down, right in rows:
         draw = Draw(f"shift2d/{id}")
         arrays = {"x": draw.reals(b, c, h, w), "dy": draw.reals(b, c, h, w)}
-        yield Example(id, draw.seed, arrays, {"down": down, "right": right}, True)
+        yield Draft(id, draw.seed, arrays, {"down": down, "right": right}, True)
 
 
 CAUSAL_POOL1D = node_operator(

@@ -13,7 +13,7 @@ from refar.golden.case import Signature
 from refar.golden.node_operators import Attributes
 from refar.rounding.bound import EXP
 from workshop.draw import Draw
-from workshop.making import Example, Operator
+from workshop.making import Draft, OperatorMaker
 
 _MARGIN = Fraction(1, 2**9)
 """How far inputs stay from the edges between classes, in classes, unless every format computes them without rounding."""
@@ -50,17 +50,17 @@ def _encoder(
     source: str,
     number: Callable[[float, int], Fraction],
     sizes: Sequence[int],
-) -> Operator:
+) -> OperatorMaker:
     def define(a: Attributes, arrays: Arrays) -> Arrays:
         last = a["classes"] - 1
         return {"q": np.array([[min(int(number(float(v), last + 1)), last) for v in row] for row in arrays["x"]])}
 
-    def examples() -> Iterator[Example]:
+    def examples() -> Iterator[Draft]:
         for classes in sizes:
             draw = Draw(f"{name}/{classes}-classes")
-            yield Example(f"{classes}-classes", draw.seed, {"x": _inputs(draw, classes, number)}, {"classes": classes}, True)
+            yield Draft(f"{classes}-classes", draw.seed, {"x": _inputs(draw, classes, number)}, {"classes": classes}, True)
 
-    return Operator(
+    return OperatorMaker(
         "quantizer",
         Signature.of(f"{name}(x_bt, *, classes=256) -> q_bt"),
         source,
@@ -87,18 +87,18 @@ def _decoder(
     centre: Callable[[int, int], float],
     sizes: Sequence[int],
     allow: Callable[[Attributes, Arrays], Arrays],
-) -> Operator:
+) -> OperatorMaker:
     def define(a: Attributes, arrays: Arrays) -> Arrays:
         return {"x": np.array([[centre(int(q), a["classes"]) for q in row] for row in arrays["q"]])}
 
-    def examples() -> Iterator[Example]:
+    def examples() -> Iterator[Draft]:
         for classes in sizes:
             draw = Draw(f"{name}/{classes}-classes")
             q = draw.classes(2, 12, classes=classes)
             q[0, :4] = 0, classes - 1, classes // 2, (classes - 1) // 2
-            yield Example(f"{classes}-classes", draw.seed, {"q": q}, {"classes": classes}, False)
+            yield Draft(f"{classes}-classes", draw.seed, {"q": q}, {"classes": classes}, False)
 
-    return Operator(
+    return OperatorMaker(
         "quantizer",
         Signature.of(f"{name}(q_bt, *, classes=256) -> x_bt"),
         source,

@@ -17,7 +17,7 @@ from refar.golden.node_operators import Attributes
 from workshop import philox
 from workshop.draw import Draw, float32
 from workshop.loss_bounds import LOG
-from workshop.making import Example, Operator
+from workshop.making import Draft, OperatorMaker
 
 
 def _none(_: Attributes, arrays: Arrays) -> Arrays:
@@ -39,7 +39,7 @@ def _categorical(a: Attributes, arrays: Arrays) -> Arrays:
     return {"x": np.array(found)}
 
 
-def _categoricals() -> Iterator[Example]:
+def _categoricals() -> Iterator[Draft]:
     rows: list[tuple[str, int, int, float, int | None]] = [
         ("temperature-1", 7, 5, 1.0, None),
         ("temperature-quarter", 6, 4, 0.25, None),
@@ -55,12 +55,12 @@ def _categoricals() -> Iterator[Example]:
         draw = Draw(f"sample_categorical/{id}")
         tiny = id == "temperature-tiny"  # y / temperature is beyond float32
         arrays = {"y": draw.reals(b, q, scale=60 if tiny else 4), "noise": draw.reals(b, q, scale=3)}
-        yield Example(id, draw.seed, arrays, {"temperature": temperature, "top_k": top_k}, True)
+        yield Draft(id, draw.seed, arrays, {"temperature": temperature, "top_k": top_k}, True)
     for id, temperature, top_k in (("equals", 0.5, None), ("equals-temperature-0", 0.0, None), ("equals-top-2", 1.0, 2)):
         draw = Draw(f"sample_categorical/{id}")
         y = draw.integers(9, 5, most=1)
         noise_bq = draw.integers(9, 5, most=1) if top_k is None else draw.integers(9, 5, most=4)
-        yield Example(id, draw.seed, {"y": y, "noise": noise_bq}, {"temperature": temperature, "top_k": top_k}, True)
+        yield Draft(id, draw.seed, {"y": y, "noise": noise_bq}, {"temperature": temperature, "top_k": top_k}, True)
 
 
 def _inverse_cdf(_: Attributes, arrays: Arrays) -> Arrays:
@@ -71,7 +71,7 @@ def _inverse_cdf(_: Attributes, arrays: Arrays) -> Arrays:
     return {"x": np.array(found)}
 
 
-def _inverse_cdfs() -> Iterator[Example]:
+def _inverse_cdfs() -> Iterator[Draft]:
     last = 1 - 2.0**-24
     thirds = float32([0.25, 0.125, 0.5, 0.125])
     rows = {
@@ -82,7 +82,7 @@ def _inverse_cdfs() -> Iterator[Example]:
         "sure": ([[0, 0, 1], [1, 0, 0], [0, 1, 0]] * 2, [0.0, 0.0, 0.0, last, last, last]),
     }
     for id, (p, u) in rows.items():
-        yield Example(id, 0, {"p": np.array(p, np.float32), "u": np.array(u, np.float32)}, {}, True)
+        yield Draft(id, 0, {"p": np.array(p, np.float32), "u": np.array(u, np.float32)}, {}, True)
 
 
 def _mixture(a: Attributes, arrays: Arrays) -> Arrays:
@@ -97,7 +97,7 @@ def _mixture(a: Attributes, arrays: Arrays) -> Arrays:
     return {"x": np.array(found)}
 
 
-def _mixtures() -> Iterator[Example]:
+def _mixtures() -> Iterator[Draft]:
     for id, b, k, classes, temperature in (
         ("16-classes", 9, 3, 16, 1.0),
         ("256-classes", 8, 4, 256, 0.5),
@@ -107,7 +107,7 @@ def _mixtures() -> Iterator[Example]:
         draw = Draw(f"sample_mixture_logistics/{id}")
         parts = [draw.reals(b, k, scale=2), draw.reals(b, k, scale=0.9), draw.reals(b, k, scale=1) - np.float32(2)]
         arrays = {"y": np.concatenate(parts, axis=1), "noise": draw.reals(b, k + 1, scale=4)}
-        yield Example(id, draw.seed, arrays, {"components": k, "classes": classes, "temperature": temperature}, True)
+        yield Draft(id, draw.seed, arrays, {"components": k, "classes": classes, "temperature": temperature}, True)
 
 
 def _gaussian(a: Attributes, arrays: Arrays) -> Arrays:
@@ -115,11 +115,11 @@ def _gaussian(a: Attributes, arrays: Arrays) -> Arrays:
     return {"x": literal.exact(arrays["y"]) + factor * literal.exact(arrays["noise"])}
 
 
-def _gaussians() -> Iterator[Example]:
+def _gaussians() -> Iterator[Draft]:
     for id, b, c, std, temperature in (("std-1", 4, 3, 1.0, 1.0), ("std-3", 3, 4, 3.0, 0.5), ("temperature-0", 3, 2, 0.5, 0.0)):
         draw = Draw(f"sample_gaussian/{id}")
         arrays = {"y": draw.reals(b, c, scale=2), "noise": draw.reals(b, c, scale=3)}
-        yield Example(id, draw.seed, arrays, {"std": std, "temperature": temperature}, False)
+        yield Draft(id, draw.seed, arrays, {"std": std, "temperature": temperature}, False)
 
 
 def _allow_gaussian(a: Attributes, arrays: Arrays) -> Arrays:
@@ -134,13 +134,13 @@ def _uniform(a: Attributes, _: Arrays) -> Arrays:
     }
 
 
-def _uniforms() -> Iterator[Example]:
+def _uniforms() -> Iterator[Draft]:
     for id, seed, streams, start, steps, size in (
         ("from-the-start", 0, [0, 1, 2], 0, 4, 5),
         ("later", 2**53 - 1, [7, 3], 1000, 3, 4),
         ("one-number", 123456789, [0, 2**40], 5, 2, 1),
     ):
-        yield Example(id, seed, {}, {"seed": seed, "streams": streams, "start": start, "steps": steps, "size": size}, True)
+        yield Draft(id, seed, {}, {"seed": seed, "streams": streams, "start": start, "steps": steps, "size": size}, True)
 
 
 def _gumbel(_: Attributes, arrays: Arrays) -> Arrays:
@@ -149,12 +149,12 @@ def _gumbel(_: Attributes, arrays: Arrays) -> Arrays:
     return {"n": np.array(each)}
 
 
-def _gumbels() -> Iterator[Example]:
+def _gumbels() -> Iterator[Draft]:
     draw = Draw("gumbel_noise/generic")
     u: Array = np.abs(draw.reals(3, 5))
-    yield Example("generic", draw.seed, {"u": u}, {}, False)
+    yield Draft("generic", draw.seed, {"u": u}, {}, False)
     ends = float32([[2**-30, 2**-24, 2**-10], [1 - 2**-24, 1 - 2**-20, 0.5]])
-    yield Example("ends", 0, {"u": ends}, {}, False)
+    yield Draft("ends", 0, {"u": ends}, {}, False)
 
 
 def _allow_gumbel(_: Attributes, arrays: Arrays) -> Arrays:
@@ -163,7 +163,7 @@ def _allow_gumbel(_: Attributes, arrays: Arrays) -> Arrays:
 
 
 SAMPLERS = (
-    Operator(
+    OperatorMaker(
         "sample",
         Signature.of("sample_categorical(y_bq, noise_bq, *, temperature=1.0, top_k=None) -> x_b"),
         "argmax_q (y_q / temperature + noise_q), the first of equals; temperature 0: argmax_q y_q; top_k: of the k largest y_q "
@@ -172,7 +172,7 @@ SAMPLERS = (
         _none,
         _categoricals,
     ),
-    Operator(
+    OperatorMaker(
         "sample",
         Signature.of("sample_mixture_logistics(y_bc, noise_bn, *, components, classes, temperature=1.0) -> x_b"),
         "k = argmax_k (l_k / temperature + noise_k), v = μ_k + temperature · s_k · noise_K; the class with the nearest "
@@ -181,7 +181,7 @@ SAMPLERS = (
         _none,
         _mixtures,
     ),
-    Operator(
+    OperatorMaker(
         "sample",
         Signature.of("sample_gaussian(y_bc, noise_bc, *, std=1.0, temperature=1.0) -> x_bc"),
         "x = y + temperature · std · noise",
@@ -189,7 +189,7 @@ SAMPLERS = (
         _allow_gaussian,
         _gaussians,
     ),
-    Operator(
+    OperatorMaker(
         "sample",
         Signature.of("inverse_cdf(p_bq, u_b) -> x_b"),
         "the smallest q with p_0 + … + p_q > u; if rounding leaves none, the last class with p_q > 0",
@@ -197,7 +197,7 @@ SAMPLERS = (
         _none,
         _inverse_cdfs,
     ),
-    Operator(
+    OperatorMaker(
         "sample",
         Signature.of("uniform(*, seed, streams, start, steps, size) -> u_tbn"),
         "Philox4x64-10 with key (seed, stream); step t takes ⌈size/4⌉ blocks from counter t·⌈size/4⌉ + 1 on; "
@@ -206,7 +206,7 @@ SAMPLERS = (
         _none,
         _uniforms,
     ),
-    Operator(
+    OperatorMaker(
         "sample",
         Signature.of("gumbel_noise(u_bn) -> n_bn"),
         "n = -log(-log u)",

@@ -24,7 +24,7 @@ from refar.graph.graph import Graph
 from refar.mistakes import stream_mistakes as mistakes
 from workshop import exact_graph, network_bounds
 from workshop.draw import Draw
-from workshop.making import Family, rounded_up
+from workshop.making import FamilyMaker, rounded_up
 from workshop.network_cases import draw_inputs, draw_parameters, wavenet
 
 
@@ -158,6 +158,6 @@ def _with_catches(case: Case) -> Case:
 
 
 STEPS = (
-    Family("step", "step", lambda: _cases("step")),
-    Family("next", "step", lambda: _cases("next")),
+    FamilyMaker("step", "step", lambda: _cases("step")),
+    FamilyMaker("next", "step", lambda: _cases("next")),
 )

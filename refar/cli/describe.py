@@ -16,7 +16,7 @@ from refar.graph.graph import Graph, Node
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerRow:
     """A row of the table: one node. `channels` has a star where the value does not change over time.
 
     `masked`: the weights without effect. `cost` counts multiply-adds for each position, or once if the value is constant;
@@ -36,7 +36,7 @@ class Layer:
     clock: str
 
 
-def layers(graph: Graph) -> list[Layer]:
+def layers(graph: Graph) -> list[LayerRow]:
     """Every node in the order of evaluation."""
     found = facts(graph)
     clock = facts(graph).raster.clock if found.grid is not None and facts(graph).looks_ahead is None else {}
@@ -47,7 +47,7 @@ def layers(graph: Graph) -> list[Layer]:
         bias = found.parameters.get(f"{node.name}.bias", ())
         cost, level = _products(node.op, weight)
         rows.append(
-            Layer(
+            LayerRow(
                 node.name,
                 operator(node),
                 _inputs(node),

@@ -66,7 +66,7 @@ def page(graph: Graph, title: str) -> list[Text | Table]:
     return [*parts, Text(), state] if state.row_count else parts
 
 
-def _remarks(graph: Graph, layers: list[describe.Layer]) -> list[tuple[str, str]]:
+def _remarks(graph: Graph, layers: list[describe.LayerRow]) -> list[tuple[str, str]]:
     seen = sequence_offsets(graph)
     return [
         ("receptive field", f"{count(sequence_field(graph), 'position')}, {number(len(seen))} of them used"),
@@ -78,13 +78,13 @@ def _remarks(graph: Graph, layers: list[describe.Layer]) -> list[tuple[str, str]
     ]
 
 
-def _size(layers: list[describe.Layer]) -> str:
+def _size(layers: list[describe.LayerRow]) -> str:
     weights, biases, masked = (sum(getattr(row, name) for row in layers) for name in ("weights", "biases", "masked"))
     hidden = f" ({number(masked)} of them masked)" if masked else ""
     return f"{count(weights + biases, 'parameter')}: {count(weights, 'weight')}{hidden}, {count(biases, 'bias', 'biases')}"
 
 
-def _layer_table(layers: list[describe.Layer]) -> Table:
+def _layer_table(layers: list[describe.LayerRow]) -> Table:
     table = plain_table()
     sizes = [" + ".join(number(size) for size in (row.weights, row.biases) if size) for row in layers]
     clocks = [row.clock for row in layers]
@@ -139,7 +139,7 @@ def _padding(graph: Graph) -> str:
     return "input: before the start the input is zero, and every node what it computes from that"
 
 
-def _cost(layers: list[describe.Layer]) -> str:
+def _cost(layers: list[describe.LayerRow]) -> str:
     each = sum(row.cost for row in layers if row.timed)
     once = sum(row.cost for row in layers if not row.timed)
     return f"{number(each)} per step and row" + (f", {number(once)} once per sequence for the condition" if once else "")

@@ -10,7 +10,7 @@ from refar.analysis.causality import image_field, image_offsets, is_strict, offs
 from refar.analysis.facts import facts
 from refar.analysis.windows import Step
 from refar.cli.console import count, number
-from refar.cli.describe import Layer
+from refar.cli.describe import LayerRow
 from refar.errors import GraphError
 from refar.graph.graph import Graph
 
@@ -18,7 +18,7 @@ TALLEST = 40
 """Lines of the picture in the terminal, at most."""
 
 
-def remarks(graph: Graph, layers: Sequence[Layer]) -> list[tuple[str, str]]:
+def remarks(graph: Graph, layers: Sequence[LayerRow]) -> list[tuple[str, str]]:
     """Names and what is to be said."""
     seen = image_offsets(graph)
     rows, columns = image_field(graph)
@@ -62,7 +62,7 @@ def _order(graph: Graph) -> str:
     return "strict, y at a pixel models x there without seeing it"
 
 
-def _cost(graph: Graph, layers: Sequence[Layer]) -> str:
+def _cost(graph: Graph, layers: Sequence[LayerRow]) -> str:
     """Generation looks at a pixel once, or once for each colour before it is pushed; what rows above add is summed up once."""
     each = sum(row.cost for row in layers if row.timed)
     once = sum(row.cost for row in layers if not row.timed)

@@ -10,10 +10,10 @@ from refar import ops
 from refar.arguments.arrays import Array, Arrays
 from refar.golden.node_operators import Attributes
 from refar.mistakes.masks import anchor
-from refar.mistakes.on_arrays import Mistake, Node, gradient_of, result_of, window
+from refar.mistakes.on_arrays import ArrayNode, Mistake, gradient_of, result_of, window
 
-_CONV1D = Node("causal_conv1d", ops.Conv1d)
-_CONV2D = Node("masked_conv2d", ops.Conv2d)
+_CONV1D = ArrayNode("causal_conv1d", ops.Conv1d)
+_CONV2D = ArrayNode("masked_conv2d", ops.Conv2d)
 
 
 def _reach(op: ops.Conv1d) -> int:

@@ -10,7 +10,7 @@ from refar import ops
 from refar.arguments.arrays import Array, Arrays
 from refar.golden.node_operators import Attributes
 from refar.mistakes.of_graphs import HALVES
-from refar.mistakes.on_arrays import Mistake, Node, gradient_of, result_of
+from refar.mistakes.on_arrays import ArrayNode, Mistake, gradient_of, result_of
 
 
 def sigmoid(x: Array) -> Array:
@@ -64,7 +64,7 @@ SOFTMAXES: Mapping[str, Mistake] = {
 }
 
 
-_ACTIVATION = Node("activation", ops.Activation)
+_ACTIVATION = ArrayNode("activation", ops.Activation)
 
 
 def _overflowing(arrays: Arrays, a: Attributes) -> Array:
@@ -117,13 +117,13 @@ def _overwritten(arrays: Arrays, _: Attributes) -> Array:
 
 
 EMBEDDINGS: Mapping[str, Mistake] = {
-    **Node("embedding", ops.Embedding).rewrites(),
+    **ArrayNode("embedding", ops.Embedding).rewrites(),
     "channels last": result_of(lambda arrays, _: arrays["w"][arrays["x"]]),
     "gradient of w: last of repeated classes alone": gradient_of("w", _overwritten),
 }
 
 STANDARDIZATIONS: Mapping[str, Mistake] = {
-    **Node("standardize", ops.Standardize).rewrites(),
+    **ArrayNode("standardize", ops.Standardize).rewrites(),
     "without the axis of channels": result_of(lambda arrays, a: (arrays["x"] - a["mean"]) / a["std"]),
 }
 

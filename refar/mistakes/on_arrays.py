@@ -36,7 +36,7 @@ def window(x: Array, offset: int) -> Array:
     return np.where((at >= 0) & (at < len(at)), x[..., np.clip(at, 0, len(at) - 1)], 0)
 
 
-class Node:
+class ArrayNode:
     """The node of a graph that an operator is: its mistakes, and what it gives when it is right."""
 
     def __init__(self, operator: str, kind: type[ops.Op]) -> None:

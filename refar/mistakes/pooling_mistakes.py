@@ -9,9 +9,13 @@ import numpy as np
 from refar import ops
 from refar.arguments.arrays import Array, Arrays
 from refar.golden.node_operators import Attributes
-from refar.mistakes.on_arrays import Mistake, Node, gradient_of, result_of, window
+from refar.mistakes.on_arrays import ArrayNode, Mistake, gradient_of, result_of, window
 
-_POOL, _SHIFT, _SHIFT2D = Node("causal_pool1d", ops.Pool1d), Node("shift1d", ops.Shift), Node("shift2d", ops.Shift2d)
+_POOL, _SHIFT, _SHIFT2D = (
+    ArrayNode("causal_pool1d", ops.Pool1d),
+    ArrayNode("shift1d", ops.Shift),
+    ArrayNode("shift2d", ops.Shift2d),
+)
 
 
 def _windows(x: Array, a: Attributes, ring: int = 2**30) -> tuple[Array, Array]:

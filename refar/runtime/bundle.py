@@ -46,7 +46,7 @@ class StatePort(Struct, frozen=True, forbid_unknown_fields=True):
     ahead: int
 
 
-class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BundleManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """bundle.json. `files` holds the SHA-256 of every other file; `metadata` is the exporter's to fill.
 
     `refar` is FORMAT, so that a release changes no byte. Older bundles have the release there.
@@ -105,12 +105,12 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_manifest(path: str | Path) -> Manifest:
+def read_manifest(path: str | Path) -> BundleManifest:
     """bundle.json, decoded strictly. Raises FileError naming what is wrong and where."""
     file = as_path(path) / MANIFEST
     try:
         text = file.read_bytes()
-        manifest = msgspec.json.decode(text, type=Manifest)
+        manifest = msgspec.json.decode(text, type=BundleManifest)
     except OSError as error:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST} cannot be read: {error.strerror}") from None
     except msgspec.ValidationError as error:
@@ -161,7 +161,7 @@ def check_replaceable(path: str | Path) -> None:
         raise FileError(f"bundle {str(path)!r} holds {found}; {kept}")
 
 
-def read_file(path: str | Path, name: str, manifest: Manifest) -> bytes:
+def read_file(path: str | Path, name: str, manifest: BundleManifest) -> bytes:
     """The bytes of one file, which must be those that were written. Raises FileError."""
     try:
         data = (Path(path) / name).read_bytes()
@@ -175,7 +175,7 @@ def read_file(path: str | Path, name: str, manifest: Manifest) -> bytes:
     return data
 
 
-def read_vectors(path: str | Path, manifest: Manifest) -> Arrays:
+def read_vectors(path: str | Path, manifest: BundleManifest) -> Arrays:
     """The oracle's check vectors: "x", "condition.<name>" and "y", the outputs in float64."""
     data = read_file(path, VECTORS, manifest)
     try:

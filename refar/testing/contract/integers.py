@@ -17,7 +17,7 @@ from refar.graph.graph import Graph, Node
 from refar.oracle.bound_graph import cast, unchecked
 from refar.oracle.whole import backward_nodes, forward_nodes
 from refar.testing.contract.cases import Extent, integer_inputs, masks, other_values
-from refar.testing.contract.operators import Case, integral
+from refar.testing.contract.operators import OperatorCase, integral
 
 _FLOAT32_INTEGERS = 2**24
 _CHANGES = 16
@@ -31,7 +31,7 @@ def integral_graph(graph: Graph) -> Graph | None:
     return msgspec.structs.replace(graph, nodes=nodes, head=None)
 
 
-def integer_case(graph: Graph, rng: np.random.Generator, batch: int, extent: Extent) -> Case | None:
+def integer_case(graph: Graph, rng: np.random.Generator, batch: int, extent: Extent) -> OperatorCase | None:
     """Integers for a whole integral graph on which nothing rounds in float32 and nothing is dead; None if no draw is such."""
     found, seen = facts(graph), masks(graph)
     shape = (batch, found.types[graph.output].size, *extent)
@@ -39,7 +39,7 @@ def integer_case(graph: Graph, rng: np.random.Generator, batch: int, extent: Ext
         inputs = integer_inputs(graph, rng, draw.largest, batch, *extent)
         params = {name: draw.parameter(sizes, rng, seen.get(name)) for name, sizes in found.parameters.items()}
         dy = rng.integers(-draw.largest, draw.largest + 1, shape).astype(np.float64)
-        case = Case("the whole graph", graph, params, inputs, dy)
+        case = OperatorCase("the whole graph", graph, params, inputs, dy)
         if _is_exact(case) and _is_alive(case, rng):
             return case
     return None
@@ -90,7 +90,7 @@ def _sweep(graph: Graph, params: Arrays, inputs: Arrays, dy: Array) -> tuple[Arr
     return values, dvalues | dparams
 
 
-def _is_exact(case: Case) -> bool:
+def _is_exact(case: OperatorCase) -> bool:
     """No sum of products, forward or backward, leaves what float32 holds: the same graph on magnitudes bounds them all.
 
     Averages of two give fractions; the products of numbers with f binary places have 2f.
@@ -105,7 +105,7 @@ def _is_exact(case: Case) -> bool:
     return largest * 4**places < _FLOAT32_INTEGERS
 
 
-def _is_alive(case: Case, rng: np.random.Generator) -> bool:
+def _is_alive(case: OperatorCase, rng: np.random.Generator) -> bool:
     """Every gradient to which a path leads is not zero throughout, and y changes at every inferred offset of a change of x."""
     graph, found = case.graph, facts(case.graph)
     values, gradients = _sweep(graph, case.params, case.inputs, case.dy)

@@ -27,7 +27,7 @@ _FEW_TERMS = 200
 
 
 @dataclass(frozen=True)
-class Case:
+class OperatorCase:
     """One operator of a graph as a small graph of its own, with data and an upstream gradient."""
 
     node: str
@@ -66,18 +66,18 @@ class Case:
         return {suffix: self.params[key] for suffix in ("weight", "bias") if (key := f"{node.name}.{suffix}") in self.params}
 
 
-def exact_cases(graph: Graph, rng: np.random.Generator) -> list[Case]:
+def exact_cases(graph: Graph, rng: np.random.Generator) -> list[OperatorCase]:
     """Each distinct polynomial or piecewise-linear operator on integers in -8..8, with small integral attributes."""
     return _cases(graph, rng, integers=True)
 
 
-def rounded_cases(graph: Graph, rng: np.random.Generator) -> list[Case]:
+def rounded_cases(graph: Graph, rng: np.random.Generator) -> list[OperatorCase]:
     """Each distinct operator of which the definition is not exact in floats: an exponential, or attributes with many digits."""
     return _cases(graph, rng, integers=False)
 
 
-def _cases(graph: Graph, rng: np.random.Generator, *, integers: bool) -> list[Case]:
-    found: dict[object, Case] = {}
+def _cases(graph: Graph, rng: np.random.Generator, *, integers: bool) -> list[OperatorCase]:
+    found: dict[object, OperatorCase] = {}
     types = facts(graph).types
     for node in graph.nodes:
         if isinstance(node.op, ops.Input):
@@ -162,7 +162,9 @@ def _pair(numbers: Iterable[int]) -> tuple[int, int]:
     return rows, columns
 
 
-def _case(node: str, op: ops.AnyOp, kinds: list[Type], places: tuple[int, ...], rng: np.random.Generator, integers: bool) -> Case:
+def _case(
+    node: str, op: ops.AnyOp, kinds: list[Type], places: tuple[int, ...], rng: np.random.Generator, integers: bool
+) -> OperatorCase:
     """Sources over time or an image are slices of one sequence; the others are conditions, to which the sequence is added."""
     g = Builder()
     timed = [n for n in sorted(set(places)) if kinds[n].timed]
@@ -190,10 +192,10 @@ def _case(node: str, op: ops.AnyOp, kinds: list[Type], places: tuple[int, ...], 
     if integers:
         inputs = integer_inputs(graph, rng, 8 if len(kinds) <= 4 else 2, batch, *extent)
         params = {name: rng.integers(-8, 9, s).astype(np.float64) for name, s in found.parameters.items()}
-        return Case(node, graph, params, inputs, rng.integers(-8, 9, shape).astype(np.float64))
+        return OperatorCase(node, graph, params, inputs, rng.integers(-8, 9, shape).astype(np.float64))
     inputs = generic_inputs(graph, rng, batch, *extent)
     params = {name: array.astype(np.float32).astype(np.float64) for name, array in generic_parameters(graph, rng).items()}
-    return Case(node, graph, params, inputs, rng.normal(size=shape).astype(np.float32).astype(np.float64))
+    return OperatorCase(node, graph, params, inputs, rng.normal(size=shape).astype(np.float32).astype(np.float64))
 
 
 def _input(g: Builder, kind: Type) -> str:
