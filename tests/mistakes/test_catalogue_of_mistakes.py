@@ -45,7 +45,7 @@ def test_no_mistake_goes_by_two_definitions() -> None:
         case = golden_cases(operator)[0]
         kind = type(OPERATORS[operator].to_op(case.attributes, case.arrays))
         for name in table.keys() & {name for name, rows in REWRITES.items() if kind in rows}:
-            assert table[name].__qualname__ == "Node._rewrite.<locals>.wrong", (operator, name)
+            assert table[name].__qualname__ == "ArrayNode._rewrite.<locals>.wrong", (operator, name)
 
 
 @pytest.mark.parametrize("operator", ["causal_conv1d", "masked_conv2d", "causal_pool1d", "shift1d", "shift2d", "activation"])
