@@ -60,7 +60,7 @@ def check(
 
 def _run(opened: Source, provider: str, backends: str | None, progress: Callable[[str], None]) -> Report:
     from refar.testing.contract import laws
-    from refar.testing.contract.readings import BACKENDS
+    from refar.testing.contract.backends import BACKENDS
 
     if opened.kind == "bundle":
         if backends is not None:

@@ -18,7 +18,7 @@ from refar.analysis.facts import facts
 from refar.errors import GraphError
 from refar.runtime import load
 from refar.testing import check_bundle, check_contract
-from refar.testing.contract.readings import open_readings
+from refar.testing.contract.backends import open_backends
 from refar_export import export
 from refar_export.verify import verify
 
@@ -26,8 +26,8 @@ BACKENDS = ("numpy", "torch", "onnx")
 
 
 def padded(op: ops.AnyOp, x: np.ndarray) -> list[np.ndarray]:
-    readings = open_readings(single(op, channels=x.shape[1]), {}, BACKENDS)
-    return [reading.forward({"x": x}) for reading in readings]
+    backends = open_backends(single(op, channels=x.shape[1]), {}, BACKENDS)
+    return [backend.forward({"x": x}) for backend in backends]
 
 
 @pytest.mark.row("001-5")

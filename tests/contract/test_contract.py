@@ -17,7 +17,7 @@ from refar import Builder, Graph, models, ops
 from refar.analysis.facts import facts
 from refar.errors import GraphError, InputError, ParameterError
 from refar.testing import LAWS, ContractError, Line, check_contract, run_laws, strategies
-from refar.testing.contract import readings
+from refar.testing.contract import backends
 
 
 def with_condition(kind: type[ops.Op], *, plane: bool = False) -> Graph:
@@ -185,7 +185,7 @@ def test_numpy_always_takes_part(backends: tuple[str, ...]) -> None:
 
 
 def test_a_law_that_has_compared_nothing_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readings.NumpyReading, "stream", lambda self, inputs, lengths: [])
+    monkeypatch.setattr(backends.NumpyBackend, "stream", lambda self, inputs, lengths: [])
     lines = said(models.linear_ar(3), backends=("torch",))
     assert [law for law, line in lines.items() if not line.passed] == ["step", "block"]
     assert {lines[law].message for law in ("step", "block")} == {"nothing was compared"}
@@ -243,7 +243,7 @@ def test_a_broken_law_names_backend_node_position_and_values(monkeypatch: pytest
         y[-1, 0, -1] += 0.125
         return y
 
-    monkeypatch.setattr(readings.TorchReading, "forward", broken(readings.TorchReading.forward, change))
+    monkeypatch.setattr(backends.TorchBackend, "forward", broken(backends.TorchBackend.forward, change))
     report = run_laws(graph, backends=("torch",))
     assert {line.law for line in report.lines if not line.passed} >= {"exact", "rounding"}
     with pytest.raises(ContractError) as caught:
@@ -259,38 +259,38 @@ def test_a_broken_law_names_backend_node_position_and_values(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("reading", "method", "change", "laws"),
+    ("backend", "method", "change", "laws"),
     [
-        ("TorchReading", "gradient", lambda g: {n: 1.001 * a for n, a in g.items()}, {"exact", "rounding"}),
-        ("TorchReading", "gradient", lambda g: {n: a for n, a in g.items() if n != "ar.bias"}, {"types", "exact", "rounding"}),
-        ("OnnxReading", "forward", lambda y: y[:, :, ::-1], {"causality", "exact", "rounding"}),
-        ("OnnxReading", "forward", lambda y: y - y.mean(axis=0), {"batch", "exact"}),
-        ("OnnxReading", "forward", lambda y: y.astype(np.float64), {"types"}),
-        ("OnnxReading", "stream", lambda s: [_late(one) for one in s], {"step", "block"}),
-        ("OnnxReading", "stream", lambda s: [_other_state(one) for one in s], {"step", "block", "exact"}),
+        ("TorchBackend", "gradient", lambda g: {n: 1.001 * a for n, a in g.items()}, {"exact", "rounding"}),
+        ("TorchBackend", "gradient", lambda g: {n: a for n, a in g.items() if n != "ar.bias"}, {"types", "exact", "rounding"}),
+        ("OnnxBackend", "forward", lambda y: y[:, :, ::-1], {"causality", "exact", "rounding"}),
+        ("OnnxBackend", "forward", lambda y: y - y.mean(axis=0), {"batch", "exact"}),
+        ("OnnxBackend", "forward", lambda y: y.astype(np.float64), {"types"}),
+        ("OnnxBackend", "stream", lambda s: [_late(one) for one in s], {"step", "block"}),
+        ("OnnxBackend", "stream", lambda s: [_other_state(one) for one in s], {"step", "block", "exact"}),
     ],
 )
 def test_a_mistake_of_one_backend_is_seen(
-    reading: str, method: str, change: Callable[[Any], Any], laws: set[str], monkeypatch: pytest.MonkeyPatch
+    backend: str, method: str, change: Callable[[Any], Any], laws: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owner = getattr(readings, reading)
+    owner = getattr(backends, backend)
     monkeypatch.setattr(owner, method, broken(getattr(owner, method), change))
-    report = run_laws(models.linear_ar(3), backends=("torch" if owner is readings.TorchReading else "onnx",))
+    report = run_laws(models.linear_ar(3), backends=("torch" if owner is backends.TorchBackend else "onnx",))
     assert laws <= {line.law for line in report.lines if not line.passed}
 
 
-def _late(streamed: readings.Streamed) -> readings.Streamed:
+def _late(streamed: backends.Streamed) -> backends.Streamed:
     y = np.concatenate([streamed.y_bct[:, :, :1], streamed.y_bct[:, :, :-1]], axis=2)
-    return readings.Streamed(streamed.way, streamed.ahead, streamed.first, y, streamed.state)
+    return backends.Streamed(streamed.way, streamed.ahead, streamed.first, y, streamed.state)
 
 
-def _other_state(streamed: readings.Streamed) -> readings.Streamed:
+def _other_state(streamed: backends.Streamed) -> backends.Streamed:
     state = {name: array[:, :, ::-1] for name, array in streamed.state.items()}
-    return readings.Streamed(streamed.way, streamed.ahead, streamed.first, streamed.y_bct, state)
+    return backends.Streamed(streamed.way, streamed.ahead, streamed.first, streamed.y_bct, state)
 
 
 def test_an_exception_breaks_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readings.TorchReading, "forward", lambda self, inputs: [][0])
+    monkeypatch.setattr(backends.TorchBackend, "forward", lambda self, inputs: [][0])
     report = run_laws(models.linear_ar(3), backends=("torch",))
     assert "IndexError instead of a value" in next(line.message for line in report.lines if line.law == "causality")
 

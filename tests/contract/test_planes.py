@@ -20,7 +20,7 @@ from refar.analysis.facts import facts
 from refar.analysis.types import Type
 from refar.exact import literal
 from refar.testing import Line, check_bundle, check_contract, run_laws, strategies
-from refar.testing.contract import integers, operators, readings
+from refar.testing.contract import backends, integers, operators
 from refar.testing.contract.cases import generic_array, generic_inputs, generic_parameters, masks, other_values, sizes
 from refar.testing.contract.places import places
 from refar_export import export
@@ -107,7 +107,7 @@ def test_figures_speak_of_images() -> None:
 
 @pytest.mark.parametrize("name", ["torch", "onnx", "numpy"])
 def test_an_empty_image_must_be_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    owner = {"torch": readings.TorchReading, "onnx": readings.OnnxReading, "numpy": readings.NumpyReading}[name]
+    owner = {"torch": backends.TorchBackend, "onnx": backends.OnnxBackend, "numpy": backends.NumpyBackend}[name]
     right = owner.forward
 
     def forward(self: Any, inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -121,8 +121,8 @@ def test_an_empty_image_must_be_refused(name: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_difference_names_pixel_and_channel(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = readings.TorchReading.forward
-    monkeypatch.setattr(readings.TorchReading, "forward", lambda self, inputs: right(self, inputs)[:, :, ::-1].copy())
+    right = backends.TorchBackend.forward
+    monkeypatch.setattr(backends.TorchBackend, "forward", lambda self, inputs: right(self, inputs)[:, :, ::-1].copy())
     lines = said(tiny(), backends=("torch",))
     assert {law for law, line in lines.items() if not line.passed} >= {"causality", "reach", "exact", "rounding"}
     assert "x from pixel (" in lines["causality"].message
@@ -279,21 +279,21 @@ def hidden_shows(self: Any, inputs: Any, *, right: Callable[..., Any]) -> Any:
 
 
 def test_a_masked_weight_that_matters_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = readings.NumpyReading.forward
-    monkeypatch.setattr(readings.NumpyReading, "forward", lambda self, inputs: hidden_shows(self, inputs, right=right))
+    right = backends.NumpyBackend.forward
+    monkeypatch.setattr(backends.NumpyBackend, "forward", lambda self, inputs: hidden_shows(self, inputs, right=right))
     monkeypatch.setattr(operators, "exact_cases", lambda graph, rng: [])
     message = said(tiny(), backends=())["exact"].message
     assert "output with other numbers in the place of masked weights, [b, c, h, w]" in message
 
 
 def test_a_gradient_of_masked_weights_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = readings.NumpyReading.gradient
+    right = backends.NumpyBackend.gradient
 
     def gradient(self: Any, inputs: Any, dy: Any) -> Any:
         found = right(self, inputs, dy)
         return {name: a + 1e-15 * (a == 0) if a.ndim == 4 else a for name, a in found.items()}
 
-    monkeypatch.setattr(readings.NumpyReading, "gradient", gradient)
+    monkeypatch.setattr(backends.NumpyBackend, "gradient", gradient)
     monkeypatch.setattr(operators, "exact_cases", lambda graph, rng: [])
     lines = said(tiny(), backends=())
     assert [law for law, line in lines.items() if not line.passed] == ["exact"], "too little for the law of rounding"

@@ -1,4 +1,4 @@
-"""The golden cases: right by every reading, sharp enough to see mistakes, and what they say of themselves."""
+"""The golden cases: right by every backend, sharp enough to see mistakes, and what they say of themselves."""
 
 from __future__ import annotations
 

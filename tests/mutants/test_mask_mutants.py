@@ -25,8 +25,8 @@ from refar.exact import literal
 from refar.mistakes.masks import Mask, anchor
 from refar.oracle import convolution
 from refar.testing import check_bundle, run_bundle_laws, run_laws
+from refar.testing.contract.backends import open_backends
 from refar.testing.contract.cases import generic_inputs, generic_parameters
-from refar.testing.contract.readings import open_readings
 from refar.torch import lower
 from refar_export import export
 from refar_export import lower as onnx_lower
@@ -138,7 +138,7 @@ def test_a_wrong_mask_of_the_oracle_is_seen_by_each_backend(mistake: str, backen
     graph, rng = masked(), np.random.default_rng(0)
     params = generic_parameters(graph, rng)
     inputs = generic_inputs(graph, rng, 2, 4, 5)
-    wide, *_ = open_readings(graph, params, [backend])
+    wide, *_ = open_backends(graph, params, [backend])
     y = refar.forward(graph, params, inputs)
     np.testing.assert_allclose(wide.forward(inputs), y, rtol=0, atol=1e-4 * np.abs(y).max())
     plant("oracle", MASKS[mistake][0], monkeypatch)

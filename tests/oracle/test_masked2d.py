@@ -21,7 +21,7 @@ from refar.analysis.facts import facts
 from refar.analysis.masks import mask_oihw
 from refar.analysis.windows import furthest, steps
 from refar.exact import literal
-from refar.testing.contract.readings import open_readings
+from refar.testing.contract.backends import open_backends
 
 BACKENDS = ("numpy", "torch", "onnx")
 
@@ -96,8 +96,8 @@ POWERS = 2.0 ** np.arange(9).reshape(1, 1, 3, 3)
 def test_masked_convolution_by_hand(mask: Any, expected: list[list[int]]) -> None:
     """Weights 1, 2, 4 see the row above, 8 the left and 16 the pixel itself; 32 and more what comes after it."""
     graph = single_2d(ops.Conv2d(1, (3, 3), mask, bias=False))
-    for reading in open_readings(graph, {"op.weight": POWERS}, BACKENDS):
-        np.testing.assert_array_equal(reading.forward({"x": X})[0, 0], expected, reading.name)
+    for backend in open_backends(graph, {"op.weight": POWERS}, BACKENDS):
+        np.testing.assert_array_equal(backend.forward({"x": X})[0, 0], expected, backend.name)
 
 
 def test_even_kernels_and_dilation_by_hand() -> None:
@@ -105,8 +105,8 @@ def test_even_kernels_and_dilation_by_hand() -> None:
     graph = single_2d(ops.Conv2d(1, (2, 2), "none", (0, 1), dilation=(2, 1)))
     params = {"op.weight": np.array([[[[1.0, 10], [100, 1000]]]]), "op.bias": np.array([0.5])}
     expected = [[7000 + 10, 700 + 8000 + 1 + 20, 800 + 9000 + 2 + 30], [40, 4 + 50, 5 + 60], [70, 7 + 80, 8 + 90]]
-    for reading in open_readings(graph, params, BACKENDS):
-        np.testing.assert_array_equal(reading.forward({"x": X})[0, 0], np.array(expected) + 0.5, reading.name)
+    for backend in open_backends(graph, params, BACKENDS):
+        np.testing.assert_array_equal(backend.forward({"x": X})[0, 0], np.array(expected) + 0.5, backend.name)
 
 
 def seen_from_the_centre(op: ops.Conv2d, channels: int, side: int) -> list[np.ndarray]:
@@ -115,8 +115,8 @@ def seen_from_the_centre(op: ops.Conv2d, channels: int, side: int) -> list[np.nd
     shape = facts(graph).parameters["op.weight"]
     impulses = np.eye(channels * side * side).reshape(-1, channels, side, side)
     seen = []
-    for reading in open_readings(graph, {"op.weight": np.ones(shape)}, BACKENDS):
-        y = reading.forward({"x": impulses})[:, :, side // 2, side // 2]
+    for backend in open_backends(graph, {"op.weight": np.ones(shape)}, BACKENDS):
+        y = backend.forward({"x": impulses})[:, :, side // 2, side // 2]
         seen.append(y.T.reshape(-1, channels, side, side))
     return seen
 
@@ -168,9 +168,9 @@ def test_masked_weights_have_no_effect_and_no_gradient() -> None:
     params = {name: rng.normal(size=shape) for name, shape in facts(graph).parameters.items()}
     huge = params | {"op.weight": np.where(mask, params["op.weight"], 1e30)}
     x, dy = rng.normal(size=(2, 3, 4, 5)).astype(np.float32).astype(float), rng.normal(size=(2, 3, 4, 5))
-    pairs = zip(open_readings(graph, params, BACKENDS), open_readings(graph, huge, BACKENDS), strict=True)
-    for reading, masked in pairs:
-        np.testing.assert_array_equal(reading.forward({"x": x}), masked.forward({"x": x}), reading.name)
+    pairs = zip(open_backends(graph, params, BACKENDS), open_backends(graph, huge, BACKENDS), strict=True)
+    for backend, masked in pairs:
+        np.testing.assert_array_equal(backend.forward({"x": x}), masked.forward({"x": x}), backend.name)
         if (gradient := masked.gradient({"x": x}, dy)) is not None:
             assert (gradient["op.weight"][~mask] == 0).all()
             assert (gradient["op.weight"][mask] != 0).all()
@@ -199,8 +199,8 @@ def test_shifts_are_pytorchs_signed_padding(down: int, right: int) -> None:
     ],
 )
 def test_shifts_by_hand(down: int, right: int, expected: list[list[int]]) -> None:
-    for reading in open_readings(single_2d(ops.Shift2d(down, right)), {}, BACKENDS):
-        np.testing.assert_array_equal(reading.forward({"x": X})[0, 0], expected, reading.name)
+    for backend in open_backends(single_2d(ops.Shift2d(down, right)), {}, BACKENDS):
+        np.testing.assert_array_equal(backend.forward({"x": X})[0, 0], expected, backend.name)
 
 
 @pytest.mark.row("001-12")
@@ -213,8 +213,8 @@ def test_position_by_hand() -> None:
         [[0, 1], [0, 1], [0, 1]],
         [[0, 0], [0, 0], [0, 0]],
     ]
-    for reading in open_readings(single_2d(ops.Position(2)), {}, BACKENDS):
-        np.testing.assert_array_equal(reading.forward({"x": x}), [expected, expected], reading.name)
+    for backend in open_backends(single_2d(ops.Position(2)), {}, BACKENDS):
+        np.testing.assert_array_equal(backend.forward({"x": x}), [expected, expected], backend.name)
 
 
 @pytest.mark.row("001-12")
@@ -224,8 +224,8 @@ def test_ten_bits_tell_all_pixels_of_a_28_by_28_image_apart() -> None:
     graph = g.build(g.concat(x, g.position(x, 5)))
     image = np.random.default_rng(2).integers(-8, 9, (2, 2, 28, 28)).astype(float)
     compare_exactly(single_2d(ops.Position(5), channels=2), np.random.default_rng(3), image[:, :, :9, :5], BACKENDS)
-    for reading in open_readings(graph, {}, BACKENDS):
-        y = reading.forward({"x": image})
+    for backend in open_backends(graph, {}, BACKENDS):
+        y = backend.forward({"x": image})
         assert y.shape == (2, 12, 28, 28)
         np.testing.assert_array_equal(y[:, :2], image)
         np.testing.assert_array_equal(y[0, 2:, 27, 19], [1, 1, 0, 1, 1, 1, 1, 0, 0, 1])  # 27 = 11011, 19 = 10011 in binary
@@ -250,8 +250,8 @@ def test_lookups_of_an_image_with_colours_by_hand(op: ops.AnyOp, weight: Any, ex
     """Channel k·C + c is number k of colour c."""
     graph = single_2d(op, classes=3, channels=2)
     params = {} if weight is None else {"op.weight": np.array(weight, float)}
-    for reading in open_readings(graph, params, BACKENDS):
-        np.testing.assert_array_equal(reading.forward({"x": COLOURED})[0, :, 0], expected, reading.name)
+    for backend in open_backends(graph, params, BACKENDS):
+        np.testing.assert_array_equal(backend.forward({"x": COLOURED})[0, :, 0], expected, backend.name)
 
 
 @pytest.mark.parametrize("colours", [1, 2, 3])
@@ -284,10 +284,10 @@ def test_exponentials_over_a_plane(op: ops.AnyOp) -> None:
     rng, graph = np.random.default_rng(5), single_2d(op, channels=4)
     x = rng.normal(size=(2, 4, 3, 2)).astype(np.float32).astype(float)
     dy = rng.normal(size=refar.forward(graph, {}, x).shape)
-    for reading in open_readings(graph, {}, BACKENDS):
-        ulp = float(np.finfo(reading.dtype).eps)
-        assert np.abs(reading.forward({"x": x}) - literal.evaluate(op, [x])).max() <= 4 * ulp
-        if (gradient := reading.gradient({"x": x}, dy)) is not None:
+    for backend in open_backends(graph, {}, BACKENDS):
+        ulp = float(np.finfo(backend.dtype).eps)
+        assert np.abs(backend.forward({"x": x}) - literal.evaluate(op, [x])).max() <= 4 * ulp
+        if (gradient := backend.gradient({"x": x}, dy)) is not None:
             assert np.abs(gradient["x"] - literal.gradient(op, [x], dy)["0"]).max() <= 16 * ulp
 
 
@@ -307,17 +307,17 @@ def test_a_global_condition_is_repeated_over_the_plane_and_its_gradient_summed(k
     dy = rng.integers(-8, 9, expected.shape).astype(float)
     wanted = literal.gradient(kind(), args, dy)
     at_c, at_x = ("1", ("0", "2")) if first == "x" else ("0", ("1", "2"))
-    for reading in open_readings(graph, {}, BACKENDS):
-        np.testing.assert_array_equal(reading.forward({"x": x, "c": c}), expected, reading.name)
-        if (gradient := reading.gradient({"x": x, "c": c}, dy)) is not None:
-            np.testing.assert_array_equal(gradient["c"], wanted[at_c].astype(float), reading.name)
-            np.testing.assert_array_equal(gradient["x"], (wanted[at_x[0]] + wanted[at_x[1]]).astype(float), reading.name)
+    for backend in open_backends(graph, {}, BACKENDS):
+        np.testing.assert_array_equal(backend.forward({"x": x, "c": c}), expected, backend.name)
+        if (gradient := backend.gradient({"x": x, "c": c}, dy)) is not None:
+            np.testing.assert_array_equal(gradient["c"], wanted[at_c].astype(float), backend.name)
+            np.testing.assert_array_equal(gradient["x"], (wanted[at_x[0]] + wanted[at_x[1]]).astype(float), backend.name)
 
 
 def test_a_condition_by_hand_over_two_pixels() -> None:
     g = Builder()
     graph = g.build(g.add(g.image(channels=1), g.conv1d(g.condition(channels=2), 1, name="to")))
     params = {"to.weight": np.array([[[10.0], [100]]]), "to.bias": np.array([0.5])}
-    for reading in open_readings(graph, params, BACKENDS):
-        y = reading.forward({"x": np.array([[[[1.0, 2]]]]), "condition": np.array([[3.0, 4]])})
-        np.testing.assert_array_equal(y, [[[[431.5, 432.5]]]], reading.name)
+    for backend in open_backends(graph, params, BACKENDS):
+        y = backend.forward({"x": np.array([[[[1.0, 2]]]]), "condition": np.array([[3.0, 4]])})
+        np.testing.assert_array_equal(y, [[[[431.5, 432.5]]]], backend.name)

@@ -17,7 +17,7 @@ from refar import Builder, Graph, ops
 from refar.errors import GraphError
 from refar.exact import literal
 from refar.testing import check_contract, strategies
-from refar.testing.contract.readings import open_readings
+from refar.testing.contract.backends import open_backends
 
 KINDS, PADS = ("avg", "max"), ("zero", "exclude")
 
@@ -48,8 +48,8 @@ def signal(*values: float) -> np.ndarray:
 )
 def test_by_hand_in_every_backend(kind: Any, kernel: int, pad: Any, dilation: int, expected: list[float]) -> None:
     graph = pool(kind, kernel, pad, dilation)
-    for reading in open_readings(graph, {}, ("numpy", "torch", "onnx")):
-        np.testing.assert_array_equal(reading.forward({"x": signal(-2, -1, 4, -3, -3)})[0, 0], expected, reading.name)
+    for backend in open_backends(graph, {}, ("numpy", "torch", "onnx")):
+        np.testing.assert_array_equal(backend.forward({"x": signal(-2, -1, 4, -3, -3)})[0, 0], expected, backend.name)
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,10 @@ def test_by_hand_in_every_backend(kind: Any, kernel: int, pad: Any, dilation: in
 )
 def test_who_gets_the_gradient_of_a_maximum(pad: Any, x: list[float], expected: list[float]) -> None:
     graph, dy = pool("max", 2, pad), signal(1, 10, 100, 1000)
-    for reading in open_readings(graph, {}, ("numpy", "torch")):
-        gradient = reading.gradient({"x": signal(*x)}, dy)
+    for backend in open_backends(graph, {}, ("numpy", "torch")):
+        gradient = backend.gradient({"x": signal(*x)}, dy)
         assert gradient is not None
-        np.testing.assert_array_equal(gradient["x"][0, 0], expected, reading.name)
+        np.testing.assert_array_equal(gradient["x"][0, 0], expected, backend.name)
 
 
 def test_the_gradient_of_an_average_is_shared_by_what_is_averaged() -> None:

@@ -1,4 +1,4 @@
-"""Padding "valid": outputs only where every layer has its whole window, in every reading, as a whole and step by step."""
+"""Padding "valid": outputs only where every layer has its whole window, in every backend, as a whole and step by step."""
 
 from __future__ import annotations
 

@@ -223,19 +223,19 @@ def compare(graph, net, x, run, layers, condition=None):
     gradients |= {name: tensor.grad.numpy().copy() for name, tensor in signals.items()}
 
     oracle = refar.backward(graph, params, x, dy, condition)
-    readings = {"numpy": (refar.forward(graph, params, x, condition), oracle["params"] | oracle["inputs"])}
+    backends = {"numpy": (refar.forward(graph, params, x, condition), oracle["params"] | oracle["inputs"])}
     for tensor in signals.values():
         tensor.grad = None
     module = Module(graph, params)
     out = module(torch.from_numpy(x), tensors)
     out.backward(torch.from_numpy(dy))
     found = {name: p.grad.numpy() for name, p in module.named_parameters()}
-    readings["torch"] = (out.detach().numpy(), found | {name: tensor.grad.numpy() for name, tensor in signals.items()})
-    for reading, (value, grads) in readings.items():
-        agree(f"{reading}: output", value, y.detach().numpy(), layers)
+    backends["torch"] = (out.detach().numpy(), found | {name: tensor.grad.numpy() for name, tensor in signals.items()})
+    for backend, (value, grads) in backends.items():
+        agree(f"{backend}: output", value, y.detach().numpy(), layers)
         assert grads.keys() == gradients.keys()
         for name, gradient in gradients.items():
-            agree(f"{reading}: gradient of {name}", grads[name], gradient, layers)
+            agree(f"{backend}: gradient of {name}", grads[name], gradient, layers)
     for name, child in net.named_modules():
         if hasattr(child, "mask"):
             name = f"{name}.weight" if f"{name}.weight" in gradients else f"{name}.horizontal.conv.weight"

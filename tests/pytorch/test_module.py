@@ -1,4 +1,4 @@
-"""The PyTorch reading of a graph against the oracle, and as a module among modules."""
+"""The PyTorch backend of a graph against the oracle, and as a module among modules."""
 
 import copy
 import io

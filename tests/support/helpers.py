@@ -18,7 +18,7 @@ import refar
 from refar import Builder, Graph, RefarError, ops
 from refar.analysis.facts import facts
 from refar.exact import literal
-from refar.testing.contract.readings import open_readings
+from refar.testing.contract.backends import open_backends
 
 
 @contextmanager
@@ -52,14 +52,14 @@ def compare_exactly(graph: Graph, rng: np.random.Generator, x: np.ndarray, backe
     dy = rng.integers(-8, 9, expected.shape).astype(float)
     wanted = literal.gradient(node.op, [x], dy, own)
     names = {f"op.{name}": name for name in own} | ({} if found.types["x"].indexed else {"x": "0"})
-    for reading in open_readings(graph, params, backends):
-        y = reading.forward({"x": x})
-        np.testing.assert_array_equal(y, expected.astype(float), reading.name)
+    for backend in open_backends(graph, params, backends):
+        y = backend.forward({"x": x})
+        np.testing.assert_array_equal(y, expected.astype(float), backend.name)
         assert all(literal.exact(y).reshape(-1) == expected.reshape(-1))
-        if (gradient := reading.gradient({"x": x}, dy)) is not None:
+        if (gradient := backend.gradient({"x": x}, dy)) is not None:
             assert gradient.keys() == names.keys()
             for name, of in names.items():
-                np.testing.assert_array_equal(gradient[name], wanted[of].astype(float), f"{reading.name}: {name}")
+                np.testing.assert_array_equal(gradient[name], wanted[of].astype(float), f"{backend.name}: {name}")
 
 
 def tiny(classes: int = 3, condition: str | None = None) -> Graph:

@@ -35,8 +35,8 @@ def judge(subject: Subject, measure: Measure) -> None:
         dy = rng.normal(size=values[subject.graph.output].shape).astype(np.float32).astype(np.float64)
         dy[:, :, : facts(subject.graph).first_position] = 0
         local = rounding.local_bounds(subject.graph, params, values, bound.FLOAT32)
-        for backend in subject.backends:
-            for exposed in expose(subject.graph, params, backend, inputs, dy, (level,)):
+        for name in subject.names:
+            for exposed in expose(subject.graph, params, name, inputs, dy, (level,)):
                 nodes = max(nodes, _nodes(subject.graph, params, exposed, measure))
                 if exposed.unit == bound.FLOAT32:
                     end_to_end = max(end_to_end, _outputs(subject, params, values, local, exposed, rng, measure))

@@ -35,12 +35,12 @@ def causality(subject: Subject, measure: Measure) -> None:
             other = other_values(kind, x, rng)
             changed = np.stack([np.where(where.from_value(n), other[b], x[b]) for b, n in enumerate(firsts)])
             unaware = [{seen: where.unaware(n, seen).reshape(extent) for seen in set(per_channel)} for n in firsts]
-            for reading in subject.readings:
-                before = subject.forward(reading, extent)
-                after = reading.forward({**subject.inputs(extent), subject.sequence: changed})
+            for backend in subject.backends:
+                before = subject.forward(backend, extent)
+                after = backend.forward({**subject.inputs(extent), subject.sequence: changed})
                 for b, n in enumerate(firsts):
                     kept = np.stack([unaware[b][seen] for seen in per_channel])
-                    what = f"{reading.name}: output of row {b} where it sees nothing of x from {where.value(n)} on"
+                    what = f"{backend.name}: output of row {b} where it sees nothing of x from {where.value(n)} on"
                     measure.equal(f"{what}, {subject.axes(1)}", after[b], before[b], where=kept)
     measure.notes.append(f"{'images of' if subject.image else 'lengths'} {', '.join(map(_by, subject.sizes.extents))}")
 
@@ -80,11 +80,11 @@ def _no_more(subject: Subject, inferred: frozenset[int], channels: list[int], me
     chosen = [where.count - 1, early, *(int(n) for n in rng.integers(0, where.count, x.shape[:1]))][: x.shape[0]]
     other = other_values(facts(subject.graph).types[subject.sequence], x, rng)
     changed = np.stack([np.where(where.seen(place, inferred), x[b], other[b]) for b, place in enumerate(chosen)])
-    for reading in subject.readings:
-        before = in_raster(subject.forward(reading, extent))
-        after = in_raster(reading.forward({**subject.inputs(extent), subject.sequence: changed}))
+    for backend in subject.backends:
+        before = in_raster(subject.forward(backend, extent))
+        after = in_raster(backend.forward({**subject.inputs(extent), subject.sequence: changed}))
         for b, place in enumerate(chosen):
-            what = f"{reading.name}: output of row {b} at {where.name(place)}, when x changes everywhere but at its offsets"
+            what = f"{backend.name}: output of row {b} at {where.name(place)}, when x changes everywhere but at its offsets"
             measure.equal(f"{what}, channel of {_brief(channels)}", after[b, channels, place], before[b, channels, place])
 
 
@@ -153,12 +153,12 @@ def batch(subject: Subject, measure: Measure) -> None:
         for name, array in inputs.items():
             changed[name] = array.copy()
             changed[name][others] = other_values(types[name], array, rng)[others]
-        for reading in subject.readings:
-            before = subject.forward(reading, extent)
-            what = f"{reading.name}: output of row {kept}"
-            measure.equal(f"{what} when all other rows change, {subject.axes(1)}", reading.forward(changed)[kept], before[kept])
-            alone = reading.forward({name: array[kept : kept + 1] for name, array in inputs.items()})
-            measure.close(f"{what} on its own, {subject.axes(1)}", alone[0], before[kept], subject.tolerance(reading.dtype))
+        for backend in subject.backends:
+            before = subject.forward(backend, extent)
+            what = f"{backend.name}: output of row {kept}"
+            measure.equal(f"{what} when all other rows change, {subject.axes(1)}", backend.forward(changed)[kept], before[kept])
+            alone = backend.forward({name: array[kept : kept + 1] for name, array in inputs.items()})
+            measure.close(f"{what} on its own, {subject.axes(1)}", alone[0], before[kept], subject.tolerance(backend.dtype))
     measure.notes.append(f"{rows} rows")
 
 

@@ -1,4 +1,4 @@
-"""The contract: what makes the readings of a graph one network. No switch turns a law off."""
+"""The contract: what makes the backends of a graph one network. No switch turns a law off."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from refar.analysis.facts import facts
 from refar.graph.graph import Graph
 from refar.oracle.bound_graph import bound_graph
 from refar.testing.contract import cases, dependence, numbers, streaming
-from refar.testing.contract.readings import BACKENDS, OnnxReading, load_bundle, open_readings
+from refar.testing.contract.backends import BACKENDS, OnnxBackend, load_bundle, open_backends
 from refar.testing.contract.subject import Subject
 from refar.testing.report import ContractError, Line, Measure, Report
 
@@ -50,7 +50,7 @@ def check_contract(
 
     `params` default to freshly drawn ones. `backends` are checked beside NumPy, which always is: "torch" and "onnx".
     Law `reach` takes the inferred offsets at their word: a graph whose own numbers cut a path that its operators have, like
-    relu(sigmoid(x) - 1), breaks it whatever the parameters; its offsets are too many, not its readings wrong.
+    relu(sigmoid(x) - 1), breaks it whatever the parameters; its offsets are too many, not its backends wrong.
     Raises ContractError naming law, node, position and both values; InputError for an unknown backend, BackendError for one
     that is not installed.
     """
@@ -74,7 +74,7 @@ def run_laws(
     drawn = cases.generic_parameters(graph, Subject(graph, None, [], (), seed).rng()) if params is None else params
     weights = bound_graph(graph, drawn, "float64").params
     names = tuple(dict.fromkeys(("numpy", *backends)))
-    subject = Subject(graph, weights, open_readings(graph, weights, names, provider), names, seed, provider)
+    subject = Subject(graph, weights, open_backends(graph, weights, names, provider), names, seed, provider)
     return _run(subject, LAWS, progress)
 
 
@@ -93,7 +93,7 @@ def run_bundle_laws(
     """As `check_bundle`, but a broken law is a line of the report."""
     session = load_bundle(path, provider)
     session.check_vectors()  # a damaged file is no broken law
-    subject = Subject(session.graph, None, [OnnxReading(session.graph, session)], (), seed)
+    subject = Subject(session.graph, None, [OnnxBackend(session.graph, session)], (), seed)
     return _run(subject, BUNDLE_LAWS, progress)
 
 
@@ -109,7 +109,7 @@ def _run(subject: Subject, laws: Mapping[str, Law], progress: Callable[[str], No
                 broken = "nothing was compared"
         except ContractError as error:
             broken = str(error)
-        except Exception as error:  # a reading that fails on data which fit its graph has broken the law
+        except Exception as error:  # a backend that fails on data which fit its graph has broken the law
             broken = f"{type(error).__name__} instead of a value: {error}"
         statement = (law.__doc__ or "").partition("\n")[0]
         lines.append(Line(name, statement, not broken, measure.figure, broken, applies=not measure.absence))

@@ -19,9 +19,9 @@ from refar.oracle.whole import backward_everywhere, backward_nodes, forward_node
 from refar.rounding import bound
 from refar.rounding.tolerance import relative_tolerance
 from refar.testing.contract import cases, integers, operators
+from refar.testing.contract.backends import export_bundle
 from refar.testing.contract.bounds import judge
 from refar.testing.contract.places import in_raster
-from refar.testing.contract.readings import export_bundle
 from refar.testing.contract.streaming import exact_streams
 from refar.testing.contract.subject import Subject
 from refar.testing.report import Measure
@@ -126,12 +126,12 @@ def exact(subject: Subject, measure: Measure) -> None:
     alone = operators.exact_cases(subject.graph, subject.rng(8))
     for case in alone:
         y, gradients = case.expected()
-        for reading in subject.open(case.graph, case.params):
-            what = f"{reading.name}: node {case.node!r} alone"
-            measure.equal(f"{what}, {_axes(y)}", reading.forward(case.inputs), y)
-            if (gradient := reading.gradient(case.inputs, case.dy)) is not None:
+        for backend in subject.open(case.graph, case.params):
+            what = f"{backend.name}: node {case.node!r} alone"
+            measure.equal(f"{what}, {_axes(y)}", backend.forward(case.inputs), y)
+            if (gradient := backend.gradient(case.inputs, case.dy)) is not None:
                 measure.gradients(what, gradient, gradients)
-            exact_streams(reading, case.graph, case.params, case.inputs, y, measure)
+            exact_streams(backend, case.graph, case.params, case.inputs, y, measure)
     measure.notes.append(f"{len(alone)} distinct operators")
     _hidden(subject, measure)
     twin = integers.integral_graph(subject.graph)
@@ -150,14 +150,14 @@ def exact(subject: Subject, measure: Measure) -> None:
         _output(case_of_all.graph, case_of_all.dy),
     )
     y = _output(case_of_all.graph, values[subject.graph.output])
-    for reading in subject.open(case_of_all.graph, case_of_all.params):
-        what = f"{reading.name}: the whole graph on integers"
-        measure.equal(f"{what}, {_axes(y)}", reading.forward(case_of_all.inputs), y)
-        gradient = reading.gradient(case_of_all.inputs, case_of_all.dy)
+    for backend in subject.open(case_of_all.graph, case_of_all.params):
+        what = f"{backend.name}: the whole graph on integers"
+        measure.equal(f"{what}, {_axes(y)}", backend.forward(case_of_all.inputs), y)
+        gradient = backend.gradient(case_of_all.inputs, case_of_all.dy)
         if gradient is not None:
             measure.gradients(what, gradient, _wanted(case_of_all.graph, dvalues, dparams))
         if subject.small:
-            exact_streams(reading, case_of_all.graph, case_of_all.params, case_of_all.inputs, y, measure)
+            exact_streams(backend, case_of_all.graph, case_of_all.params, case_of_all.inputs, y, measure)
     measure.notes.append("the whole graph too")
 
 
@@ -170,14 +170,14 @@ def _hidden(subject: Subject, measure: Measure) -> None:
     extent, rng = subject.sizes.short, subject.rng(8, 2)
     inputs = subject.inputs(extent)
     other = {name: np.where(mask, w := subject.params[name], w + rng.uniform(1, 2, mask.shape)) for name, mask in masks.items()}
-    for reading, changed in zip(subject.readings, subject.open(subject.graph, subject.params | other), strict=True):
-        before = subject.forward(reading, extent)
-        what = f"{reading.name}: output with other numbers in the place of masked weights, {subject.axes()}"
+    for backend, changed in zip(subject.backends, subject.open(subject.graph, subject.params | other), strict=True):
+        before = subject.forward(backend, extent)
+        what = f"{backend.name}: output with other numbers in the place of masked weights, {subject.axes()}"
         measure.equal(what, changed.forward(inputs), before)
         if (gradient := changed.gradient(inputs, rng.normal(size=before.shape))) is None:
             continue
         for name, mask in masks.items():
-            what = f"{reading.name}: gradient of the masked weights in {name!r}, [o, i, h, w]"
+            what = f"{backend.name}: gradient of the masked weights in {name!r}, [o, i, h, w]"
             measure.equal(what, np.where(mask, 0, gradient[name]), np.zeros(mask.shape))
     measure.notes.append(f"{sum(int((~mask).sum()) for mask in masks.values())} masked weights")
 
@@ -194,10 +194,10 @@ def rounding(subject: Subject, measure: Measure) -> None:
     judge(subject, measure)
     for case in operators.rounded_cases(subject.graph, subject.rng(9)):
         y, gradients = case.expected()
-        for reading in subject.open(case.graph, case.params):
-            what, relative = f"{reading.name}: node {case.node!r} alone", relative_tolerance(case.graph, reading.dtype)
-            measure.close(f"{what}, {_axes(y)}", reading.forward(case.inputs), y, relative)
-            if (gradient := reading.gradient(case.inputs, case.dy)) is not None:
+        for backend in subject.open(case.graph, case.params):
+            what, relative = f"{backend.name}: node {case.node!r} alone", relative_tolerance(case.graph, backend.dtype)
+            measure.close(f"{what}, {_axes(y)}", backend.forward(case.inputs), y, relative)
+            if (gradient := backend.gradient(case.inputs, case.dy)) is not None:
                 measure.gradients(what, gradient, gradients, relative)
     assert subject.params is not None
     for extent in (subject.sizes.single, subject.sizes.short, subject.sizes.long):
@@ -206,18 +206,18 @@ def rounding(subject: Subject, measure: Measure) -> None:
         y = _output(subject.graph, values[subject.graph.output])
         dy = _output(subject.graph, rng.normal(size=y.shape))
         dvalues, dparams = backward_nodes(unchecked(subject.graph, subject.params, dy.dtype), values, dy)
-        for reading in subject.readings:
-            relative = subject.tolerance(reading.dtype)
-            measure.close(f"{reading.name}: output, {subject.axes()}", subject.forward(reading, extent), y, relative)
+        for backend in subject.backends:
+            relative = subject.tolerance(backend.dtype)
+            measure.close(f"{backend.name}: output, {subject.axes()}", subject.forward(backend, extent), y, relative)
             # In float32 a relu may fall on the other side of zero, where the derivative jumps; law 8 compares those by ==.
-            gradient = reading.gradient(inputs, dy) if reading.dtype == "float64" else None
+            gradient = backend.gradient(inputs, dy) if backend.dtype == "float64" else None
             if gradient is not None:
                 wanted = _wanted(subject.graph, dvalues, dparams)
-                measure.gradients(reading.name, gradient, wanted, relative, _terms(subject.graph, values, dvalues, dparams))
+                measure.gradients(backend.name, gradient, wanted, relative, _terms(subject.graph, values, dvalues, dparams))
 
 
 def _output(graph: Graph, y: Array) -> Array:
-    """An output or its gradient at every position, as a reading gives it: 0 where a graph of padding "valid" has none."""
+    """An output or its gradient at every position, as a backend gives it: 0 where a graph of padding "valid" has none."""
     if first := facts(graph).first_position:
         y = np.where(np.arange(y.shape[2]) < first, 0, y)
     return y
@@ -246,7 +246,7 @@ def text(subject: Subject, measure: Measure) -> None:
     measure.require(again == subject.graph, "the graph read from its own JSON", "the same graph", "another")
     measure.require(to_json(again) == first, "JSON of the graph read from JSON", "the same bytes", "others")
     measure.notes.append(f"{len(first)} bytes of JSON")
-    if "onnx" in subject.backends and subject.params is not None:
+    if "onnx" in subject.names and subject.params is not None:
         with tempfile.TemporaryDirectory() as folder:
             one, two = (dict(_files(export_bundle(subject.graph, subject.params, Path(folder) / n))) for n in ("a", "b"))
         measure.require(one.keys() == two.keys(), "files of a bundle exported twice", sorted(one), sorted(two))
@@ -263,20 +263,20 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def check_vectors(subject: Subject, measure: Measure) -> None:
     """The oracle's outputs that lie in the bundle."""
-    from refar.testing.contract.readings import OnnxReading
+    from refar.testing.contract.backends import OnnxBackend
 
-    for reading in subject.readings:
-        assert isinstance(reading, OnnxReading)
-        vectors = reading.session.check_vectors()
+    for backend in subject.backends:
+        assert isinstance(backend, OnnxBackend)
+        vectors = backend.session.check_vectors()
         found = facts(subject.graph)
         inputs = {found.sequence: vectors["x"]} | {name: vectors[f"condition.{name}"] for name in found.conditions}
-        places, relative = vectors["positions"], subject.tolerance(reading.dtype)
-        what = f"{reading.name}: output of the check vectors at positions {places.tolist()}, [b, c, place]"
+        places, relative = vectors["positions"], subject.tolerance(backend.dtype)
+        what = f"{backend.name}: output of the check vectors at positions {places.tolist()}, [b, c, place]"
         there = places + facts(subject.graph).first_position
-        measure.close(what, in_raster(reading.forward(inputs))[:, :, there], vectors["y"], relative)
+        measure.close(what, in_raster(backend.forward(inputs))[:, :, there], vectors["y"], relative)
         length = vectors["x"].shape[-1]
         for split in ([0] + [1] * 7, [length - 16] + [1] * 15 if length > 16 else [length - 1]):
-            for streamed in reading.stream(inputs, split):
+            for streamed in backend.stream(inputs, split):
                 covered = (places >= streamed.first) & (places < streamed.first + streamed.y_bct.shape[2])
                 got = streamed.y_bct[:, :, places[covered] - streamed.first]
-                measure.close(f"{reading.name}: {streamed.way}, check vectors", got, vectors["y"][:, :, covered], relative)
+                measure.close(f"{backend.name}: {streamed.way}, check vectors", got, vectors["y"][:, :, covered], relative)

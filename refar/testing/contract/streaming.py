@@ -17,9 +17,9 @@ from refar.oracle.padding import values_before
 from refar.oracle.whole import forward_nodes
 from refar.runtime.bundle import ports
 from refar.testing.contract import cases
+from refar.testing.contract.backends import Backend, Streamed
 from refar.testing.contract.cases import Extent
 from refar.testing.contract.places import in_raster
-from refar.testing.contract.readings import Reading, Streamed
 from refar.testing.contract.subject import Subject
 from refar.testing.report import Measure
 
@@ -40,31 +40,31 @@ def types(subject: Subject, measure: Measure) -> None:
             measure.require(value.dtype == dtype, f"node {name!r}: dtype", dtype, value.dtype)
         measure.notes.append(f"{len(found.types)} nodes")
     shape = cases.shape_of(found.types[subject.graph.output], batch, *extent)
-    for reading in subject.readings:
-        y = subject.forward(reading, extent)
-        measure.require(y.shape == shape, f"{reading.name}: shape of the output {subject.graph.output!r}", shape, y.shape)
-        measure.require(y.dtype == reading.dtype, f"{reading.name}: dtype of the output", reading.dtype, y.dtype)
-        _gradient_shapes(subject, reading, inputs, np.ones_like(y), measure)
-        _no_positions(subject, reading, batch, measure)
+    for backend in subject.backends:
+        y = subject.forward(backend, extent)
+        measure.require(y.shape == shape, f"{backend.name}: shape of the output {subject.graph.output!r}", shape, y.shape)
+        measure.require(y.dtype == backend.dtype, f"{backend.name}: dtype of the output", backend.dtype, y.dtype)
+        _gradient_shapes(subject, backend, inputs, np.ones_like(y), measure)
+        _no_positions(subject, backend, batch, measure)
     measure.notes.append(f"{len(found.parameters)} parameter arrays")
     if not subject.image and not facts(subject.graph).looks_ahead:
         _states(subject, measure)
 
 
-def _no_positions(subject: Subject, reading: Reading, batch: int, measure: Measure) -> None:
+def _no_positions(subject: Subject, backend: Backend, batch: int, measure: Measure) -> None:
     """A sequence may be empty, and then its output is; an image has at least one pixel."""
     if not subject.image:
         expected = cases.shape_of(facts(subject.graph).types[subject.graph.output], batch, 0)
-        y = reading.forward(cases.generic_inputs(subject.graph, subject.rng(1), batch, 0))
-        measure.require(y.shape == expected, f"{reading.name}: shape for no positions", expected, y.shape)
+        y = backend.forward(cases.generic_inputs(subject.graph, subject.rng(1), batch, 0))
+        measure.require(y.shape == expected, f"{backend.name}: shape for no positions", expected, y.shape)
         return
     for extent in ((0, 3), (2, 0)):
         came = "no error"
         try:
-            reading.forward(cases.generic_inputs(subject.graph, subject.rng(1), batch, *extent))
+            backend.forward(cases.generic_inputs(subject.graph, subject.rng(1), batch, *extent))
         except InputError:
             came = "InputError"
-        measure.require(came == "InputError", f"{reading.name}: an image of {extent[0]} x {extent[1]} pixels", "InputError", came)
+        measure.require(came == "InputError", f"{backend.name}: an image of {extent[0]} x {extent[1]} pixels", "InputError", came)
 
 
 def _states(subject: Subject, measure: Measure) -> None:
@@ -72,8 +72,8 @@ def _states(subject: Subject, measure: Measure) -> None:
     extent = subject.sizes.short
     inputs = subject.inputs(extent)
     batch = len(inputs[subject.sequence])
-    for reading, streamed in subject.streams(extent, [math.prod(extent) - 1]):
-        where = f"{reading.name}: {streamed.way}"
+    for backend, streamed in subject.streams(extent, [math.prod(extent) - 1]):
+        where = f"{backend.name}: {streamed.way}"
         _state_shapes(subject, where, streamed.state, streamed.ahead, batch, math.prod(extent) - 1, measure)
     if subject.params is not None:
         conditions = {name: inputs[name] for name in facts(subject.graph).conditions}
@@ -83,15 +83,15 @@ def _states(subject: Subject, measure: Measure) -> None:
     measure.notes.append(f"{len(facts(subject.graph).schedule(leading=subject.strict).cache)} states")
 
 
-def _gradient_shapes(subject: Subject, reading: Reading, inputs: Arrays, dy: Array, measure: Measure) -> None:
-    gradient = reading.gradient(inputs, dy)
+def _gradient_shapes(subject: Subject, backend: Backend, inputs: Arrays, dy: Array, measure: Measure) -> None:
+    gradient = backend.gradient(inputs, dy)
     if gradient is None:
         return
     found = facts(subject.graph)
     shapes = found.parameters | {name: array.shape for name, array in inputs.items() if not found.types[name].indexed}
     came = {name: array.shape for name, array in gradient.items()}
     for name in sorted(shapes.keys() | came.keys()):
-        what = f"{reading.name}: shape of the gradient of {name!r}"
+        what = f"{backend.name}: shape of the gradient of {name!r}"
         measure.require(shapes.get(name) == came.get(name), what, shapes.get(name, "none"), came.get(name, "none"))
 
 
@@ -150,33 +150,33 @@ def _has_no_stream(subject: Subject, measure: Measure) -> bool:
 
 
 def _compare(subject: Subject, extent: Extent, ways: list[list[int]], measure: Measure) -> str:
-    """Outputs against the reading's own forward; states against the oracle's values, or the session's state in one piece.
+    """Outputs against the backend's own forward; states against the oracle's values, or the session's state in one piece.
 
-    Returns the names of the readings that have a stream.
+    Returns the names of the backends that have a stream.
     """
     values = subject.values(subject.inputs(extent)) if subject.params is not None else None
     seen: dict[str, None] = {}
     for split in ways:
-        for reading, streamed in subject.streams(extent, split):
-            where = f"{reading.name}: {streamed.way} in pieces of {_brief(split)}: "
-            expected = in_raster(subject.forward(reading, extent))[:, :, streamed.first : sum(split) + streamed.ahead]
-            relative = subject.tolerance(reading.dtype)
+        for backend, streamed in subject.streams(extent, split):
+            where = f"{backend.name}: {streamed.way} in pieces of {_brief(split)}: "
+            expected = in_raster(subject.forward(backend, extent))[:, :, streamed.first : sum(split) + streamed.ahead]
+            relative = subject.tolerance(backend.dtype)
             measure.close(f"{where}output from position {streamed.first}, [b, c, t]", streamed.y_bct, expected, relative)
-            for name, state in _expected_states(subject, reading, values, streamed, extent, sum(split)).items():
+            for name, state in _expected_states(subject, backend, values, streamed, extent, sum(split)).items():
                 measure.close(f"{where}state of {name!r}, [b, c, t]", streamed.state[name], state, relative)
-            seen[reading.name] = None
+            seen[backend.name] = None
     return ", ".join(seen)
 
 
 def _expected_states(
-    subject: Subject, reading: Reading, values: Arrays | None, streamed: Streamed, extent: Extent, consumed: int
+    subject: Subject, backend: Backend, values: Arrays | None, streamed: Streamed, extent: Extent, consumed: int
 ) -> Arrays:
     if subject.image:
         return {}
     if values is not None:
         assert subject.params is not None
         return final_state(subject.graph, subject.params, values, consumed, streamed.ahead)
-    whole = [other for other in reading.stream(subject.inputs(extent), [consumed]) if other.ahead == streamed.ahead]
+    whole = [other for other in backend.stream(subject.inputs(extent), [consumed]) if other.ahead == streamed.ahead]
     return whole[0].state
 
 
@@ -199,15 +199,15 @@ def final_state(graph: Graph, params: Arrays, values: Arrays, consumed: int, ahe
     return state
 
 
-def exact_streams(reading: Reading, graph: Graph, params: Arrays, inputs: Arrays, y: Array, measure: Measure) -> None:
+def exact_streams(backend: Backend, graph: Graph, params: Arrays, inputs: Arrays, y: Array, measure: Measure) -> None:
     """On integers: step and blocks equal the whole pass by ==, states too; over an image, step by pixel."""
     values = forward_nodes(unchecked(graph, params, np.float64), cast(inputs, np.float64))
     image = facts(graph).grid is not None
     y = in_raster(y)
     total = y.shape[2] - (not image)
     for split in ([0] + [1] * total, *([] if image else [[total // 2, total - total // 2]])):
-        for streamed in reading.stream(inputs, split):
-            where = f"{reading.name} on integers: {streamed.way} in pieces of {_brief(split)}: "
+        for streamed in backend.stream(inputs, split):
+            where = f"{backend.name} on integers: {streamed.way} in pieces of {_brief(split)}: "
             expected = y[:, :, streamed.first : total + streamed.ahead]
             measure.equal(f"{where}output from position {streamed.first}, [b, c, t]", streamed.y_bct, expected)
             for name, state in ({} if image else final_state(graph, params, values, total, streamed.ahead)).items():

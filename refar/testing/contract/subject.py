@@ -1,4 +1,4 @@
-"""What the laws are run on: a graph, its parameters, its readings, and data that is drawn once."""
+"""What the laws are run on: a graph, its parameters, its backends, and data that is drawn once."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from refar.oracle.bound_graph import cast, unchecked
 from refar.oracle.whole import forward_nodes
 from refar.rounding.tolerance import relative_tolerance
 from refar.testing.contract import cases
+from refar.testing.contract.backends import Backend, Streamed, open_backends
 from refar.testing.contract.cases import Extent
-from refar.testing.contract.readings import Reading, Streamed, open_readings
 
 
 @dataclass
 class Subject:
-    """`params` is None for a bundle, of which only the session is there: then a reading is its own reference."""
+    """`params` is None for a bundle, of which only the session is there: then a backend is its own reference."""
 
     graph: Graph
     params: Arrays | None
-    readings: list[Reading]
-    backends: tuple[str, ...]
+    backends: list[Backend]
+    names: tuple[str, ...]
     seed: int
     provider: Literal["cpu", "cuda"] = "cpu"
     sizes: cases.Sizes = field(init=False)
@@ -73,11 +73,11 @@ class Subject:
             self._inputs[extent] = cases.generic_inputs(self.graph, self.rng(*extent), rows, *extent)
         return self._inputs[extent]
 
-    def forward(self, reading: Reading, extent: Extent) -> Array:
-        """The reading's output on `inputs(extent)`, computed once."""
-        key = (reading.name, extent)
+    def forward(self, backend: Backend, extent: Extent) -> Array:
+        """The backend's output on `inputs(extent)`, computed once."""
+        key = (backend.name, extent)
         if key not in self._outputs:
-            self._outputs[key] = reading.forward(self.inputs(extent))
+            self._outputs[key] = backend.forward(self.inputs(extent))
         return self._outputs[key]
 
     def values(self, inputs: Arrays) -> Arrays:
@@ -86,15 +86,15 @@ class Subject:
         return forward_nodes(unchecked(self.graph, self.params, np.float64), cast(inputs, np.float64))
 
     def tolerance(self, dtype: str) -> float:
-        """How far a reading in this dtype may be off, relative to the largest magnitude of the reference."""
+        """How far a backend in this dtype may be off, relative to the largest magnitude of the reference."""
         return relative_tolerance(self.graph, dtype, self.sizes.batch * math.prod(self.sizes.long))
 
-    def open(self, graph: Graph, params: Arrays) -> list[Reading]:
-        """The same backends on another graph."""
-        return open_readings(graph, params, self.backends, self.provider)
+    def open(self, graph: Graph, params: Arrays) -> list[Backend]:
+        """Open the same backends on another graph."""
+        return open_backends(graph, params, self.names, self.provider)
 
-    def streams(self, extent: Extent, split: list[int]) -> Iterator[tuple[Reading, Streamed]]:
-        """Every way of every reading to stream over `inputs(extent)` in such pieces."""
-        for reading in self.readings:
-            for streamed in reading.stream(self.inputs(extent), split):
-                yield reading, streamed
+    def streams(self, extent: Extent, split: list[int]) -> Iterator[tuple[Backend, Streamed]]:
+        """Every way of every backend to stream over `inputs(extent)` in such pieces."""
+        for backend in self.backends:
+            for streamed in backend.stream(self.inputs(extent), split):
+                yield backend, streamed

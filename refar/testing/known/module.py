@@ -67,7 +67,7 @@ def check_module(
 
 
 def _module(subject: Subject) -> ModuleUnderTest:
-    (module,) = subject.readings
+    (module,) = subject.backends
     assert isinstance(module, ModuleUnderTest)
     return module
 

@@ -15,7 +15,7 @@ from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
 from refar.graph.graph import Graph
 from refar.oracle.bound_graph import cast
-from refar.testing.contract.readings import Streamed
+from refar.testing.contract.backends import Streamed
 from refar.testing.report import ContractError
 from refar.testing.threads import one_thread
 from refar.testing.under_test import as_array, require_numbers

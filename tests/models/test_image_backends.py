@@ -1,4 +1,4 @@
-"""The networks over images keep the contract in every reading, and run as full graphs in onnxruntime."""
+"""The networks over images keep the contract in every backend, and run as full graphs in onnxruntime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The readings of a graph behind one protocol, so that a law is written once: NumPy, PyTorch, onnxruntime."""
+"""The backends of a graph behind one protocol, so that a law is written once: NumPy, PyTorch, onnxruntime."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Streamed:
     state: Arrays
 
 
-class Reading(Protocol):
+class Backend(Protocol):
     """One backend's execution of one graph with its parameters, in one dtype. Inputs are {node: array}, sequence first.
 
     Outputs are of all positions: under padding "valid" with zeros where there is none, and gradients there are not used.
@@ -68,26 +68,27 @@ class Reading(Protocol):
         """Each way to run the first Σ lengths tokens in pieces of these lengths; [] if the backend has none."""
 
 
-def open_readings(
-    graph: Graph, params: Arrays, backends: Sequence[str], provider: Literal["cpu", "cuda"] = "cpu"
-) -> list[Reading]:
-    """The readings of each backend. Raises InputError for an unknown name, BackendError for one that is not installed."""
-    readings: list[Reading] = []
-    for backend in backends:
-        match backend:
+def open_backends(graph: Graph, params: Arrays, names: Sequence[str], provider: Literal["cpu", "cuda"] = "cpu") -> list[Backend]:
+    """Open each backend by its name, in each dtype that it has.
+
+    Raises InputError for an unknown name, BackendError for one that is not installed.
+    """
+    backends: list[Backend] = []
+    for name in names:
+        match name:
             case "numpy":
-                readings += [NumpyReading(graph, params, "float64"), NumpyReading(graph, params, "float32")]
+                backends += [NumpyBackend(graph, params, "float64"), NumpyBackend(graph, params, "float32")]
             case "torch":
-                readings += [TorchReading(graph, params, "float64"), TorchReading(graph, params, "float32")]
+                backends += [TorchBackend(graph, params, "float64"), TorchBackend(graph, params, "float32")]
             case "onnx":
-                readings.append(OnnxReading(graph, export_and_load(graph, params, provider)))
+                backends.append(OnnxBackend(graph, export_and_load(graph, params, provider)))
             case _:
-                raise InputError(f"backends: expected some of {', '.join(BACKENDS)}, got {backend!r}")
-    return readings
+                raise InputError(f"backends: expected some of {', '.join(BACKENDS)}, got {name!r}")
+    return backends
 
 
 @dataclass(frozen=True)
-class NumpyReading:
+class NumpyBackend:
     """The oracle itself."""
 
     graph: Graph
@@ -184,7 +185,7 @@ class NumpyReading:
         return y
 
 
-class TorchReading:
+class TorchBackend:
     """`refar.torch.Module`, forward and by autograd backward."""
 
     def __init__(self, graph: Graph, params: Arrays, dtype: str) -> None:
@@ -234,7 +235,7 @@ class TorchReading:
 
 
 @dataclass(frozen=True)
-class OnnxReading:
+class OnnxBackend:
     """An exported bundle in onnxruntime: the full graph, and prefill, step and block. Always float32."""
 
     graph: Graph
