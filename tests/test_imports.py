@@ -193,6 +193,7 @@ def test_what_refar_has_not_is_an_attribute_error() -> None:
 def test_imports_have_no_circle_and_rooms_few_floors() -> None:
     files, rooms = arrows()
     assert circles(files) == []
+    assert circles(rooms) == [["refar.torch", "refar.training"]], "`refar.torch.train` is passed on, when it is first used"
     heights = floors(rooms)
     assert max(heights.values()) <= 10, {name: heights[name] for name in sorted(heights, key=lambda name: heights[name])}
 

@@ -1,4 +1,4 @@
-"""The checker: a bundle in onnxruntime against the oracle's stored outputs. This is the one part that uses `refar.spec`."""
+"""The checker: a bundle in onnxruntime against the oracle's stored outputs. The one module here that uses `refar.oracle`."""
 
 from __future__ import annotations
 

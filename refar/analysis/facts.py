@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import NoReturn, assert_never
 
 from refar import ops
@@ -187,12 +187,14 @@ def _before(place: str, by: int) -> str:
 
 
 def facts(graph: Graph) -> Facts:
-    """Find all that follows from a graph, once. Raises GraphError if it is none, or naming the first node without a meaning."""
-    try:
-        return _facts(graph)
-    except TypeError:  # not hashable, so no graph
-        check_graph(graph)
-        raise
+    """Find all that follows from a graph, once. Raises GraphError if it is none, or naming the first node without a meaning.
+
+    They are kept with this very graph: one that is equal to it may still differ, by the sign of a zero.
+    """
+    kept = check_graph(graph).__dict__
+    if "facts" not in kept:
+        kept["facts"] = _found(graph)
+    return kept["facts"]
 
 
 def validated(graph: Graph) -> Graph:
@@ -200,9 +202,7 @@ def validated(graph: Graph) -> Graph:
     return facts(graph).graph
 
 
-@lru_cache(maxsize=256)
-def _facts(graph: Graph) -> Facts:
-    check_graph(graph)
+def _found(graph: Graph) -> Facts:
     types: dict[str, Type] = {}
     rules: dict[str, Rule] = {}
     parameters: dict[str, tuple[int, ...]] = {}

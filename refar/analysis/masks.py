@@ -1,4 +1,7 @@
-"""The masks of a graph's weights. The oracle, PyTorch and the exporter derive their own, to be held against each other."""
+"""The masks of a graph's weights, for whoever asks, and for the weights that a `refar.torch.Module` keeps at 0.
+
+Each backend masks what it computes with by a derivation of its own: the oracle, PyTorch's `lower`, the exporter's.
+"""
 
 from __future__ import annotations
 

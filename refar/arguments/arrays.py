@@ -285,6 +285,11 @@ def as_array(what: str, value: ArrayLike, expected: str, error: type[RefarError]
         raise error(f"{what}: expected {expected}, got {came}") from None
 
 
+def apart(y: Array, inputs: Mapping[str, Array]) -> Array:
+    """Return `y`, or a copy if it shares memory with an input, which the caller may change."""
+    return y.copy() if any(np.may_share_memory(y, array) for array in inputs.values()) else y
+
+
 def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """The dtype that all arithmetic is done in. Raises InputError unless it is float32 or float64."""
     try:

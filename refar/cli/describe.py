@@ -20,7 +20,7 @@ class LayerRow:
     """A row of the table: one node. `channels` has a star where the value does not change over time.
 
     `masked`: the weights without effect. `cost` counts multiply-adds for each position, or once if the value is constant;
-    `level` those of them in a pixel's own row. `clock`: when a node over an image has a value, see `streams.Raster`.
+    `level` those of them in a pixel's own row. `clock`: when a node over an image has a value, see `analysis.raster.RasterPlan`.
     """
 
     name: str

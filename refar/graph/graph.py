@@ -25,7 +25,9 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     inputs: tuple[str, ...] = ()
 
 
-class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, cache_hash=True):
+class Graph(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, cache_hash=True, dict=True
+):
     """A whole network: `nodes` in the order of evaluation, the node whose value is the `output`, and what it means (`head`).
 
     `padding` chooses the values at t < 0. "layer": zero at the input of every layer. "input": zero at the network input only;
@@ -44,6 +46,8 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     padding: Padding = "layer"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.nodes, tuple):
+            raise GraphError(f"nodes: expected a tuple of refar nodes, got {type(self.nodes).__name__}")
         names = [node.name for node in self.nodes]
         for name in names:
             if not _NAME.fullmatch(name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from refar.analysis.causality import require_strict
 from refar.arguments.arrays import Array, check_array, check_prior, class_condition, in_order
 from refar.graph.graph import require_head
 from refar.oracle import losses
@@ -13,8 +14,12 @@ from refar.oracle.whole import forward_nodes
 
 
 def log_joint(net: BoundGraph, x: ArrayLike, prior: ArrayLike | None, purpose: str) -> Array:
-    """Return log p(x_0..x_{h-1}, y) for h = 0..T: (B, T+1, classes). Raises GraphError unless the only condition is a class."""
+    """Return log p(x_0..x_{h-1}, y) for h = 0..T: (B, T+1, classes).
+
+    Raises GraphError unless the only condition is a class, and the graph is strict and has a head.
+    """
     found, classes = net.facts, class_condition(net.graph, purpose)
+    require_strict(found, purpose)
     head = require_head(net.graph, purpose)
     with np.errstate(divide="ignore"):
         log_prior = np.log(check_prior(prior, classes))

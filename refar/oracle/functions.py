@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -18,11 +19,19 @@ from refar.oracle.sequence_stream import NotReady
 Params = Mapping[str, ArrayLike]
 
 
-class _Missing:
-    """The default of an argument that was not given."""
+def _or_program(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function of graph and parameters also take, in place of both, a program that `bind` made."""
 
+    @wraps(function)
+    def either(graph: Any, *arguments: Any, **named: Any) -> Any:
+        if not isinstance(graph, Program):
+            return function(graph, *arguments, **named)
+        dtype = named.pop("dtype", graph.dtype)
+        if check_dtype(dtype) != graph.dtype:
+            raise InputError(f"dtype: expected {graph.dtype}, that of the program, got {dtype!r}")
+        return getattr(graph, function.__name__)(*arguments, **named)
 
-_MISSING: Any = _Missing()
+    return either
 
 
 def forward(graph: Graph, params: Params, x: Data, condition: Data | None = None, *, dtype: DTypeLike = np.float64) -> Array:
@@ -130,24 +139,18 @@ def step(
 ) -> tuple[Array | Literal[NotReady.NOT_READY], State]: ...
 @overload
 def step(
-    graph: Program, params: State, state: Data, x_t: Data | None = None
+    graph: Program, state: State, x_t: Data, condition: Data | None = None
 ) -> tuple[Array | Literal[NotReady.NOT_READY], State]: ...
+@_or_program
 def step(
-    graph: Any,
-    params: Any = _MISSING,
-    state: Any = _MISSING,
-    x_t: Any = _MISSING,
-    condition: Any = _MISSING,
-    *,
-    dtype: Any = _MISSING,
+    graph: Graph, params: Params, state: State, x_t: Data, condition: Data | None = None, *, dtype: DTypeLike = np.float64
 ) -> Any:
     """Return y_t as in `forward`, and the state after position t. x_b or x_bc in, y_bc out; of an image the pixel x_bc.
 
     Called as step(graph, params, state, x_t, condition), or as step(program, state, x_t, condition) with one that `bind` made.
     Under padding "valid" the output is `refar.NOT_READY` until the window is whole.
     """
-    program, rest = _bound(graph, dtype, (params, state, x_t, condition))
-    return program.step(*rest)
+    return Program(bound_graph(graph, params, dtype)).step(state, x_t, condition)
 
 
 @overload
@@ -155,19 +158,13 @@ def block(
     graph: Graph, params: Params, state: State, x: Data, condition: Data | None = None, *, dtype: DTypeLike = np.float64
 ) -> tuple[Array, State]: ...
 @overload
-def block(graph: Program, params: State, state: Data, x: Data | None = None) -> tuple[Array, State]: ...
+def block(graph: Program, state: State, x: Data, condition: Data | None = None) -> tuple[Array, State]: ...
+@_or_program
 def block(
-    graph: Any,
-    params: Any = _MISSING,
-    state: Any = _MISSING,
-    x: Any = _MISSING,
-    condition: Any = _MISSING,
-    *,
-    dtype: Any = _MISSING,
+    graph: Graph, params: Params, state: State, x: Data, condition: Data | None = None, *, dtype: DTypeLike = np.float64
 ) -> Any:
     """`step` for any number of positions in one call: x_bt in, y_bct out, of the positions that have one. Not of images."""
-    program, rest = _bound(graph, dtype, (params, state, x, condition))
-    return program.block(*rest)
+    return Program(bound_graph(graph, params, dtype)).block(state, x, condition)
 
 
 @overload
@@ -175,15 +172,10 @@ def next(
     graph: Graph, params: Params, state: State, x_t: Data, condition: Data | None = None, *, dtype: DTypeLike = np.float64
 ) -> tuple[Array | None, State]: ...
 @overload
-def next(graph: Program, params: State, state: Data, x_t: Data | None = None) -> tuple[Array | None, State]: ...
+def next(graph: Program, state: State, x_t: Data, condition: Data | None = None) -> tuple[Array | None, State]: ...
+@_or_program
 def next(
-    graph: Any,
-    params: Any = _MISSING,
-    state: Any = _MISSING,
-    x_t: Any = _MISSING,
-    condition: Any = _MISSING,
-    *,
-    dtype: Any = _MISSING,
+    graph: Graph, params: Params, state: State, x_t: Data, condition: Data | None = None, *, dtype: DTypeLike = np.float64
 ) -> Any:
     """Return y_{t+1} after the token x_t, and the state after it. x_b or x_bc in, y_bc out.
 
@@ -191,8 +183,7 @@ def next(
     `condition` holds the local conditions of position t + 1, and the global ones, the same in every call: the state is
     made under them. Of an image the state has them, and after its last pixel the output is None. Ordered colours: see `start`.
     """
-    program, rest = _bound(graph, dtype, (params, state, x_t, condition))
-    return program.next(*rest)
+    return Program(bound_graph(graph, params, dtype)).next(state, x_t, condition)
 
 
 @overload
@@ -200,31 +191,10 @@ def next_block(
     graph: Graph, params: Params, state: State, x: Data, condition: Data | None = None, *, dtype: DTypeLike = np.float64
 ) -> tuple[Array, State]: ...
 @overload
-def next_block(graph: Program, params: State, state: Data, x: Data | None = None) -> tuple[Array, State]: ...
+def next_block(graph: Program, state: State, x: Data, condition: Data | None = None) -> tuple[Array, State]: ...
+@_or_program
 def next_block(
-    graph: Any,
-    params: Any = _MISSING,
-    state: Any = _MISSING,
-    x: Any = _MISSING,
-    condition: Any = _MISSING,
-    *,
-    dtype: Any = _MISSING,
+    graph: Graph, params: Params, state: State, x: Data, condition: Data | None = None, *, dtype: DTypeLike = np.float64
 ) -> Any:
     """`next` for any number of tokens in one call: x_bt in, the outputs one position later y_bct out. Not of images."""
-    program, rest = _bound(graph, dtype, (params, state, x, condition))
-    return program.next_block(*rest)
-
-
-def _bound(graph: Any, dtype: Any, arguments: tuple[Any, ...]) -> tuple[Program, list[Any]]:
-    """The program, and the arguments that were given for its method: a program takes the place of graph and parameters."""
-    given = []
-    for argument in arguments:
-        if argument is not _MISSING:
-            given.append(argument)
-    if not isinstance(graph, Program):
-        if not given:
-            raise TypeError("expected graph and params, or a program that refar.bind made")
-        return Program(bound_graph(graph, given[0], np.float64 if dtype is _MISSING else dtype)), given[1:]
-    if dtype is not _MISSING and check_dtype(dtype) != graph.dtype:
-        raise InputError(f"dtype: expected {graph.dtype}, that of the program, got {dtype!r}")
-    return graph, given
+    return Program(bound_graph(graph, params, dtype)).next_block(state, x, condition)

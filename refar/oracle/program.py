@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refar.analysis.causality import require_strict
-from refar.arguments.arrays import Array, Arrays, Data, bind_inputs, check_observed, check_real, extent, in_order
+from refar.arguments.arrays import Array, Arrays, Data, apart, bind_inputs, check_observed, check_real, extent, in_order
 from refar.arguments.sampling import Sampling
 from refar.errors import InputError
 from refar.graph.graph import Graph, require_head
@@ -72,7 +72,7 @@ class Program:
         """Return the output for a whole sequence, y_bct; see `refar.forward`."""
         inputs = self._net.cast(bind_inputs(self._net.facts, x, condition))
         y = forward_nodes(self._net, inputs, keep=False)[self.graph.output][:, :, self._net.facts.first_position :]
-        return y.copy() if any(np.may_share_memory(y, array) for array in inputs.values()) else y
+        return apart(y, inputs)
 
     def backward(self, x: Data, dy: ArrayLike, condition: Data | None = None) -> dict[str, Arrays]:
         """Return the gradients of Σ dy·y; see `refar.backward`."""
@@ -106,12 +106,10 @@ class Program:
 
     def log_marginal(self, x: ArrayLike, prior: ArrayLike | None = None) -> Array:
         """Return log p(x) with the class summed out, shape (B,); see `refar.log_marginal`."""
-        require_strict(self._net.facts, "log_marginal")
         return logsumexp(log_joint(self._net, x, prior, "log_marginal")[:, -1])
 
     def posterior(self, x: ArrayLike, prior: ArrayLike | None = None, *, observed: ArrayLike | None = None) -> Array:
         """Return p(y | x), shape (B, classes); see `refar.posterior`."""
-        require_strict(self._net.facts, "posterior")
         joint = log_joint(self._net, x, prior, "posterior")
         seen = joint[:, check_observed(observed, joint.shape[1] - 1)]
         return np.exp(seen - logsumexp(seen)[..., None])
@@ -146,17 +144,25 @@ class Program:
         """Return new tokens after the prompt; see `refar.generate`, which has the same options but `certify`."""
         return self.generate_with_outputs(n, **options)[0]
 
-    def generate_with_outputs(self, n: int | tuple[int, int], **options: Unpack[Options]) -> tuple[Array, Array]:
+    def generate_with_outputs(
+        self,
+        n: int | tuple[int, int],
+        *,
+        batch: int | None = None,
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        prompt: ArrayLike | None = None,
+        condition: Data | None = None,
+        algorithm: Literal["fast", "slow"] = "fast",
+    ) -> tuple[Array, Array]:
         """As `generate`, with the outputs y_bct or y_bchw that the tokens were drawn from; of an image 0 where the prompt is."""
         require_strict(self._net.facts, "generate")
-        head, algorithm = require_head(self.graph, "generate"), options.get("algorithm", "fast")
+        head = require_head(self.graph, "generate")
         if algorithm not in ("fast", "slow"):
             raise InputError(f"algorithm: expected 'fast' or 'slow', got {algorithm!r}")
-        sampling = Sampling(
-            head, options.get("batch"), options.get("seed", 0), options.get("temperature", 1.0), options.get("top_k")
-        )
+        sampling = Sampling(head, batch, seed, temperature, top_k)
         generate = generate_sequences if self._net.facts.grid is None else generate_images
-        prompt, condition = options.get("prompt"), options.get("condition")
         return generate(self._net, n, prompt, condition, sampling, fast=algorithm == "fast")
 
 

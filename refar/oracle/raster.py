@@ -75,7 +75,7 @@ class Raster:
             if node.name not in self._fixed:
                 continue
             if isinstance(node.op, ops.Input):
-                fixed[node.name] = conditions[node.name]
+                fixed[node.name] = conditions[node.name].copy()  # the caller may change its own array
             else:
                 args = [fixed[name] if name in fixed else self._zeros(name, batch, *shape) for name in node.inputs]
                 own, classes = self.net.own[node.name], self.net.facts.classes[node.name]
@@ -130,8 +130,8 @@ class Raster:
         row, column = divmod(state.place, state.shape[1])
         output = self.net.graph.output
         if output in state.fixed:
-            return state.fixed[output][:, :, row, column]
-        return (done if output in done else state.line)[output][:, :, 0, column]
+            return state.fixed[output][:, :, row, column].copy()
+        return (done if output in done else state.line)[output][:, :, 0, column].copy()
 
     def _enter(self, state: ImageState) -> ImageState:
         """Complete the row above, and compute what the new row needs before its first pixel."""

@@ -5,10 +5,10 @@ float64 with the same noise: where the token's score beats that of every rival b
 their difference, exact arithmetic draws it too, given the tokens before; by induction the whole sequence is its own. Two
 backends of which the tokens are certified are equal. Elsewhere the step is *uncertain*, and named.
 
-What rounding can do: √2·N for any two logits (`rounding.norms`, a bound of all orders); where that does not settle a step, E₁ of
-the very difference (`rounding.first_order`), which is far smaller but holds to first order only. The bound of all orders must
-do under input padding, and in a row in which rounding may have decided the sign of a relu's argument or the winner of a
-maximum, where no derivative tells what exact arithmetic does.
+What rounding can do: √2·N for any two logits (`rounding.norms`, a bound of all orders); where that does not settle a step, E₁
+of the very difference (`rounding.network.first_order`), far smaller, but to first order only. The bound of all orders must do
+under input padding, and in a row in which rounding may have decided the sign of a relu's argument or the winner of a maximum,
+where no derivative tells what exact arithmetic does.
 """
 
 from __future__ import annotations

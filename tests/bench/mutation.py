@@ -1,4 +1,4 @@
-"""How many small wrong changes the tests see: `python tests/bench/mutation.py [--sample N] [--file oracle/run.py]`.
+"""How many small wrong changes the tests see: `python tests/bench/mutation.py [--sample N] [--file oracle/whole.py]`.
 
 Each mutant is one change of the oracle, the exact definitions or the bounds (changes.py). It is made in memory, in a process of
 its own, and meets the tests that run its line, the quickest first; it is killed by the first that fails. Of those that live, the

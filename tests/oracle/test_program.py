@@ -7,7 +7,7 @@ import pytest
 from helpers import refuses
 
 import refar
-from refar import Graph
+from refar import Graph, ops
 from refar.analysis.facts import facts
 from refar.errors import GraphError, InputError, ParameterError
 from refar.graph.graph import Node
@@ -81,7 +81,7 @@ def test_a_dtype_belongs_to_the_program(model: Graph) -> None:
 def test_parameters_are_checked_when_they_are_bound(model: Graph) -> None:
     with refuses(ParameterError, "missing"):
         refar.bind(model, {})
-    with pytest.raises(TypeError, match="expected graph and params, or a program"):
+    with pytest.raises(TypeError, match="missing 3 required positional arguments: 'params', 'state', and 'x_t'"):
         refar.step(model)
 
 
@@ -113,3 +113,70 @@ def by_hand() -> Graph:
 def test_a_graph_without_a_meaning_is_refused_by_every_function(call: object) -> None:
     with refuses(GraphError, "node 'y' (conv1d): expected real values", "got 4 classes over time"):
         call(by_hand())  # type: ignore[operator]
+
+
+def test_a_graph_that_equals_another_is_not_taken_for_it() -> None:
+    def scaled(scale: float) -> Graph:
+        g = refar.Builder()
+        return g.build(g.affine(g.input(channels=1), scale, shift=-0.0))
+
+    plus, minus = scaled(0.0), scaled(-0.0)
+    assert plus == minus
+    assert facts(plus) is not facts(minus)
+    assert refar.to_json(plus) != refar.to_json(minus)
+    assert refar.to_json(refar.from_json(refar.to_json(minus))) == refar.to_json(minus)
+    one = np.ones((1, 1, 1))
+    assert [bool(np.signbit(refar.forward(graph, {}, one))[0, 0, 0]) for graph in (plus, minus)] == [False, True]
+
+
+def test_numbers_of_numpy_in_one_graph_do_not_reach_another() -> None:
+    nodes = (Node("x", ops.Input(channels=1)), Node("y", ops.Conv1d(np.int64(2), 2), ("x",)))  # type: ignore[arg-type]
+    refar.receptive_field(Graph(format="refar-graph", version=1, nodes=nodes, output="y"))
+    g = refar.Builder()
+    graph = g.build(g.conv1d(g.input("x", channels=1), 2, kernel=2, name="y"))
+    assert refar.from_json(refar.to_json(graph)) == graph
+
+
+def test_nodes_in_a_list_are_refused() -> None:
+    with pytest.raises(GraphError, match="nodes: expected a tuple of refar nodes, got list"):
+        Graph(format="refar-graph", version=1, nodes=[Node("x", ops.Input(channels=1))], output="x")  # type: ignore[arg-type]
+
+
+def test_no_argument_takes_the_place_of_another(model: Graph) -> None:
+    params = refar.init(model, seed=2)
+    program, state = refar.bind(model, params), refar.initial_state(model, params)
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'x_t'"):
+        refar.step(model, params, state, condition=np.array([1]))  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'x_t'"):
+        refar.step(program, state, condition=np.array([1]))  # type: ignore[call-overload]
+    for option in ({"sead": 4}, {"certify": True}):
+        with pytest.raises(TypeError, match="unexpected keyword argument"):
+            program.generate(3, **option)  # type: ignore[arg-type]
+
+
+def test_outputs_share_no_memory_with_states_and_inputs() -> None:
+    g = refar.Builder()
+    image = g.build(g.conv2d(g.image(), 2, kernel=3, mask="A"))
+    params, pixel = refar.init(image, seed=2), np.ones((1, 1))
+    y, state = refar.start(image, params, shape=(2, 2))
+    expected = refar.next(image, params, state, pixel)[0]
+    y[:] = 7
+    np.testing.assert_array_equal(refar.next(image, params, state, pixel)[0], expected)
+
+    g = refar.Builder()
+    x = g.input(channels=2)
+    same = g.build(g.slice(x, 0, 1))
+    x_bc = np.ones((1, 2))
+    y, _ = refar.step(same, {}, refar.initial_state(same, {}), x_bc)
+    assert not np.may_share_memory(y, x_bc)
+
+
+def test_the_state_of_an_image_keeps_its_own_conditions() -> None:
+    g = refar.Builder()
+    x, c = g.image(), g.condition(channels=1, local=True, axes="hw")
+    graph = g.build(g.add(g.conv2d(x, 1, kernel=3, mask="A"), c))
+    params, c_bchw, pixel = refar.init(graph, seed=2), np.ones((1, 1, 2, 2)), np.ones((1, 1))
+    _, state = refar.start(graph, params, condition=c_bchw, shape=(2, 2))
+    expected = refar.next(graph, params, state, pixel)[0]
+    c_bchw[:] = 7
+    np.testing.assert_array_equal(refar.next(graph, params, state, pixel)[0], expected)
