@@ -97,6 +97,10 @@ def export(
 def _check_free(target: Path, overwrite: bool) -> None:
     """Raise FileError unless nothing is there, or, with `overwrite`, a bundle and nothing else."""
     if target.exists() and not overwrite:
-        raise FileError(f"bundle {str(target)!r} exists already; choose another place or allow overwriting it")
+        raise FileError(
+            f"bundle {str(target)!r} exists already; choose another place, or give overwrite=True to replace a bundle"
+        )
+    if target.is_symlink():
+        raise FileError(f"bundle {str(target)!r} is a link; expected the folder itself, {str(target.resolve())!r}")
     if target.exists():
         check_replaceable(target)

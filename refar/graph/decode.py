@@ -59,7 +59,7 @@ def _instead(problem: str, raw: Any, keys: Sequence[str], kind: type[msgspec.Str
         return f"; expected {' or '.join(map(repr, choices))}"
     if problem.startswith("Invalid value"):
         what, kinds = ("heads", AnyHead) if keys[0] == "head" else ("operators", AnyOp)
-        return f"; the {what} are {', '.join(tagged(kinds))}"
+        return f"; the {what} are {', '.join(tagged(kinds))}{near(str(value), list(tagged(kinds)))}"
     if "unknown field" in problem:
         fields = _struct_at(raw, keys, kind).__struct_encode_fields__
         return f"; the fields are {', '.join(fields)}{near(problem.split('`')[1], fields)}"

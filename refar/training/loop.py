@@ -71,11 +71,17 @@ def train(
         else:
             write_bytes(run / GRAPH, to_json(graph))
             write_checkpoint(run / CHECKPOINT, state, config.train, data.digest())
-        own = msgspec.structs.replace(config, model={"graph": GRAPH}) if "graph" in config.model else config
-        write_bytes(run / CONFIG, to_toml(own).encode())
+        _write_config(run / CONFIG, config)
         return _loop(run, state, config.train, data, progress, until, note)
     finally:
         torch.set_num_threads(threads)
+
+
+def _write_config(path: Path, config: Config) -> None:
+    """Write the config with every value spelled out, unless the file says the same already, perhaps with comments in it."""
+    text = to_toml(msgspec.structs.replace(config, model={"graph": GRAPH}) if "graph" in config.model else config)
+    if not path.exists() or to_toml(load_config(path)) != text:
+        write_bytes(path, text.encode())
 
 
 def mean_nats(module: Module, split: Split, batch_size: int = 256) -> float:

@@ -290,3 +290,11 @@ def test_names_that_collide_with_ports_are_refused() -> None:
     graph = g.build(g.conv1d(g.input("past", channels=1), 1, strict=True), ops.Gaussian())
     with pytest.raises(GraphError, match=r"'past': names that begin with past"):
         build(graph, refar.init(graph), "full")
+
+
+def test_a_link_to_a_bundle_is_not_replaced(tmp_path: Path) -> None:
+    graph = models.linear_ar(2)
+    path = export(graph, refar.init(graph), tmp_path / "b")
+    (tmp_path / "link").symlink_to(path)
+    with refuses(FileError, "is a link", repr(str(path))):
+        export(graph, refar.init(graph), tmp_path / "link", overwrite=True)

@@ -266,8 +266,9 @@ def test_what_a_resumed_run_keeps(config, tmp_path, options, message):
 def test_a_change_is_seen_in_a_config_that_was_edited_in_the_run(config, tmp_path, capsys):
     run = tmp_path / "run"
     quiet(config, run, until=5)
-    (run / "config.toml").write_text((run / "config.toml").read_text().replace("warmup = 4", "warmup = 2"))
+    (run / "config.toml").write_text((run / "config.toml").read_text().replace("warmup = 4", "warmup = 2  # as before"))
     train(run / "config.toml", run, resume=True)
+    assert "# as before" in (run / "config.toml").read_text()
     assert "resuming with changed [train]: warmup 4 → 2\n" in capsys.readouterr().err
 
 
