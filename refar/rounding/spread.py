@@ -156,7 +156,7 @@ def _average(s: Situation) -> Array:
 def _gate(s: Situation) -> Array:
     """|Δ(t·σ)| ≤ |Δt|·σ + |t|·|Δσ| + |Δt|·|Δσ|, at most 2."""
     (a, b), (ea, eb) = np.split(s.args[0], 2, axis=1), np.split(s.off[0], 2, axis=1)
-    t, sigma = np.abs(np.tanh(a)), 1 / (1 + np.exp(-b))
+    t, sigma = np.abs(np.tanh(a)), pointwise.sigmoid(b)
     ea, eb = np.minimum(ea, 2), np.minimum(eb / 4, 1)
     return np.minimum(ea * sigma + eb * t + ea * eb, 2)
 

@@ -166,12 +166,14 @@ LOOKUPS: dict[str, Callable[[Builder, str], tuple[str, int]]] = {
 
 
 def example_graphs() -> dict[str, Graph]:
-    """Return a small network around each example, in every space that it fits, by name."""
+    """Return a small network around each example, in every space that it fits, by name; if in any, on a constant too."""
     found: dict[str, Graph] = {}
     for example in (*OTHERS, *POINTWISE):
         for space in ("t", "hw"):
             if example.space in (space, "any"):
                 found[f"{example.name} ({space})"] = _network(example, space == "hw")
+        if example.space == "any":
+            found[f"{example.name} (constant)"] = _on_a_constant(example)
     for name, lookup in LOOKUPS.items():
         for image in (False, True):
             found[f"{name} ({'hw' if image else 't'})"] = _looked_up(lookup, image)
@@ -190,6 +192,14 @@ def _network(example: Example, image: bool) -> Graph:
     h = g.add(x, g.conv1d(g.condition("global", channels=3), 4, name="of_global"), local, name="conditioned")
     y = example.apply(g, Value(h, 4, 2 if image else 1, image, ordered=image))
     return g.build(mixed(g, y, 2 * y.colours))
+
+
+def _on_a_constant(example: Example) -> Graph:
+    """The example on a global condition, which has no positions."""
+    g = Builder()
+    x = g.conv1d(g.input(channels=2), 4, kernel=2, strict=True, name="front")
+    y = example.apply(g, Value(g.conv1d(g.condition("global", channels=3), 4, name="constant"), 4))
+    return g.build(g.add(x, g.conv1d(y.name, 4, name="of_constant")))
 
 
 def _looked_up(lookup: Callable[[Builder, str], tuple[str, int]], image: bool) -> Graph:

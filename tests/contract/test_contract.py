@@ -18,6 +18,7 @@ from refar.analysis.facts import facts
 from refar.errors import GraphError, InputError, ParameterError
 from refar.testing import LAWS, ContractError, Line, check_contract, run_laws, strategies
 from refar.testing.contract import backends
+from refar.testing.examples import example_graphs
 
 
 def with_condition(kind: type[ops.Op], *, plane: bool = False) -> Graph:
@@ -109,10 +110,15 @@ PLANES = {
 }
 
 
-def test_every_operator_is_here() -> None:
-    line, plane = ({type(graph[graph.output].op) for graph in graphs.values()} for graphs in (OPERATORS, PLANES))
-    assert line == set(ops.AnyOp.__args__) - {ops.Input, *ops.ImageOp.__args__, ops.Position}
-    assert plane == set(ops.AnyOp.__args__) - {ops.Input, *ops.WindowedOp.__args__}
+def test_every_operator_is_here_or_among_the_examples() -> None:
+    examples = example_graphs()
+    for space, graphs, absent in (
+        ("t", OPERATORS, {*ops.ImageOp.__args__, ops.Position}), ("hw", PLANES, {*ops.WindowedOp.__args__})
+    ):  # fmt: skip
+        here = {type(graph[graph.output].op) for graph in graphs.values()}
+        there = {type(node.op) for name, graph in examples.items() if f"({space})" in name for node in graph.nodes}
+        missing = set(ops.AnyOp.__args__) - {ops.Input} - absent - here - there
+        assert not missing, f"{missing}: add an example to refar/testing/examples.py"
 
 
 @pytest.mark.parametrize("name", OPERATORS | PLANES)

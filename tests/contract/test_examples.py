@@ -13,9 +13,11 @@ from refar.analysis.facts import facts
 from refar.arguments.arrays import Arrays
 from refar.graph.graph import Graph
 from refar.oracle.bound_graph import unchecked
+from refar.oracle.node import forward
 from refar.oracle.whole import forward_nodes
 from refar.rounding import bound
 from refar.rounding.network import node_errors
+from refar.rounding.spread import Situation, spread
 from refar.testing import check_contract
 from refar.testing.examples import LOOKUPS, OTHERS, POINTWISE, example_graphs
 
@@ -64,6 +66,31 @@ def test_every_operator_stays_within_its_bound_in_float32(name: str) -> None:
     errors = node_errors(graph, params, values, bound.FLOAT32)
     assert errors
     assert max(error.worst for error in errors) <= 1, max(errors, key=lambda error: error.worst)
+
+
+@pytest.mark.parametrize("size", [2.0**-9, 1.0, 30.0])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_value_moves_no_further_than_its_spread_says(name: str, size: float) -> None:
+    graph, rng = GRAPHS[name], np.random.default_rng(2)
+    params, inputs = numbers(graph)
+    net = unchecked(graph, params)
+    values = forward_nodes(net, net.cast(inputs))
+    for each in graph.nodes:
+        args, none, moved, off = [values[n] for n in each.inputs], [None] * len(each.inputs), [], []
+        for n, arg in zip(each.inputs, args, strict=True):
+            exact = arg.dtype == np.int64 or isinstance(graph[n].op, ops.Ones)
+            move = np.zeros(arg.shape) if exact else size * rng.uniform(-1, 1, arg.shape)
+            moved.append(arg if exact else arg + move)
+            off.append(np.abs(move))
+        if not args:
+            continue
+        own, classes = net.own[each.name], net.facts.classes[each.name]
+        y, rule = values[each.name], spread(each.op)
+        by = np.abs(forward(each.op, moved, none, own, classes, net.dtype) - y)
+        apart, norms = Situation(each.op, args, off, none, own, classes, y), [np.linalg.norm(e, axis=1) for e in off]
+        together = Situation(each.op, args, norms, none, own, classes, y)
+        assert (by <= rule.each(apart) * (1 + 1e-9) + 1e-12).all(), f"{each.op}: each"
+        assert (np.linalg.norm(by, axis=1) <= rule.norm(together) * (1 + 1e-9) + 1e-12).all(), f"{each.op}: norm"
 
 
 @pytest.mark.parametrize("example", [e for e in (*OTHERS, *POINTWISE) if e.integral], ids=lambda e: e.name)

@@ -183,7 +183,7 @@ def _case(
         sources[places[1]] = g.add_op(ops.Ones(), sources[places[0]])
     y = g.add_op(op, *(sources[n] for n in places), name="op")
     if not timed:
-        size = _constant_size(op, kinds)
+        size = rule(Node("op", op, tuple(sources[n] for n in places)), [kinds[n] for n in places]).type.size
         y = g.add(g.input(channels=size), y)
     graph = g.build(y)
     batch, extent = _sizes(op, image=any(kind.image for kind in kinds))
@@ -218,15 +218,6 @@ def _sizes(op: ops.AnyOp, *, image: bool) -> tuple[int, Extent]:
     height += gaps[0] > 1 and height % gaps[0] == 0
     width += (gaps[1] > 1 and width % gaps[1] == 0) or width == height
     return 2 if len(steps) * height * width < _FEW_TERMS else 1, (height, width)
-
-
-def _constant_size(op: ops.AnyOp, kinds: list[Type]) -> int:
-    g = Builder()
-    names = [
-        g.condition(f"c{n}", classes=k.size if k.indexed else 0, channels=0 if k.indexed else k.size) for n, k in enumerate(kinds)
-    ]
-    y = g.add_op(op, *names, name="op")
-    return facts(g.build(g.concat(y, g.input(channels=1)))).types[y].size
 
 
 def integral(op: ops.AnyOp) -> ops.AnyOp:
