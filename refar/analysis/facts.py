@@ -191,7 +191,7 @@ def facts(graph: Graph) -> Facts:
 
     They are kept with this very graph: one that is equal to it may still differ, by the sign of a zero.
     """
-    kept = check_graph(graph).__dict__
+    kept = graph.__dict__ if isinstance(graph, Graph) else check_graph(graph).__dict__
     if "facts" not in kept:
         kept["facts"] = _found(graph)
     return kept["facts"]

@@ -287,7 +287,10 @@ def as_array(what: str, value: ArrayLike, expected: str, error: type[RefarError]
 
 def apart(y: Array, inputs: Mapping[str, Array]) -> Array:
     """Return `y`, or a copy if it shares memory with an input, which the caller may change."""
-    return y.copy() if any(np.may_share_memory(y, array) for array in inputs.values()) else y
+    for array in inputs.values():
+        if np.may_share_memory(y, array):
+            return y.copy()
+    return y
 
 
 def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:

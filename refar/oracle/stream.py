@@ -43,7 +43,7 @@ def advance(
     If `rows_before` is given, no token has arrived yet for that many rows. Compute only the nodes that do not need one
     (lead 1); take every other node's value at t < 0.
     """
-    found, plan = net.facts, net.facts.schedule(leading=leading)
+    found, plan = net.facts, net.facts.leading if leading else net.facts.aligned
     inputs = net.cast(inputs)
     length = 1 if rows_before is not None else inputs[found.sequence].shape[-1]
     before = values_before(net, inputs, rows_before) if rows_before is not None else {}
@@ -97,7 +97,7 @@ def _windows(source: Array, end: int, offsets: list[int], count: int) -> Windows
 
 def check_state(net: BoundGraph, state: object, batch: int, *, leading: bool) -> SequenceState:
     """Return the state in the dtype of the computation. Raises InputError unless it is one of this graph and of `batch` rows."""
-    cache, types = net.facts.schedule(leading=leading).cache, net.facts.types
+    cache, types = (net.facts.leading if leading else net.facts.aligned).cache, net.facts.types
     checked: SequenceState = {}
     if isinstance(state, Mapping) and state.keys() == cache.keys() and net.graph.padding != "valid":
         for name, kept in cache.items():
