@@ -186,15 +186,20 @@ def _before(place: str, by: int) -> str:
     return place if by == 0 else f"{place} {'-' if by > 0 else '+'} {abs(by)}"
 
 
+_KEPT = "facts"
+"""The name under which a graph keeps its facts."""
+
+
 def facts(graph: Graph) -> Facts:
     """Find all that follows from a graph, once. Raises GraphError if it is none, or naming the first node without a meaning.
 
     They are kept with this very graph: one that is equal to it may still differ, by the sign of a zero.
     """
     kept = graph.__dict__ if isinstance(graph, Graph) else check_graph(graph).__dict__
-    if "facts" not in kept:
-        kept["facts"] = _found(graph)
-    return kept["facts"]
+    if _KEPT not in kept:
+        kept[_KEPT] = _found(graph)
+    found: Facts = kept[_KEPT]
+    return found
 
 
 def validated(graph: Graph) -> Graph:

@@ -32,11 +32,13 @@ class Type:
     image: bool = False
     colours: int = 1
 
-    @cached_property
-    def axes(self) -> str:
-        """The axes of an array of this type: 'bt', 'bct', 'b', 'bc' or 'bchw'."""
+    axes: str = field(init=False, repr=False, compare=False)
+    """The axes of an array of this type: 'bt', 'bct', 'b', 'bc' or 'bchw'."""
+
+    def __post_init__(self) -> None:
         space = "hw" if self.image else "t"
-        return "b" + ("" if self.indexed and not self.image else "c") + (space if self.timed else "")
+        channels = "" if self.indexed and not self.image else "c"
+        object.__setattr__(self, "axes", "b" + channels + (space if self.timed else ""))
 
     @property
     def channels(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,13 @@ from refar.testing import Report, run_laws
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
+_NUMBERS = count()
+
 
 def forget() -> None:
     """What follows from a graph is kept, and masks are; mistakes put in must neither come too late nor outlive their test."""
-    for kept in (facts_of_graphs._facts, masks.masks, convolution.visible):
+    facts_of_graphs._KEPT = f"facts {next(_NUMBERS)}"
+    for kept in (masks.masks, convolution.visible):
         kept.cache_clear()
 
 
