@@ -77,7 +77,7 @@ def masked_weights_that_move():
 
 
 MISTAKES: list[tuple[str, type, Callable[[], None]]] = [
-    ("The dilation forgotten in the padding, the length mended on the right.", Block, padding_without_dilation),
+    ("The dilation forgotten in the padding, then padded on the right to restore the length.", Block, padding_without_dilation),
     ("Fast generation: the queue read after the push.", FastLayer, queue_read_after_the_push),
     ("PixelCNN: the mask put on `weight.data`.", MaskedConv2d, masked_weights_that_move),
 ]
