@@ -20,7 +20,7 @@ all: lint test demo
 test: .venv/installed
 	$(BIN)/$(PYTEST)
 
-fast: .venv/installed # all but tests/slow.txt: something of everything, in less than a minute
+fast: .venv/installed # all but tests/slow.txt: something of everything, in about a minute
 	$(BIN)/$(PYTEST) -m "not foreign and not slow"
 
 test-foreign: .venv/installed # the worked examples in JAX and Keras
