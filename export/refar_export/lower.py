@@ -298,7 +298,7 @@ def without_last(e: Emitter, x: str, count: int) -> str:
 
 
 def places(op: ops.AnyOp, source: str, owner: str, run: Schedule) -> list[int]:
-    """Where the taps of the first position lie, oldest first, in the source's cache with its new values behind it."""
+    """Return the index of each tap of the first position, oldest first, in the cache followed by the new values."""
     newest = run.cache.get(source, 0) + run.lead[owner] - run.lead[source]
     return [newest - offset for offset in sorted(offsets_of_node(op), reverse=True)]
 

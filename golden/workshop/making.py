@@ -1,4 +1,4 @@
-"""How an example becomes a case: what is expected, how far it may be off, which mistakes it catches."""
+"""Turn examples into golden cases: the expected values, their tolerances, and the mistakes that each case catches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLOAT32 = UNITS["float32"]
 
 @dataclass(frozen=True)
 class Draft:
-    """What a case is made from. With `exact` it is compared by ==, in float32 too: whoever writes one sees to that."""
+    """Hold the parts of a golden case. With `exact` values are compared by ==, also in float32, which must hold them."""
 
     id: str
     seed: int
@@ -53,7 +53,7 @@ class OperatorMaker:
 
     @property
     def name(self) -> str:
-        """As in `check_function`."""
+        """Return the name that `check_function` takes."""
         return self.signature.name
 
     def family(self) -> FamilyMaker:

@@ -132,7 +132,7 @@ def _require_new_version(folder: Path, changed: list[str], known: Manifest) -> N
 
 
 def _manifest_there(folder: Path) -> Manifest | None:
-    """Read what stands in a folder already. Raises FileError for a manifest that cannot be read: it may be another's."""
+    """Read the golden files in a folder. Raises FileError for a manifest that cannot be read, perhaps of another program."""
     if not (folder / MANIFEST).exists():
         return None
     try:

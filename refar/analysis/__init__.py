@@ -1,1 +1,1 @@
-"""What follows from a graph without running it: types, offsets, masks, and in which order its nodes can be computed."""
+"""Derive types, offsets, masks and the order of computation from a graph, without running it."""

@@ -1,4 +1,4 @@
-"""What the user asks of a graph: its offsets, its receptive field, and whether it is strict."""
+"""Compute the offsets and the receptive field of a graph, and whether it is strict."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from refar.graph.graph import Graph, Node, check_graph
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What follows from `graph`. Mappings are keyed by node name, in the order of evaluation.
+    """Hold what is derived from `graph`. Mappings are keyed by node name, in the order of evaluation.
 
     `types[n]` is the type of node n's value, `parameters` the shape of each parameter by its full name, `lookback[n]` the
     longest path of taps to node n, through conditions too. `sequence` and `conditions` name the inputs. `grid` says what the
@@ -119,13 +119,13 @@ class Facts:
 
     @cached_property
     def aligned(self) -> Schedule:
-        """How `step` runs: every node is computed at the newest position. Raises GraphError for a graph that looks ahead."""
+        """Return the schedule of `step`: all nodes run at the newest position. Raises GraphError for a graph that looks ahead."""
         self.require_causal("a stream")
         return schedule(self.graph, self.types, self.sequence, leading=False)
 
     @cached_property
     def leading(self) -> Schedule:
-        """How `next` runs: whatever does not see the newest token is computed one position ahead. Raises as `aligned`."""
+        """Return the schedule of `next`: nodes that do not see the newest token run one position ahead. Raises as `aligned`."""
         self.require_causal("a stream")
         return schedule(self.graph, self.types, self.sequence, leading=True)
 
@@ -135,7 +135,7 @@ class Facts:
 
     @cached_property
     def raster(self) -> RasterPlan:
-        """How an image runs, pixel by pixel. Raises GraphError if a node computed from the sequence reads rows below its own."""
+        """Return the schedule of an image, by pixels. Raises GraphError if a node of the sequence reads rows below its own."""
         return raster_plan(self.graph, self.types, self.sequence, self.varying)
 
     @cached_property
@@ -253,7 +253,7 @@ def _check_size(node: Node, value: Type, parameters: int) -> None:
 
 
 def _check_padding(graph: Graph, node: Node) -> None:
-    """What a pool leaves out is marked by the ones of its own input; other than layer padding is for what looks back only."""
+    """Check that pad="exclude" counts the ones of the pool's own input, and that only layer padding has nodes that look ahead."""
     excludes = isinstance(node.op, ops.Pool1d) and node.op.pad == "exclude"
     if excludes:
         ones = graph[node.inputs[1]]

@@ -10,9 +10,8 @@ from refar.analysis.facts import validated
 from refar.errors import FileError, GraphError
 from refar.files import as_path, write_bytes
 from refar.graph import graph as graphs
-from refar.graph.decode import convert, tagged
+from refar.graph.decode import convert
 from refar.graph.graph import Graph
-from refar.ops import AnyOp
 
 
 def to_json(graph: Graph) -> bytes:
@@ -36,11 +35,6 @@ def from_json(text: bytes | str) -> Graph:
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise GraphError(f"graph JSON: not JSON: {error}") from None
     return validated(convert(raw, Graph, "graph JSON"))
-
-
-def operator_names() -> list[str]:
-    """The names of all operators, as they stand in JSON."""
-    return list(tagged(AnyOp))
 
 
 def save(graph: Graph, path: str | Path) -> None:

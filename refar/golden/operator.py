@@ -23,7 +23,7 @@ class Operator:
 
     @property
     def name(self) -> str:
-        """As in `check_function`."""
+        """Return the name that `check_function` takes."""
         return self.signature.name
 
     def to_op(self, attributes: Attributes, arrays: Arrays) -> ops.AnyOp | None:

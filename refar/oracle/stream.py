@@ -8,6 +8,7 @@ keeps how much says a `Schedule`: aligned for `step`, leading for `next`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 
@@ -68,18 +69,19 @@ def advance(
 def _value(net: BoundGraph, node: Node, values: Arrays, buffers: Arrays, lead: dict[str, int], length: int) -> Array:
     """Compute one node over the next `length` positions, or fewer if values at t < 0 do not exist."""
     windowed = isinstance(node.op, ops.WindowedOp)
-    offsets, own = net.tapped(node.name) if windowed else ([0], net.own[node.name])
+    places, own = net.tapped(node.name) if windowed else ([0], net.own[node.name])
+    offsets = cast(list[int], places)  # of a sequence
     sources, count = [], length
     for name in node.inputs:
         source = buffers.get(name, values[name])
         end = -1 if name not in lead else source.shape[-1] + lead[node.name] - lead[name]  # a constant has no end
         sources.append((source, end))
         if end >= 0:
-            count = max(0, min(count, end - offsets[0]))  # type: ignore[operator]  # of a sequence places are offsets
+            count = max(0, min(count, end - offsets[0]))
     args = []
     for source, end in sources:
         if windowed:
-            args.append(_windows(source, end, offsets, count))  # type: ignore[arg-type]
+            args.append(_windows(source, end, offsets, count))
         else:
             args.append(source if end < 0 else source[..., end - count : end])
     return forward(node.op, args, own, net.facts.classes[node.name], net.dtype)

@@ -19,7 +19,7 @@ from refar.rounding import bound
 from refar.rounding.network import node_errors
 from refar.rounding.spread import Situation, spread
 from refar.testing import check_contract
-from refar.testing.examples import LOOKUPS, OTHERS, POINTWISE, example_graphs
+from refar.testing.examples import LOOKUPS, OTHERS, POINTWISE, Example, Value, example_graphs
 
 GRAPHS = example_graphs()
 
@@ -94,14 +94,13 @@ def test_a_value_moves_no_further_than_its_spread_says(name: str, size: float) -
 
 
 @pytest.mark.parametrize("example", [e for e in (*OTHERS, *POINTWISE) if e.integral], ids=lambda e: e.name)
-def test_an_integral_example_keeps_integers(example: object) -> None:
+def test_an_integral_example_keeps_integers(example: Example) -> None:
     """On integers, with integral parameters, its value is integral too, or a half."""
-    from refar.testing.examples import Value
-
-    space = "hw" if example.space == "hw" else "t"  # type: ignore[attr-defined]
+    space = "hw" if example.space == "hw" else "t"
     g = refar.Builder()
     x = g.image(channels=4) if space == "hw" else g.input(channels=4)
-    y = example.integral(g, Value(x, 4, 2 if space == "hw" else 1, space == "hw"))  # type: ignore[attr-defined]
+    assert example.integral is not None
+    y = example.integral(g, Value(x, 4, 2 if space == "hw" else 1, space == "hw"))
     graph, rng = g.build(y.name), np.random.default_rng(0)
     params = {n: rng.integers(-3, 4, s).astype(float) for n, s in facts(graph).parameters.items()}
     value = refar.forward(graph, params, rng.integers(-3, 4, (2, 4, 3, 5) if space == "hw" else (2, 4, 7)).astype(float))

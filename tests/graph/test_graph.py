@@ -13,8 +13,8 @@ from helpers import refuses
 from hypothesis import given
 
 from refar import Builder, Graph, from_json, load, ops, save, to_json
-from refar.building.text import operator_names
 from refar.errors import FileError, GraphError
+from refar.graph.decode import tagged
 from refar.testing import strategies
 
 
@@ -88,7 +88,7 @@ def test_what_can_neither_be_written_nor_read(tmp_path: Path, model: Graph) -> N
         ("{", ["not JSON", "truncated"]),
         ("", ["not JSON"]),
         ("[]", ["graph JSON", "Expected `object`, got `array`"]),
-        (document(X, {"name": "y", "op": {"type": "conv3d"}}), ["node 'y' at $.nodes[1].op.type", "conv3d", *operator_names()]),
+        (document(X, {"name": "y", "op": {"type": "conv3d"}}), ["node 'y' at $.nodes[1].op.type", "conv3d", *tagged(ops.AnyOp)]),
         (
             document(X, {"name": "y", "op": {**RELU, "slop": 1}, "inputs": ["x"]}),
             ["node 'y'", "unknown field `slop`", "kind, slope"],
