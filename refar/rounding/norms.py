@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from refar import ops
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.graph.graph import Graph, Node
 from refar.oracle.bound_graph import unchecked
@@ -61,8 +62,7 @@ def near_a_kink(graph: Graph, values: Arrays, off: Arrays) -> Array:
 
     There a derivative of the computed values may be that of another piece of the network, and first order says nothing.
     """
-    first = graph.nodes[0].name
-    found = np.zeros(len(values[first]), bool)
+    found = np.zeros(len(values[facts(graph).sequence]), bool)
     for each in graph.nodes:
         kinks = spread(each.op).near
         if kinks is not None:

@@ -64,7 +64,11 @@ OPERATORS = {
     "concat": with_condition(ops.Concat),
     "slice": single(ops.Slice(1, 4), channels=6),
     "softmax": single(ops.Softmax(), channels=5),
-} | {
+    "avg pool": pooled("avg", "zero", 3, 2),
+    "max pool": pooled("max", "exclude", 3, 2),
+}
+
+POOLS = {
     f"{kind} pool {kernel} by {dilation}, {pad}": pooled(kind, pad, kernel, dilation)
     for kind in ("avg", "max")
     for pad in ("zero", "exclude")
@@ -123,7 +127,16 @@ def test_every_operator_is_here_or_among_the_examples() -> None:
 
 @pytest.mark.parametrize("name", OPERATORS | PLANES)
 def test_operators(name: str) -> None:
-    report = check_contract((OPERATORS | PLANES)[name])
+    every_law_holds((OPERATORS | PLANES)[name])
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_pools_of_every_size(name: str) -> None:
+    every_law_holds(POOLS[name])
+
+
+def every_law_holds(graph: Graph) -> None:
+    report = check_contract(graph)
     assert [line.law for line in report.lines] == list(LAWS)
     assert all(line.figure and line.statement for line in report.lines)
 
