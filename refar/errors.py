@@ -39,6 +39,11 @@ def near(name: object, known: Iterable[str]) -> str:
     return f", did you mean {found[0]!r}?" if found else ""
 
 
+def printable(text: str) -> str:
+    """Return a text of a file for a message: control characters, which would move a terminal's cursor, are written as escapes."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def is_newer(raw: object, format: str, version: int = 1) -> bool:
     """Whether what a file holds is of this format, and of a later version than the one that this refar reads."""
     if not isinstance(raw, dict) or raw.get("format") != format:

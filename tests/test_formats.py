@@ -20,6 +20,7 @@ from refar.runtime.bundle import read_manifest
 from refar.torch import train
 from refar.training.config import load_config
 from refar.training.runs import load_run, read_tensors, write_tensors
+from refar_export import export
 
 FIXTURES = Path(__file__).parent / "compat" / "fixtures"
 NEWER = "written by a newer refar: upgrade refar to read it"
@@ -77,21 +78,21 @@ def test_a_builder_speaks_of_no_file() -> None:
 @pytest.mark.parametrize(
     ("change", "fragments"),
     [
-        (lambda d: d.update(version=2), ["bundle.json: version 2; this refar reads version 1", NEWER]),
-        (lambda d: d.update(rate=16000, version=2), ["bundle.json: version 2; this refar reads version 1", NEWER]),
-        (lambda d: d.update(rate=16000), ["unknown field `rate`; this refar reads version 1 without it", NEWER]),
+        (lambda d: d.update(version=3), ["bundle.json: version 3; this refar reads version 2", NEWER]),
+        (lambda d: d.update(rate=16000, version=3), ["bundle.json: version 3; this refar reads version 2", NEWER]),
+        (lambda d: d.update(rate=16000), ["unknown field `rate`; this refar reads version 2 without it", NEWER]),
         (lambda d: d.update(dtype="float16"), ["'float16'", "`$.dtype`", NEWER]),
         (lambda d: d["graph"].update(version=2), ["graph: version 2; this refar reads version 1", NEWER]),
         (lambda d: d["graph"]["nodes"][0].update(clock=1), ["unknown field `clock` - at `$.graph.nodes[0]`", NEWER]),
         (lambda d: d["graph"]["nodes"][1]["op"].update(type="conv3d"), ["'conv3d'", "`$.graph.nodes[1].op.type`", NEWER]),
-        (lambda d: d["files"].update({"row.onnx": "0" * 64}), ["file 'row.onnx'; this refar reads version 1 without it", NEWER]),
+        (lambda d: d["files"].update({"row.onnx": "0" * 64}), ["file 'row.onnx'; this refar reads version 2 without it", NEWER]),
         (lambda d: d.update(version=0), ["is damaged: Invalid enum value 0"]),
         (lambda d: d.update(format="other", version=2), ["is damaged: Invalid enum value 'other'"]),
         (lambda d: d.pop("opset"), ["is damaged: Object missing required field `opset`"]),
     ],
 )
 def test_a_bundle(tmp_path: Path, change: Change, fragments: list[str]) -> None:
-    folder = Path(shutil.copytree(FIXTURES / "bundle", tmp_path / "bundle"))
+    folder = export(refar.load(FIXTURES / "graph.json"), refar.init(refar.load(FIXTURES / "graph.json")), tmp_path / "bundle")
     rewrite(folder / "bundle.json", change)
     with refuses(FileError, f"bundle {str(folder)!r}: bundle.json", *fragments):
         read_manifest(folder)

@@ -16,11 +16,9 @@ from onnx import helper, numpy_helper
 
 from refar import ops
 from refar.analysis.facts import facts
-from refar.analysis.schedule import Schedule
 from refar.analysis.types import Type
 from refar.analysis.windows import offsets_of_node
 from refar.graph.graph import Graph
-from refar.runtime.bundle import ports
 
 LAST = np.iinfo(np.int64).max
 
@@ -30,7 +28,7 @@ class Emitter:
 
     def __init__(self, params: dict[str, NDArray[Any]], graph: Graph) -> None:
         self.params = params
-        self.facts, self.ports = facts(graph), ports(graph)
+        self.graph, self.facts = graph, facts(graph)
         self.types = self.facts.types
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, NDArray[Any]] = {}
@@ -113,7 +111,9 @@ def pointwise(e: Emitter, op: ops.PointwiseOp, args: Sequence[str], kinds: Seque
         case ops.Softmax():
             return e.emit("Softmax", x, axis=1)
         case ops.PadChannels():
-            return e.emit("Pad", x, e.constant([op.before, op.after]), "", e.constant([1]))
+            # Every axis is named: onnxruntime 1.31 moves a Transpose through a Pad with `axes` and then reads beyond its pads.
+            others = [0] * (len((kind if sequence else kind.at_once).axes) - 2)
+            return e.emit("Pad", x, e.constant([0, op.before, *others, 0, op.after, *others]))
         case ops.Ones():
             no_channels = kind.indexed and not kind.image
             first = x if no_channels else e.emit("Slice", x, e.constant([0]), e.constant([1]), e.constant([1]))
@@ -189,13 +189,16 @@ def _repeated(e: Emitter, args: Sequence[str], kinds: Sequence[Type], sequence: 
     return [x if k.timed else e.emit("Expand", x, target) for x, k in zip(aligned, kinds, strict=True)]
 
 
-def dense(e: Emitter, op: ops.Conv1d, flat: str, fan_in: int) -> str:
-    """The weights of a convolution on its taps side by side: (B, C_in·K), the taps of a channel together, to (B, C_out)."""
+def dense(e: Emitter, op: ops.Conv1d, flat: str) -> str:
+    """The weights of a convolution on its taps side by side, (B, K·C_in), to (B, C_out)."""
     bias = [e.weight(f"{e.owner}.bias")] if op.bias else []
+    by_tap = e.params[f"{e.owner}.weight"].swapaxes(1, 2)  # (C_out, K, C_in of a group)
+    fan_out, taps, fan_in = by_tap.shape
     if op.groups == 1:
-        return e.emit("Gemm", flat, e.weight(f"{e.owner}.weight", (op.channels, fan_in)), *bias, transB=1)
-    rows = e.emit("Reshape", flat, e.constant([-1, op.groups, 1, fan_in // op.groups]))
-    weight = e.params[f"{e.owner}.weight"].reshape(op.groups, op.channels // op.groups, -1).swapaxes(1, 2)
+        return e.emit("Gemm", flat, e.initializer(f"{e.owner}.weight", by_tap.reshape(fan_out, -1)), *bias, transB=1)
+    grouped = e.emit("Reshape", flat, e.constant([-1, taps, op.groups, fan_in]))
+    rows = e.emit("Reshape", e.emit("Transpose", grouped, perm=[0, 2, 1, 3]), e.constant([-1, op.groups, 1, taps * fan_in]))
+    weight = by_tap.reshape(op.groups, fan_out // op.groups, -1).swapaxes(1, 2)
     products = e.emit("MatMul", rows, e.constant(np.ascontiguousarray(weight), np.float32))
     y = e.emit("Reshape", products, e.constant([-1, op.channels]))
     return e.emit("Add", y, *bias) if bias else y
@@ -297,26 +300,15 @@ def without_last(e: Emitter, x: str, count: int) -> str:
     return e.emit("Slice", x, e.constant([0]), e.constant([-count]), e.constant([2]))
 
 
-def places(op: ops.AnyOp, source: str, owner: str, run: Schedule) -> list[int]:
-    """Return the index of each tap of the first position, oldest first, in the cache followed by the new values."""
-    newest = run.cache.get(source, 0) + run.lead[owner] - run.lead[source]
-    return [newest - offset for offset in sorted(offsets_of_node(op), reverse=True)]
-
-
-def windowed_step(e: Emitter, op: ops.WindowedOp, buffers: Sequence[str], where: Sequence[list[int]], kind: Type) -> str:
-    """One position of an operator on past values: `buffers` (B, C, cache length + 1), oldest first, `where` its taps in each."""
+def windowed_step(e: Emitter, op: ops.WindowedOp, windows: Sequence[list[str]]) -> str:
+    """One position of an operator on past values: of each argument the value at each tap, (B, C), oldest first."""
     match op:
         case ops.Shift():
-            return e.emit("Gather", buffers[0], e.constant(where[0][0]), axis=2)
+            return windows[0][0]
         case ops.Conv1d():
-            window = e.emit("Gather", buffers[0], e.constant(where[0]), axis=2)
-            fan_in = kind.size * op.kernel
-            return dense(e, op, e.emit("Reshape", window, e.constant([-1, fan_in])), fan_in)
+            flat = windows[0][0] if op.kernel == 1 else e.emit("Concat", *windows[0], axis=1)
+            return dense(e, op, flat)
         case ops.Pool1d():
-            windows = [
-                [e.emit("Gather", buffer, e.constant(place), axis=2) for place in each]
-                for buffer, each in zip(buffers, where, strict=True)
-            ]
             return pool1d(e, op, windows[0], windows[1] if op.pad == "exclude" else None)
         case _:
             assert_never(op)

@@ -17,7 +17,8 @@ def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A folder that 'refar train' wrote.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="BUNDLE", help="The folder to write.")],
     check: Annotated[bool, typer.Option("--check/--no-check", help="Run the bundle against the oracle first.")] = True,
-    block: Annotated[bool, typer.Option("--block", help="Also block.onnx, which takes many tokens in one call.")] = False,
+    spare: Annotated[int, typer.Option("--spare", metavar="N", help="How many of the last steps a stream can take back.")] = 0,
+    block: Annotated[bool, typer.Option("--block", help="No effect: block.onnx is always written.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there, with nothing beside it.")] = False,
 ) -> None:
     """Write the ONNX graphs of a run, with their state, and check them against the oracle."""
@@ -25,11 +26,12 @@ def export(
     if out.exists() and not force:
         raise FileError(f"{str(out)!r} is there already; give another name, or --force to replace a bundle")
     import refar_export
-    from refar.runtime.bundle import ports
+    from refar.runtime.bundle import layout_of
 
     assert opened.params is not None
     metadata = examples.metadata(opened)
-    refar_export.export(opened.graph, opened.params, out, metadata=metadata, block=block, verify=check, overwrite=force)
-    stepwise = "full, prefill, step and block agree" if block else "full, prefill and step agree"
-    agree = stepwise if ports(opened.graph).steps else "full agrees"
+    refar_export.export(
+        opened.graph, opened.params, out, metadata=metadata, spare=spare, block=block, verify=check, overwrite=force
+    )
+    agree = "full agrees" if layout_of(opened.graph) is None else "full, prefill, step and block agree"
     line(f"wrote {out}" + (f": {agree} with the oracle" if check else " (not checked)"))

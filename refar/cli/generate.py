@@ -41,9 +41,6 @@ def generate(
     """Generate N tokens and write them as an array, a table or pictures."""
     from refar import runtime
 
-    if certify:  # before anything is generated: it needs onnx
-        from refar_export.parameters import parameters
-
     files.check_output(out, (".npy", ".csv", ".png"))
     pictures = out.suffix.lower() == ".png"
     if shape is not None and not pictures:
@@ -72,7 +69,7 @@ def generate(
     if certify:
         with progress("certifying", len(tokens)) as advance:
             certificate = refar_certify(
-                session.graph, parameters(bundle_path(bundle)), tokens, seed=seed, temperature=temperature, top_k=top_k,
+                session.graph, session.weights, tokens, seed=seed, temperature=temperature, top_k=top_k,
                 prompt=start, condition=given, progress=advance,
             )  # fmt: skip
         line(str(certificate))

@@ -16,7 +16,7 @@ from refar.cli.console import count, fixed, line, number, out, pairs, plain_tabl
 from refar.cli.sources import open_source
 from refar.files import replacing
 from refar.graph.graph import Graph
-from refar.runtime.bundle import PAST, StatePort, ports
+from refar.runtime.bundle import PAST, StatePort, layout_of, state_ports
 
 
 def inspect(
@@ -101,13 +101,15 @@ def _layer_table(layers: list[describe.LayerRow]) -> Table:
 
 
 def _port_table(graph: Graph) -> Table:
-    table, state = plain_table(), ports(graph).state
-    shapes = [f"(B, {port.channels}, {port.length})" for port in state]
-    table.add_column("state port", overflow="fold", min_width=8)
+    table, state = plain_table(), state_ports(layout_of(graph))
+    shapes = [f"(B, {port.channels}, {port.kept})" for port in state]
+    table.add_column("state of", overflow="fold", min_width=8)
+    table.add_column("slots", overflow="fold", min_width=8)
     fixed(table, "shape", shapes)
     fixed(table, "bytes per row", [], right=True)
     for port, shape in zip(state, shapes, strict=True):
-        table.add_row(Text(f"{PAST}.{port.node}"), Text(shape), number(_bytes(port)))
+        slots = f"{PAST}.{port.tensor}[{port.base}:{port.base + port.slots}]"
+        table.add_row(Text(port.node), Text(slots), Text(shape), number(_bytes(port)))
     return table
 
 
@@ -148,10 +150,10 @@ def _cost(layers: list[describe.LayerRow]) -> str:
 def _state(graph: Graph) -> str:
     if facts(graph).looks_ahead is not None:
         return "none, since there is no step by step"
-    state = ports(graph).state
+    state = state_ports(layout_of(graph))
     total = sum(map(_bytes, state))
-    return f"{count(len(state), 'port')}, {count(total, 'byte')} per row in float32"
+    return f"{count(len(state), 'node')}, {count(total, 'byte')} per row in float32"
 
 
 def _bytes(port: StatePort) -> int:
-    return 4 * port.channels * port.length
+    return 4 * port.channels * port.kept

@@ -34,9 +34,9 @@ def open_source(text: str) -> Source:
     """Raises FileError or GraphError naming what was tried."""
     path = Path(text)
     if is_bundle(path):
-        from refar.runtime.bundle import read_manifest
+        from refar.runtime.bundle import read_graph
 
-        return Source("bundle", read_manifest(path).graph, f"bundle {text}", path)
+        return Source("bundle", read_graph(path), f"bundle {text}", path)
     if is_run(path):
         from refar.training.runs import load_run
 

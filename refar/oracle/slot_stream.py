@@ -33,8 +33,8 @@ class SlotState:
 def prefill(net: BoundGraph, layout: StateLayout, inputs: Arrays, length_b: Array) -> tuple[Array, SlotState]:
     """Take prompts of `length_b` tokens, padded on the right: the output of each row's next position, y_bc, and the state.
 
-    `inputs` are checked and cast, and longer than every prompt of a strict graph. Of a graph that is not strict the output is that
-    of the prompt's last token; that of a row without tokens means nothing.
+    `inputs` are checked and cast, and longer than every prompt of a strict graph. Of a graph that is not strict the output is
+    that of the prompt's last token; that of a row without tokens means nothing.
     """
     rows = np.arange(len(length_b))
     values = forward_nodes(net, inputs)

@@ -5,18 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from refar.errors import InputError
+
 if TYPE_CHECKING:
     from refar.runtime.session import Session
 
 __all__ = ["load"]
 
 
-def load(path: str | Path, provider: Literal["cpu", "cuda"] = "cpu", *, fallback: bool = False, threads: int = 1) -> Session:
+def load(
+    path: str | Path,
+    provider: Literal["cpu", "cuda"] = "cpu",
+    *,
+    fallback: bool = False,
+    threads: int = 1,
+    trust: Literal["models", "rebuild"] = "models",
+) -> Session:
     """Open a bundle, see `refar.runtime.session.Session`.
 
-    `provider="cuda"` raises BackendError where CUDA does not start, unless `fallback` allows the CPU. `threads` is the
-    number of threads, 1..1024, for one operator of the sequence graphs. Raises FileError for a bundle that is damaged or altered.
+    `provider="cuda"` raises BackendError where CUDA does not start, unless `fallback` allows the CPU. `threads` is the number of
+    threads, 1..1024, for one operator of the sequence graphs. A model is a program: of a bundle that is not your own use
+    trust="rebuild", which makes the models anew from graph and parameters and never opens the shipped ones; it needs onnx.
+    Raises FileError for a bundle that is damaged or altered, InputError for another word than these two.
     """
     from refar.runtime.session import Session  # onnxruntime is imported on use only
 
-    return Session(path, provider, fallback=fallback, threads=threads)
+    if trust not in ("models", "rebuild"):
+        raise InputError(f"trust: expected 'models' or 'rebuild', got {trust!r}")
+    return Session(path, provider, fallback=fallback, threads=threads, rebuild=trust == "rebuild")

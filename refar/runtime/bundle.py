@@ -1,10 +1,13 @@
-"""What a bundle is: its files, its manifest, its ports; read without trust. NumPy, msgspec and safetensors only."""
+"""What a bundle is: its files and its manifest; read without trust. NumPy, msgspec and safetensors only."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
+import os
+import stat
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,92 +15,128 @@ import msgspec
 import safetensors.numpy
 from msgspec import Meta, Struct
 
-from refar.analysis.facts import facts
-from refar.analysis.schedule import Schedule
-from refar.arguments.arrays import Arrays
-from refar.errors import FileError, GraphError, is_newer, newer
+from refar.analysis.facts import Facts, facts
+from refar.analysis.slots import StateLayout, state_layout
+from refar.arguments.arrays import Arrays, check_parameters
+from refar.errors import FileError, GraphError, ParameterError, is_newer, newer, printable
 from refar.files import as_path, sha256, stray
 from refar.graph.graph import Graph
 
-PAST, PRESENT, START, OUTPUT = "past", "present", "start", "output"
-"""The ports beside the graph's own inputs: past.<node> → present.<node>, the flag of a step before any token, the result."""
+PAST, PRESENT, CLOCK, FIXED, LENGTH, OUTPUT = "past", "present", "clock", "fixed", "length", "output"
+"""The ports beside the graph's own inputs: past.<tensor> → present.<tensor>, past.clock → present.clock, fixed.<node>, and
+the lengths of the prompts that a prefill takes; the result."""
 
-FORMAT = "refar-bundle 1"
+VERSION = 2
+FORMAT = f"refar-bundle {VERSION}"
 """What a bundle says of itself: `refar` in bundle.json, `producer_version` and `refar.format` in each model. No release."""
 
-BLOCK = "block.onnx"
-VECTORS = "check.safetensors"
-MANIFEST = "bundle.json"
-_KNOWN = {"full.onnx", "prefill.onnx", "step.onnx", BLOCK, VECTORS}
+FULL, PREFILL, CONDITION, STEP, BLOCK = "full.onnx", "prefill.onnx", "condition.onnx", "step.onnx", "block.onnx"
+WEIGHTS, VECTORS, MANIFEST = "weights.safetensors", "check.safetensors", "bundle.json"
+_KNOWN = {FULL, PREFILL, CONDITION, STEP, BLOCK, WEIGHTS, VECTORS}
+
+MOST_SPARE = 2**16
+"""Steps that a stream may take back, at most."""
+
+_MOST_JSON = 64 << 20
+"""Bytes of bundle.json: a graph of some ten thousand nodes."""
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class StatePort(Struct, frozen=True, forbid_unknown_fields=True):
-    """One carried value: past.<node> in, present.<node> out, float32 (batch_size, channels, length), oldest first.
+    """Where one node keeps past values: `slots` of past.<tensor> (slots, batch_size, channels), from `base` on.
 
-    Under layer padding it is zero before the first position. `ahead` is 1 if its newest value belongs to the position after
-    the newest token.
+    `kept`: how many of the last visits' values a later visit reads. `lead` is 1 if the node is computed one position ahead of the
+    newest token.
     """
 
     node: str
+    tensor: str
+    base: int
+    slots: int
+    kept: int
+    lead: int
     channels: int
-    length: int
-    ahead: int
 
 
 class BundleManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """bundle.json. `files` holds the SHA-256 of every other file; `metadata` is the exporter's to fill.
 
-    `refar` is FORMAT, so that a release changes no byte. Older bundles have the release there.
+    `refar` is FORMAT, so that a release changes no byte. `spare`: how many of the last visits may be made once more. Outputs
+    before position `first_output` mean nothing.
     """
 
     format: Literal["refar-bundle"]
-    version: Literal[1]
+    version: Literal[2]  # VERSION
     refar: str
     strict: bool
     dtype: Literal["float32"]
     opset: int
     ir: int
+    spare: Annotated[int, Meta(ge=0, le=MOST_SPARE)]
+    first_output: int
     state: tuple[StatePort, ...]
+    fixed: tuple[str, ...]
+    files: dict[str, Digest]
+    metadata: dict[str, str]
+    graph: Graph
+
+    @property
+    def layout(self) -> StateLayout | None:
+        """The state of its step graphs; None if it has none."""
+        return layout_of(self.graph, self.spare)
+
+
+class OldManifest(Struct, frozen=True, kw_only=True):
+    """bundle.json of version 1, as far as it is needed to make the bundle anew."""
+
     files: dict[str, Digest]
     metadata: dict[str, str]
     graph: Graph
 
 
 @dataclass(frozen=True)
-class Ports:
-    """What the graphs of a bundle have beside the network's own inputs.
+class Bundle:
+    """An opened bundle: its manifest, and where its files are read from: a folder, or the memory in which they were made anew."""
 
-    `steps`: whether there are step graphs, which needs a graph over time that looks ahead nowhere and has an output from the
-    first position on. `start`: whether step.onnx can begin by itself, from a state of zeros and a flag; under input padding
-    prefill must begin. `state`: the state of the step graph, that of `refar.next` if the graph is `strict`, else that of
-    `refar.step`; `schedule` says how it runs.
-    """
+    path: Path
+    manifest: BundleManifest
+    made: dict[str, bytes] | None = None
 
-    steps: bool
-    start: bool
-    strict: bool
-    state: tuple[StatePort, ...]
-    schedule: Schedule
+    def read(self, name: str) -> bytes:
+        """The bytes of one file, which are those that were written. Raises FileError."""
+        return self.made[name] if self.made is not None else read_file(self.path, name, self.manifest)
 
-    def files(self, *, block: bool) -> tuple[str, ...]:
-        """The names of the ONNX files."""
-        if not self.steps:
-            return ("full.onnx",)
-        return ("full.onnx", "prefill.onnx", "step.onnx", *([BLOCK] if block else []))
+    @property
+    def digest(self) -> str:
+        """What tells one network from another: the SHA-256 of the parameters and of the graph."""
+        together = f"{self.manifest.files[WEIGHTS]} {hashlib.sha256(msgspec.json.encode(self.manifest.graph)).hexdigest()}"
+        return digest(together.encode())
 
 
-@lru_cache(maxsize=64)
-def ports(graph: Graph) -> Ports:
-    """Find the ports of a graph. Raises GraphError for one without a meaning."""
+def has_steps(found: Facts) -> bool:
+    """Whether a network can be run one token at a time: over time, looking ahead nowhere."""
+    return found.grid is None and found.looks_ahead is None
+
+
+def layout_of(graph: Graph, spare: int = 0) -> StateLayout | None:
+    """Lay out the state of a graph; None if it has no step graphs. Raises GraphError for one without a meaning."""
     found = facts(graph)
-    steps = found.grid is None and graph.padding != "valid" and found.looks_ahead is None
-    if not steps:
-        return Ports(False, False, found.strict, (), Schedule({}, {}))
-    schedule = found.schedule(leading=found.strict)
-    state = [StatePort(name, found.types[name].size, kept, schedule.lead[name]) for name, kept in schedule.cache.items()]
-    return Ports(True, found.strict and graph.padding == "layer", found.strict, tuple(state), schedule)
+    return state_layout(found, spare) if has_steps(found) else None
+
+
+def models_of(graph: Graph) -> tuple[str, ...]:
+    """The names of the ONNX files that the bundle of a graph holds."""
+    layout = layout_of(graph)
+    if layout is None:
+        return (FULL,)
+    return (FULL, PREFILL, *([CONDITION] if layout.fixed else []), STEP, BLOCK)
+
+
+def state_ports(layout: StateLayout | None) -> tuple[StatePort, ...]:
+    """The state table of the manifest."""
+    each = layout.slots.values() if layout else ()
+    return tuple(StatePort(s.node, s.tensor, s.base, s.count, s.kept, s.lead, s.channels) for s in each)
 
 
 def digest(data: bytes) -> str:
@@ -107,25 +146,16 @@ def digest(data: bytes) -> str:
 
 def read_manifest(path: str | Path) -> BundleManifest:
     """bundle.json, decoded strictly. Raises FileError naming what is wrong and where."""
-    file = as_path(path) / MANIFEST
+    folder = as_path(path)
+    data, raw = raw_manifest(folder)
     try:
-        text = file.read_bytes()
-        manifest = msgspec.json.decode(text, type=BundleManifest)
-    except OSError as error:
-        raise FileError(f"bundle {str(path)!r}: {MANIFEST} cannot be read: {error.strerror}") from None
-    except msgspec.ValidationError as error:
-        raise FileError(f"bundle {str(path)!r}: {MANIFEST}{_refused(str(error), msgspec.json.decode(text))}") from None
+        manifest = msgspec.json.decode(data, type=BundleManifest)
     except msgspec.DecodeError as error:
-        raise FileError(f"bundle {str(path)!r}: {MANIFEST} is damaged: {error}") from None
+        raise FileError(f"bundle {str(path)!r}: {MANIFEST}{refused(str(error), raw)}") from None
     if later := sorted(manifest.files.keys() - _KNOWN):
-        raise FileError(f"bundle {str(path)!r}: {MANIFEST}: " + newer(f"file {later[0]!r}", "version 1 without it"))
-    try:
-        belongs = (manifest.state, manifest.strict) == (ports(manifest.graph).state, ports(manifest.graph).strict)
-    except GraphError as error:
-        raise FileError(f"bundle {str(path)!r}: {MANIFEST}: {error}") from None
-    if not belongs:
-        raise FileError(f"bundle {str(path)!r}: {MANIFEST}: its state table does not belong to its graph")
-    expected = {*ports(manifest.graph).files(block=BLOCK in manifest.files), VECTORS}
+        raise FileError(f"bundle {str(path)!r}: {MANIFEST}: " + newer(f"file {later[0]!r}", f"version {VERSION} without it"))
+    _check_belongs(folder, manifest)
+    expected = {*models_of(manifest.graph), WEIGHTS, VECTORS}
     if manifest.files.keys() != expected:
         raise FileError(
             f"bundle {str(path)!r}: {MANIFEST}: expected digests of {', '.join(sorted(expected))}, "
@@ -134,17 +164,69 @@ def read_manifest(path: str | Path) -> BundleManifest:
     return manifest
 
 
-def _refused(problem: str, raw: Any) -> str:
+def read_graph(path: str | Path) -> Graph:
+    """The graph of a bundle of any version. Raises FileError as `read_manifest` does."""
+    data, raw = raw_manifest(as_path(path))
+    if is_version_1(raw):
+        return decode_version_1(as_path(path), data, raw).graph
+    return read_manifest(path).graph
+
+
+def is_version_1(raw: object) -> bool:
+    """Whether bundle.json is one of version 1, of which only graph and parameters are read."""
+    return isinstance(raw, dict) and raw.get("version") == 1 and raw.get("format") == "refar-bundle"
+
+
+def decode_version_1(folder: Path, data: bytes, raw: object) -> OldManifest:
+    """Decode bundle.json of version 1. Raises FileError."""
+    try:
+        manifest = msgspec.json.decode(data, type=OldManifest)
+        facts(manifest.graph)
+    except (msgspec.DecodeError, GraphError) as error:
+        raise FileError(f"bundle {str(folder)!r}: {MANIFEST}{refused(str(error), raw)}") from None
+    return manifest
+
+
+def _check_belongs(folder: Path, manifest: BundleManifest) -> None:
+    """Raise FileError unless all that the manifest says of its graph is so."""
+    try:
+        found, layout = facts(manifest.graph), manifest.layout
+    except GraphError as error:
+        raise FileError(f"bundle {str(folder)!r}: {MANIFEST}: {printable(str(error))}") from None
+    expected = state_ports(layout), layout.fixed if layout else (), found.strict, found.first_position
+    if (manifest.state, manifest.fixed, manifest.strict, manifest.first_output) != expected:
+        raise FileError(f"bundle {str(folder)!r}: {MANIFEST}: its state table does not belong to its graph")
+
+
+def raw_manifest(folder: Path) -> tuple[bytes, Any]:
+    """bundle.json as it stands, and what it holds: text in UTF-8, without a key twice."""
+    data = read_regular(folder / MANIFEST, _MOST_JSON, f"bundle {str(folder)!r}: {MANIFEST}")
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
+            raise FileError(f"bundle {str(folder)!r}: {MANIFEST} is damaged: it holds the key {twice!r} twice in one object")
+        return found
+
+    try:
+        return data, json.loads(data.decode("utf-8"), object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"bundle {str(folder)!r}: {MANIFEST} is damaged: {printable(str(error))}") from None
+
+
+def refused(problem: str, raw: Any) -> str:
     """Say why bundle.json is not read. Nobody writes it by hand: an unknown field, operator or word comes from a later refar."""
-    if is_newer(raw, "refar-bundle"):
-        return ": " + newer(f"version {raw['version']}", "version 1")
+    if is_newer(raw, "refar-bundle", VERSION):
+        return ": " + newer(f"version {raw['version']}", f"version {VERSION}")
+    problem = printable(problem)
     if not isinstance(raw, dict) or raw.get("format") != "refar-bundle":
         return f" is damaged: {problem}"
     graph: Any = raw.get("graph")
     if is_newer(graph, "refar-graph"):
         return ": " + newer(f"graph: version {graph['version']}", "version 1")
     unknown = "unknown field" in problem or problem.startswith(("Invalid value '", "Invalid enum value '"))
-    return ": " + newer(problem, "version 1 without it") if unknown else f" is damaged: {problem}"
+    return ": " + newer(problem, f"version {VERSION} without it") if unknown else f" is damaged: {problem}"
 
 
 def check_replaceable(path: str | Path) -> None:
@@ -154,31 +236,63 @@ def check_replaceable(path: str | Path) -> None:
     if not (folder / MANIFEST).is_file():
         raise FileError(f"{str(path)!r} exists and is no bundle: expected the file {MANIFEST} in it, got none; {kept}")
     try:
-        manifest = read_manifest(folder)
+        data, raw = raw_manifest(folder)
+        files = decode_version_1(folder, data, raw).files if is_version_1(raw) else read_manifest(folder).files
     except FileError as error:
         raise FileError(f"{error}; {kept}") from None
-    if found := stray(folder, {MANIFEST: sha256(folder / MANIFEST), **manifest.files}, "export"):
+    if found := stray(folder, {MANIFEST: sha256(folder / MANIFEST), **files}, "export"):
         raise FileError(f"bundle {str(path)!r} holds {found}; {kept}")
 
 
 def read_file(path: str | Path, name: str, manifest: BundleManifest) -> bytes:
     """The bytes of one file, which must be those that were written. Raises FileError."""
-    try:
-        data = (Path(path) / name).read_bytes()
-    except OSError as error:
-        raise FileError(f"bundle {str(path)!r}: {name} cannot be read: {error.strerror}") from None
-    if digest(data) != manifest.files[name]:
+    sizes = facts(manifest.graph).parameters.values()
+    most = 16 * sum(math.prod(shape) for shape in sizes) + _MOST_JSON  # a model holds its parameters, and may fold some anew
+    return read_checked(as_path(path), name, manifest.files[name], most)
+
+
+def read_checked(folder: Path, name: str, expected: str, most: int) -> bytes:
+    """The bytes of a file of at most so many, of which the SHA-256 must be the expected one. Raises FileError."""
+    data = read_regular(folder / name, most, f"bundle {str(folder)!r}: {name}")
+    if digest(data) != expected:
         raise FileError(
-            f"bundle {str(path)!r}: {name} is not what was exported: "
-            f"expected SHA-256 {manifest.files[name][:12]}…, got {digest(data)[:12]}… ({len(data)} bytes)"
+            f"bundle {str(folder)!r}: {name} is not what was exported: "
+            f"expected SHA-256 {expected[:12]}…, got {digest(data)[:12]}… ({len(data)} bytes)"
         )
     return data
 
 
-def read_vectors(path: str | Path, manifest: BundleManifest) -> Arrays:
+def read_regular(path: Path, most: int, what: str) -> bytes:
+    """Read a regular file of at most so many bytes; a pipe or a device is not read. Raises FileError, which says `what` it is."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb") as file:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise FileError(f"{what} is no regular file")
+            if found.st_size > most:
+                raise FileError(f"{what}: expected at most {most} bytes, got {found.st_size}")
+            return file.read(most + 1)
+    except OSError as error:
+        raise FileError(f"{what} cannot be read: {error.strerror}") from None
+
+
+def read_weights(bundle: Bundle) -> Arrays:
+    """The parameters, {name: float32 array}: what the models were made from. Raises FileError."""
+    tensors = _tensors(bundle.path, WEIGHTS, bundle.read(WEIGHTS))
+    try:
+        return check_parameters(facts(bundle.manifest.graph), tensors)
+    except ParameterError as error:
+        raise FileError(f"bundle {str(bundle.path)!r}: {WEIGHTS}: {printable(str(error))}") from None
+
+
+def read_vectors(bundle: Bundle) -> Arrays:
     """The oracle's check vectors: "x", "condition.<name>" and "y", the outputs in float64."""
-    data = read_file(path, VECTORS, manifest)
+    return _tensors(bundle.path, VECTORS, bundle.read(VECTORS))
+
+
+def _tensors(path: str | Path, name: str, data: bytes) -> Arrays:
     try:
         return safetensors.numpy.load(data)
-    except safetensors.SafetensorError as error:
-        raise FileError(f"bundle {str(path)!r}: {VECTORS} is damaged: {error}") from None
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise FileError(f"bundle {str(path)!r}: {name} is damaged: {printable(str(error))}") from None

@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from typing import Any, Literal
 
-from refar.errors import BackendError, FileError
+import numpy as np
+
+from refar.arguments.arrays import Array
+from refar.errors import BackendError, FileError, printable
 
 try:
     import onnxruntime
@@ -15,13 +19,13 @@ try:
 except ImportError:
     raise BackendError("refar.runtime needs onnxruntime; install it with: pip install 'refar[runtime]'") from None
 
-_LOAD_ERRORS = (
+_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
-    *(
-        getattr(state, name)
-        for name in ("Fail", "RuntimeException", "InvalidGraph", "InvalidProtobuf", "InvalidArgument", "NotImplemented")
-    ),
+    MemoryError,
+    *(found for found in vars(state).values() if isinstance(found, type) and issubclass(found, Exception)),
 )
+"""What onnxruntime raises, in loading and in running."""
+
 Provider = Literal["cpu", "cuda"]
 NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -48,8 +52,9 @@ def open_session(model: bytes, name: str, provider: Provider, *, fallback: bool,
         warnings.simplefilter("ignore")
         try:
             session = onnxruntime.InferenceSession(model, options, providers=wanted)
-        except _LOAD_ERRORS as error:
-            raise FileError(f"{name} does not load in onnxruntime {onnxruntime.__version__}: {error}") from None
+        except _ERRORS as error:
+            problem = printable(str(error))
+            raise FileError(f"{name} does not load in onnxruntime {onnxruntime.__version__}: {problem}") from None
     if running(session) != provider and not fallback:
         raise BackendError(
             f"provider 'cuda' did not start (onnxruntime {onnxruntime.__version__} offers "
@@ -72,3 +77,22 @@ def _preload_cuda() -> str:
             onnxruntime.preload_dlls()
     first = complaints.getvalue().partition("\n")[0]
     return f"{first}. " if first else ""
+
+
+@contextlib.contextmanager
+def guarded(model: str) -> Iterator[None]:
+    """Turn what onnxruntime raises while a model runs into a BackendError."""
+    try:
+        yield
+    except _ERRORS as error:
+        raise BackendError(f"{model}: onnxruntime {onnxruntime.__version__} could not run it: {printable(str(error))}") from None
+
+
+def finite(y: Array, model: str) -> Array:
+    """Return an output. Raises BackendError unless all its numbers are finite floats."""
+    if y.dtype != np.float32:
+        raise BackendError(f"{model}: expected outputs in float32, got {y.dtype}")
+    if not np.isfinite(y).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(y))[0])
+        raise BackendError(f"{model}: expected finite outputs, got {y[place]} at index {place}")
+    return y

@@ -235,7 +235,8 @@ def _check_folder(run: Path, resume: bool) -> None:
     held = sorted(path.name for path in run.iterdir()) if run.exists() else []
     if resume and CHECKPOINT not in held:
         raise FileError(f"run {str(run)!r}: expected a run to resume, but {CHECKPOINT} is missing")
-    if not resume and (found := [name for name in FILES if name in held]):
+    found = [name for name in FILES if name in held]
+    if not resume and found and found != [WEIGHTS]:  # a bundle holds a file of that name too
         raise FileError(f"run {str(run)!r} holds a run already ({', '.join(found)}); resume it, or choose another folder")
     if not resume and held:
         raise FileError(f"run {str(run)!r} holds {held[0]!r}, which no training wrote; choose another folder")

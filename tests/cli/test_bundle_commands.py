@@ -189,17 +189,17 @@ def test_generate_from_the_most_probable_only(refar, here):
     assert np.array_equal(np.load("x.npy"), runtime.load("bundle").generate(9, condition=3, temperature=0.0))
 
 
-def test_export_with_blocks(refar, here):
-    assert (
-        refar("export", "run", "-o", "new", "--block").out == "wrote new: full, prefill, step and block agree with the oracle\n"
-    )
-    with_blocks, without = runtime.load("new"), runtime.load("bundle")
-    for session in (with_blocks, without):
-        session.prefill(condition=2)
-    expected = np.stack([without.step([token]) for token in (3, 0, 16)], axis=2)
-    assert np.abs(with_blocks.block([3, 0, 16]) - expected).max() < 1e-5
-    assert refar("export", "run", "-o", "old").out == "wrote old: full, prefill and step agree with the oracle\n"
-    assert not (here / "old" / "block.onnx").exists()
+def test_export_with_spare_steps(refar, here):
+    said = refar("export", "run", "-o", "new", "--spare", "3", "--block")
+    assert said.out == "wrote new: full, prefill, step and block agree with the oracle\n"
+    stream = runtime.load("new").stream(condition=2)
+    before = stream.push([3, 0])
+    again = stream.push([16, 5, 2])
+    stream.rewind(3)
+    np.testing.assert_array_equal(stream.push([16, 5, 2]), again)
+    assert before.shape == (1, 17, 2)
+    assert refar("export", "run", "-o", "old", "--spare", "-1").sentence == ("spare: expected an integer from 0 to 65536, got -1")
+    assert not (here / "old").exists()
 
 
 def test_export_knows_the_data(refar, here):

@@ -158,7 +158,7 @@ def test_the_demo_leaves_what_the_readme_lets_one_write(refar, here, folder):
         shutil.move(here.parent / "proj", here)
     before = contents(here)
     said = refar("demo", "--out", folder).sentence
-    assert said.startswith(f"'{folder}' (it has no demo.json) holds 'bundle/bundle.json', which no demo wrote; ")
+    assert said.startswith(f"'{folder}' (it has no demo.json) holds 'bundle/block.onnx', which no demo wrote; ")
     assert contents(here) == before
 
 

@@ -36,7 +36,7 @@ def test_holes_are_shown(refar):
     assert "1: strict" in said.out
     assert "\n" + "■·" * 16 + "\n" in said.out
     assert "16 832 parameters: 16 416 weights, 416 biases" in said.out
-    assert "past.relu3  (B, 32, 16)          2 048" in said.out
+    assert "relu3     past.float32x32[14:30]  (B, 32, 16)          2 048" in said.out
 
 
 @pytest.mark.parametrize("width", [100, 60, 40, 20])

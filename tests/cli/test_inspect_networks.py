@@ -37,7 +37,7 @@ def test_strides_and_dilations(refar, tmp_path, net):
     assert f"{6 * 12 + 48 * 2 + 24} for one window; in practice 78 per position" in text
     assert "the same parameters and values, from t = 23 on" in text
     assert text.index("in practice, at every position") < text.index("conv2 conv1d K=2 D=12 pool1 4 32 + 4")
-    assert "past.conv0.concat (B, 4, 2) 32" in text
+    assert "conv0.concat past.float32x4[0:2] (B, 4, 2) 32" in text
     assert said.out.endswith("net.png\n")
     with Image.open(tmp_path / "net.png") as picture:
         assert picture.width > 1000

@@ -15,20 +15,21 @@ from helpers import refuses
 
 import refar
 from refar import Builder, Graph, models, ops
-from refar.analysis.causality import is_strict
 from refar.analysis.facts import facts
+from refar.analysis.slots import state_layout
 from refar.errors import BackendError, FileError, GraphError, ParameterError
 from refar_export import export
 from refar_export.build import build
+from refar_export.in_place import unordered
 from refar_export.verify import verify
 
-BUNDLE = ["check.safetensors", "full.onnx", "prefill.onnx", "step.onnx"]
+BUNDLE = ["block.onnx", "check.safetensors", "full.onnx", "prefill.onnx", "step.onnx", "weights.safetensors"]
 
 
 def test_a_bundle_agrees_with_the_oracle(model: Graph, tmp_path: Path) -> None:
     path = export(model, refar.init(model, seed=2), tmp_path / "bundle", verify=True)
     comparisons = verify(path)
-    assert [c.what for c in comparisons] == ["full", "prefill", "step"]
+    assert [c.what for c in comparisons[:4]] == ["full", "prefill", "step", "block"]
     for comparison in comparisons:
         assert comparison.difference <= comparison.allowed, str(comparison)
 
@@ -54,7 +55,7 @@ from refar_export import export, testdata
 model = 'model={name="wavenet", classes=17, dilations=[1, 2], residual=4, gate=4, skip=4}'
 train(parse_config(f'{model}\\ndata.name="digits"\\ntrain={{steps=2, batch=8, threads=1}}'), "run", progress=False)
 for name, graph in {"wavenet": models.wavenet(5, [1, 2], condition="class:3"), "image": models.pixelcnn(4, kernel=3)}.items():
-    export(graph, refar.init(graph), name, metadata={"data": "digits"}, block=name == "wavenet")
+    export(graph, refar.init(graph), name, metadata={"data": "digits"})
 testdata.write("golden", [case for case in read(sys.argv[2]) if case.operator == "gate"])
 """
 GOLDEN = str(Path(__file__).parents[2] / "golden")
@@ -76,13 +77,13 @@ def test_a_release_changes_no_byte(tmp_path: Path) -> None:
 
 
 def test_a_bundle_says_its_format(wavenet_bundle: Path) -> None:
-    assert json.loads((wavenet_bundle / "bundle.json").read_text())["refar"] == "refar-bundle 1"
+    assert json.loads((wavenet_bundle / "bundle.json").read_text())["refar"] == "refar-bundle 2"
     for path in wavenet_bundle.glob("*.onnx"):
         model = onnx.load(path)
-        assert (model.producer_name, model.producer_version) == ("refar", "refar-bundle 1")
+        assert (model.producer_name, model.producer_version) == ("refar", "refar-bundle 2")
 
 
-@pytest.mark.parametrize("kind", ["full", "prefill", "step"])
+@pytest.mark.parametrize("kind", ["full", "prefill", "step", "block"])
 def test_models_keep_the_contract(model: Graph, kind: str) -> None:
     proto = build(model, refar.init(model), kind)  # type: ignore[arg-type]
     assert proto.ir_version == 10
@@ -99,16 +100,16 @@ def test_models_keep_the_contract(model: Graph, kind: str) -> None:
     assert not names & {value.name for value in proto.graph.output}
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     assert refar.from_json(metadata["refar.graph"]) == model
-    run = facts(model).schedule(leading=is_strict(model))
-    state = {entry["node"]: entry["length"] for entry in json.loads(metadata["refar.state"])}
-    assert state == run.cache
+    assert not unordered(proto)
+    layout = state_layout(facts(model))
     if kind == "step":
-        assert names == {facts(model).sequence, *facts(model).conditions, "start", *(f"past.{n}" for n in state)}
+        state = [f"past.{tensor}" for tensor in layout.tensors]
+        assert names == {facts(model).sequence, *(f"fixed.{n}" for n in layout.fixed), *state, "past.clock"}
 
 
 def test_every_parameter_is_in_every_model_under_its_name(model: Graph) -> None:
     params = refar.init(model)
-    for kind in ("full", "prefill", "step"):
+    for kind in ("full", "prefill"):
         stored = {t.name: onnx.numpy_helper.to_array(t) for t in build(model, params, kind).graph.initializer}  # type: ignore[arg-type]
         for name, value in params.items():
             if name.endswith(".bias") or value.ndim == 3:
@@ -133,7 +134,7 @@ def test_bundles_of_any_reach_are_verified(tmp_path: Path, kernel: int, strict: 
 def test_a_wrong_dilation_far_back_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graph = models.wavenet(4, [1, 128], residual=3, gate=3, skip=3)
     other = refar.from_json(refar.to_json(graph).replace(b'"dilation": 128', b'"dilation": 100'))
-    monkeypatch.setattr("refar_export.verify.forward", lambda _, params, x: refar.forward(other, params, x))
+    monkeypatch.setattr("refar_export.vectors.forward", lambda _, params, x: refar.forward(other, params, x))
     with pytest.raises(BackendError, match=r"\[x\] full"):
         export(graph, refar.init(graph), tmp_path / "b", verify=True)
 
@@ -181,7 +182,7 @@ def nest(folder: Path) -> None:
     [
         (add("index.html"), "holds 'index.html', which no export wrote"),
         (add(".git"), "holds '.git', which no export wrote"),
-        (add("block.onnx"), "holds 'block.onnx', which no export wrote"),
+        (add("row.onnx"), "holds 'row.onnx', which no export wrote"),
         (add("images/logo.svg"), "holds 'images/logo.svg', which no export wrote"),
         (lambda folder: (folder / "images").mkdir(), "holds 'images', a folder which no export wrote"),
         (nest, "holds 'full.onnx/mine.txt', which no export wrote"),
@@ -206,7 +207,7 @@ def test_overwriting_deletes_nothing_that_no_export_wrote(tmp_path: Path, change
 
 def test_what_is_left_of_a_bundle_may_be_overwritten(tmp_path: Path) -> None:
     graph = models.linear_ar(2)
-    path = export(graph, refar.init(graph), tmp_path / "b", block=True)
+    path = export(graph, refar.init(graph), tmp_path / "b")
     (path / "full.onnx").unlink()
     export(graph, refar.init(graph), path, overwrite=True)
     assert sorted(p.name for p in path.iterdir()) == sorted(["bundle.json", *BUNDLE])

@@ -12,6 +12,8 @@ from planted import broken
 from planted_images import wrong_op
 
 from refar import Graph, ops
+from refar.analysis.slots import StateLayout
+from refar.graph.graph import Node
 from refar.testing import run_laws
 from refar.torch import lower
 from refar_export import lower as onnx_lower
@@ -91,20 +93,20 @@ def test_mistakes_in_pytorch(mistake: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert killed_by <= broken(report), str(report)
 
 
-right_places, right_dense, right_onnx_pool = onnx_lower.places, onnx_lower.dense, onnx_lower.pool1d
+right_ages, right_dense, right_onnx_pool = StateLayout.ages, onnx_lower.dense, onnx_lower.pool1d
 
 
-def ring_of_k(op: Any, source: str, owner: str, run: Any) -> list[int]:
-    """The right places of a pool, modulo its kernel instead of the length of its ring."""
-    places = right_places(op, source, owner, run)
-    return [places[-1] - (places[-1] - place) % op.kernel for place in places] if isinstance(op, ops.Pool1d) else places
+def ring_of_k(self: StateLayout, node: Node, source: str) -> list[int]:
+    """The right ages of a pool's values, modulo its kernel instead of the number of its slots."""
+    ages = right_ages(self, node, source)
+    return sorted((age % node.op.kernel for age in ages), reverse=True) if isinstance(node.op, ops.Pool1d) else ages
 
 
-def groups_in_reverse(e: Any, op: ops.Conv1d, flat: str, fan_in: int) -> str:
+def groups_in_reverse(e: Any, op: ops.Conv1d, flat: str) -> str:
     name = f"{e.owner}.weight"
     right, e.params[name] = e.params[name], e.params[name].reshape(op.groups, -1)[::-1].reshape(e.params[name].shape)
     try:
-        return right_dense(e, op, flat, fan_in)
+        return right_dense(e, op, flat)
     finally:
         e.params[name] = right
 
@@ -114,7 +116,7 @@ def drops_marks(kind: str) -> Callable[..., str]:
 
 
 ONNX: dict[str, tuple[Callable[[], Graph], Any, str, Callable[..., Any], set[str]]] = {
-    "ring of K places": (pools, onnx_lower, "places", ring_of_k, {"step", "block"}),
+    "ring of K places": (pools, StateLayout, "ages", ring_of_k, {"step", "block"}),
     "zeros in a maximum that leaves padding out": (pools, onnx_lower, "pool1d", drops_marks("max"), {"exact", "rounding"}),
     "padding counted in the average": (pools, onnx_lower, "pool1d", drops_marks("avg"), {"exact", "rounding"}),
     "groups in reverse in the step graph": (groups, onnx_lower, "dense", groups_in_reverse, {"step", "block"}),
@@ -138,15 +140,14 @@ def test_mistakes_in_the_exporter(mistake: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_local_condition_held_in_the_session_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The step graph fed again with the condition of the first step."""
-    from refar.runtime.stepper import Stepper
+    from refar.runtime.stream import Stream
 
-    right, first = Stepper.step, {}
+    right, first = Stream.step, {}
 
-    def held(self: Stepper, fresh: Any) -> Any:
-        kept = first.setdefault(id(self), {name: a for name, a in fresh.items() if name != "x"})
-        return right(self, {**fresh, **kept})
+    def held(self: Stream, x: Any, condition: Any = None) -> Any:
+        return right(self, x, first.setdefault(id(self), condition))
 
-    monkeypatch.setattr(Stepper, "step", held)
+    monkeypatch.setattr(Stream, "step", held)
     report = run_laws(local(), backends=("onnx",))
     assert broken(report) == {"step", "block", "exact"}, str(report)
 

@@ -123,7 +123,7 @@ def test_the_state_is_that_of_the_streams(graph: Graph) -> None:
     if leading:
         _, begun = stream.advance(net, begun, positions(graph, conditions, 0, 1), leading=True, rows_before=2)
     inputs = positions(graph, case.inputs, 0, 12)
-    inputs |= {name: array for name, array in positions(graph, conditions, case.strict, 12 + case.strict).items()}
+    inputs |= positions(graph, conditions, case.strict, 12 + case.strict)
     _, carried = stream.advance(net, begun, inputs, leading=leading)
     found = canonical(case.layout, state)
     assert found.keys() == carried.keys()

@@ -242,19 +242,24 @@ def test_what_needs_every_position(call: Callable[[Graph, Any], Any], purpose: s
         call(strict(), refar.init(strict()))
 
 
-def test_a_bundle_holds_the_whole_graph_alone(tmp_path: Path) -> None:
-    graph = strict()
-    path = export(graph, refar.init(graph), tmp_path / "b", verify=True)
-    assert sorted(file.name for file in path.iterdir()) == ["bundle.json", "check.safetensors", "full.onnx"]
-    session = load(path)
-    says = ["needs a bundle with a step graph", "under padding 'valid'", "refar.step", "padding='layer'"]
-    for purpose, call in {
-        "prefill": lambda: session.prefill([[0]]),
-        "step": lambda: session.step([0]),
-        "block": lambda: session.block([[0]]),
-    }.items():
-        with refuses(GraphError, f"{purpose} {says[0]}", *says[1:]):
-            call()
+def test_a_stream_says_from_which_position_its_outputs_mean_something(graph: Graph, tmp_path: Path) -> None:
+    params, inputs = drawn(graph, 1)[0], drawn(graph, 30)[1]
+    session = load(export(graph, params, tmp_path / "b", verify=True))
+    first = session.manifest.first_output
+    assert first == facts(graph).first_position
+    strict_by = int(facts(graph).strict)
+    sequence, types = facts(graph).sequence, facts(graph).types
+    conditions = {name: inputs[name] for name in facts(graph).conditions}
+    stream = session.stream(2, {n: a[..., :strict_by] if types[n].timed else a for n, a in conditions.items()} or None)
+    local = {name: array[..., strict_by:] for name, array in conditions.items() if types[name].timed}
+    tokens = inputs[sequence][..., : 30 - strict_by]
+    y = stream.push(tokens, local or None)
+    expected = refar.forward(graph, params, inputs)
+    np.testing.assert_allclose(y[:, :, first - strict_by :], expected, rtol=0, atol=1e-5)
+
+
+def test_a_bundle_neither_generates_nor_scores(tmp_path: Path) -> None:
+    session = load(export(strict(), refar.init(strict()), tmp_path / "b"))
     for purpose, call in {"generate": lambda: session.generate(3), "score": lambda: session.score([[0, 1, 2]])}.items():
         with refuses(GraphError, f"{purpose} needs an output at every position", "padding='layer'"):
             call()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +11,16 @@ from helpers import refuses
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from plain_caller import Caller
 from stream_graphs import GRAPHS
 
 import refar
 from refar import Builder, Graph, models, ops
 from refar.analysis.causality import is_strict
 from refar.analysis.facts import facts
-from refar.errors import BackendError, FileError, GraphError, InputError
+from refar.errors import BackendError, GraphError, InputError
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
-from refar.runtime.bundle import ports
 from refar.runtime.session import Session
 from refar.testing import strategies
 from refar.testing.contract.cases import generic_inputs, generic_parameters
@@ -35,7 +34,7 @@ LENGTH = 23
 @pytest.fixture(scope="module")
 def pair(streamed: Graph, tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, Arrays]:
     params = generic_parameters(streamed, np.random.default_rng(1))
-    return load(export(streamed, params, tmp_path_factory.mktemp("b") / "b", block=True)), params
+    return load(export(streamed, params, tmp_path_factory.mktemp("b") / "b")), params
 
 
 def run(session: Session, inputs: Arrays, prompt: int, pieces: list[int]) -> np.ndarray:
@@ -106,7 +105,7 @@ def exactly_equal(graph: Graph, pieces: list[list[int]], prompt: int, path: Path
     case = integer_case(twin, np.random.default_rng(seed), 2, (LENGTH + facts(graph).left_context,)) if twin else None
     if case is None:
         return False
-    session, ahead = load(export(case.graph, case.params, path, block=True)), int(is_strict(case.graph))
+    session, ahead = load(export(case.graph, case.params, path)), int(is_strict(case.graph))
     y, state = refar.forward(case.graph, case.params, case.inputs), {}
     for each in pieces:
         total = prompt + sum(map(abs, each))
@@ -142,34 +141,21 @@ def test_pools_and_delays_on_integers(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL"])
 def test_the_files_alone_from_the_start(streamed: Graph, level: str, tmp_path: Path) -> None:
-    """One step with `start`, then blocks, as a program without refar runs them; without a start, from what prefill gives."""
+    """A prompt of as few tokens as there can be, then blocks, as a program without refar runs them."""
     graph, ahead, found = streamed, int(is_strict(streamed)), facts(streamed)
     params = generic_parameters(graph, np.random.default_rng(3))
-    path = export(graph, params, tmp_path / "b", block=True)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    caller = Caller(export(graph, params, tmp_path / "b"), level)
     inputs = generic_inputs(graph, np.random.default_rng(4), 2, LENGTH)
     feeds = {name: a if a.dtype == np.int64 else a.astype(np.float32) for name, a in inputs.items()}
 
-    def call(file: str, begin: int, end: int, condition: int, state: Arrays, *, one: bool = False) -> tuple[np.ndarray, Arrays]:
-        session = onnxruntime.InferenceSession(path / file, options, providers=["CPUExecutionProvider"])
-        given = dict(state)
-        for name, array in feeds.items():
-            by = 0 if name == found.sequence else condition
-            part = array[..., begin + by : end + by] if found.types[name].timed else array
-            given[name] = np.ascontiguousarray(part[..., 0] if one and found.types[name].timed else part)
-        results = dict(zip([o.name for o in session.get_outputs()], session.run(None, given), strict=True))
-        return results.pop("output"), {name.replace("present.", "past."): value for name, value in results.items()}
+    def part(begin: int, end: int, condition: int) -> Arrays:
+        by = {name: 0 if name == found.sequence else condition for name in feeds}
+        cut = {name: a[..., begin + by[name] : end + by[name]] if found.types[name].timed else a for name, a in feeds.items()}
+        return {name: np.ascontiguousarray(a) for name, a in cut.items()}
 
-    if ports(graph).start:
-        zeros = {f"past.{p.node}": np.zeros((2, p.channels, p.length), np.float32) for p in load(path).manifest.state}
-        first, state = call("step.onnx", 0, 1, 0, {**zeros, "start": np.array(True)}, one=True)
-    else:
-        first, state = call("prefill.onnx", 0, 1, 0, {})
-    outputs, done = [first[..., None]], 1 - ahead
+    outputs, done = [caller.start(part(0, 1, 0), np.full(2, 1 - ahead))[..., None]], 1 - ahead
     for length in (1, 4, 2, LENGTH - 8):
-        y, state = call("block.onnx", done, done + length, ahead, state)
-        outputs.append(y)
+        outputs.append(caller.block(part(done, done + length, ahead)))
         done += length
     y = refar.forward(graph, params, inputs)
     assert np.abs(np.concatenate(outputs, axis=2) - y).max() <= tolerance(graph, y, np.float32)
@@ -185,7 +171,7 @@ def test_a_block_may_be_longer_than_all_that_came_before(wavenet: Session) -> No
 @pytest.fixture(scope="module")
 def blocks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     graph = models.wavenet(5, [1, 2, 4], residual=6, gate=4, skip=7, condition="class:3")
-    return export(graph, refar.init(graph, seed=1), tmp_path_factory.mktemp("b") / "b", block=True)
+    return export(graph, refar.init(graph, seed=1), tmp_path_factory.mktemp("b") / "b")
 
 
 @pytest.fixture
@@ -262,41 +248,34 @@ def test_the_provider_that_was_asked_for(blocks: Path) -> None:
 
 
 def test_bad_input_is_named(wavenet: Session, tmp_path: Path) -> None:
-    with refuses(InputError, "block: expected a state to go on from; call prefill first"):
+    with refuses(InputError, "block: expected a stream to go on from; call prefill first, with the conditions"):
         wavenet.block([[0]])
     wavenet.prefill([[0, 1], [2, 3]], [0, 1])
     with refuses(InputError, "'x': expected classes 0..4, got 5 at index (1, 2)"):
         wavenet.block([[0, 1, 2], [0, 1, 5]])
-    with refuses(InputError, "'x': expected 2 rows, as in the prefill, got 3"):
+    with refuses(InputError, "'x': expected 2 rows, as the stream has, got 3"):
         wavenet.block(np.zeros((3, 2), int))
     with refuses(InputError, "'x': expected axes bt, got an array of shape (2, 1, 3)"):
         wavenet.block(np.zeros((2, 1, 3), int))
     with refuses(InputError, "'x': expected integers, the class indices, got float64"):
         wavenet.block(np.zeros((2, 3)))
-    with refuses(InputError, "block: condition: expected none, as it is that of prefill, got a value"):
-        wavenet.block([[0], [1]], [0, 1])
+    with refuses(InputError, "push: expected the conditions of no position, got ['speaker']"):
+        wavenet.block([[0], [1]], {"speaker": [0, 1]})
 
 
 def test_local_conditions_come_with_the_block(tmp_path: Path) -> None:
     graph = models.wavenet(4, [1, 2], residual=4, gate=3, skip=5, local="class:3")
-    session = load(export(graph, refar.init(graph), tmp_path / "b", block=True))
+    session = load(export(graph, refar.init(graph), tmp_path / "b"))
     session.prefill(None, [[0]], 2)
-    with refuses(InputError, "block: expected the token and ['local'], got ['x']"):
+    with refuses(InputError, "push: expected the conditions ['local'], got none"):
         session.block([[0, 1], [2, 3]])
-    with refuses(InputError, "block: expected as many conditions as tokens; 'local' has 3, 'x' has 2"):
+    with refuses(InputError, "push: expected as many conditions as tokens; 'x' has 2, 'local' has 3"):
         session.block([[0, 1], [2, 3]], [[0, 1, 2], [0, 1, 2]])
     with refuses(InputError, "condition 'local': expected 1 or 2 rows, got 3"):
         session.block([[0, 1], [2, 3]], np.zeros((3, 2), int))
     expected = session.block([[0, 1], [2, 3]], [[2, 1]])
     session.prefill(None, [[0]], 2)
     np.testing.assert_array_equal(session.block([[0, 1], [2, 3]], {"local": [[2, 1], [2, 1]]}), expected)
-
-
-def test_a_bundle_without_it_says_how_to_get_it(wavenet_bundle: Path) -> None:
-    session = load(wavenet_bundle)
-    session.prefill(condition=0)
-    with refuses(FileError, "block needs block.onnx", "refar export RUN -o BUNDLE --block", "block=True"):
-        session.block([[0, 1]])
 
 
 def test_graphs_that_are_not_run_position_by_position(tmp_path: Path) -> None:
@@ -314,17 +293,7 @@ def test_graphs_that_are_not_run_position_by_position(tmp_path: Path) -> None:
 def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
     graph = models.linear_ar(2)
     params = {"ar.weight": np.full((1, 1, 2), 3e38), "ar.bias": np.zeros(1)}
-    session = load(export(graph, params, tmp_path / "b", block=True))
+    session = load(export(graph, params, tmp_path / "b"))
     session.prefill(np.zeros((1, 1, 2)))
     with refuses(BackendError, "block.onnx: expected finite outputs, got inf at index (0, 0, 1)"):
         session.block(np.array([[[0.0, 9.0]]]))
-
-
-def test_a_folder_may_hold_more_than_the_manifest_says(wavenet_bundle: Path, blocks: Path, tmp_path: Path) -> None:
-    """What bundle.json has no digest of is not opened."""
-    shutil.copytree(wavenet_bundle, tmp_path / "b")
-    shutil.copy(blocks / "block.onnx", tmp_path / "b")
-    session = load(tmp_path / "b")
-    session.prefill(condition=0)
-    with refuses(FileError, "block needs block.onnx"):
-        session.block([[0, 1]])

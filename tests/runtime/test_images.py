@@ -74,7 +74,12 @@ def test_the_bundle_keeps_the_contract(tmp_path: Path) -> None:
     session, params = pair(mixed(), tmp_path)
     check_bundle(session.path)
     assert [comparison.what for comparison in verify(session.path)] == ["full"]
-    assert sorted(file.name for file in session.path.iterdir()) == ["bundle.json", "check.safetensors", "full.onnx"]
+    assert sorted(file.name for file in session.path.iterdir()) == [
+        "bundle.json",
+        "check.safetensors",
+        "full.onnx",
+        "weights.safetensors",
+    ]
     assert session.manifest.strict
     assert session.manifest.state == ()
     with refuses(FileError, "exists already"):

@@ -21,7 +21,7 @@ from refar.cli import png
 from refar.cli.demonstration.deploy import COMPLETIONS, PER_CLASS
 from refar.cli.describe import offsets_text
 from refar.graph.graph import Graph
-from refar.runtime.bundle import ports
+from refar.runtime.bundle import layout_of, state_ports
 
 Figures = dict[str, Any]
 Shape = tuple[int, int]
@@ -177,7 +177,7 @@ def _training_text(figures: Figures) -> str:
 
 
 def _field_text(graph: Graph) -> str:
-    state = sum(4 * port.channels * port.length for port in ports(graph).state)
+    state = sum(4 * port.channels * port.kept for port in state_ports(layout_of(graph)))
     return (
         f"The receptive field is {receptive_field(graph)}: a pixel depends on the offsets "
         f"{offsets_text(sequence_offsets(graph))} before it and not on itself. Generation keeps {state:,} bytes per picture "

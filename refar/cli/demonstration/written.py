@@ -12,12 +12,12 @@ from msgspec import Struct
 
 from refar.errors import FileError
 from refar.files import check_writable, sha256, stray, write_bytes
-from refar.runtime.bundle import MANIFEST, VECTORS
+from refar.runtime.bundle import BLOCK, CONDITION, FULL, MANIFEST, PREFILL, STEP, VECTORS, WEIGHTS
 from refar.training.runs import FILES
 
 LIST = "demo.json"
 FOLDERS = ("run", "bundle")
-BUNDLE = ("full.onnx", "prefill.onnx", "step.onnx", VECTORS, MANIFEST)
+BUNDLE = (FULL, PREFILL, CONDITION, STEP, BLOCK, WEIGHTS, VECTORS, MANIFEST)
 NAMES = {
     "data": ("heldout.npz",),
     "train": tuple(f"run/{name}" for name in FILES),

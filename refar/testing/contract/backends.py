@@ -20,7 +20,7 @@ from refar.graph.graph import Graph
 from refar.oracle import functions
 from refar.oracle.bound_graph import cast
 from refar.oracle.sequence_stream import NOT_READY
-from refar.runtime.bundle import BLOCK, ports
+from refar.runtime.bundle import has_steps
 
 if TYPE_CHECKING:
     from refar.runtime.session import Session
@@ -257,7 +257,7 @@ class OnnxBackend:
 
     def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
         """The first piece as a prompt, then one token after the other; if there is a block graph, also piece by piece."""
-        if not ports(self.graph).steps:
+        if not has_steps(facts(self.graph)):
             return []
         strict = is_strict(self.graph)
         if sum(lengths) == 0 and not strict:
@@ -266,7 +266,7 @@ class OnnxBackend:
         prompt = lengths[0] if strict else max(1, lengths[0])
         later = [end - begin for begin, end in pairwise(max(prompt, end) for end in accumulate(lengths))]
         streams = [self._streamed(inputs, prompt, [1] * sum(later), strict)]
-        if BLOCK in self.session.manifest.files and any(length > 1 for length in later):
+        if any(length > 1 for length in later):
             streams.append(self._streamed(inputs, prompt, later, strict))
         return streams
 
@@ -284,7 +284,18 @@ class OnnxBackend:
                 outputs.append(self.session.block(x[..., done : done + length], local))
             done += length
         way = f"prefill of {prompt} and {'step' if set(lengths) <= {1} else 'block'}"
-        return Streamed(way, strict, prompt - (not strict), np.concatenate(outputs, axis=2), self.session.state)
+        y, begin, first = np.concatenate(outputs, axis=2), prompt - (not strict), facts(self.graph).first_position
+        ready = min(max(0, first - begin), y.shape[2])  # under padding "valid" what is before means nothing
+        return Streamed(way, strict, begin + ready, y[:, :, ready:], self._state(done))
+
+    def _state(self, consumed: int) -> Arrays:
+        """The state; under padding "valid" as much of it as such a network has."""
+        found, state = facts(self.graph), self.session.state
+        if self.graph.padding != "valid":
+            return state
+        lead = found.schedule(leading=found.strict).lead
+        there = {name: max(0, consumed + lead[name] - found.lookback[name]) for name in state}
+        return {name: array[:, :, max(0, array.shape[2] - there[name]) :] for name, array in state.items()}
 
     def _local(self, conditions: Arrays, begin: int, length: int) -> Arrays:
         kinds = facts(self.graph).types
@@ -315,7 +326,7 @@ def export_bundle(graph: Graph, params: Arrays, path: Path) -> Path:
     """`refar_export.export`. Raises BackendError if onnx is not installed."""
     from refar_export import export
 
-    return export(graph, params, path, block=ports(graph).steps)
+    return export(graph, params, path)
 
 
 def load_bundle(path: str | Path, provider: Literal["cpu", "cuda"] = "cpu") -> Session:

@@ -16,7 +16,7 @@ from refar.graph.graph import Graph
 from refar.oracle.bound_graph import cast, unchecked
 from refar.oracle.whole import backward_nodes, forward_nodes
 from refar.rounding import bound
-from refar.runtime.bundle import OUTPUT, PAST, PRESENT, ports
+from refar.runtime.bundle import CLOCK, FIXED, LENGTH, OUTPUT, PAST, PRESENT, has_steps
 
 LEVELS = ("DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", "ENABLE_ALL")
 """How much onnxruntime may rewrite a graph; the last is what sessions use."""
@@ -59,7 +59,7 @@ def expose(
         case "onnx":
             for level in levels:
                 yield _full(graph, params, inputs, level)
-                for kind in ("step", "block") if ports(graph).steps else ():
+                for kind in ("step", "block") if has_steps(facts(graph)) and graph.padding != "valid" else ():
                     yield from _streamed(graph, params, inputs, kind, level)
         case _:
             raise InputError(f"backend: expected numpy, torch or onnx, got {backend!r}")
@@ -135,22 +135,29 @@ def _streamed(graph: Graph, params: Arrays, inputs: Arrays, kind: str, level: st
         return found
 
     begun = cut(0, first + ahead, local=0)  # a strict prompt ends in a token that nothing may depend on
-    found = _run(_session(graph, params, "prefill", level), begun)
+    found = _run(_session(graph, params, "prefill", level), begun | {LENGTH: np.full(len(sequence), first)})
     parts: dict[str, list[Array]] = {}
     for name, value in _values({}, found).items():
         end = first + lead.get(name, 0) if types[name].timed else None
         parts[name] = [value[..., :end]]
     session = _session(graph, params, kind, level)
-    state = {f"{PAST}.{port.node}": found[f"{PRESENT}.{port.node}"] for port in ports(graph).state}
+    state = _carried(found) | {f"{PAST}.{CLOCK}": np.array(0)}
     for begin in range(first, total, 1 if kind == "step" else 5):
         end = begin + 1 if kind == "step" else min(begin + 5, total)
         now = cut(begin, end, local=ahead)
         if kind == "step":
             now = {name: array[..., 0] if types[name].timed else array for name, array in now.items()}
-        found = _run(session, now | state | {"start": np.array(False)})
-        state = {f"{PAST}.{port.node}": found[f"{PRESENT}.{port.node}"] for port in ports(graph).state}
+        found = _run(session, now | state)
+        state |= _carried(found)
         for name, value in _values({}, found).items():
             if types[name].timed:
                 parts[name].append(value[..., None] if kind == "step" else value)
     values = {name: np.concatenate(each, axis=-1)[..., :total] if types[name].timed else each[0] for name, each in parts.items()}
     yield Exposed(f"onnxruntime prefill and {kind}, {level.lower()}", bound.FLOAT32, feeds | values)
+
+
+def _carried(found: Arrays) -> Arrays:
+    """What the next call is given of what a call gave: the state, and what follows from global conditions."""
+    fixed = {name: array for name, array in found.items() if name.startswith(f"{FIXED}.")}
+    past = {name.replace(PRESENT, PAST, 1): array for name, array in found.items() if name.startswith(f"{PRESENT}.")}
+    return fixed | past

@@ -277,6 +277,6 @@ def check_vectors(subject: Subject, measure: Measure) -> None:
         length = vectors["x"].shape[-1]
         for split in ([0] + [1] * 7, [length - 16] + [1] * 15 if length > 16 else [length - 1]):
             for streamed in backend.stream(inputs, split):
-                covered = (places >= streamed.first) & (places < streamed.first + streamed.y_bct.shape[2])
-                got = streamed.y_bct[:, :, places[covered] - streamed.first]
+                covered = (there >= streamed.first) & (there < streamed.first + streamed.y_bct.shape[2])
+                got = streamed.y_bct[:, :, there[covered] - streamed.first]
                 measure.close(f"{backend.name}: {streamed.way}, check vectors", got, vectors["y"][:, :, covered], relative)

@@ -15,7 +15,7 @@ from refar.oracle import functions
 from refar.oracle.bound_graph import cast, unchecked
 from refar.oracle.padding import values_before
 from refar.oracle.whole import forward_nodes
-from refar.runtime.bundle import ports
+from refar.runtime.bundle import has_steps
 from refar.testing.contract import cases
 from refar.testing.contract.backends import Backend, Streamed
 from refar.testing.contract.cases import Extent
@@ -144,7 +144,7 @@ def block(subject: Subject, measure: Measure) -> None:
 def _has_no_stream(subject: Subject, measure: Measure) -> bool:
     if facts(subject.graph).looks_ahead:
         measure.does_not_apply("the graph looks ahead")
-    elif subject.params is None and not ports(subject.graph).steps:
+    elif subject.params is None and not has_steps(facts(subject.graph)):
         measure.does_not_apply("a bundle of such a graph has no step graph")
     return bool(measure.absence)
 
@@ -182,8 +182,10 @@ def _expected_states(
 
 def _history(graph: Graph, ahead: bool, consumed: int) -> dict[str, int]:
     """How many values of each node are kept after so many tokens: under padding "valid" no more than there are."""
-    full, reach = facts(graph).schedule(leading=ahead).cache, facts(graph).lookback
-    return full if graph.padding != "valid" else {name: min(kept, max(0, consumed - reach[name])) for name, kept in full.items()}
+    plan, reach = facts(graph).schedule(leading=ahead), facts(graph).lookback
+    if graph.padding != "valid":
+        return plan.cache
+    return {name: min(kept, max(0, consumed + plan.lead[name] - reach[name])) for name, kept in plan.cache.items()}
 
 
 def final_state(graph: Graph, params: Arrays, values: Arrays, consumed: int, ahead: bool) -> Arrays:

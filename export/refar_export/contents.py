@@ -1,0 +1,65 @@
+"""Every file of a bundle, made in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+import safetensors.numpy
+
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
+from refar.arguments.arrays import Arrays
+from refar.errors import check_integer
+from refar.graph.graph import Graph
+from refar.runtime.bundle import (
+    BLOCK,
+    CONDITION,
+    FORMAT,
+    FULL,
+    MANIFEST,
+    MOST_SPARE,
+    PREFILL,
+    STEP,
+    VECTORS,
+    WEIGHTS,
+    BundleManifest,
+    digest,
+    layout_of,
+    models_of,
+    state_ports,
+)
+from refar_export.build import IR, OPSET, Kind, build
+from refar_export.vectors import vectors
+
+_KINDS: dict[str, Kind] = {FULL: "full", PREFILL: "prefill", CONDITION: "condition", STEP: "step", BLOCK: "block"}
+
+
+def files_of(graph: Graph, weights: Arrays, *, spare: int = 0, metadata: Mapping[str, str] | None = None) -> dict[str, bytes]:
+    """Make every file of a bundle from a graph and checked float32 parameters: {name: bytes}. The same bytes each time."""
+    spare = check_integer("spare", spare, 0, MOST_SPARE)
+    files = {
+        name: build(graph, weights, _KINDS[name], spare=spare).SerializeToString(deterministic=True) for name in models_of(graph)
+    }
+    files[WEIGHTS] = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in weights.items()})
+    files[VECTORS] = safetensors.numpy.save(vectors(graph, weights))
+    layout = layout_of(graph, spare)
+    manifest = BundleManifest(
+        format="refar-bundle",
+        version=2,
+        refar=FORMAT,
+        strict=is_strict(graph),
+        dtype="float32",
+        opset=OPSET,
+        ir=IR,
+        spare=spare,
+        first_output=facts(graph).first_position,
+        state=state_ports(layout),
+        fixed=layout.fixed if layout else (),
+        files={name: digest(data) for name, data in files.items()},
+        metadata=dict(metadata or {}),
+        graph=graph,
+    )
+    files[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    return files

@@ -1,0 +1,195 @@
+"""Graphs that go on from a state: one visit (step) and T visits (block), over slots and a clock.
+
+Of each tensor all slots that are read are gathered first, and all new values are written last, in one node each. Every index, and
+the new clock, comes from one sum with the old clock. So what is written depends on every read of what it replaces, and present.*
+may lie in the memory of past.*: `in_place` holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from refar import ops
+from refar.analysis.slots import Slots, StateLayout
+from refar.graph.graph import Node
+from refar.runtime.bundle import CLOCK, FIXED, OUTPUT, PAST, PRESENT
+from refar_export import lower
+from refar_export.in_place import depends
+from refar_export.lower import LAST, Emitter
+
+_Read = tuple[str, int]
+"""A node, and how many visits ago its value was computed."""
+
+
+def step(e: Emitter, layout: StateLayout) -> list[str]:
+    """One visit: values over time are (B, C). Returns the names of the outputs."""
+    reads = {tensor: _read_by_step(e, layout, nodes) for tensor, nodes in layout.tensors.items()}
+    parts = [np.array([-age for _, age in reads[tensor]] + [0] * len(nodes)) for tensor, nodes in layout.tensors.items()]
+    owners = [
+        [*[layout.slots[name] for name, _ in reads[tensor]], *nodes] for tensor, nodes in layout.tensors.items()
+    ]  # whose slot each index is
+    e.own(CLOCK)
+    visits = e.emit("Add", f"{PAST}.{CLOCK}", e.constant(np.concatenate([*parts, [1]])))
+    slots = _split(e, _slots(e, visits, [*(each for part in owners for each in part), None]), [*map(len, parts), 1])[:-1]
+    e.emit("Gather", visits, e.constant(sum(map(len, parts))), outputs=[f"{PRESENT}.{CLOCK}"])
+    old: dict[_Read, str] = {}
+    written: dict[str, tuple[str, str]] = {}
+    for (tensor, nodes), indices in zip(layout.tensors.items(), slots, strict=True):
+        e.own(f"{PAST}.{tensor}")
+        count = len(reads[tensor])
+        read, write = _split(e, indices, [count, len(nodes)])
+        gathered = e.emit("Gather", f"{PAST}.{tensor}", read, axis=0)
+        written[tensor] = write, gathered
+        for key, value in zip(reads[tensor], _split(e, gathered, [1] * count), strict=True):
+            old[key] = e.emit("Reshape", value, e.constant([-1, nodes[0].channels]))
+    for name in layout.fixed:
+        e.values[name] = f"{FIXED}.{name}"
+    for node in _timed(e, layout):
+        e.own(node.name)
+        e.values[node.name] = _at_once(e, layout, node, old)
+    for tensor, nodes in layout.tensors.items():
+        e.own(f"{PRESENT}.{tensor}")
+        values = _together(e, [e.values[each.node] for each in nodes])
+        _write(e, tensor, *written[tensor], e.emit("Reshape", values, e.constant([len(nodes), -1, nodes[0].channels])))
+    return _outputs(e, layout)
+
+
+def _read_by_step(e: Emitter, layout: StateLayout, nodes: Sequence[Slots]) -> list[_Read]:
+    """List what one visit reads of a tensor: a value for each age that some tap looks at, by node, oldest first."""
+    names = {each.node for each in nodes}
+    found = {
+        (source, age)
+        for node in _timed(e, layout)
+        for source in node.inputs
+        if source in names
+        for age in layout.ages(node, source)
+        if age > 0
+    }
+    order = [each.node for each in nodes]
+    return sorted(found, key=lambda read: (order.index(read[0]), -read[1]))
+
+
+def _at_once(e: Emitter, layout: StateLayout, node: Node, old: dict[_Read, str]) -> str:
+    """One node in one visit."""
+    op, kinds = node.op, e.facts.kinds[node.name]
+    if isinstance(op, ops.Input):
+        return node.name
+    windows = [_window(e, layout, node, source, old) for source in node.inputs]
+    if isinstance(op, ops.PointwiseOp):
+        return lower.pointwise(e, op, [window[0] for window in windows], kinds, sequence=False)
+    assert not isinstance(op, ops.ImageOp)  # of an image: refar_export.image_graphs
+    return lower.windowed_step(e, op, windows)
+
+
+def _window(e: Emitter, layout: StateLayout, node: Node, source: str, old: dict[_Read, str]) -> list[str]:
+    """What each tap of a node reads of a source, oldest first."""
+    if source not in layout.schedule.lead:
+        return [e.values[source]]
+    return [old[source, age] if age > 0 else e.values[source] for age in layout.ages(node, source)]
+
+
+def block(e: Emitter, layout: StateLayout) -> list[str]:
+    """T visits: values over time are (B, C, T). Returns the names of the outputs."""
+    kept = [each for nodes in layout.tensors.values() for each in nodes for _ in range(each.kept)]
+    ages = [age for nodes in layout.tensors.values() for each in nodes for age in range(each.kept, 0, -1)]
+    e.own(CLOCK)
+    length = e.emit("Shape", e.facts.sequence, start=-1)
+    run = e.emit("Range", e.constant(0), e.emit("Squeeze", e.emit("Add", length, e.constant([1]))), e.constant(1))
+    visits = e.emit("Add", f"{PAST}.{CLOCK}", e.emit("Concat", e.constant(-np.array(ages, np.int64)), run, axis=0))
+    e.emit("Gather", visits, e.constant(-1), outputs=[f"{PRESENT}.{CLOCK}"])
+    new = e.emit("Slice", visits, e.constant([len(ages)]), e.constant([-1]))
+    counts = [sum(each.kept for each in nodes) for nodes in layout.tensors.values()]
+    slots = []
+    if ages:
+        slots = _split(e, _slots(e, e.emit("Slice", visits, e.constant([0]), e.constant([len(ages)])), kept), counts)
+    gathered: dict[str, str] = {}
+    past: dict[str, str] = {}
+    for (tensor, nodes), indices in zip(layout.tensors.items(), slots, strict=True):
+        e.own(f"{PAST}.{tensor}")
+        gathered[tensor] = e.emit("Gather", f"{PAST}.{tensor}", indices, axis=0)
+        for each, value in zip(nodes, _split(e, gathered[tensor], [each.kept for each in nodes]), strict=True):
+            past[each.node] = e.emit("Transpose", value, perm=[1, 2, 0])
+    for name in layout.fixed:
+        e.values[name] = f"{FIXED}.{name}"
+    for node in _timed(e, layout):
+        e.own(node.name)
+        e.values[node.name] = _several(e, layout, node, past)
+        if node.name in past:
+            past[node.name] = e.emit("Concat", past[node.name], e.values[node.name], axis=2)
+    for tensor, nodes in layout.tensors.items():
+        e.own(f"{PRESENT}.{tensor}")
+        indices = _together(e, [_last_slots(e, each, new) for each in nodes])
+        _write(e, tensor, indices, gathered[tensor], _together(e, [_last_new(e, each) for each in nodes]))
+    return _outputs(e, layout)
+
+
+def _several(e: Emitter, layout: StateLayout, node: Node, buffers: dict[str, str]) -> str:
+    """One node in T visits. `buffers` of its sources hold the values kept and, behind them, the new ones."""
+    op, kinds = node.op, e.facts.kinds[node.name]
+    if isinstance(op, ops.Input):
+        return node.name
+    sources = [buffers.get(name, e.values[name]) for name in node.inputs]
+    kept = [layout.slots[name].kept if name in layout.slots else 0 for name in node.inputs]
+    ages = [layout.ages(node, name) if name in layout.schedule.lead else None for name in node.inputs]
+    where = [[most - age for age in each] if each else None for most, each in zip(kept, ages, strict=True)]
+    if isinstance(op, ops.PointwiseOp):
+        args = [
+            source if place is None else lower.span(e, source, place, most)
+            for source, place, most in zip(sources, where, kept, strict=True)
+        ]
+        return lower.pointwise(e, op, args, kinds, sequence=True)
+    assert not isinstance(op, ops.ImageOp)  # of an image: refar_export.image_graphs
+    return lower.windowed_block(e, op, sources, [place or [] for place in where], kept)
+
+
+def _last_slots(e: Emitter, each: Slots, visits: str) -> str:
+    """The slots that the last of these visits write."""
+    last = e.emit("Slice", visits, e.constant([-each.count]), e.constant([LAST]))
+    return e.emit("Add", e.emit("Mod", last, e.constant(each.count)), e.constant(each.base))
+
+
+def _last_new(e: Emitter, each: Slots) -> str:
+    """The new values that fit into the slots of a node, (≤ slots, B, C)."""
+    last = e.emit("Slice", e.values[each.node], e.constant([-each.count]), e.constant([LAST]), e.constant([2]))
+    return e.emit("Transpose", last, perm=[2, 0, 1])
+
+
+def _timed(e: Emitter, layout: StateLayout) -> list[Node]:
+    return [node for node in e.graph.nodes if node.name in layout.schedule.lead]
+
+
+def _slots(e: Emitter, visits: str, owners: Sequence[Slots | None]) -> str:
+    """The slot of each visit, as the node that it is of has it; where there is no node, any number."""
+    counts = [each.count if each else 1 for each in owners]
+    bases = [each.base if each else 0 for each in owners]
+    return e.emit("Add", e.emit("Mod", visits, e.constant(counts)), e.constant(bases))
+
+
+def _split(e: Emitter, value: str, sizes: Sequence[int]) -> list[str]:
+    """Parts along axis 0 of these sizes."""
+    if len(sizes) == 1:
+        return [value]
+    parts = [e.fresh() for _ in sizes]
+    e.emit("Split", value, e.constant(sizes), outputs=parts, axis=0)
+    return parts
+
+
+def _together(e: Emitter, values: Sequence[str]) -> str:
+    return values[0] if len(values) == 1 else e.emit("Concat", *values, axis=0)
+
+
+def _write(e: Emitter, tensor: str, slots: str, gathered: str, updates: str) -> None:
+    """Write the updates into slots of a tensor, after all that is read of it has been read."""
+    if not depends(e.nodes, updates, gathered):  # add 0 = min(batch size, 0), which is known after the read
+        rows = e.emit("Shape", gathered, start=1, end=2)
+        slots = e.emit("Add", slots, e.emit("Min", rows, e.constant([0])))
+    indices = e.emit("Unsqueeze", slots, e.constant([1]))
+    e.emit("ScatterND", f"{PAST}.{tensor}", indices, updates, outputs=[f"{PRESENT}.{tensor}"])
+
+
+def _outputs(e: Emitter, layout: StateLayout) -> list[str]:
+    e.own(OUTPUT)
+    e.emit("Identity", e.values[e.graph.output], outputs=[OUTPUT])
+    return [OUTPUT, *(f"{PRESENT}.{tensor}" for tensor in layout.tensors), f"{PRESENT}.{CLOCK}"]

@@ -1,0 +1,30 @@
+"""Memory of onnxruntime that calls read and write, made once and bound once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from refar.arguments.arrays import Array
+
+
+class Buffer:
+    """One tensor on a device. On the CPU it is the memory of a NumPy array."""
+
+    def __init__(self, value: Array, device: str) -> None:
+        self._array = np.array(value, order="C")  # a copy of its own
+        self._shared = device == "cpu"
+        self.value: Any = onnxruntime.OrtValue.ortvalue_from_numpy(self._array, device)
+
+    def set(self, value: Array) -> None:
+        """Write other numbers of the same shape and dtype."""
+        if self._shared:
+            self._array[...] = value
+        else:
+            self.value.update_inplace(np.ascontiguousarray(value, self._array.dtype))
+
+    def get(self) -> Array:
+        """Copy the numbers."""
+        return self._array.copy() if self._shared else np.array(self.value.numpy())

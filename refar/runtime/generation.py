@@ -1,0 +1,149 @@
+"""Generation: the next token is drawn from the output and taken by the stream, again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from refar import noise, ops
+from refar.arguments.arrays import Array, Arrays, Data, check_sampling
+from refar.errors import InputError, check_integer
+from refar.runtime import density
+from refar.runtime.beginning import after
+from refar.runtime.opened import Opened
+from refar.runtime.prompts import Prompts
+
+_NOISE_STEPS = 256
+
+
+class GenerateOptions(TypedDict, total=False):
+    """What `Session.generate` takes besides the number of tokens."""
+
+    batch: int | None
+    seed: int | Sequence[int]
+    temperature: float | Sequence[float]
+    top_k: int | None
+    prompt: ArrayLike | Sequence[ArrayLike] | None
+    condition: Data | None
+    stop: int | Sequence[int | None] | None
+    progress: Callable[[int], None] | None
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How tokens are drawn. Row b draws stream b of `seed`; where `seeds` are given, what a batch of one draws with seeds[b]."""
+
+    head: ops.AnyHead
+    seed: int
+    seeds: Array | None
+    temperatures: Array
+    top_k: int | None
+    stops: Array | None
+
+    @property
+    def rows(self) -> int:
+        """How many sequences there are."""
+        return len(self.temperatures)
+
+    def noise(self, starts: Array, done: int, steps: int, size: int) -> Array:
+        """The noise of `steps` steps after `done`, (steps, B, …); row b began at position starts[b]."""
+        if self.seeds is None and len(set(starts.tolist())) == 1:
+            return noise.draw(self.head, self.seed, range(len(starts)), int(starts[0]) + done, steps, size)
+        keys = [(self.seed, row) for row in range(len(starts))] if self.seeds is None else [(int(s), 0) for s in self.seeds]
+        each = [
+            noise.draw(self.head, seed, [stream], int(start) + done, steps, size)
+            for (seed, stream), start in zip(keys, starts, strict=True)
+        ]
+        return np.concatenate(each, axis=1)
+
+    def sample(self, y: Array, noise_bc: Array) -> Array:
+        """A token for each row."""
+        first = self.temperatures[0]
+        if (self.temperatures == first).all():
+            return noise.sample(self.head, y, noise_bc, float(first), self.top_k)
+        rows = [
+            noise.sample(self.head, y[b : b + 1], noise_bc[b : b + 1], float(t), self.top_k)
+            for b, t in enumerate(self.temperatures)
+        ]
+        return np.concatenate(rows)
+
+
+def bind_draws(
+    opened: Opened, head: ops.AnyHead, rows: int, n: object, seed: Any, temperature: Any, top_k: int | None, stop: Any
+) -> tuple[int, Draws]:
+    """Check the number of tokens and the options, of which seed, temperature and stop may be one for each row."""
+    kind = opened.found.types[opened.found.sequence]
+    seeds = None if np.ndim(seed) == 0 else [noise.check_seed(each) for each in _each("seed", seed, rows)]
+    temperatures = [temperature] * rows if np.ndim(temperature) == 0 else _each("temperature", temperature, rows)
+    for each in {*temperatures} or {temperature}:
+        noise.check_temperature(each)
+    count = check_sampling(n, 1.0, 0 if seeds else seed, rows)
+    noise.check_top_k(head, top_k, kind.size)
+    stops = None
+    if stop is not None:
+        if not kind.indexed:
+            raise InputError("stop: expected a network of classes, of which one ends a sequence; this one is of signals")
+        each = [stop] * rows if np.ndim(stop) == 0 else _each("stop", stop, rows)
+        stops = np.array([-1 if s is None else check_integer("stop", s, 0, kind.size - 1) for s in each], np.int64)
+    chosen = np.array([float(t) for t in temperatures], float)
+    return count, Draws(head, 0 if seeds else seed, None if seeds is None else np.array(seeds, np.uint64), chosen, top_k, stops)
+
+
+def _each(name: str, values: Sequence[Any], rows: int) -> list[Any]:
+    found = list(values)
+    if len(found) != rows:
+        raise InputError(f"{name}: expected one, or one for each of {rows} rows, got {len(found)}")
+    return found
+
+
+def generated(
+    opened: Opened, prompts: Prompts, n: int | None, size: int, draws: Draws, *, log_prob: bool = False
+) -> Iterator[tuple[Array, Array]]:
+    """Yield blocks of up to `size` new tokens, x_bt or x_bct, and, with `log_prob`, log p of each under the network, (B, ≤ size).
+
+    Ends after `n` tokens, or, without it, when every row has stopped. What a row gives after its stop class is that class again.
+    """
+    found, rows = opened.found, len(prompts.lengths)
+    width = found.types[opened.graph.output].size
+    if rows == 0 or n == 0:  # not every operator of onnxruntime takes none
+        yield empty(opened, rows, n or 0), np.zeros((rows, n or 0))
+        return
+    local = {name: prompts.conditions[name] for name in opened.local}
+    stream = after(opened, prompts)
+    y, stopped, done = stream.output, np.zeros(rows, bool), 0
+    assert y is not None
+    while n is None or done < n:
+        count = size if n is None else min(size, n - done)
+        new, log_p = empty(opened, rows, count), np.zeros((rows, count if log_prob else 0))
+        for i in range(count):
+            if (done + i) % _NOISE_STEPS == 0:
+                left = _NOISE_STEPS if n is None else min(_NOISE_STEPS, n - done - i)
+                noises = draws.noise(prompts.lengths, done + i, left, width)
+            token = draws.sample(y, noises[(done + i) % _NOISE_STEPS])
+            if draws.stops is not None:
+                token = np.where(stopped, draws.stops, token)
+                stopped |= token == draws.stops
+            new[..., i] = token
+            if log_prob:
+                log_p[:, i] = density.log_prob(draws.head, y[..., None], new[..., i : i + 1])[:, 0]
+            if n is None or done + i + 1 < n:
+                y = stream.step(new[..., i], _at(local, prompts.lengths + done + i + 1) or None)
+        done += count
+        yield new, log_p
+        if n is None and draws.stops is not None and stopped.all():
+            return
+
+
+def _at(local: Arrays, positions: Array) -> Arrays:
+    """Local conditions of one position of each row."""
+    return {name: array[np.arange(len(positions)), ..., positions] for name, array in local.items()}
+
+
+def empty(opened: Opened, rows: int, n: int) -> Array:
+    """No tokens, with the axes of `n` of them."""
+    kind = opened.found.types[opened.found.sequence]
+    return np.zeros((rows, n) if kind.indexed else (rows, kind.size, n), np.int64 if kind.indexed else np.float32)

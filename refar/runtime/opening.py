@@ -1,0 +1,70 @@
+"""A bundle from a folder: as it stands, or made anew from its graph and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from refar.arguments.arrays import Arrays
+from refar.errors import BackendError, FileError
+from refar.files import as_path
+from refar.graph.graph import Graph
+from refar.runtime.bundle import (
+    FULL,
+    MANIFEST,
+    Bundle,
+    BundleManifest,
+    decode_version_1,
+    is_version_1,
+    raw_manifest,
+    read_checked,
+    read_manifest,
+    read_weights,
+)
+
+_LARGEST = 2**31
+"""Bytes of a model of version 1: the limit of its format."""
+
+
+def open_bundle(path: str | Path, *, rebuild: bool = False) -> Bundle:
+    """Open a bundle, or with `rebuild` its graph and parameters alone, of which the models are made anew.
+
+    One of version 1 is always made anew. Raises FileError for what is damaged, and where onnx is needed and not installed.
+    """
+    folder = as_path(path)
+    data, raw = raw_manifest(folder)
+    if is_version_1(raw):
+        return _of_version_1(folder, data, raw)
+    bundle = Bundle(folder, read_manifest(folder))
+    if not rebuild:
+        return bundle
+    manifest = bundle.manifest
+    return _remade(folder, manifest.graph, lambda: read_weights(bundle), manifest.spare, manifest.metadata)
+
+
+def _of_version_1(folder: Path, data: bytes, raw: object) -> Bundle:
+    """Make a bundle of version 1 anew, whose parameters stand in full.onnx."""
+    manifest = decode_version_1(folder, data, raw)
+    model = read_checked(folder, FULL, manifest.files.get(FULL, ""), _LARGEST)
+
+    def weights() -> Arrays:
+        from refar_export.version_1 import of_model
+
+        return of_model(model, manifest.graph, folder)
+
+    return _remade(folder, manifest.graph, weights, 0, manifest.metadata)
+
+
+def _remade(folder: Path, graph: Graph, weights: Callable[[], Arrays], spare: int, metadata: dict[str, str]) -> Bundle:
+    """Make every file anew in memory: the one thing here that needs onnx."""
+    try:
+        from refar_export.contents import files_of
+    except (BackendError, ModuleNotFoundError):
+        raise FileError(
+            f"bundle {str(folder)!r}: its models are to be made anew, which needs onnx: pip install 'refar[export]'; "
+            "or export the run again where onnx is installed: refar export RUN -o BUNDLE"
+        ) from None
+    files = files_of(graph, weights(), spare=spare, metadata=metadata)
+    return Bundle(folder, msgspec.json.decode(files.pop(MANIFEST), type=BundleManifest), files)

@@ -1,0 +1,102 @@
+"""Prompts of any lengths, and what a stream begins with after them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from refar.arguments.arrays import Array, Arrays, Data, bind_prompt, check_rows
+from refar.errors import InputError
+from refar.runtime.bundle import FIXED, LENGTH, OUTPUT, PREFILL, PRESENT
+from refar.runtime.provider import finite
+
+if TYPE_CHECKING:
+    from refar.runtime.opened import Opened
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts padded on the right, x_bt or x_bct, their `lengths` (B,), and the conditions of their rows."""
+
+    tokens: Array
+    lengths: Array
+    conditions: Arrays
+
+
+def bind_prompts(opened: Opened, prompt: object, condition: Data | None, batch: int | None, more: int) -> Prompts:
+    """Check prompts, an array or a list of arrays of different lengths, and conditions; local ones for `more` positions after.
+
+    Local conditions need as many positions as the longest prompt and `more`. Raises InputError for what does not fit.
+    """
+    if not isinstance(prompt, list | tuple) or len(lengths := _lengths(prompt)) < 2 or len(set(lengths)) == 1:
+        tokens, conditions, rows = bind_prompt(opened.graph, prompt, condition, batch, more=more)  # type: ignore[arg-type]  # it checks
+        return Prompts(tokens, np.full(rows, tokens.shape[-1]), conditions)
+    kind = opened.found.types[opened.found.sequence]
+    each = [check_rows(f"prompt {n}", row, kind) for n, row in enumerate(prompt)]
+    if several := [n for n, row in enumerate(each) if len(row) != 1]:
+        raise InputError(f"prompt {several[0]}: expected one sequence, got {len(each[several[0]])}")
+    longest = max(lengths)
+    padded = [np.pad(row, [*[(0, 0)] * (row.ndim - 1), (0, longest - row.shape[-1])]) for row in each]
+    tokens, conditions, _ = bind_prompt(opened.graph, np.concatenate(padded), condition, batch, more=more)
+    return Prompts(tokens, np.array(lengths), conditions)
+
+
+def _lengths(prompt: list[ArrayLike] | tuple[ArrayLike, ...]) -> list[int]:
+    """The lengths of rows that are arrays or lists; [] if a row is a number."""
+    try:
+        shapes = [np.shape(row) for row in prompt]
+    except ValueError:  # a row that is itself of rows of different lengths: its own check says so
+        return []
+    return [shape[-1] for shape in shapes] if all(shapes) else []
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a stream begins with: `past` {tensor: (slots, B, C)} at clock 0, `fixed` {node: (B, C)}, the global `conditions`, how
+    many tokens of each row were `taken`, and the `output` of the newest position, (B, C), nan where there is none.
+    """
+
+    past: Arrays
+    fixed: Arrays
+    conditions: Arrays
+    taken: Array
+    output: Array | None
+
+
+def prefill(opened: Opened, prompts: Prompts, lengths: Array) -> Begun:
+    """Take the first `lengths` tokens of each row in one call of prefill.onnx."""
+    found, layout, rows = opened.found, opened.layout, len(lengths)
+    width = found.types[opened.graph.output].size
+    conditions = {name: array for name, array in prompts.conditions.items() if not found.types[name].timed}
+    if rows == 0:  # onnxruntime 1.20 divides by the number of rows, which ends the process
+        past = {name: np.zeros((slots, 0, channels), np.float32) for name, (slots, channels) in layout.sizes.items()}
+        fixed = {name: np.zeros((0, found.types[name].size), np.float32) for name in layout.fixed}
+        return Begun(past, fixed, conditions, lengths, np.zeros((0, width), np.float32))
+    positions = max(1, int(lengths.max()) + found.strict)  # a convolution cannot run over nothing
+    inputs, start = {found.sequence: prompts.tokens, **prompts.conditions}, np.zeros(rows, np.int64)
+    cut = {name: window(array, start, positions) if found.types[name].timed else array for name, array in inputs.items()}
+    outputs = [OUTPUT, *(f"{PRESENT}.{name}" for name in layout.sizes), *(f"{FIXED}.{name}" for name in layout.fixed)]
+    y, *state = opened.run(PREFILL, outputs, {**opened.feeds(cut), LENGTH: lengths.astype(np.int64)})
+    none_yet = lengths < 1 - found.strict
+    finite(y[~none_yet], PREFILL)
+    past = dict(zip(layout.sizes, state, strict=False))
+    fixed = dict(zip(layout.fixed, state[len(layout.sizes) :], strict=True))
+    return Begun(past, fixed, conditions, lengths, np.where(none_yet[:, None], np.float32("nan"), y))
+
+
+def chosen(prompts: Prompts, rows: Array) -> Prompts:
+    """Return the prompts of some rows."""
+    conditions = {name: array[rows] for name, array in prompts.conditions.items()}
+    return Prompts(prompts.tokens[rows], prompts.lengths[rows], conditions)
+
+
+def window(array: Array, start: Array, length: int) -> Array:
+    """`length` positions of each row from its own `start` on; zeros behind the last."""
+    found = np.zeros((*array.shape[:-1], length), array.dtype)
+    for row, first in enumerate(start):
+        part = array[row, ..., first : first + length]
+        found[row, ..., : part.shape[-1]] = part
+    return found

@@ -1,0 +1,41 @@
+"""Streams in files: the tensors of a stream, with the digest of the network that it belongs to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from refar.arguments.arrays import Arrays
+from refar.errors import FileError, printable
+from refar.files import as_path, write_bytes
+from refar.runtime.bundle import read_regular
+
+_FORMAT = "refar-stream 1"
+_MOST = 2**34
+"""Bytes of a file that is opened."""
+
+
+def write(path: str | Path, tensors: Arrays, digest: str) -> None:
+    """Write the tensors of a stream of the network of this digest."""
+    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    write_bytes(as_path(path), safetensors.numpy.save(contiguous, metadata={"format": _FORMAT, "bundle": digest}))
+
+
+def read(path: str | Path, digest: str) -> Arrays:
+    """Read the tensors of a stream. Raises FileError for one of another network, and for a damaged file."""
+    file = as_path(path)
+    data = read_regular(file, _MOST, f"stream {str(path)!r}")
+    try:
+        tensors = safetensors.numpy.load(data)
+        with safetensors.safe_open(file, "numpy") as opened:
+            metadata = opened.metadata() or {}
+    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+        raise FileError(f"stream {str(path)!r} is damaged: {printable(str(error))}") from None
+    if metadata.get("format") != _FORMAT:
+        raise FileError(f"{str(path)!r} is no stream: expected the format {_FORMAT!r}, got {metadata.get('format')!r}")
+    if metadata.get("bundle") != digest:
+        raise FileError(f"stream {str(path)!r} belongs to another network, or to other parameters, than the bundle")
+    return tensors

@@ -1,0 +1,67 @@
+"""The ports that each model of a bundle must have: names, types, ranks and fixed sizes follow from graph and state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refar.analysis.facts import Facts
+from refar.analysis.slots import StateLayout
+from refar.analysis.types import Type
+from refar.errors import FileError, printable
+from refar.runtime import bundle
+from refar.runtime.bundle import CLOCK, FIXED, FULL, LENGTH, OUTPUT, PAST, PRESENT
+
+Port = tuple[str, tuple[int | None, ...]]
+"""The type of a tensor as onnxruntime names it, and its sizes; None is a free one."""
+
+_FLOAT, _INT = "tensor(float)", "tensor(int64)"
+
+
+def check_signature(model: str, session: Any, found: Facts, layout: StateLayout | None) -> None:
+    """Raise FileError unless a loaded model has exactly the ports that its graph implies."""
+    for role, expected, values in zip(
+        ("inputs", "outputs"), signature(model, found, layout), (session.get_inputs(), session.get_outputs()), strict=True
+    ):
+        got = {value.name: (value.type, tuple(n if isinstance(n, int) else None for n in value.shape)) for value in values}
+        if got.keys() != expected.keys():
+            raise FileError(f"{model}: expected {role} {sorted(expected)}, got {printable(str(sorted(got)))}")
+        for name, port in expected.items():
+            if got[name] != port:
+                raise FileError(f"{model}: {name}: expected {_said(port)}, got {_said(got[name])}")
+
+
+def signature(model: str, found: Facts, layout: StateLayout | None) -> tuple[dict[str, Port], dict[str, Port]]:
+    """The inputs and outputs of one model of a bundle."""
+    whole = {name: _port(found.types[name]) for name in found.inputs}
+    y = found.types[found.graph.output]
+    if model == FULL or layout is None:
+        return whole, {OUTPUT: _port(y)}
+    fixed = {f"{FIXED}.{name}": _port(found.types[name]) for name in layout.fixed}
+    past = {f"{PAST}.{name}": (_FLOAT, (slots, None, channels)) for name, (slots, channels) in layout.sizes.items()}
+    present: dict[str, Port] = {name.replace(PAST, PRESENT, 1): port for name, port in past.items()}
+    clock: Port = (_INT, ())
+    timed = {name: port for name, port in whole.items() if found.types[name].timed}
+    match model:
+        case bundle.PREFILL:
+            return {**whole, LENGTH: (_INT, (None,))}, {OUTPUT: _port(y.at_once), **present, **fixed}
+        case bundle.CONDITION:
+            return {name: port for name, port in whole.items() if name not in timed}, fixed
+        case bundle.STEP:
+            now = {name: _port(found.types[name].at_once) for name in timed}
+            given = {**now, **fixed, **past, f"{PAST}.{CLOCK}": clock}
+            return given, {OUTPUT: _port(y.at_once), **present, f"{PRESENT}.{CLOCK}": clock}
+        case bundle.BLOCK:
+            given = {**timed, **fixed, **past, f"{PAST}.{CLOCK}": clock}
+            return given, {OUTPUT: _port(y), **present, f"{PRESENT}.{CLOCK}": clock}
+        case _:
+            raise AssertionError(model)
+
+
+def _port(kind: Type) -> Port:
+    sizes = {"b": None, "c": kind.channels, "t": None, "h": None, "w": None}
+    return _INT if kind.indexed else _FLOAT, tuple(sizes[axis] for axis in kind.axes)
+
+
+def _said(port: Port) -> str:
+    kind, sizes = port
+    return f"{printable(kind)} of ({', '.join('any' if size is None else str(size) for size in sizes)})"

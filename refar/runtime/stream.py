@@ -1,0 +1,334 @@
+"""A stream: sequences on which a network goes on, token by token or block by block, with the state on the device."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from refar.arguments.arrays import Array, Arrays, Data, check_real, check_rows, extent, repeat_rows
+from refar.errors import BackendError, InputError, check_integer
+from refar.runtime import saved
+from refar.runtime.buffers import Buffer
+from refar.runtime.bundle import BLOCK, CLOCK, FIXED, OUTPUT, PAST, PRESENT, STEP
+from refar.runtime.prompts import Begun, bind_prompts, prefill
+from refar.runtime.provider import finite, guarded
+
+if TYPE_CHECKING:
+    from refar.runtime.opened import Opened
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _alone(method: Callable[Concatenate[Stream, _P], _R]) -> Callable[Concatenate[Stream, _P], _R]:
+    """Let a method run in one thread at a time. A second one that comes meanwhile gets a BackendError."""
+
+    @wraps(method)
+    def locked(self: Stream, /, *arguments: _P.args, **named: _P.kwargs) -> _R:
+        if not self._lock.acquire(blocking=False):
+            raise BackendError(f"{method.__name__}: this stream is at work in another thread; fork it, and give each thread one")
+        try:
+            return method(self, *arguments, **named)
+        finally:
+            self._lock.release()
+
+    return locked
+
+
+class Stream:
+    """`batch` sequences, of each of which `taken` tokens have been seen. `Session.stream` begins one.
+
+    `push` and `step` take the next tokens. `output` is the output of the newest position, y_bc: of a strict network that of the
+    next token; nan of a sequence that has none yet; None where it is not known.
+    """
+
+    def __init__(self, opened: Opened, begun: Begun) -> None:
+        self._opened, self._device = opened, opened.provider
+        self._layout, self._found = opened.layout, opened.found
+        self._conditions, self._taken, self._output = begun.conditions, begun.taken.copy(), begun.output
+        self._back = self._layout.spare  # how many visits can be taken back: a prompt is visits too
+        self._broken = False
+        self._lock = threading.RLock()
+        self._past = {name: Buffer(begun.past[name], self._device) for name in self._layout.sizes}
+        self._clock = Buffer(np.array(0, np.int64), self._device)
+        self._fixed = {name: Buffer(begun.fixed[name], self._device) for name in self._layout.fixed}
+        self._bound: dict[str, Any] = {}  # the binding of each model, with the buffers that never change
+        self._inputs: dict[str, Buffer] = {}
+
+    @property
+    def batch(self) -> int:
+        """How many sequences there are."""
+        return len(self._taken)
+
+    @property
+    def taken(self) -> Array:
+        """How many tokens of each sequence have been seen, those of its prompt included: (B,)."""
+        return self._taken.copy()
+
+    @property
+    def output(self) -> Array | None:
+        """The output of the newest position, (B, C)."""
+        return None if self._output is None else self._output.copy()
+
+    @property
+    def conditions(self) -> Arrays:
+        """The global conditions that hold now, {name: (B, …)}."""
+        return {name: array.copy() for name, array in self._conditions.items()}
+
+    def __repr__(self) -> str:
+        return f"Stream(batch={self.batch}, taken={self._taken.tolist()})"
+
+    @_alone
+    def push(self, x: ArrayLike, condition: Data | None = None) -> Array:
+        """Take T ≥ 0 tokens of each sequence, x_bt or x_bct: the output after each, y_bct.
+
+        `condition` holds the local conditions of the positions of the outputs. A global condition may be in it too: it changes
+        from the first of these outputs on. Of one row the axis b may be left out. When this raises InputError, the stream is as
+        it was.
+        """
+        inputs = self._fresh("push", x, condition, at_once=False)
+        length = inputs[self._found.sequence].shape[-1]
+        if self.batch * length == 0:
+            return self._nothing(length)
+        if length == 1:
+            return self._visit({name: array[..., 0] for name, array in inputs.items()})[..., None]
+        return self._visits(inputs)
+
+    @_alone
+    def step(self, x_t: ArrayLike, condition: Data | None = None) -> Array:
+        """Take one token of each sequence, x_b or x_bc: the output after it, y_bc. `condition` as in `push`, of one position."""
+        inputs = self._fresh("step", x_t, condition, at_once=True)
+        return self._visit(inputs) if self.batch else self._nothing(1)[..., 0]
+
+    @_alone
+    def rewind(self, steps: int) -> None:
+        """Take back the last tokens, at most as many as the bundle was exported with (`spare`)."""
+        most = min(self._back, int(self._taken.min(initial=2**62)))
+        steps = check_integer("steps", steps, 0)
+        if steps > most:
+            raise InputError(
+                f"rewind: expected at most {most} steps, got {steps}; this bundle was exported with spare={self._layout.spare}"
+            )
+        if steps:
+            self._clock.set(np.array(int(self._clock.get()) - steps))
+            self._taken -= steps
+            self._back -= steps
+            self._output = None
+
+    @property
+    def state(self) -> Arrays:
+        """What later outputs depend on besides the conditions: {node: its last values, (B, C, kept), oldest first}."""
+        return self._canonical()
+
+    @state.setter
+    def state(self, state: Mapping[str, ArrayLike]) -> None:
+        self._set(state)
+
+    @_alone
+    def _canonical(self) -> Arrays:
+        clock, past = int(self._clock.get()), {name: buffer.get() for name, buffer in self._past.items()}
+        found: Arrays = {}
+        for each in self._layout.slots.values():
+            slots = each.base + np.arange(clock - each.kept, clock) % each.count
+            found[each.node] = np.ascontiguousarray(past[each.tensor][slots].transpose(1, 2, 0))
+        return found
+
+    def know(self, output: Array | None) -> None:
+        """Say what the output of the newest position is, where the state was set."""
+        self._output = output
+
+    @_alone
+    def _set(self, state: Mapping[str, ArrayLike]) -> None:
+        slots = self._layout.slots
+        if not isinstance(state, Mapping) or state.keys() != slots.keys():
+            came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
+            raise InputError(f"state: expected a mapping with {', '.join(slots) or 'nothing'}, got {came}")
+        past = {name: np.zeros((count, self.batch, c), np.float32) for name, (count, c) in self._layout.sizes.items()}
+        for name, each in slots.items():
+            value = check_real(f"state {name!r}", state[name], (self.batch, each.channels, each.kept))
+            past[each.tensor][each.base + each.count - each.kept : each.base + each.count] = value.transpose(2, 0, 1)
+        for name, array in past.items():
+            self._past[name].set(array)
+        self._clock.set(np.array(0))
+        self._back, self._output, self._broken = 0, None, False
+
+    @_alone
+    def fork(self) -> Stream:
+        """Return a stream of its own that goes on from here too."""
+        return self._with_rows(slice(None))
+
+    @_alone
+    def take(self, rows: Sequence[int] | Array) -> Stream:
+        """Return a stream of some of the sequences, in this order; one may be taken several times."""
+        return self._with_rows(self._check_rows("take", rows))
+
+    @_alone
+    def join(self, other: Stream) -> Stream:
+        """Return a stream of the sequences of both, those of this one first."""
+        if not isinstance(other, Stream) or other._opened.bundle.digest != self._opened.bundle.digest:
+            raise InputError(f"join: expected a stream of the same bundle, got {other!r}")
+        if other._layout.spare != self._layout.spare:
+            raise InputError(f"join: expected a stream with spare={self._layout.spare}, got one with {other._layout.spare}")
+        theirs = other.fork()
+        by = int(self._clock.get()) - int(theirs._clock.get())
+        joined = self._with_rows(slice(None))
+        past = {name: [buffer.get(), theirs._past[name].get()] for name, buffer in self._past.items()}
+        for each in self._layout.slots.values():  # at the clock of this stream
+            own = slice(each.base, each.base + each.count)
+            past[each.tensor][1][own] = np.roll(past[each.tensor][1][own], by, axis=0)
+        joined._past = {name: Buffer(np.concatenate(parts, axis=1), self._device) for name, parts in past.items()}
+        for name, buffer in self._fixed.items():
+            joined._fixed[name] = Buffer(np.concatenate([buffer.get(), theirs._fixed[name].get()]), self._device)
+        joined._conditions = {name: np.concatenate([a, theirs._conditions[name]]) for name, a in self._conditions.items()}
+        joined._taken = np.concatenate([self._taken, theirs._taken])
+        outputs = [each for each in (self._output, theirs._output) if each is not None]
+        joined._output = np.concatenate(outputs) if len(outputs) == 2 else None
+        joined._back, joined._broken = min(self._back, theirs._back), self._broken or theirs._broken
+        return joined
+
+    @_alone
+    def reset(self, rows: Sequence[int] | Array | None = None, condition: Data | None = None) -> None:
+        """Begin some sequences anew, all if `rows` is left out: no token has been seen.
+
+        `condition` holds their conditions, of a strict network also the local ones of position 0; global ones that are left out
+        stay as they are.
+        """
+        chosen = self._check_rows("reset", range(self.batch) if rows is None else rows)
+        if len(set(chosen.tolist())) < len(chosen):
+            raise InputError(f"reset: expected each row once, got {chosen.tolist()}")
+        kept = {name: array[chosen] for name, array in self._conditions.items()}
+        given = kept | self._opened.named("reset", condition)
+        none = bind_prompts(self._opened, None, given, len(chosen), more=int(self._found.strict))
+        fresh = prefill(self._opened, none, none.lengths)
+        clock = int(self._clock.get())
+        for each in self._layout.slots.values():
+            own = slice(each.base, each.base + each.count)
+            past = self._past[each.tensor].get()
+            past[own, chosen] = np.roll(fresh.past[each.tensor][own], clock, axis=0)
+            self._past[each.tensor].set(past)
+        for name, buffer in self._fixed.items():
+            buffer.set(_put(buffer.get(), chosen, fresh.fixed[name]))
+        self._conditions = {name: _put(array, chosen, fresh.conditions[name]) for name, array in self._conditions.items()}
+        self._taken[chosen] = 0
+        if self._output is not None and fresh.output is not None:
+            self._output = _put(self._output, chosen, fresh.output)
+        if len(chosen) == self.batch:
+            self._output, self._broken = fresh.output, False
+
+    def save(self, path: str | Path) -> None:
+        """Write the stream to a file, from which `Session.load_stream` goes on; steps cannot be taken back beyond it."""
+        tensors = {f"state.{name}": value for name, value in self.state.items()}
+        tensors |= {f"condition.{name}": value for name, value in self._conditions.items()} | {"taken": self._taken}
+        if self._output is not None:
+            tensors["output"] = self._output
+        saved.write(path, tensors, self._opened.bundle.digest)
+
+    def _with_rows(self, rows: slice | Array) -> Stream:
+        """Copy, with some of the rows."""
+        past = {name: buffer.get()[:, rows] for name, buffer in self._past.items()}
+        fixed = {name: buffer.get()[rows] for name, buffer in self._fixed.items()}
+        conditions = {name: array[rows].copy() for name, array in self._conditions.items()}
+        output = None if self._output is None else self._output[rows].copy()
+        copy = Stream(self._opened, Begun(past, fixed, conditions, self._taken[rows], output))
+        copy._clock.set(self._clock.get())
+        copy._back, copy._broken = self._back, self._broken
+        return copy
+
+    def _check_rows(self, purpose: str, rows: Sequence[int] | Array | range) -> Array:
+        chosen = np.asarray(rows)
+        if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
+            raise InputError(f"{purpose}: expected the numbers of rows, got {rows!r}")
+        if ((chosen < 0) | (chosen >= self.batch)).any():
+            raise InputError(f"{purpose}: expected rows 0..{self.batch - 1}, got {chosen.tolist()}")
+        return chosen.astype(np.int64)
+
+    def _nothing(self, length: int) -> Array:
+        return np.zeros((self.batch, self._found.types[self._found.graph.output].size, length), np.float32)
+
+    def _fresh(self, purpose: str, x: ArrayLike, condition: Data | None, *, at_once: bool) -> Arrays:
+        """The next tokens and the local conditions of their outputs, checked; global ones that are given take effect."""
+        sequence, types, local = self._found.sequence, self._found.types, self._opened.local
+        if self._broken:
+            raise BackendError(f"{purpose}: a value of this stream is no finite number; reset it, or set its state")
+        given = self._opened.named(purpose, condition)
+        changed = {name: given.pop(name) for name in list(given) if name in self._conditions}
+        if given.keys() != set(local):
+            came = sorted(map(str, given)) or "none"
+            raise InputError(f"{purpose}: expected the conditions {local or 'of no position'}, got {came}")
+        kinds = {name: types[name].at_once if at_once else types[name] for name in (sequence, *local)}
+        checked = {name: check_rows(name, x if name == sequence else given[name], kind) for name, kind in kinds.items()}
+        if len(checked[sequence]) != self.batch:
+            raise InputError(f"{sequence!r}: expected {self.batch} rows, as the stream has, got {len(checked[sequence])}")
+        checked |= repeat_rows({name: checked[name] for name in local}, self.batch)
+        lengths = {name: extent(kinds[name], array) for name, array in checked.items()}
+        if len(set(lengths.values())) > 1:
+            each = ", ".join(f"{name!r} has {length}" for name, (length,) in lengths.items())
+            raise InputError(f"{purpose}: expected as many conditions as tokens; {each}")
+        if changed:
+            self._change(purpose, changed)
+        return self._opened.feeds(checked)
+
+    def _change(self, purpose: str, changed: Mapping[str, ArrayLike]) -> None:
+        """Let global conditions have other values from the next output on."""
+        self._opened.check_changeable(purpose, changed)
+        types = self._found.types
+        found = repeat_rows({name: check_rows(name, value, types[name]) for name, value in changed.items()}, self.batch)
+        conditions = self._conditions | found
+        for name, value in self._opened.fixed(conditions).items():
+            self._fixed[name].set(value)
+        self._conditions = conditions
+
+    def _visit(self, inputs: Arrays) -> Array:
+        if STEP not in self._bound:
+            self._bound[STEP] = self._binding(STEP)
+            self._inputs = {name: Buffer(array, self._device) for name, array in inputs.items()}
+            self._y = Buffer(self._nothing(1)[..., 0], self._device)
+            for name, buffer in self._inputs.items():
+                self._bound[STEP].bind_ortvalue_input(name, buffer.value)
+            self._bound[STEP].bind_ortvalue_output(OUTPUT, self._y.value)
+        for name, array in inputs.items():
+            self._inputs[name].set(array)
+        with guarded(STEP):
+            self._opened.sessions[STEP].run_with_iobinding(self._bound[STEP])
+        return self._done(STEP, self._y.get(), 1)
+
+    def _visits(self, inputs: Arrays) -> Array:
+        if BLOCK not in self._bound:
+            self._bound[BLOCK] = self._binding(BLOCK)
+        binding = self._bound[BLOCK]
+        for name, array in inputs.items():
+            binding.bind_cpu_input(name, array)
+        binding.bind_output(OUTPUT, "cpu")
+        with guarded(BLOCK):
+            self._opened.sessions[BLOCK].run_with_iobinding(binding)
+        y = np.array(binding.get_outputs()[-1].numpy())  # the one that was bound last
+        return self._done(BLOCK, y, y.shape[-1])
+
+    def _binding(self, model: str) -> Any:
+        """What a call reads and writes in place: the state, the clock and what follows from global conditions."""
+        binding = self._opened.sessions[model].io_binding()
+        for name, buffer in [*self._past.items(), (CLOCK, self._clock)]:
+            binding.bind_ortvalue_input(f"{PAST}.{name}", buffer.value)
+            binding.bind_ortvalue_output(f"{PRESENT}.{name}", buffer.value)
+        for name, buffer in self._fixed.items():
+            binding.bind_ortvalue_input(f"{FIXED}.{name}", buffer.value)
+        return binding
+
+    def _done(self, model: str, y: Array, visits: int) -> Array:
+        self._taken += visits
+        self._back = min(self._layout.spare, self._back + visits)
+        self._output = y if y.ndim == 2 else y[..., -1]
+        self._broken = not np.isfinite(y).all()
+        return finite(y, model)
+
+
+def _put(array: Array, rows: Array, values: Array) -> Array:
+    array = array.copy()
+    array[rows] = values
+    return array
