@@ -32,7 +32,7 @@ WINDOWED = (POINTWISE - {"refar_export/lower.py: pointwise"}) | {
     "analysis/windows.py: taps",
     "oracle/windows.py: window_offsets",
     "oracle/convolution.py: by_tap",
-    "refar_export/build.py: _whole",
+    "refar_export/build.py: whole",
     "refar_export/lower.py: windowed_step",
     "refar_export/lower.py: windowed_block",
     "cli/describe.py: operator",

@@ -54,6 +54,13 @@ def build(graph: Graph, params: dict[str, NDArray[Any]], kind: Kind, *, expose: 
     exits = _declared_ports(e, outputs, kind)
     if expose:
         exits += [_exposed(e, node, kind) for node in graph.nodes if not isinstance(node.op, ops.Input)]
+    return assembled(e, graph, kind, entries, exits)
+
+
+def assembled(
+    e: Emitter, graph: Graph, kind: str, entries: list[onnx.ValueInfoProto], exits: list[onnx.ValueInfoProto]
+) -> onnx.ModelProto:
+    """Make a model of what was emitted, with these inputs and outputs, and check it."""
     body = helper.make_graph(e.nodes, f"refar_{kind}", entries, exits, e.protos())
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
     model.producer_name, model.producer_version = "refar", FORMAT
@@ -62,7 +69,7 @@ def build(graph: Graph, params: dict[str, NDArray[Any]], kind: Kind, *, expose: 
     return model
 
 
-def metadata(graph: Graph, kind: Kind) -> dict[str, str]:
+def metadata(graph: Graph, kind: str) -> dict[str, str]:
     """Return the essentials, which each file holds."""
     text = to_json(graph)
     return {
@@ -98,7 +105,7 @@ def _declared_ports(e: Emitter, names: Sequence[str], kind: Kind) -> list[onnx.V
             if type_.timed and (kind == "step" or (kind == "prefill" and name == OUTPUT)):
                 type_ = type_.at_once
             length = "output_length" if name == OUTPUT and e.facts.first_position else "sequence_length"
-            found.append(_declared(name, type_, length))
+            found.append(declared(name, type_, length))
     return found
 
 
@@ -106,10 +113,11 @@ def _exposed(e: Emitter, node: Node, kind: Kind) -> onnx.ValueInfoProto:
     """One more output: the value of a node, of the axes that it has in this graph."""
     type_ = e.types[node.name]
     name = e.emit("Identity", e.values[node.name], outputs=[f"{VALUE}/{node.name}"])
-    return _declared(name, type_.at_once if kind == "step" else type_, f"length of {node.name}")
+    return declared(name, type_.at_once if kind == "step" else type_, f"length of {node.name}")
 
 
-def _declared(name: str, type_: Type, length: str) -> onnx.ValueInfoProto:
+def declared(name: str, type_: Type, length: str) -> onnx.ValueInfoProto:
+    """Declare an input or output of this type; `length` names its axis of time."""
     sizes: dict[str, str | int | None] = {
         "b": "batch_size", "c": type_.channels, "t": length, "h": "height", "w": "width"
     }  # fmt: skip
@@ -124,14 +132,14 @@ def _sequence(e: Emitter, graph: Graph, *, with_state: bool) -> list[str]:
     for node in graph.nodes:
         e.own(node.name)
         args = [values[name] for name in node.inputs]
-        values[node.name] = _whole(e, node, args, [before.get(name) for name in node.inputs])
+        values[node.name] = whole(e, node, args, [before.get(name) for name in node.inputs])
         if graph.padding != "input" or not e.types[node.name].timed:
             continue
         if node.name in e.facts.sources:
             before[node.name] = lower.zeros_before(e, e.facts.sequence, e.types[node.name].size)
         else:  # its steady state: one position, at which every tap sees the same
             earlier = [before.get(name, values[name]) for name in node.inputs]
-            before[node.name] = _whole(e, node, earlier, earlier)
+            before[node.name] = whole(e, node, earlier, earlier)
     e.own(OUTPUT)
     if not with_state:
         return [_from(e, values[graph.output], e.facts.first_position)]
@@ -147,7 +155,7 @@ def _from(e: Emitter, value: str, first: int) -> str:
     return e.emit("Slice", value, e.constant([first]), e.constant([lower.LAST]), e.constant([2]), outputs=[OUTPUT])
 
 
-def _whole(e: Emitter, node: Node, args: list[str], before: Sequence[str | None]) -> str:
+def whole(e: Emitter, node: Node, args: list[str], before: Sequence[str | None]) -> str:
     """One node at every position."""
     kinds = e.facts.kinds[node.name]
     if isinstance(node.op, ops.PointwiseOp):

@@ -83,9 +83,7 @@ class ImageVisits:
             ring[self._newest(name, row) % len(ring)] = newest[name][:, :, 0]
         return line, after
 
-    def pixel(
-        self, visit: int, x_bc: Array, width: int, pixels: Array, line: Array | None, fixed: Arrays
-    ) -> tuple[Array, Array]:
+    def pixel(self, visit: int, x_bc: Array, width: int, pixels: Array, line: Array | None, fixed: Arrays) -> tuple[Array, Array]:
         """Return y_bc at column visit + `output_lead`, and `pixels` after the visit. At visit -1 `x_bc` does not matter."""
         values: Arrays = {}
         lines = {(part.node, part.above, part.lead): part.channels for part in self.slots.lines}

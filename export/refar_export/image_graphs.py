@@ -1,0 +1,120 @@
+"""The ONNX graphs that compute an image row by row and pixel by pixel. Ports and state are described in export/README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from refar import ops
+from refar.analysis.image_slots import ImageSlots, image_slots
+from refar.errors import GraphError
+from refar.graph.graph import Graph
+from refar.runtime.bundle import OUTPUT
+from refar_export.build import assembled, declared, whole
+from refar_export.image_columns import ManyColumns, OneColumn
+from refar_export.image_pixels import PixelGraph
+from refar_export.image_rows import RowGraph
+from refar_export.lower import Emitter
+
+NUMBERS = ("row", "column", "batch", "height", "width")
+"""The inputs that are one whole number each."""
+
+Params = dict[str, NDArray[Any]]
+Size = str | int | None
+
+
+def pixel(graph: Graph, params: Params, columns: Literal[1] | None = 1) -> onnx.ModelProto:
+    """One visit, or with `columns=None` any number n ≥ 1 of visits in a row. `params` are checked float32 arrays.
+
+    Raises GraphError for a graph over time, one whose output sees what comes after its pixel, and names of ports.
+    """
+    slots, e = _begun(graph, params)
+    many = columns is None
+    outputs = PixelGraph(e, slots, (ManyColumns if many else OneColumn)(e, slots)).outputs()
+    return _model(e, slots, "pixels" if many else "pixel", slots.pixel_inputs, outputs)
+
+
+def row(graph: Graph, params: Params) -> onnx.ModelProto | None:
+    """What comes before a row's first pixel; None if rows above and constants over the image add nothing. Raises as `pixel`."""
+    slots, e = _begun(graph, params)
+    if not slots.lines:
+        return None
+    return _model(e, slots, "row", slots.row_inputs, RowGraph(e, slots).outputs())
+
+
+def condition(graph: Graph, params: Params) -> onnx.ModelProto | None:
+    """What does not depend on the image, once for all; None if there is nothing. Raises as `pixel`."""
+    slots, e = _begun(graph, params)
+    if not slots.fixed:
+        return None
+    for name in slots.blank:
+        e.own(name)
+        e.values[name] = _blank(e, name)
+    for node in slots.constant_nodes:
+        e.own(node.name)
+        args = [e.values[name] for name in node.inputs]
+        e.values[node.name] = whole(e, node, args, [None] * len(args))
+    return _model(e, slots, "condition", slots.condition_inputs, [_fixed(e, name) for name in slots.fixed])
+
+
+def _blank(e: Emitter, name: str) -> str:
+    """Zeros over the image in place of a value of which the shape alone is used."""
+    kind = e.types[name]
+    sizes = [e.emit("Unsqueeze", size, e.constant([0])) for size in ("batch", "height", "width")]
+    target = e.emit("Concat", sizes[0], e.constant([kind.channels]), *sizes[1:], axis=0)
+    return e.emit("Expand", e.constant(0, np.int64 if kind.indexed else np.float32), target)
+
+
+def _fixed(e: Emitter, name: str) -> str:
+    """Lines are real, so class indices, which only an output can be, become numbers."""
+    e.own(f"present.fixed.{name}")
+    kind = "Cast" if e.types[name].indexed else "Identity"
+    to = {"to": TensorProto.FLOAT} if kind == "Cast" else {}
+    return e.emit(kind, e.values[name], outputs=[f"fixed.{name}"], **to)
+
+
+def _begun(graph: Graph, params: Params) -> tuple[ImageSlots, Emitter]:
+    slots = image_slots(graph)
+    for node in graph.nodes:
+        first = node.name.split(".")[0]
+        if first in ("past", "present", "fixed", OUTPUT) or (isinstance(node.op, ops.Input) and first in (*NUMBERS, "line")):
+            raise GraphError(f"node {node.name!r}: this name is kept for a port of the pixel graphs")
+    return slots, Emitter(params, graph)
+
+
+def _model(e: Emitter, slots: ImageSlots, kind: str, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
+    """Declare the ports, and check that nothing is missing."""
+    visits: list[Size] = ["columns"] if kind == "pixels" else []
+    entries, exits = ([_port(e, slots, name, kind, visits) for name in names] for names in (inputs, outputs))
+    return assembled(e, e.facts.graph, kind, entries, exits)
+
+
+def _port(e: Emitter, slots: ImageSlots, name: str, kind: str, visits: list[Size]) -> onnx.ValueInfoProto:
+    """Declare one input or output by its name."""
+    side, _, rest = name.partition(".")
+    if name in NUMBERS:
+        return helper.make_tensor_value_info(name, TensorProto.INT64, [])
+    if name == "line":
+        return _real(name, ["visits", "batch_size", slots.line_channels])
+    if rest == "pixels" and side in ("past", "present"):
+        return _real(name, ["slots", "batch_size", slots.stored_channels])
+    if side in ("past", "present"):
+        node = rest.removeprefix("rows.")
+        return _real(name, [slots.rings[node], "batch_size", e.types[node].channels, "width"])
+    if side == "fixed":
+        over: list[Size] = ["height", "width"] if e.types[rest].timed else []
+        return _real(name, ["batch_size", e.types[rest].channels, *over])
+    if kind == "condition":
+        return declared(name, e.types[name], "sequence_length")
+    type_ = e.types[e.facts.graph.output if name == OUTPUT else name]
+    element = TensorProto.INT64 if type_.indexed else TensorProto.FLOAT
+    return helper.make_tensor_value_info(name, element, [*visits, "batch_size", type_.channels])
+
+
+def _real(name: str, shape: list[Size]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
