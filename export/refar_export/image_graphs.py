@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from refar import ops
-from refar.analysis.image_slots import ImageSlots, image_slots
+from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, ImageSlots, image_slots
 from refar.errors import GraphError
 from refar.graph.graph import Graph
 from refar.runtime.bundle import OUTPUT
@@ -28,15 +27,22 @@ Params = dict[str, NDArray[Any]]
 Size = str | int | None
 
 
+def image_models(graph: Graph, params: Params) -> dict[str, onnx.ModelProto]:
+    """Make all graphs that there are, by the names of their files. Raises as `pixel`."""
+    found = {CONDITION: condition(graph, params), ROW: row(graph, params)}
+    found |= {PIXEL: pixel(graph, params), PIXELS: pixel(graph, params, columns=None)}
+    return {name: model for name, model in found.items() if model is not None}
+
+
 def pixel(graph: Graph, params: Params, columns: Literal[1] | None = 1) -> onnx.ModelProto:
     """One visit, or with `columns=None` any number n ≥ 1 of visits in a row. `params` are checked float32 arrays.
 
     Raises GraphError for a graph over time, one whose output sees what comes after its pixel, and names of ports.
     """
     slots, e = _begun(graph, params)
-    many = columns is None
-    outputs = PixelGraph(e, slots, (ManyColumns if many else OneColumn)(e, slots)).outputs()
-    return _model(e, slots, "pixels" if many else "pixel", slots.pixel_inputs, outputs)
+    file, access = (PIXEL, OneColumn) if columns == 1 else (PIXELS, ManyColumns)
+    PixelGraph(e, slots, access(e, slots)).emit()
+    return _model(e, slots, file)
 
 
 def row(graph: Graph, params: Params) -> onnx.ModelProto | None:
@@ -44,7 +50,8 @@ def row(graph: Graph, params: Params) -> onnx.ModelProto | None:
     slots, e = _begun(graph, params)
     if not slots.lines:
         return None
-    return _model(e, slots, "row", slots.row_inputs, RowGraph(e, slots).outputs())
+    RowGraph(e, slots).emit()
+    return _model(e, slots, ROW)
 
 
 def condition(graph: Graph, params: Params) -> onnx.ModelProto | None:
@@ -59,7 +66,9 @@ def condition(graph: Graph, params: Params) -> onnx.ModelProto | None:
         e.own(node.name)
         args = [e.values[name] for name in node.inputs]
         e.values[node.name] = whole(e, node, args, [None] * len(args))
-    return _model(e, slots, "condition", slots.condition_inputs, [_fixed(e, name) for name in slots.fixed])
+    for name in slots.fixed:
+        _fixed(e, name)
+    return _model(e, slots, CONDITION)
 
 
 def _blank(e: Emitter, name: str) -> str:
@@ -70,12 +79,12 @@ def _blank(e: Emitter, name: str) -> str:
     return e.emit("Expand", e.constant(0, np.int64 if kind.indexed else np.float32), target)
 
 
-def _fixed(e: Emitter, name: str) -> str:
+def _fixed(e: Emitter, name: str) -> None:
     """Lines are real, so class indices, which only an output can be, become numbers."""
     e.own(f"present.fixed.{name}")
     kind = "Cast" if e.types[name].indexed else "Identity"
     to = {"to": TensorProto.FLOAT} if kind == "Cast" else {}
-    return e.emit(kind, e.values[name], outputs=[f"fixed.{name}"], **to)
+    e.emit(kind, e.values[name], outputs=[f"fixed.{name}"], **to)
 
 
 def _begun(graph: Graph, params: Params) -> tuple[ImageSlots, Emitter]:
@@ -87,14 +96,14 @@ def _begun(graph: Graph, params: Params) -> tuple[ImageSlots, Emitter]:
     return slots, Emitter(params, graph)
 
 
-def _model(e: Emitter, slots: ImageSlots, kind: str, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
+def _model(e: Emitter, slots: ImageSlots, file: str) -> onnx.ModelProto:
     """Declare the ports, and check that nothing is missing."""
-    visits: list[Size] = ["columns"] if kind == "pixels" else []
-    entries, exits = ([_port(e, slots, name, kind, visits) for name in names] for names in (inputs, outputs))
-    return assembled(e, e.facts.graph, kind, entries, exits)
+    ports = slots.ports[file]
+    entries, exits = ([_port(e, slots, name, file) for name in names] for names in (ports.inputs, ports.outputs))
+    return assembled(e, e.facts.graph, file.removesuffix(".onnx"), entries, exits)
 
 
-def _port(e: Emitter, slots: ImageSlots, name: str, kind: str, visits: list[Size]) -> onnx.ValueInfoProto:
+def _port(e: Emitter, slots: ImageSlots, name: str, file: str) -> onnx.ValueInfoProto:
     """Declare one input or output by its name."""
     side, _, rest = name.partition(".")
     if name in NUMBERS:
@@ -109,9 +118,10 @@ def _port(e: Emitter, slots: ImageSlots, name: str, kind: str, visits: list[Size
     if side == "fixed":
         over: list[Size] = ["height", "width"] if e.types[rest].timed else []
         return _real(name, ["batch_size", e.types[rest].channels, *over])
-    if kind == "condition":
+    if file == CONDITION:
         return declared(name, e.types[name], "sequence_length")
     type_ = e.types[e.facts.graph.output if name == OUTPUT else name]
+    visits: list[Size] = ["columns"] if file == PIXELS else []
     element = TensorProto.INT64 if type_.indexed else TensorProto.FLOAT
     return helper.make_tensor_value_info(name, element, [*visits, "batch_size", type_.channels])
 

@@ -35,8 +35,8 @@ class PixelGraph:
         self.lines: dict[LineKey, str] = {}
         self.constants: dict[str, str] = {}
 
-    def outputs(self) -> list[str]:
-        """Emit everything, and return the names of the outputs."""
+    def emit(self) -> None:
+        """Emit everything, up to the outputs."""
         e, slots = self.e, self.slots
         e.own("past.line")
         if slots.lines:
@@ -51,7 +51,6 @@ class PixelGraph:
         e.own("present.pixels")
         if slots.pixels:
             self.columns.write(joined(e, [e.values[name] for name in slots.pixels], axis=1))
-        return [OUTPUT, *["present.pixels"] * bool(slots.pixels)]
 
     def _node(self, node: Node) -> str:
         op, name = node.op, node.name

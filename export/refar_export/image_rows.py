@@ -27,8 +27,8 @@ class RowGraph:
         self.nodes = e.facts.nodes
         self.read: dict[tuple[str, int], str] = {}  # rows of rings and planes, by their place relative to this row
 
-    def outputs(self) -> list[str]:
-        """Emit everything, and return the names of the outputs."""
+    def emit(self) -> None:
+        """Emit everything, up to the outputs."""
         e = self.e
         for name in self.slots.pixels:
             if name in self.slots.reads_rows:
@@ -40,7 +40,8 @@ class RowGraph:
         parts = {line: self._part(line) for line in self.slots.lines}
         e.own("present.line")
         self._line(parts)
-        return ["line", *(self._ring(name) for name in self.slots.rings)]
+        for name in self.slots.rings:
+            self._ring(name)
 
     def _left_behind(self, name: str) -> str:
         """The row above that visits left behind; one of lead 1 lies one slot further to the left."""
@@ -139,11 +140,11 @@ class RowGraph:
         row_bcw = e.emit("Squeeze", joined(e, halves, axis=1), e.constant([2]))
         e.emit("Transpose", row_bcw, outputs=["line"], perm=[2, 0, 1])
 
-    def _ring(self, name: str) -> str:
+    def _ring(self, name: str) -> None:
         """The node's newest row in place of the oldest one."""
         e, port = self.e, f"present.rows.{name}"
         e.own(port)
         newest = 0 if self.plan.clock[name] == "row-start" else -1
         entry = e.emit("Reshape", self._entry(name, newest), e.constant([1, 1]))
         row_1bcw = e.emit("Transpose", e.values[name], perm=[2, 0, 1, 3])
-        return e.emit("ScatterND", f"past.rows.{name}", entry, row_1bcw, outputs=[port])
+        e.emit("ScatterND", f"past.rows.{name}", entry, row_1bcw, outputs=[port])

@@ -23,6 +23,9 @@ from refar.analysis.windows import steps_of_node
 from refar.errors import GraphError
 from refar.graph.graph import Graph, Node
 
+CONDITION, ROW, PIXEL, PIXELS = "condition.onnx", "row.onnx", "pixel.onnx", "pixels.onnx"
+"""The graphs: what does not depend on the image, what comes before a row, one visit, n visits in a row."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -39,6 +42,14 @@ class Line:
 
 
 @dataclass(frozen=True)
+class ImagePorts:
+    """The inputs and outputs of one graph, in their order."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ImageSlots:
     """Hold the layout that follows from a graph. Nodes that the output does not need are left out everywhere.
 
@@ -52,6 +63,8 @@ class ImageSlots:
     `pixel_nodes`, `row_nodes`, `constant_nodes`: what is computed at each visit, before each row, and once.
     `pixel_constants`, `row_constants`: the constants (B, C) that the pixel and the row graph read; `planes`: the constants
     (B, C, H, W) that the row graph reads. `blank`: the values over the image of which constants use the shape alone.
+    `reads_rows`: the nodes of which the row graph reads whole rows. `ends_rows`: whether there are nodes of which a row is known
+    only when it is complete.
     """
 
     first_visit: int
@@ -89,33 +102,40 @@ class ImageSlots:
         return self.past + 1 + width
 
     @property
-    def pixel_inputs(self) -> tuple[str, ...]:
-        """The inputs of the pixel graphs, in their order."""
-        column = self.pixels or self.lines or self.masked_left or self.masked_right
-        return (
-            self.sequence, *["column"] * bool(column), *["width"] * bool(self.masked_right), *["past.pixels"] * bool(self.pixels),
-            *["line"] * bool(self.lines), *(f"fixed.{name}" for name in self.pixel_constants),
-        )  # fmt: skip
-
-    @property
-    def row_inputs(self) -> tuple[str, ...]:
-        """The inputs of the row graph, in their order; none if there is no row graph."""
-        read = self.reads_rows & self.pixels.keys()
-        return (
-            *["row"] * bool(self.rings or self.planes or self.ends_rows), *["past.pixels"] * bool(read),
-            *(f"past.rows.{name}" for name in self.rings), *(f"fixed.{name}" for name in self.row_constants + self.planes),
-        )  # fmt: skip
-
-    @property
     def fixed(self) -> tuple[str, ...]:
         """The nodes that the condition graph gives, as `fixed.<node>`; if there are none, there is no such graph."""
         return tuple(dict.fromkeys(self.pixel_constants + self.row_constants + self.planes))
 
-    @property
-    def condition_inputs(self) -> tuple[str, ...]:
-        """The inputs of the condition graph, in their order: conditions, and the shape where a constant follows from that."""
+    @cached_property
+    def ports(self) -> dict[str, ImagePorts]:
+        """The graphs that there are, by the names of their files, and their inputs and outputs."""
+        found = {CONDITION: self._condition(), ROW: self._row(), PIXEL: self._pixel(), PIXELS: self._pixel()}
+        return {name: ports for name, ports in found.items() if ports.outputs}
+
+    def _condition(self) -> ImagePorts:
         conditions = [node.name for node in self.constant_nodes if isinstance(node.op, ops.Input)]
-        return (*conditions, *("batch", "height", "width") * bool(self.blank))
+        shape = ("batch", "height", "width") if self.blank else ()
+        return ImagePorts((*conditions, *shape), tuple(f"fixed.{name}" for name in self.fixed))
+
+    def _row(self) -> ImagePorts:
+        if not self.lines:
+            return ImagePorts((), ())
+        row = ("row",) if self.rings or self.planes or self.ends_rows else ()
+        pixels = ("past.pixels",) if self.reads_rows & self.pixels.keys() else ()
+        constants = [f"fixed.{name}" for name in self.row_constants + self.planes]
+        rings, after = ([f"{side}.rows.{name}" for name in self.rings] for side in ("past", "present"))
+        return ImagePorts((*row, *pixels, *rings, *constants), ("line", *after))
+
+    def _pixel(self) -> ImagePorts:
+        constants = [f"fixed.{name}" for name in self.pixel_constants]
+        used = {
+            "column": self.pixels or self.lines or self.masked_left or self.masked_right,
+            "width": self.masked_right,
+            "past.pixels": self.pixels,
+            "line": self.lines,
+        }
+        inputs = (self.sequence, *(name for name, where in used.items() if where), *constants)
+        return ImagePorts(inputs, ("output", "present.pixels") if self.pixels else ("output",))
 
 
 @dataclass(frozen=True)
