@@ -68,6 +68,15 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export": {"refar_export.export"},
     "refar_export.lower": {*CHECKED, "refar.runtime.bundle", "onnx", "numpy"},
     "refar_export.build": {*CHECKED, "refar_export.lower", "refar.runtime.bundle", "onnx", "numpy", "msgspec"},
+    "refar_export.image_columns": {*CHECKED, "refar_export.lower", "refar.runtime.bundle", "numpy"},
+    "refar_export.image_pixels": {
+        *CHECKED, "refar_export.image_columns", "refar_export.lower", "refar.runtime.bundle", "onnx", "numpy"
+    },
+    "refar_export.image_rows": {*CHECKED, "refar_export.image_columns", "refar_export.lower", "numpy"},
+    "refar_export.image_graphs": {
+        *CHECKED, "refar_export.build", "refar_export.image_columns", "refar_export.image_pixels", "refar_export.image_rows",
+        "refar_export.lower", "refar.runtime.bundle", "onnx", "numpy"
+    },
     "refar_export.export": {
         *CHECKED, "refar_export.build", "refar_export.verify", "refar.runtime.bundle", "onnx", *LIGHT
     },
@@ -174,6 +183,7 @@ def test_a_forbidden_import_is_seen(module: str, statement: str, found: list[str
         ("import refar.testing", HEAVY),
         ("import refar.runtime", ("torch", "onnx", "matplotlib", "sklearn")),
         ("import refar.runtime.session", ("torch", "onnx", "refar.exact.literal")),
+        ("import refar.runtime.painter", ("torch", "onnx", "refar.exact.literal")),
         ("import refar_export", ("torch", "onnxruntime")),
         ("import refar.torch", ("onnx", "onnxruntime")),
         ("import refar.cli", ("torch", "onnx", "onnxruntime", "matplotlib", "sklearn")),

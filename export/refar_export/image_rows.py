@@ -11,7 +11,7 @@ from typing import assert_never
 import numpy as np
 
 from refar import ops
-from refar.analysis.image_slots import ImageSlots, Line
+from refar.analysis.image_slots import ImageSlots, LinePart
 from refar.analysis.windows import kernel_steps, steps_of_node
 from refar.graph.graph import Node
 from refar_export import lower
@@ -121,7 +121,7 @@ class RowGraph:
     def _entry(self, name: str, place: int) -> str:
         return self.e.emit("Mod", self._row(place), self.e.constant(self.slots.rings[name]))
 
-    def _part(self, line: Line) -> str:
+    def _part(self, line: LinePart) -> str:
         """The value of a line in this row."""
         self.e.own(f"past.line.{line.node}")
         if not line.above:
@@ -130,7 +130,7 @@ class RowGraph:
         assert isinstance(node.op, ops.Conv2d)
         return self._convolved(node.name, node.op, node.inputs[0], ahead=1, first=1)
 
-    def _line(self, parts: dict[Line, str]) -> None:
+    def _line(self, parts: dict[LinePart, str]) -> None:
         """Entry s + 1 holds column s + lead: one entry of zeros on the left for lead 0, on the right for lead 1."""
         e, halves = self.e, []
         for lead in (0, 1):

@@ -28,7 +28,7 @@ CONDITION, ROW, PIXEL, PIXELS = "condition.onnx", "row.onnx", "pixel.onnx", "pix
 
 
 @dataclass(frozen=True)
-class Line:
+class LinePart:
     """Channels of `line`: what visit s reads of a node at column s + `lead`; 0 left of the first column and right of the last.
 
     With `above` the node is a convolution, and its line holds the bias and what its taps in rows above add. Otherwise the line
@@ -72,7 +72,7 @@ class ImageSlots:
     past: int
     pixels: dict[str, range]
     oldest: dict[str, int]
-    lines: tuple[Line, ...]
+    lines: tuple[LinePart, ...]
     rings: dict[str, int]
     masked_left: frozenset[str]
     masked_right: frozenset[str]
@@ -230,7 +230,7 @@ class _Search:
         stored = {name: age for name, age in ages.items() if age or name in rows}
         return dict(sorted(stored.items(), key=lambda item: -item[1]))
 
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[LinePart, ...]:
         wanted = {(node.name, True, self.plan.lead[node.name]) for node in self.of("pixel") if _looks_above(node)}
         for read in self.reads:
             if self.clock(read.reader.name) == "pixel" and self.is_line(read.source):
@@ -240,7 +240,7 @@ class _Search:
         order = {node.name: i for i, node in enumerate(self.nodes)}
         lines = sorted(wanted, key=lambda line: (line[2], order[line[0]]))
         channels = _side_by_side(self.channels(name) for name, _, _ in lines)
-        return tuple(Line(*line, each) for line, each in zip(lines, channels, strict=True))
+        return tuple(LinePart(*line, each) for line, each in zip(lines, channels, strict=True))
 
     def is_line(self, name: str) -> bool:
         """Whether the value in a row is known before the row begins."""

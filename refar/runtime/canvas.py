@@ -57,7 +57,8 @@ class Canvas:
 
         The pixel is not taken: looks may be repeated, with other values or with more colours.
         """
-        known = np.zeros_like(self._state[self._found.sequence]) if x_bc is None else self._checked(x_bc)
+        nothing = np.zeros_like(self._state[self._found.sequence])
+        known = self._checked(nothing if x_bc is None else x_bc)
         self.enter()
         return finite(self.seen(known).copy(), PIXEL)
 
