@@ -75,7 +75,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export.image_rows": {*CHECKED, "refar_export.image_columns", "refar_export.lower", "numpy"},
     "refar_export.image_graphs": {
         *CHECKED, "refar_export.build", "refar_export.image_columns", "refar_export.image_pixels", "refar_export.image_rows",
-        "refar_export.lower", "refar.runtime.bundle", "onnx", "numpy"
+        "refar_export.lower", "refar.runtime.bundle", "onnx", "numpy", "msgspec"
     },
     "refar_export.export": {
         *CHECKED, "refar_export.build", "refar_export.verify", "refar.runtime.bundle", "onnx", *LIGHT

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from refar import ops
+from refar.analysis.facts import Facts
 from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, ImageSlots, image_slots
 from refar.errors import GraphError
 from refar.graph.graph import Graph
@@ -100,7 +102,20 @@ def _model(e: Emitter, slots: ImageSlots, file: str) -> onnx.ModelProto:
     """Declare the ports, and check that nothing is missing."""
     ports = slots.ports[file]
     entries, exits = ([_port(e, slots, name, file) for name in names] for names in (ports.inputs, ports.outputs))
-    return assembled(e, e.facts.graph, file.removesuffix(".onnx"), entries, exits)
+    model = assembled(e, e.facts.graph, file.removesuffix(".onnx"), entries, exits)
+    model.metadata_props.add(key="refar.image", value=msgspec.json.encode(driving(e.facts, slots)).decode())
+    return model
+
+
+def driving(found: Facts, slots: ImageSlots) -> dict[str, int | bool]:
+    """Say what no port says and whoever drives the graphs must know; see export/README.md."""
+    return {
+        "past": slots.past,
+        "first_visit": slots.first_visit,
+        "output_lead": slots.output_lead,
+        "strict": found.strict,
+        "looks": found.types[found.sequence].channels if found.strict and found.ordered else 1,
+    }
 
 
 def _port(e: Emitter, slots: ImageSlots, name: str, file: str) -> onnx.ValueInfoProto:

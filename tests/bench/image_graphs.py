@@ -7,6 +7,7 @@ with wrong guesses first; and with nan in every slot that no visit has written. 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from rich.progress import Progress
 
 from refar import Graph, to_json
 from refar.analysis.facts import facts
-from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, image_slots
+from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW
 from refar.arguments.arrays import Array, Arrays
 from refar.graph.graph import digest
 from refar.oracle.bound_graph import unchecked
@@ -60,31 +61,35 @@ class Drive:
     """One run over a batch of images: the contract of export/README.md, and nothing of refar's own runtime."""
 
     def __init__(self, graph: Graph, sessions: dict[str, Any], inputs: Arrays, way: Way) -> None:
-        self.slots, self.sessions, self.way, self.found = image_slots(graph), sessions, way, facts(graph)
-        self.x = narrow(inputs[self.found.sequence])
-        (self.batch, _, self.height, self.width), types = self.x.shape, self.found.types
-        self.ports: Arrays = {name: narrow(array) for name, array in inputs.items() if name != self.found.sequence}
+        self.sessions, self.way = sessions, way
+        driving = json.loads(sessions[PIXEL].get_modelmeta().custom_metadata_map["refar.image"])
+        self.first, self.lead, self.past = driving["first_visit"], driving["output_lead"], driving["past"]
+        self.sequence = facts(graph).sequence
+        self.x = narrow(inputs[self.sequence])
+        self.batch, _, self.height, self.width = self.x.shape
+        self.ports: Arrays = {name: narrow(array) for name, array in inputs.items() if name != self.sequence}
         sizes = {"batch": self.batch, "height": self.height, "width": self.width, "row": 0, "column": 0}
         self.ports |= {name: np.array(size, np.int64) for name, size in sizes.items()}
-        self.ports["past.pixels"] = self._zeros(self.slots.past + 1 + self.width, self.batch, self.slots.stored_channels)
-        for name, entries in self.slots.rings.items():
-            self.ports[f"past.rows.{name}"] = self._zeros(entries, self.batch, types[name].channels, self.width)
+        known = {"slots": self.past + 1 + self.width, "batch_size": self.batch, "width": self.width}
+        for port in (port for session in sessions.values() for port in session.get_inputs() if port.name.startswith("past.")):
+            self.ports[port.name] = np.zeros([known.get(size, size) for size in port.shape], np.float32)
         self.rng = np.random.default_rng(0)
 
     def outputs(self) -> Array:
         """y_bchw of the images."""
-        y = np.zeros((self.batch, self.found.types[self.found.graph.output].channels, self.height, self.width))
+        channels = self.sessions[PIXEL].get_outputs()[0].shape[1]
+        y = np.zeros((self.batch, channels, self.height, self.width))
         if CONDITION in self.sessions:
             self._call(CONDITION)
         for row in range(self.height):
             self._enter(row)
-            visit, count = self.slots.first_visit, max(1, self.way.visits)
+            visit, count = self.first, max(1, self.way.visits)
             while visit < self.width:
                 last = min(visit + count, self.width)
                 for guess in range(visit, min(visit + self.way.guesses, self.width)):
                     self._visit(guess, self._guessed(row, guess))
                 found = self._visit(visit, np.stack([self._pixel(row, each) for each in range(visit, last)]))
-                for each, y_bc in enumerate(found, visit + self.slots.output_lead):
+                for each, y_bc in enumerate(found, visit + self.lead):
                     if each < self.width:
                         y[:, :, row, each] = y_bc
                 visit = last
@@ -95,7 +100,7 @@ class Drive:
         if ROW in self.sessions:
             self._call(ROW)
         if self.way.poisoned:
-            self.ports["past.pixels"][self.slots.past + 1 + self.slots.first_visit :] = np.nan
+            self.ports.get("past.pixels", np.zeros(0))[self.past + 1 + self.first :] = np.nan
 
     def _pixel(self, row: int, visit: int) -> Array:
         """The pixel of a visit; at visit -1 anything, here the first one, since nothing may depend on it."""
@@ -109,10 +114,10 @@ class Drive:
     def _visit(self, visit: int, x_nbc: Array) -> Array:
         self.ports["column"] = np.array(visit, np.int64)
         if self.way.visits:
-            self.ports[self.found.sequence] = np.ascontiguousarray(x_nbc)
+            self.ports[self.sequence] = np.ascontiguousarray(x_nbc)
             return self._call(PIXELS)["output"]
         assert len(x_nbc) == 1
-        self.ports[self.found.sequence] = np.ascontiguousarray(x_nbc[0])
+        self.ports[self.sequence] = np.ascontiguousarray(x_nbc[0])
         return self._call(PIXEL)["output"][None]
 
     def _call(self, file: str) -> Arrays:
@@ -139,10 +144,6 @@ class Drive:
         session.run_with_iobinding(binding)
         found = dict(zip(names, binding.get_outputs(), strict=True))
         return {name: feeds.get(name.replace("present.", "past."), np.array(value.numpy())) for name, value in found.items()}
-
-    @staticmethod
-    def _zeros(*shape: int) -> Array:
-        return np.zeros(shape, np.float32)
 
 
 def narrow(array: Array) -> Array:

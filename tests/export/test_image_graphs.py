@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -73,19 +74,18 @@ def test_the_state_is_that_of_the_contract(name: str) -> None:
         line, rings = visits.row(row, pixels, rings, fixed)
         for visit in range(slots.first_visit, 5):
             _, pixels = visits.pixel(visit, x[:, :, row, max(visit, 0)], 5, pixels, line, fixed)
-    expected_state = {"past.pixels": pixels, "line": line, **{f"past.rows.{node}": ring for node, ring in rings.items()}}
-    for port, array in expected_state.items():
+    state = {"past.pixels": pixels, "line": line, **{f"past.rows.{node}": ring for node, ring in rings.items()}}
+    for port, array in state.items():
         np.testing.assert_allclose(drive.ports[port], array, rtol=0, atol=1e-5 * np.abs(array).max(), err_msg=port)
 
 
 def mutated(monkeypatch: pytest.MonkeyPatch, graph: Graph, **changes: Any) -> None:
-    """Another layout for the exporter and the driver."""
+    """Another layout for the exporter."""
 
     def changed(_: Graph) -> ImageSlots:
         return replace(image_slots(graph), **changes)
 
     monkeypatch.setattr(image_graphs, "image_slots", changed)
-    monkeypatch.setattr("image_graphs.image_slots", changed)
 
 
 @pytest.mark.parametrize("name", [name for name, graph in NETWORKS.items() if image_slots(graph).rings])
@@ -123,7 +123,22 @@ def test_models(name: str) -> None:
         assert not kinds.keys() & {"Loop", "Scan", "If", "RandomNormal", "RandomUniform", "Multinomial", "Bernoulli"}
         assert kinds["ScatterND"] == sum(output.startswith("present.") for output in outputs)
         meta = {entry.key: entry.value for entry in model.metadata_props}
+        assert json.loads(meta["refar.image"])["past"] == slots.past
         assert (meta["refar.kind"], meta["refar.graph_sha256"]) == (file.removesuffix(".onnx"), digest(graph))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("pixelcnn", {"past": 1, "first_visit": -1, "output_lead": 1, "strict": True, "looks": 1}),
+        ("masked_rgb", {"past": 2, "first_visit": 0, "output_lead": 0, "strict": True, "looks": 3}),
+        ("right_neighbour", {"past": 2, "first_visit": -1, "output_lead": 0, "strict": False, "looks": 1}),
+    ],
+)
+def test_what_no_port_says_is_in_the_metadata(name: str, said: dict[str, int | bool]) -> None:
+    models = image_models(NETWORKS[name], float32(NETWORKS[name]))
+    for model in models.values():
+        assert json.loads({entry.key: entry.value for entry in model.metadata_props}["refar.image"]) == said
 
 
 def test_one_gather_for_each_age_and_for_the_line() -> None:
