@@ -17,7 +17,7 @@ from refar_export.lower import Emitter
 
 
 class Columns(ABC):
-    """The ports of a pixel graph."""
+    """Read and write the ports of a pixel graph."""
 
     def __init__(self, e: Emitter, slots: ImageSlots) -> None:
         self.e, self.slots = e, slots
@@ -25,23 +25,23 @@ class Columns(ABC):
 
     @abstractmethod
     def sequence(self) -> str:
-        """The pixels, (R, C)."""
+        """Return the pixels, (R, C)."""
 
     @abstractmethod
     def line(self) -> str:
-        """What the row graph says of these visits, (R, C)."""
+        """Return what the row graph says of these visits, (R, C)."""
 
     @abstractmethod
     def constant(self, port: str) -> str:
-        """A constant (B, C) for every row, (R, C)."""
+        """Return a constant (B, C) for every row, (R, C)."""
 
     @abstractmethod
     def earlier(self, name: str, age: int) -> str:
-        """The value of a stored node `age` ≥ 1 visits earlier, (R, C)."""
+        """Return the value of a stored node `age` ≥ 1 visits earlier, (R, C)."""
 
     @abstractmethod
     def is_at(self, offset: int, port: str) -> str:
-        """Whether visit + `offset` is the number in a port or initialiser, in a shape that broadcasts to (R, C)."""
+        """Return whether visit + `offset` is the number in a port or initialiser, in a shape that broadcasts to (R, C)."""
 
     @abstractmethod
     def write(self, value: str) -> None:
@@ -52,35 +52,35 @@ class Columns(ABC):
         """Emit the output."""
 
     def is_before(self) -> str:
-        """Whether the visit is the one before the first pixel."""
+        """Return whether the visit is the one before the first pixel."""
         if "before" not in self.kept:
             self.kept["before"] = self.is_at(0, self.e.constant(-1))
         return self.kept["before"]
 
     def is_last(self) -> str:
-        """Whether the visit is the last of the row, at which nodes of lead 1 lie right of the image."""
+        """Return whether the visit is the last of the row, at which nodes of lead 1 lie right of the image."""
         if "last" not in self.kept:
             self.kept["last"] = self.is_at(1, "width")
         return self.kept["last"]
 
 
 class OneColumn(Columns):
-    """A single visit: `x` (B, C), one Gather for each age at which something is read."""
+    """Make a single visit: `x` (B, C), one Gather for each age at which something is read."""
 
     def sequence(self) -> str:
-        """The pixel, (B, C): the port itself."""
+        """Return the pixel, (B, C): the port itself."""
         return self.slots.sequence
 
     def line(self) -> str:
-        """Entry s + 1."""
+        """Take entry s + 1."""
         return self.e.emit("Gather", "line", self._shifted(1), axis=0)
 
     def constant(self, port: str) -> str:
-        """As it is."""
+        """Return it as it is."""
         return port
 
     def earlier(self, name: str, age: int) -> str:
-        """Out of slot P + 1 + s - age, which is cut into the nodes that some tap reads so early: the first ones."""
+        """Take it out of slot P + 1 + s - age, which is cut into the nodes that some tap reads so early: the first ones."""
         if (name, age) not in self.kept:
             found = self.e.emit("Gather", "past.pixels", self._shifted(self.slots.past + 1 - age), axis=0)
             for each, value in _nodes(self.e, self.slots, found, age, axis=1).items():
@@ -88,17 +88,17 @@ class OneColumn(Columns):
         return self.kept[name, age]
 
     def is_at(self, offset: int, port: str) -> str:
-        """One Boolean, ()."""
+        """Return one Boolean, ()."""
         return self.e.emit("Equal", self._shifted(offset), port)
 
     def write(self, value: str) -> None:
-        """One ScatterND, into slot P + 1 + s."""
+        """Emit one ScatterND, into slot P + 1 + s."""
         slot = self.e.emit("Reshape", self._shifted(self.slots.past + 1), self.e.constant([1, 1]))
         update_1bc = self.e.emit("Unsqueeze", value, self.e.constant([0]))
         self.e.emit("ScatterND", "past.pixels", slot, update_1bc, outputs=["present.pixels"])
 
     def result(self, value: str, channels: int) -> None:
-        """The output (B, C), which must not be an input itself."""
+        """Emit the output (B, C), which must not be an input itself."""
         self.e.emit("Identity", value, outputs=[OUTPUT])
 
     def _shifted(self, offset: int) -> str:
@@ -106,24 +106,24 @@ class OneColumn(Columns):
 
 
 class ManyColumns(Columns):
-    """Any number n ≥ 1 of visits, from `column` on: `x` (n, B, C). What lies before them is gathered at once."""
+    """Make any number n ≥ 1 of visits, from `column` on: `x` (n, B, C). What lies before them is gathered at once."""
 
     def sequence(self) -> str:
-        """The pixels, one visit after the other."""
+        """Return the pixels, one visit after the other."""
         return self._rows(self.slots.sequence, self.e.types[self.slots.sequence].channels)
 
     def line(self) -> str:
-        """Entries s + 1 … s + n."""
+        """Take entries s + 1 … s + n."""
         return self._rows(self.e.emit("Gather", "line", self._shifted(1), axis=0), self.slots.line_channels)
 
     def constant(self, port: str) -> str:
-        """Repeated for every visit."""
+        """Repeat it for every visit."""
         channels = self.e.types[port.removeprefix("fixed.")].channels
         target = self.e.emit("Concat", self._count(), self.e.constant([1, 1]), axis=0)
         return self._rows(self.e.emit("Expand", port, target), channels)
 
     def earlier(self, name: str, age: int) -> str:
-        """Out of what lies before these visits and their own values, one after the other, (oldest + n, B, C)."""
+        """Take it out of what lies before these visits and their own values, one after the other, (oldest + n, B, C)."""
         if (name, age) not in self.kept:
             if name not in self.kept:
                 self.kept[name] = self._history(name)
@@ -133,24 +133,24 @@ class ManyColumns(Columns):
         return self.kept[name, age]
 
     def is_at(self, offset: int, port: str) -> str:
-        """A Boolean for each row, (R, 1)."""
+        """Return a Boolean for each row, (R, 1)."""
         marks = self.e.emit("Unsqueeze", self.e.emit("Equal", self._shifted(offset), port), self.e.constant([1]))
         target = self.e.emit("Concat", self._count(), self._batch(), axis=0)
         return self.e.emit("Reshape", self.e.emit("Expand", marks, target), self.e.constant([-1, 1]))
 
     def write(self, value: str) -> None:
-        """One ScatterND, into slots P + 1 + s … P + s + n."""
+        """Emit one ScatterND, into slots P + 1 + s … P + s + n."""
         slots = self.e.emit("Unsqueeze", self._shifted(self.slots.past + 1), self.e.constant([1]))
         update_nbc = self._by_visit(value, self.slots.stored_channels)
         self.e.emit("ScatterND", "past.pixels", slots, update_nbc, outputs=["present.pixels"])
 
     def result(self, value: str, channels: int) -> None:
-        """The output (n, B, C)."""
+        """Emit the output (n, B, C)."""
         target = self.e.emit("Concat", self.e.constant([-1]), self._batch(), self.e.constant([channels]), axis=0)
         self.e.emit("Reshape", value, target, outputs=[OUTPUT])
 
     def _history(self, name: str) -> str:
-        """A node's last values before these visits, and its values at them."""
+        """Join a node's last values before these visits and its values at them, (oldest + n, B, C)."""
         if "past" not in self.kept:
             before = self.e.emit("Add", "column", self.e.constant(np.arange(1, self.slots.past + 1)))
             self.kept["past"] = self.e.emit("Gather", "past.pixels", before, axis=0)
@@ -170,7 +170,7 @@ class ManyColumns(Columns):
         return self.e.emit("Reshape", value, target)
 
     def _shifted(self, offset: int) -> str:
-        """The numbers of the visits, plus `offset`: (n,)."""
+        """Return the numbers of the visits, plus `offset`: (n,)."""
         if ("visits", offset) not in self.kept:
             count = self.e.emit("Squeeze", self._count(), self.e.constant([0]))
             steps = self.e.emit("Range", self.e.constant(0), count, self.e.constant(1))
@@ -191,7 +191,7 @@ class ManyColumns(Columns):
 
 
 def cut(e: Emitter, value: str, sizes: Sequence[int], axis: int) -> list[str]:
-    """The pieces of a value along an axis."""
+    """Cut a value into pieces along an axis."""
     if len(sizes) == 1:
         return [value]
     pieces = [e.fresh() for _ in sizes]
@@ -200,12 +200,12 @@ def cut(e: Emitter, value: str, sizes: Sequence[int], axis: int) -> list[str]:
 
 
 def joined(e: Emitter, values: Sequence[str], axis: int) -> str:
-    """Values one after the other along an axis."""
+    """Put values one after the other along an axis."""
     return values[0] if len(values) == 1 else e.emit("Concat", *values, axis=axis)
 
 
 def _nodes(e: Emitter, slots: ImageSlots, value: str, age: int, axis: int) -> dict[str, str]:
-    """The stored nodes that some tap reads `age` visits later or more, which come first; the others stay in one piece."""
+    """Cut out the stored nodes that some tap reads `age` visits later or more: they come first, the others stay in one piece."""
     read = [name for name, oldest in slots.oldest.items() if oldest >= age]
     sizes = [len(slots.pixels[name]) for name in read]
     rest = slots.stored_channels - sum(sizes)

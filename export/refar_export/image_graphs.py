@@ -37,7 +37,7 @@ def image_models(graph: Graph, params: Params) -> dict[str, onnx.ModelProto]:
 
 
 def pixel(graph: Graph, params: Params, columns: Literal[1] | None = 1) -> onnx.ModelProto:
-    """One visit, or with `columns=None` any number n ≥ 1 of visits in a row. `params` are checked float32 arrays.
+    """Make the graph of one visit, or with `columns=None` of any number n ≥ 1 in a row. `params` are checked float32 arrays.
 
     Raises GraphError for a graph over time, one whose output sees what comes after its pixel, and names of ports.
     """
@@ -48,7 +48,7 @@ def pixel(graph: Graph, params: Params, columns: Literal[1] | None = 1) -> onnx.
 
 
 def row(graph: Graph, params: Params) -> onnx.ModelProto | None:
-    """What comes before a row's first pixel; None if rows above and constants over the image add nothing. Raises as `pixel`."""
+    """Make the graph that runs before each row; None if rows above and constants add nothing. Raises as `pixel`."""
     slots, e = _begun(graph, params)
     if not slots.lines:
         return None
@@ -57,24 +57,24 @@ def row(graph: Graph, params: Params) -> onnx.ModelProto | None:
 
 
 def condition(graph: Graph, params: Params) -> onnx.ModelProto | None:
-    """What does not depend on the image, once for all; None if there is nothing. Raises as `pixel`."""
+    """Make the graph of what does not depend on the image; None if there is nothing. Raises as `pixel`."""
     slots, e = _begun(graph, params)
     if not slots.fixed:
         return None
     for name in slots.blank:
         e.own(name)
         e.values[name] = _blank(e, name)
-    for node in slots.constant_nodes:
-        e.own(node.name)
-        args = [e.values[name] for name in node.inputs]
-        e.values[node.name] = whole(e, node, args, [None] * len(args))
+    for name in slots.constant_nodes:
+        e.own(name)
+        args = [e.values[source] for source in e.facts.nodes[name].inputs]
+        e.values[name] = whole(e, e.facts.nodes[name], args, [None] * len(args))
     for name in slots.fixed:
         _fixed(e, name)
     return _model(e, slots, CONDITION)
 
 
 def _blank(e: Emitter, name: str) -> str:
-    """Zeros over the image in place of a value of which the shape alone is used."""
+    """Emit zeros over the image in place of a value of which the shape alone is used."""
     kind = e.types[name]
     sizes = [e.emit("Unsqueeze", size, e.constant([0])) for size in ("batch", "height", "width")]
     target = e.emit("Concat", sizes[0], e.constant([kind.channels]), *sizes[1:], axis=0)
@@ -82,7 +82,7 @@ def _blank(e: Emitter, name: str) -> str:
 
 
 def _fixed(e: Emitter, name: str) -> None:
-    """Lines are real, so class indices, which only an output can be, become numbers."""
+    """Emit a constant. Lines are real, so class indices, which only an output can be, become numbers."""
     e.own(f"present.fixed.{name}")
     kind = "Cast" if e.types[name].indexed else "Identity"
     to = {"to": TensorProto.FLOAT} if kind == "Cast" else {}

@@ -28,7 +28,7 @@ LineKey = tuple[str, bool, int]
 
 
 class PixelGraph:
-    """A pixel graph under construction: `values` of the emitter are the pixel nodes at these visits."""
+    """Build a pixel graph: `values` of the emitter are the pixel nodes at these visits, (R, C)."""
 
     def __init__(self, e: Emitter, slots: ImageSlots, columns: Columns) -> None:
         self.e, self.slots, self.columns, self.plan = e, slots, columns, e.facts.raster
@@ -43,9 +43,9 @@ class PixelGraph:
             pieces = cut(e, self.columns.line(), [len(line.channels) for line in slots.lines], axis=1)
             self.lines = {(line.node, line.above, line.lead): piece for line, piece in zip(slots.lines, pieces, strict=True)}
         self.constants = {name: self.columns.constant(f"fixed.{name}") for name in slots.pixel_constants}
-        for node in slots.pixel_nodes:
-            e.own(node.name)
-            e.values[node.name] = self._masked(node.name, self._node(node))
+        for name in slots.pixel_nodes:
+            e.own(name)
+            e.values[name] = self._masked(name, self._node(e.facts.nodes[name]))
         e.own(OUTPUT)
         self._output(e.facts.graph.output)
         e.own("present.pixels")
@@ -69,7 +69,7 @@ class PixelGraph:
                 assert_never(op)
 
     def _pointwise(self, node: Node, op: ops.PointwiseOp) -> str:
-        """The colours of a pixel are looked up as positions over time are; then channel k·C + c is number k of colour c."""
+        """Emit a pointwise node. Colours are looked up as positions over time are; channel k·C + c is number k of colour c."""
         e, kinds = self.e, self.e.facts.kinds[node.name]
         args = [self._at(source, 0, self.plan.lead[node.name]) for source in node.inputs]
         if not kinds[0].indexed:
@@ -78,7 +78,7 @@ class PixelGraph:
         return e.emit("Reshape", found, e.constant([-1, e.types[node.name].channels]))
 
     def _convolved(self, name: str, op: ops.Conv2d, source: str) -> str:
-        """One product over the taps in the pixel's own row, side by side, added to what rows above add, or to the bias."""
+        """Emit one product over the taps in the pixel's own row, side by side, plus what rows above add, or the bias."""
         e, lead = self.e, self.plan.lead[name]
         taps = beside(op, e.params[f"{name}.weight"], e.types[source].channels)
         seen = [self._at(source, left, lead) for (_, left), _ in taps]
@@ -90,7 +90,7 @@ class PixelGraph:
         return [self.e.weight(f"{name}.bias")] if op.bias else []
 
     def _at(self, name: str, left: int, lead: int) -> str:
-        """A value `left` of the column that nodes of this lead are at; what is constant over a row or the sequence as it is."""
+        """Return the value `left` before the column that nodes of this lead are at; a line or a constant as it is."""
         if (name, False, lead) in self.lines:
             return self.lines[name, False, lead]
         if name in self.constants:
@@ -99,7 +99,7 @@ class PixelGraph:
         return self.columns.earlier(name, age) if age else self.e.values[name]
 
     def _masked(self, name: str, value: str) -> str:
-        """Zero outside the image, where some tap reads it."""
+        """Set the value to zero outside the image, where some tap reads it."""
         if name in self.slots.masked_left:
             value = self.e.emit("Where", self.columns.is_before(), self.e.constant(0, np.float32), value)
         if name in self.slots.masked_right:
@@ -107,7 +107,7 @@ class PixelGraph:
         return value
 
     def _output(self, name: str) -> None:
-        """A line is real, even one of class indices."""
+        """Emit the output. A line is real, even one of class indices."""
         value = self.e.values[name] if name in self.e.values else self.lines[name, False, 1]
         if self.e.types[name].indexed and name not in self.e.values:
             value = self.e.emit("Cast", value, to=onnx.TensorProto.INT64)
@@ -126,7 +126,7 @@ def beside(op: ops.Conv2d, weight_oihw: NDArray[np.float32], fan_in: int) -> lis
 
 
 def _dense(weight_oi: NDArray[np.float32], groups: int, fan_in: int) -> NDArray[np.float32]:
-    """The weights of all groups in one matrix, (inputs, outputs), 0 where an output does not see an input."""
+    """Put the weights of all groups into one matrix, (inputs, outputs), 0 where an output does not see an input."""
     dense = np.zeros((fan_in, len(weight_oi)), np.float32)
     for inputs, outputs in zip(_parts(fan_in, groups), _parts(len(weight_oi), groups), strict=True):
         dense[inputs, outputs] = weight_oi[outputs].T

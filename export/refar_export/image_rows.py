@@ -20,7 +20,7 @@ from refar_export.lower import Emitter
 
 
 class RowGraph:
-    """The row graph under construction: `values` of the emitter are each node's newest row that is known before this one."""
+    """Build the row graph: `values` of the emitter are each node's newest row that is known before this row begins."""
 
     def __init__(self, e: Emitter, slots: ImageSlots) -> None:
         self.e, self.slots, self.plan = e, slots, e.facts.raster
@@ -34,9 +34,9 @@ class RowGraph:
             if name in self.slots.reads_rows:
                 e.own(name)
                 e.values[name] = self._left_behind(name)
-        for node in self.slots.row_nodes:
-            e.own(node.name)
-            e.values[node.name] = self._node(node)
+        for name in self.slots.row_nodes:
+            e.own(name)
+            e.values[name] = self._node(self.nodes[name])
         parts = {line: self._part(line) for line in self.slots.lines}
         e.own("present.line")
         self._line(parts)
@@ -44,7 +44,7 @@ class RowGraph:
             self._ring(name)
 
     def _left_behind(self, name: str) -> str:
-        """The row above that visits left behind; one of lead 1 lies one slot further to the left."""
+        """Cut out the row above that visits left behind; one of lead 1 lies one slot further to the left."""
         e, lead, channels = self.e, self.plan.lead[name], self.slots.pixels[name]
         start = e.constant([self.slots.past + 1 - lead, channels.start])
         stop = e.constant([-1 if lead else lower.LAST, channels.stop])
@@ -52,7 +52,7 @@ class RowGraph:
         return e.emit("Unsqueeze", e.emit("Transpose", row_wbc, perm=[1, 2, 0]), e.constant([2]))
 
     def _node(self, node: Node) -> str:
-        """One node over a row: this one, or the one above if it is complete only now."""
+        """Emit one node over a row: this one, or the one above if it is complete only now."""
         starts = self.plan.clock[node.name] == "row-start"
         value = self._computed(node, ahead=int(starts))
         if starts:
@@ -79,7 +79,7 @@ class RowGraph:
                 assert_never(op)
 
     def _convolved(self, name: str, op: ops.Conv2d, source: str, ahead: int, first: int) -> str:
-        """A convolution by the rows of its kernel that look `first` or more rows up: they are stacked, (B, C, rows, W)."""
+        """Emit a convolution, by the rows of its kernel that look `first` or more rows up: they are stacked, (B, C, rows, W)."""
         e = self.e
         ups = [row[0][0] for row in kernel_steps(op)]
         seen = {up for up, _ in steps_of_node(op) if up >= first}
@@ -95,7 +95,7 @@ class RowGraph:
         )  # fmt: skip
 
     def _at(self, name: str, up: int, ahead: int) -> str:
-        """A node's row, `up` rows above row - 1 + `ahead`; a constant (B, C) as it is."""
+        """Return a node's row, `up` rows above row - 1 + `ahead`; a constant (B, C) as it is."""
         place = ahead - 1 - up
         newest = 0 if self.plan.clock.get(name) == "row-start" else -1
         if name in self.e.values and place == newest:
@@ -107,7 +107,7 @@ class RowGraph:
         return self.read[name, place]
 
     def _gathered(self, name: str, place: int) -> str:
-        """Row `row + place` of a plane or of a ring."""
+        """Gather row `row + place` of a plane or of a ring."""
         e = self.e
         if name in self.slots.planes:
             found = e.emit("Gather", f"fixed.{name}", self._row(place), axis=2)
@@ -122,7 +122,7 @@ class RowGraph:
         return self.e.emit("Mod", self._row(place), self.e.constant(self.slots.rings[name]))
 
     def _part(self, line: LinePart) -> str:
-        """The value of a line in this row."""
+        """Return the value of a line in this row."""
         self.e.own(f"past.line.{line.node}")
         if not line.above:
             return self._at(line.node, 0, ahead=1)
@@ -131,7 +131,7 @@ class RowGraph:
         return self._convolved(node.name, node.op, node.inputs[0], ahead=1, first=1)
 
     def _line(self, parts: dict[LinePart, str]) -> None:
-        """Entry s + 1 holds column s + lead: one entry of zeros on the left for lead 0, on the right for lead 1."""
+        """Emit `line`. Entry s + 1 holds column s + lead: one of zeros is on the left for lead 0, on the right for lead 1."""
         e, halves = self.e, []
         for lead in (0, 1):
             if mine := [value for line, value in parts.items() if line.lead == lead]:
@@ -141,7 +141,7 @@ class RowGraph:
         e.emit("Transpose", row_bcw, outputs=["line"], perm=[2, 0, 1])
 
     def _ring(self, name: str) -> None:
-        """The node's newest row in place of the oldest one."""
+        """Put the node's newest row in the place of the spare one."""
         e, port = self.e, f"present.rows.{name}"
         e.own(port)
         newest = 0 if self.plan.clock[name] == "row-start" else -1

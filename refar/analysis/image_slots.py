@@ -29,7 +29,7 @@ CONDITION, ROW, PIXEL, PIXELS = "condition.onnx", "row.onnx", "pixel.onnx", "pix
 
 @dataclass(frozen=True)
 class LinePart:
-    """Channels of `line`: what visit s reads of a node at column s + `lead`; 0 left of the first column and right of the last.
+    """Name channels of `line`: what visit s reads of a node at column s + `lead`; 0 outside the image.
 
     With `above` the node is a convolution, and its line holds the bias and what its taps in rows above add. Otherwise the line
     holds the node's own value in the present row.
@@ -43,7 +43,7 @@ class LinePart:
 
 @dataclass(frozen=True)
 class ImagePorts:
-    """The inputs and outputs of one graph, in their order."""
+    """List the inputs and outputs of one graph, in their order."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -60,7 +60,8 @@ class ImageSlots:
     later rows read. `lines`: in the order of their channels. `rings`: how many entries each ring has.
     `masked_left`: nodes of lead 0 that must be 0 at visit -1, as a tap reads them left of the image. `masked_right`: nodes of
     lead 1 that must be 0 at visit W - 1, which computes them at column W, as a tap reads them right of the image.
-    `pixel_nodes`, `row_nodes`, `constant_nodes`: what is computed at each visit, before each row, and once.
+    `pixel_nodes`, `row_nodes`, `constant_nodes`: what is computed at each visit, before each row, and once. `conditions`: the
+    inputs among the constants.
     `pixel_constants`, `row_constants`: the constants (B, C) that the pixel and the row graph read; `planes`: the constants
     (B, C, H, W) that the row graph reads. `blank`: the values over the image of which constants use the shape alone.
     `reads_rows`: the nodes of which the row graph reads whole rows. `ends_rows`: whether there are nodes of which a row is known
@@ -76,9 +77,10 @@ class ImageSlots:
     rings: dict[str, int]
     masked_left: frozenset[str]
     masked_right: frozenset[str]
-    pixel_nodes: tuple[Node, ...]
-    row_nodes: tuple[Node, ...]
-    constant_nodes: tuple[Node, ...]
+    pixel_nodes: tuple[str, ...]
+    row_nodes: tuple[str, ...]
+    constant_nodes: tuple[str, ...]
+    conditions: tuple[str, ...]
     pixel_constants: tuple[str, ...]
     row_constants: tuple[str, ...]
     planes: tuple[str, ...]
@@ -89,12 +91,12 @@ class ImageSlots:
 
     @cached_property
     def stored_channels(self) -> int:
-        """The channels of `past.pixels`."""
+        """Count the channels of `past.pixels`."""
         return sum(map(len, self.pixels.values()))
 
     @cached_property
     def line_channels(self) -> int:
-        """The channels of `line`; 0 if there is no row graph."""
+        """Count the channels of `line`; 0 if there is no row graph."""
         return sum(len(line.channels) for line in self.lines)
 
     def slots(self, width: int) -> int:
@@ -103,19 +105,18 @@ class ImageSlots:
 
     @property
     def fixed(self) -> tuple[str, ...]:
-        """The nodes that the condition graph gives, as `fixed.<node>`; if there are none, there is no such graph."""
+        """List the nodes that the condition graph gives, as `fixed.<node>`; if there are none, there is no such graph."""
         return tuple(dict.fromkeys(self.pixel_constants + self.row_constants + self.planes))
 
     @cached_property
     def ports(self) -> dict[str, ImagePorts]:
-        """The graphs that there are, by the names of their files, and their inputs and outputs."""
+        """Give the inputs and outputs of the graphs that there are, by the names of their files."""
         found = {CONDITION: self._condition(), ROW: self._row(), PIXEL: self._pixel(), PIXELS: self._pixel()}
         return {name: ports for name, ports in found.items() if ports.outputs}
 
     def _condition(self) -> ImagePorts:
-        conditions = [node.name for node in self.constant_nodes if isinstance(node.op, ops.Input)]
         shape = ("batch", "height", "width") if self.blank else ()
-        return ImagePorts((*conditions, *shape), tuple(f"fixed.{name}" for name in self.fixed))
+        return ImagePorts((*self.conditions, *shape), tuple(f"fixed.{name}" for name in self.fixed))
 
     def _row(self) -> ImagePorts:
         if not self.lines:
@@ -140,7 +141,7 @@ class ImageSlots:
 
 @dataclass(frozen=True)
 class _Read:
-    """A tap: `reader` at pixel (r, c) needs `source` at (r - up, c - left)."""
+    """Hold a tap: `reader` at pixel (r, c) needs `source` at (r - up, c - left)."""
 
     reader: Node
     source: str
@@ -159,7 +160,7 @@ def image_slots(graph: Graph) -> ImageSlots:
 
 
 class _Search:
-    """What the layout is put together from: the nodes that the output needs, by clock, and what they read."""
+    """Put the layout together from the nodes that the output needs, by clock, and what they read."""
 
     def __init__(self, found: Facts) -> None:
         self.found, self.plan = found, found.raster
@@ -193,9 +194,10 @@ class _Search:
             rings={name: kept + 1 for name, kept in self.plan.rows.items() if name in rows},
             masked_left=self.read_outside(lead=0) if ahead else frozenset(),
             masked_right=self.read_outside(lead=1),
-            pixel_nodes=self.of("pixel"),
-            row_nodes=self.of("row-start", "row-end"),
-            constant_nodes=self.of("constant"),
+            pixel_nodes=_names(self.of("pixel")),
+            row_nodes=_names(self.of("row-start", "row-end")),
+            constant_nodes=_names(self.of("constant")),
+            conditions=_names(node for node in self.of("constant") if isinstance(node.op, ops.Input)),
             pixel_constants=self.constants("pixel"),
             row_constants=self.constants("row-start", "row-end"),
             planes=self.planes(),
@@ -209,7 +211,7 @@ class _Search:
         return tuple(node for node in self.nodes if self.clock(node.name) in clocks)
 
     def beside(self) -> list[_Read]:
-        """What pixel nodes read in their own row of each other."""
+        """List what pixel nodes read of each other in their own row."""
         both = [read for read in self.reads if self.clock(read.reader.name) == self.clock(read.source) == "pixel"]
         return [read for read in both if read.up == 0]
 
@@ -217,12 +219,12 @@ class _Search:
         return read.left + self.plan.lead[read.source] - self.plan.lead[read.reader.name]
 
     def row_sources(self) -> frozenset[str]:
-        """The nodes of which the row graph reads whole rows."""
+        """Find the nodes of which the row graph reads whole rows."""
         varying = [read for read in self.reads if self.clock(read.source) != "constant"]
         return frozenset(read.source for read in varying if self.clock(read.reader.name) != "pixel" or read.up > 0)
 
     def oldest(self) -> dict[str, int]:
-        """The stored pixel nodes and the largest age at which each is read in its row, in the order of their channels."""
+        """Give the largest age at which each stored pixel node is read in its row, in the order of their channels."""
         ages = {node.name: 0 for node in self.of("pixel")}
         for read in self.beside():
             ages[read.source] = max(ages[read.source], self.age(read))
@@ -243,7 +245,7 @@ class _Search:
         return tuple(LinePart(*line, each) for line, each in zip(lines, channels, strict=True))
 
     def is_line(self, name: str) -> bool:
-        """Whether the value in a row is known before the row begins."""
+        """Say whether the value in a row is known before the row begins."""
         return self.clock(name) == "row-start" or (self.clock(name) == "constant" and self.found.types[name].timed)
 
     def planes(self) -> tuple[str, ...]:
@@ -256,7 +258,7 @@ class _Search:
         return tuple(node.name for node in self.of("constant") if node.name in read and not self.found.types[node.name].timed)
 
     def read_outside(self, lead: int) -> frozenset[str]:
-        """The nodes of this lead that some tap in their row reads on the side of the image where a visit computes them too."""
+        """Find the nodes of this lead that a tap in their row reads outside the image, where a visit computes them too."""
         side = -1 if lead else 1
         return frozenset(r.source for r in self.beside() if self.plan.lead[r.source] == lead and r.left * side > 0)
 
@@ -273,6 +275,10 @@ def _needed(found: Facts) -> list[Node]:
             fixed = node.name not in found.varying
             wanted.update(name for name in node.inputs if not (fixed and name in found.varying))
     return [node for node in found.graph.nodes if node.name in wanted]
+
+
+def _names(nodes: Iterable[Node]) -> tuple[str, ...]:
+    return tuple(node.name for node in nodes)
 
 
 def _looks_above(node: Node) -> bool:

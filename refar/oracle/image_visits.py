@@ -6,7 +6,7 @@ NumPy there is `oracle.raster`, which this is checked against.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -29,7 +29,7 @@ _Taps = tuple[list[Step], Arrays]
 
 
 class ImageVisits:
-    """A bound graph, run row by row and visit by visit. Raises GraphError as `image_slots`."""
+    """Run a bound graph row by row and visit by visit. Raises GraphError as `image_slots`."""
 
     def __init__(self, net: BoundGraph) -> None:
         self.net, self.slots, self.plan = net, image_slots(net.graph), net.facts.raster
@@ -37,7 +37,7 @@ class ImageVisits:
     def constants(self, conditions: Arrays, batch: int, shape: tuple[int, int]) -> Arrays:
         """Return what does not depend on the sequence, (B, C) or (B, C, H, W). `conditions` are checked and cast."""
         values = {name: self._zeros(name, batch, *shape) for name in self.slots.blank}
-        for node in self.slots.constant_nodes:
+        for node in self._nodes(self.slots.constant_nodes):
             args = [values[name] for name in node.inputs]
             own, classes = self.net.own[node.name], self.net.facts.classes[node.name]
             if isinstance(node.op, ops.Input):
@@ -59,7 +59,7 @@ class ImageVisits:
         newest = {name: self._stored(name, pixels, width) for name in self.slots.pixels}
 
         def read(name: str, up: int, left: int, *, ahead: int) -> Array:
-            """What lies (up, left) before each pixel of row - 1 + ahead, (B, C, 1, W); a constant (B, C) as it is."""
+            """Return what lies (up, left) before each pixel of row - 1 + ahead, (B, C, 1, W); a constant (B, C) as it is."""
             wanted = row - 1 + ahead - up
             if name in fixed:
                 return fixed[name] if fixed[name].ndim == 2 else fixed[name][:, :, wanted : wanted + 1]
@@ -67,7 +67,7 @@ class ImageVisits:
             value = newest[name] if here else rings[name][wanted % len(rings[name])][:, :, None]
             return shifted(value, (0, left))
 
-        for node in self.slots.row_nodes:
+        for node in self._nodes(self.slots.row_nodes):
             ahead = int(self.plan.clock[node.name] == "row-start")
             if ahead or row:
                 newest[node.name] = self._node(node, partial(read, ahead=ahead), batch, width, self._all(node))
@@ -93,7 +93,7 @@ class ImageVisits:
             return line[visit + 1][:, lines[name, above, lead]][:, :, None, None]
 
         def read(name: str, _: int, left: int, *, lead: int) -> Array:
-            """What lies `left` before column visit + lead, (B, C, 1, 1); a constant (B, C) as it is."""
+            """Return what lies `left` before column visit + lead, (B, C, 1, 1); a constant (B, C) as it is."""
             if (name, False, lead) in lines:
                 return at_visit(name, False, lead)
             if name in fixed:
@@ -103,7 +103,7 @@ class ImageVisits:
                 return values[name]
             return pixels[self.slots.past + 1 + visit - age][:, self.slots.pixels[name]][:, :, None, None]
 
-        for node in self.slots.pixel_nodes:
+        for node in self._nodes(self.slots.pixel_nodes):
             lead = self.plan.lead[node.name]
             if isinstance(node.op, ops.Input):
                 value = x_bc[:, :, None, None]
@@ -122,12 +122,15 @@ class ImageVisits:
         y = values[output] if output in values else at_visit(output, False, 1)
         return y[:, :, 0, 0].copy(), after
 
+    def _nodes(self, names: Sequence[str]) -> list[Node]:
+        return [self.net.facts.nodes[name] for name in names]
+
     def _newest(self, name: str, row: int) -> int:
-        """The last row of a node that is known before this row begins."""
+        """Return the number of the last row of a node that is known before this row begins."""
         return row if self.plan.clock[name] == "row-start" else row - 1
 
     def _stored(self, name: str, pixels: Array, width: int) -> Array:
-        """The row that visits left behind, (B, C, 1, W)."""
+        """Return the row that visits left behind, (B, C, 1, W)."""
         begin = self.slots.past + 1 - self.plan.lead[name]
         return pixels[begin : begin + width, :, self.slots.pixels[name]].transpose(1, 2, 0)[:, :, None]
 
@@ -138,7 +141,7 @@ class ImageVisits:
         return newest[name] if name in newest else read(name, 0, 0)
 
     def _some(self, node: Node, above: bool) -> _Taps:
-        """The taps of a node in rows above, or in its own row. The bias goes with those above, if there are any."""
+        """Choose the taps of a node in rows above, or in its own row. The bias goes with those above, if there are any."""
         if not isinstance(node.op, ops.ImageOp):
             return [], self.net.own[node.name]
         steps, own = self._all(node)

@@ -17,7 +17,7 @@ from refar.graph.graph import Graph
 
 
 class Canvas:
-    """A batch of images of one shape, computed pixel by pixel in raster order.
+    """Hold a batch of images of one shape, computed pixel by pixel in raster order.
 
     `push` takes a pixel and gives the output at it; `look` gives the output at the next pixel before all of that is known.
     `place` says how many pixels there are. `sessions` are those of the graphs, by the names of their files; `conditions` are
@@ -41,7 +41,7 @@ class Canvas:
 
     @property
     def place(self) -> int:
-        """How many pixels there are."""
+        """Count the pixels that there are."""
         return self._row * self.shape[1] + self._column
 
     def push(self, x_bc: ArrayLike) -> Array:
@@ -95,7 +95,7 @@ class Canvas:
         self._sessions[PIXEL].run_with_iobinding(self._visit_once)
 
     def _take_all(self, known_bcn: Array) -> None:
-        """The first pixels of a row in one call; the visit before the first pixel begins it, and sees zeros."""
+        """Take the first pixels of a row in one call; the visit before the first pixel begins it, and sees zeros."""
         first, count = self._slots.first_visit, known_bcn.shape[2]
         visits = count - first
         if visits not in self._runs:
@@ -123,7 +123,7 @@ class Canvas:
         return binding
 
     def _buffers(self) -> Arrays:
-        """Everything that changes, zero before the first row, and the width."""
+        """Make everything that changes, zero before the first row, and the width."""
         width, slots, found = self.shape[1], self._slots, self._found
         rings = {
             f"past.rows.{name}": np.zeros((entries, self.rows, found.types[name].channels, width), np.float32)
@@ -144,7 +144,7 @@ class Canvas:
         return np.zeros((self.rows, kind.channels), np.int64 if kind.indexed else np.float32)
 
     def _constants(self, conditions: Arrays) -> Arrays:
-        """What does not depend on the images: computed once."""
+        """Compute what does not depend on the images, once."""
         if CONDITION not in self._sessions:
             return {}
         sizes = {"batch": self.rows, "height": self.shape[0], "width": self.shape[1]}
@@ -165,7 +165,7 @@ class Canvas:
 
 
 def finite(y: Array, name: str) -> Array:
-    """The array itself. Raises BackendError if some number in it is not finite."""
+    """Return the array itself. Raises BackendError if some number in it is not finite."""
     if not np.isfinite(y).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(y))[0])
         raise BackendError(f"{name}: expected finite outputs, got {y[place]} at index {place}")
@@ -173,5 +173,5 @@ def finite(y: Array, name: str) -> Array:
 
 
 def _shared(array: Array) -> Any:
-    """A value of onnxruntime that lies in the memory of the array."""
+    """Make a value of onnxruntime that lies in the memory of the array."""
     return onnxruntime.OrtValue.ortvalue_from_numpy(array)

@@ -21,7 +21,7 @@ from refar.runtime.canvas import Canvas, finite
 
 
 class PaintOptions(TypedDict, total=False):
-    """The options of `paint`."""
+    """Name the options of `paint`."""
 
     batch: int | None
     seed: int
@@ -33,7 +33,7 @@ class PaintOptions(TypedDict, total=False):
 
 
 class Painter:
-    """The graphs of a network over images, ready to paint. `sessions` of onnxruntime on the CPU, by the names of their files.
+    """Paint with the graphs of a network over images: `sessions` of onnxruntime on the CPU, by the names of their files.
 
     Raises GraphError for a graph over time, or one whose output sees what comes after its pixel, FileError for a graph that is
     missing or has other ports.
@@ -84,7 +84,7 @@ class Painter:
         condition: Data | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Array, Array]:
-        """As `paint`, with the outputs y_bchw that the values were drawn from, 0 where the prompt is."""
+        """Paint, and return the outputs y_bchw too that the values were drawn from, 0 where the prompt is."""
         require_strict(self._found, "paint")
         head, kind = require_head(self.graph, "paint"), self._found.types[self._found.sequence]
         height, width = check_shape(shape)
@@ -134,7 +134,7 @@ class Painter:
 
 
 def first_pixels(kind: Type, prompt: ArrayLike | None, shape: tuple[int, int]) -> Array:
-    """The prompt of images of `shape` as x_bcn in raster order: of first rows x_bchw, of first pixels x_bcn, or of none.
+    """Return the prompt of images of `shape` as x_bcn in raster order: of first rows x_bchw, of first pixels x_bcn, or of none.
 
     Raises InputError for anything else.
     """

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from helpers import refuses
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from image_corners import CORNERS
 from image_graphs import LEVELS, WAYS, Drive, Way, case, expected, opened
 from small_models import IMAGE_MODELS
@@ -24,6 +25,8 @@ from refar.errors import GraphError
 from refar.graph.graph import digest
 from refar.oracle.bound_graph import bound_graph
 from refar.oracle.image_visits import ImageVisits
+from refar.oracle.whole import forward_nodes
+from refar.testing.contract.cases import integer_inputs
 from refar.testing.strategies import plane_graphs
 from refar_export import image_graphs
 from refar_export.image_graphs import image_models
@@ -58,6 +61,20 @@ def test_every_optimisation_level(name: str, level: str) -> None:
 def test_random_graphs(graph: Graph) -> None:
     if facts(graph).looks_ahead is None:
         assert max(ratios(graph, 2, (4, 3), (Way(guesses=2), Way(visits=2, in_place=False)))) <= 1
+
+
+@settings(max_examples=60)
+@given(plane_graphs(exact=True), st.integers(0, 2**32 - 1))
+def test_integers_are_equal(graph: Graph, seed: int) -> None:
+    """Where every number is a small integer nothing is rounded, and the outputs equal the oracle's."""
+    rng = np.random.default_rng(seed)
+    params = {name: rng.integers(-1, 2, shape).astype(float) for name, shape in facts(graph).parameters.items()}
+    inputs = integer_inputs(graph, rng, 2, 2, 4, 3)
+    net = bound_graph(graph, params)
+    largest = max(np.abs(value).max() for value in forward_nodes(net, net.cast(inputs)).values())
+    if facts(graph).looks_ahead is None and largest < 2**16:  # sums of some hundred terms stay below 2²⁴
+        found = Drive(graph, opened(graph, params), inputs, Way(guesses=1)).outputs()
+        np.testing.assert_array_equal(found, refar.forward(graph, params, inputs))
 
 
 @pytest.mark.parametrize("name", ["gated_class", "far_rows", "two_leads"])
