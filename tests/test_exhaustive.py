@@ -33,6 +33,8 @@ WINDOWED = (POINTWISE - {"refar_export/lower.py: pointwise"}) | {
     "oracle/windows.py: window_offsets",
     "oracle/convolution.py: by_tap",
     "refar_export/build.py: whole",
+    "refar_export/image_pixels.py: _node",
+    "refar_export/image_rows.py: _computed",
     "refar_export/lower.py: windowed_step",
     "refar_export/lower.py: windowed_block",
     "cli/describe.py: operator",

@@ -1,7 +1,8 @@
 """Row and pixel graphs of random networks against the whole pass: `python tests/bench/image_graphs.py [--graphs N] [--seed S]`.
 
 Each graph runs over several shapes; with one visit and with several visits in a call; with the state written in place and not;
-with wrong guesses first; and with nan in every slot that no visit has written. Outputs are held against the bound of all orders.
+with wrong guesses first; and with nan in every slot that no visit has written, and for the pixel before the first. Outputs are
+held against the bound of all orders.
 """
 
 from __future__ import annotations
@@ -103,8 +104,10 @@ class Drive:
             self.ports.get("past.pixels", np.zeros(0))[self.past + 1 + self.first :] = np.nan
 
     def _pixel(self, row: int, visit: int) -> Array:
-        """The pixel of a visit; at visit -1 anything, here the first one, since nothing may depend on it."""
-        return self.x[:, :, row, max(visit, 0)]
+        """The pixel of a visit; at visit -1, where nothing may depend on it, nan or the last class that there is."""
+        if visit >= 0:
+            return self.x[:, :, row, visit]
+        return np.full(self.x.shape[:2], self.x.max() if self.x.dtype == np.int64 else np.nan, self.x.dtype)
 
     def _guessed(self, row: int, visit: int) -> Array:
         """Another pixel out of the same images."""
