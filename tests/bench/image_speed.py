@@ -30,29 +30,30 @@ NETWORKS = {
 }
 
 
-def best(call: Callable[[], object], times: int) -> float:
-    """Microseconds of the fastest of several calls, of processor time: one thread runs, and other programs do not count."""
-    found = []
-    for _ in range(times):
-        begin = time.process_time()
-        call()
-        found.append(1e6 * (time.process_time() - begin))
-    return min(found)
+def best(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Microseconds of the fastest of several calls of each, taken in turn, as other programs slow all of them down at times."""
+    found = dict.fromkeys(calls, float("inf"))
+    for _ in range(rounds):
+        for name, call in calls.items():
+            begin = time.process_time()
+            call()
+            found[name] = min(found[name], 1e6 * (time.process_time() - begin))
+    return found
 
 
-def bare_calls(canvas: Canvas, repeat: int) -> tuple[float, float]:
-    """Microseconds of one call of the pixel graph and of the row graph; state and bindings as they are."""
+def bare_calls(canvas: Canvas) -> dict[str, Callable[[], object]]:
+    """Hundred calls of the pixel graph, and one of the row graph; state and bindings as they are."""
     canvas.enter()
 
     def pixels() -> None:
-        for _ in range(repeat):
+        for _ in range(100):
             canvas._sessions[PIXEL].run_with_iobinding(canvas._visit_once)
 
-    def rows() -> None:
+    def row() -> None:
         if canvas._before_row is not None:
             canvas._sessions[ROW].run_with_iobinding(canvas._before_row)
 
-    return best(pixels, 7) / repeat, best(rows, 20)
+    return {"pixels": pixels, "row": row}
 
 
 def measure(name: str, graph: Graph, batch: int, size: int) -> None:
@@ -64,13 +65,16 @@ def measure(name: str, graph: Graph, batch: int, size: int) -> None:
     full = onnxruntime.InferenceSession(build(graph, params, "full").SerializeToString(), options)
     colours = facts(graph).types[facts(graph).sequence].channels
     x = np.zeros((batch, colours, size, size), np.int64)
-    pass_us = best(lambda: full.run(["output"], {"x": x}), 5 if batch == 1 else 2)
-    pixel_us, row_us = bare_calls(painter.start((size, size), batch), 100)
-    image_us = best(lambda: painter.paint((size, size), batch=batch), 3 if batch == 1 else 1) / size**2
+    calls = bare_calls(painter.start((size, size), batch))
+    calls["pass"] = lambda: full.run(["output"], {"x": x})
+    calls["image"] = lambda: painter.paint((size, size), batch=batch)
+    found = best(calls, 8 if batch == 1 else 4)
+    pass_us, image_us = found["pass"], found["image"] / size**2
     looks = colours if facts(graph).ordered else 1
     print(
-        f"{name}, batch {batch}: pixel graph {pixel_us:.0f} µs, row graph {row_us:.0f} µs, painting {image_us:.0f} µs a pixel; "
-        f"one full pass {pass_us:.0f} µs, {looks * pass_us / image_us:.0f} times as much for each pixel",
+        f"{name}, batch {batch}: pixel graph {found['pixels'] / 100:.0f} µs, row graph {found['row']:.0f} µs, "
+        f"painting {image_us:.0f} µs a pixel; one full pass {pass_us:.0f} µs, {looks * pass_us / image_us:.0f} times as much "
+        "for each pixel",
         flush=True,
     )
 
