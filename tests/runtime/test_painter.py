@@ -60,9 +60,9 @@ def assert_painted(graph: Graph, params: Arrays, x: Array, y: Array, given: Arra
 
 
 def gap(graph: Graph, y_c: Array, image: int, place: int, seed: int, temperature: float) -> float:
-    """How far the drawn class of some colour is before the next one; of another head 0, whose doubts are not measured here."""
+    """How far the drawn class is before the next one, at the colour where that is least; of another head no doubt is granted."""
     if not isinstance(graph.head, ops.Categorical):
-        return 0.0
+        return float("inf")
     colours = facts(graph).types[facts(graph).sequence].channels
     draws = noise.draw(graph.head, seed, [image], place * colours, colours, len(y_c) // colours)[:, 0]
     scores = [y_c[c::colours] / (temperature or 1) + draws[c] * (temperature > 0) for c in range(colours)]
