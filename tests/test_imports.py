@@ -77,8 +77,19 @@ ALLOWED: dict[str, set[str]] = {
         *CHECKED, "refar_export.in_place", "refar_export.lower", "refar_export.visit_graphs", "refar_export.whole_graphs",
         "refar.runtime.bundle", "onnx", "numpy", "msgspec"
     },
+    "refar_export.image_columns": {*CHECKED, "refar_export.lower", "refar.runtime.bundle", "numpy"},
+    "refar_export.image_pixels": {
+        *CHECKED, "refar_export.image_columns", "refar_export.lower", "refar.runtime.bundle", "onnx", "numpy"
+    },
+    "refar_export.image_rows": {*CHECKED, "refar_export.image_columns", "refar_export.lower", "numpy"},
+    "refar_export.image_graphs": {
+        *CHECKED, "refar_export.build", "refar_export.image_columns", "refar_export.image_pixels", "refar_export.image_rows",
+        "refar_export.lower", "refar_export.whole_graphs", "refar.runtime.bundle", "onnx", "numpy", "msgspec"
+    },
     "refar_export.vectors": {*CHECKED, "refar.oracle", "numpy"},
-    "refar_export.contents": {*CHECKED, "refar_export.build", "refar_export.vectors", "refar.runtime.bundle", *LIGHT},
+    "refar_export.contents": {
+        *CHECKED, "refar_export.build", "refar_export.image_graphs", "refar_export.vectors", "refar.runtime.bundle", *LIGHT
+    },
     "refar_export.export": {*CHECKED, "refar_export.contents", "refar_export.verify", "refar.runtime.bundle", "numpy"},
     "refar_export.parameters": {*CHECKED, "refar.runtime.bundle", "refar.runtime.opening"},
     "refar_export.version_1": {*CHECKED, "onnx"},
@@ -184,6 +195,7 @@ def test_a_forbidden_import_is_seen(module: str, statement: str, found: list[str
         ("import refar.testing", HEAVY),
         ("import refar.runtime", ("torch", "onnx", "matplotlib", "sklearn")),
         ("import refar.runtime.session", ("torch", "onnx", "refar.exact.literal")),
+        ("import refar.runtime.painter", ("torch", "onnx", "refar.exact.literal")),
         ("import refar_export", ("torch", "onnxruntime")),
         ("import refar.torch", ("onnx", "onnxruntime")),
         ("import refar.cli", ("torch", "onnx", "onnxruntime", "matplotlib", "sklearn")),

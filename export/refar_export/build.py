@@ -42,13 +42,21 @@ def build(graph: Graph, params: dict[str, NDArray[Any]], kind: Kind, *, spare: i
     exits = [ports.declared(name) for name in outputs]
     if expose:
         exits += [ports.exposed(node) for node in e.graph.nodes if node.name in e.values and not isinstance(node.op, ops.Input)]
-    body = helper.make_graph(e.nodes, f"refar_{kind}", [ports.declared(name) for name in ports.inputs()], exits, e.protos())
+    model = assembled(e, graph, kind, [ports.declared(name) for name in ports.inputs()], exits)
+    problems = in_place.unordered(model)
+    assert not problems, problems
+    return model
+
+
+def assembled(
+    e: Emitter, graph: Graph, kind: str, entries: list[onnx.ValueInfoProto], exits: list[onnx.ValueInfoProto]
+) -> onnx.ModelProto:
+    """Make a model of what was emitted, with these inputs and outputs, and check it."""
+    body = helper.make_graph(e.nodes, f"refar_{kind}", entries, exits, e.protos())
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
     model.producer_name, model.producer_version = "refar", FORMAT
     helper.set_model_props(model, metadata(graph, kind))
     onnx.checker.check_model(model, full_check=True)
-    problems = in_place.unordered(model)
-    assert not problems, problems
     return model
 
 
@@ -57,7 +65,7 @@ def of_stream(graph: Graph) -> Graph:
     return replace(graph, padding="layer") if graph.padding == "valid" else graph
 
 
-def metadata(graph: Graph, kind: Kind) -> dict[str, str]:
+def metadata(graph: Graph, kind: str) -> dict[str, str]:
     """Return the essentials, which each file holds."""
     text = to_json(graph)
     return {
@@ -128,15 +136,15 @@ class _Ports:
             slots, channels = self.layout.sizes[rest]
             return helper.make_tensor_value_info(name, TensorProto.FLOAT, [slots, "batch_size", channels])
         if side == FIXED:
-            return _declared(name, self.e.types[rest], "")
+            return declared(name, self.e.types[rest], "")
         first = self.e.facts.first_position if self.kind == "full" else 0
         length = "output_length" if name == OUTPUT and first else "sequence_length"
-        return _declared(name, self._type(self.e.graph.output if name == OUTPUT else name, name == OUTPUT), length)
+        return declared(name, self._type(self.e.graph.output if name == OUTPUT else name, name == OUTPUT), length)
 
     def exposed(self, node: Node) -> onnx.ValueInfoProto:
         """Emit one more output: the value of a node, of the axes that it has in this graph."""
         name = self.e.emit("Identity", self.e.values[node.name], outputs=[f"{VALUE}/{node.name}"])
-        return _declared(name, self._type(node.name, False), f"length of {node.name}")
+        return declared(name, self._type(node.name, False), f"length of {node.name}")
 
     def _type(self, name: str, last: bool) -> Type:
         """The type of a node's value: without time in a step, and where it is the last output of a prefill."""
@@ -144,7 +152,8 @@ class _Ports:
         return found.at_once if self.kind == "step" or (self.kind == "prefill" and last) else found
 
 
-def _declared(name: str, type_: Type, length: str) -> onnx.ValueInfoProto:
+def declared(name: str, type_: Type, length: str) -> onnx.ValueInfoProto:
+    """Declare an input or output of this type."""
     sizes: dict[str, str | int | None] = {
         "b": "batch_size", "c": type_.channels, "t": length, "h": "height", "w": "width"
     }  # fmt: skip

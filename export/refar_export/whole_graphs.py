@@ -46,7 +46,7 @@ def condition(e: Emitter, layout: StateLayout) -> list[str]:
     for node in e.graph.nodes:
         if not e.types[node.name].timed:
             e.own(node.name)
-            e.values[node.name] = _node(e, node, [e.values[name] for name in node.inputs], [])
+            e.values[node.name] = whole_node(e, node, [e.values[name] for name in node.inputs], [])
     return _fixed(e, layout)
 
 
@@ -64,18 +64,18 @@ def _evaluate(e: Emitter) -> dict[str, str]:
     for node in e.graph.nodes:
         e.own(node.name)
         args = [e.values[name] for name in node.inputs]
-        e.values[node.name] = _node(e, node, args, [before.get(name) for name in node.inputs])
+        e.values[node.name] = whole_node(e, node, args, [before.get(name) for name in node.inputs])
         if e.graph.padding != "input" or not e.types[node.name].timed:
             continue
         if node.name in e.facts.sources:
             before[node.name] = lower.zeros_before(e, e.facts.sequence, e.types[node.name].size)
         else:  # its steady state: one position, at which every tap sees the same
             earlier = [before.get(name, e.values[name]) for name in node.inputs]
-            before[node.name] = _node(e, node, earlier, earlier)
+            before[node.name] = whole_node(e, node, earlier, earlier)
     return before
 
 
-def _node(e: Emitter, node: Node, args: list[str], before: Sequence[str | None]) -> str:
+def whole_node(e: Emitter, node: Node, args: list[str], before: Sequence[str | None]) -> str:
     """One node at every position."""
     kinds = e.facts.kinds[node.name]
     if isinstance(node.op, ops.PointwiseOp):

@@ -1,0 +1,146 @@
+"""The ONNX graphs that compute an image row by row and pixel by pixel. Ports and state are described in export/README.md."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from refar import ops
+from refar.analysis.facts import Facts
+from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, ImageSlots, image_slots
+from refar.errors import GraphError
+from refar.graph.graph import Graph
+from refar.runtime.bundle import OUTPUT
+from refar_export.build import assembled, declared
+from refar_export.image_columns import ManyColumns, OneColumn
+from refar_export.image_pixels import PixelGraph
+from refar_export.image_rows import RowGraph
+from refar_export.lower import Emitter
+from refar_export.whole_graphs import whole_node
+
+NUMBERS = ("row", "column", "batch", "height", "width")
+"""The inputs that are one whole number each."""
+
+Params = dict[str, NDArray[Any]]
+Size = str | int | None
+
+
+def image_models(graph: Graph, params: Params) -> dict[str, onnx.ModelProto]:
+    """Make all graphs that there are, by the names of their files. Raises as `pixel`."""
+    found = {CONDITION: condition(graph, params), ROW: row(graph, params)}
+    found |= {PIXEL: pixel(graph, params), PIXELS: pixel(graph, params, columns=None)}
+    return {name: model for name, model in found.items() if model is not None}
+
+
+def pixel(graph: Graph, params: Params, columns: Literal[1] | None = 1) -> onnx.ModelProto:
+    """Make the graph of one visit, or with `columns=None` of any number n ≥ 1 in a row. `params` are checked float32 arrays.
+
+    Raises GraphError for a graph over time, one whose output sees what comes after its pixel, and names of ports.
+    """
+    slots, e = _begun(graph, params)
+    file, access = (PIXEL, OneColumn) if columns == 1 else (PIXELS, ManyColumns)
+    PixelGraph(e, slots, access(e, slots)).emit()
+    return _model(e, slots, file)
+
+
+def row(graph: Graph, params: Params) -> onnx.ModelProto | None:
+    """Make the graph that runs before each row; None if rows above and constants add nothing. Raises as `pixel`."""
+    slots, e = _begun(graph, params)
+    if not slots.lines:
+        return None
+    RowGraph(e, slots).emit()
+    return _model(e, slots, ROW)
+
+
+def condition(graph: Graph, params: Params) -> onnx.ModelProto | None:
+    """Make the graph of what does not depend on the image; None if there is nothing. Raises as `pixel`."""
+    slots, e = _begun(graph, params)
+    if not slots.fixed:
+        return None
+    for name in slots.blank:
+        e.own(name)
+        e.values[name] = _blank(e, name)
+    for name in slots.constant_nodes:
+        e.own(name)
+        args = [e.values[source] for source in e.facts.nodes[name].inputs]
+        e.values[name] = whole_node(e, e.facts.nodes[name], args, [None] * len(args))
+    for name in slots.fixed:
+        _fixed(e, name)
+    return _model(e, slots, CONDITION)
+
+
+def _blank(e: Emitter, name: str) -> str:
+    """Emit zeros over the image in place of a value of which the shape alone is used."""
+    kind = e.types[name]
+    sizes = [e.emit("Unsqueeze", size, e.constant([0])) for size in ("batch", "height", "width")]
+    target = e.emit("Concat", sizes[0], e.constant([kind.channels]), *sizes[1:], axis=0)
+    return e.emit("Expand", e.constant(0, np.int64 if kind.indexed else np.float32), target)
+
+
+def _fixed(e: Emitter, name: str) -> None:
+    """Emit a constant. Lines are real, so class indices, which only an output can be, become numbers."""
+    e.own(f"present.fixed.{name}")
+    kind = "Cast" if e.types[name].indexed else "Identity"
+    to = {"to": TensorProto.FLOAT} if kind == "Cast" else {}
+    e.emit(kind, e.values[name], outputs=[f"fixed.{name}"], **to)
+
+
+def _begun(graph: Graph, params: Params) -> tuple[ImageSlots, Emitter]:
+    slots = image_slots(graph)
+    for node in graph.nodes:
+        first = node.name.split(".")[0]
+        if first in ("past", "present", "fixed", OUTPUT) or (isinstance(node.op, ops.Input) and first in (*NUMBERS, "line")):
+            raise GraphError(f"node {node.name!r}: this name is kept for a port of the pixel graphs")
+    return slots, Emitter(params, graph)
+
+
+def _model(e: Emitter, slots: ImageSlots, file: str) -> onnx.ModelProto:
+    """Declare the ports, and check that nothing is missing."""
+    ports = slots.ports[file]
+    entries, exits = ([_port(e, slots, name, file) for name in names] for names in (ports.inputs, ports.outputs))
+    model = assembled(e, e.facts.graph, file.removesuffix(".onnx"), entries, exits)
+    model.metadata_props.add(key="refar.image", value=msgspec.json.encode(driving(e.facts, slots)).decode())
+    return model
+
+
+def driving(found: Facts, slots: ImageSlots) -> dict[str, int | bool]:
+    """Say what no port says and whoever drives the graphs must know; see export/README.md."""
+    return {
+        "past": slots.past,
+        "first_visit": slots.first_visit,
+        "output_lead": slots.output_lead,
+        "strict": found.strict,
+        "looks": found.types[found.sequence].channels if found.strict and found.ordered else 1,
+    }
+
+
+def _port(e: Emitter, slots: ImageSlots, name: str, file: str) -> onnx.ValueInfoProto:
+    """Declare one input or output by its name."""
+    side, _, rest = name.partition(".")
+    if name in NUMBERS:
+        return helper.make_tensor_value_info(name, TensorProto.INT64, [])
+    if name == "line":
+        return _real(name, ["visits", "batch_size", slots.line_channels])
+    if rest == "pixels" and side in ("past", "present"):
+        return _real(name, ["slots", "batch_size", slots.stored_channels])
+    if side in ("past", "present"):
+        node = rest.removeprefix("rows.")
+        return _real(name, [slots.rings[node], "batch_size", e.types[node].channels, "width"])
+    if side == "fixed":
+        over: list[Size] = ["height", "width"] if e.types[rest].timed else []
+        return _real(name, ["batch_size", e.types[rest].channels, *over])
+    if file == CONDITION:
+        return declared(name, e.types[name], "sequence_length")
+    type_ = e.types[e.facts.graph.output if name == OUTPUT else name]
+    visits: list[Size] = ["columns"] if file == PIXELS else []
+    element = TensorProto.INT64 if type_.indexed else TensorProto.FLOAT
+    return helper.make_tensor_value_info(name, element, [*visits, "batch_size", type_.channels])
+
+
+def _real(name: str, shape: list[Size]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

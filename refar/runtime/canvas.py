@@ -1,0 +1,177 @@
+"""Images under way in onnxruntime: the state between calls, one set of buffers that the graphs read and write in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import ArrayLike
+
+from refar.analysis.facts import facts
+from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, image_slots
+from refar.arguments.arrays import Array, Arrays, check_rows
+from refar.errors import BackendError, InputError
+from refar.graph.graph import Graph
+
+
+class Canvas:
+    """Hold a batch of images of one shape, computed pixel by pixel in raster order.
+
+    `push` takes a pixel and gives the output at it; `look` gives the output at the next pixel before all of that is known.
+    `place` says how many pixels there are. `sessions` are those of the graphs, by the names of their files; `conditions` are
+    checked, of `rows` ≥ 1 images of `shape` (H, W). The buffers lie in the memory of the CPU.
+    """
+
+    def __init__(self, graph: Graph, sessions: Mapping[str, Any], conditions: Arrays, rows: int, shape: tuple[int, int]) -> None:
+        if rows < 1:
+            raise InputError(f"batch: expected at least 1 image, got {rows}")
+        self.shape, self.rows = shape, rows
+        self._sessions, self._slots = sessions, image_slots(graph)
+        self._found = facts(graph)
+        self._row = self._column = 0
+        self._begun = False  # whether the present row is
+        self._state = {**self._buffers(), **self._constants(conditions)}
+        self._y = self._empty(self._found.graph.output)
+        self._values = {name: _shared(array) for name, array in self._state.items()}
+        self._runs: dict[int, tuple[Array, Array, Any]] = {}  # of each number of visits: pixels, outputs, binding
+        self._before_row = self._bound(ROW, {}) if ROW in sessions else None
+        self._visit_once = self._bound(PIXEL, {"output": self._y})
+
+    @property
+    def place(self) -> int:
+        """Count the pixels that there are."""
+        return self._row * self.shape[1] + self._column
+
+    def push(self, x_bc: ArrayLike) -> Array:
+        """Take the next pixel, of all colours, and return the output there, y_bc."""
+        pixel = self._checked(x_bc)
+        self.enter()
+        ahead = self._y.copy()
+        self.take(pixel)
+        return finite(ahead if self._slots.output_lead else self._y.copy(), PIXEL)
+
+    def look(self, x_bc: ArrayLike | None = None) -> Array:
+        """Return the output at the next pixel, y_bc, of which `x_bc` is what is known (zeros if it is left out).
+
+        The pixel is not taken: looks may be repeated, with other values or with more colours.
+        """
+        nothing = np.zeros_like(self._state[self._found.sequence])
+        known = self._checked(nothing if x_bc is None else x_bc)
+        self.enter()
+        return finite(self.seen(known).copy(), PIXEL)
+
+    def enter(self, known_bcn: Array | None = None) -> None:
+        """Begin the next row, of which the first n pixels are known and taken, unless it is begun. Not checked."""
+        if self._column == self.shape[1]:
+            self._row, self._column, self._begun = self._row + 1, 0, False
+        if self._begun:
+            return
+        self._begun = True
+        if self._before_row is not None:
+            self._state["row"][()] = self._row
+            self._sessions[ROW].run_with_iobinding(self._before_row)
+        first = self._slots.first_visit
+        if known_bcn is not None and known_bcn.shape[2]:
+            self._take_all(known_bcn)
+        elif first < 0:
+            self._visit(first, np.zeros_like(self._state[self._found.sequence]))
+
+    def take(self, x_bc: Array) -> None:
+        """Take the next pixel of a row that is begun. Not checked."""
+        self._visit(self._column, x_bc)
+        self._column += 1
+
+    def seen(self, x_bc: Array) -> Array:
+        """Return the output at the next pixel of a row that is begun, given what is known of it: a buffer. Not checked."""
+        if not self._slots.output_lead:
+            self._visit(self._column, x_bc)
+        return self._y  # of the last visit, where the output is one pixel ahead
+
+    def _visit(self, visit: int, x_bc: Array) -> None:
+        self._state["column"][()] = visit
+        self._state[self._found.sequence][...] = x_bc
+        self._sessions[PIXEL].run_with_iobinding(self._visit_once)
+
+    def _take_all(self, known_bcn: Array) -> None:
+        """Take the first pixels of a row in one call; the visit before the first pixel begins it, and sees zeros."""
+        first, count = self._slots.first_visit, known_bcn.shape[2]
+        visits = count - first
+        if visits not in self._runs:
+            self._runs[visits] = self._several(visits)
+        x_nbc, y_nbc, binding = self._runs[visits]
+        x_nbc[-first:] = known_bcn.transpose(2, 0, 1)
+        self._state["column"][()] = first
+        self._sessions[PIXELS].run_with_iobinding(binding)
+        self._y[...] = y_nbc[-1]
+        self._column = count
+
+    def _several(self, visits: int) -> tuple[Array, Array, Any]:
+        sequence = self._found.sequence
+        x_nbc, y_nbc = (np.zeros((visits, *array.shape), array.dtype) for array in (self._state[sequence], self._y))
+        return x_nbc, y_nbc, self._bound(PIXELS, {sequence: x_nbc, "output": y_nbc})
+
+    def _bound(self, file: str, own: Arrays) -> Any:
+        """Bind a graph to the buffers, once; `present.…` goes into the buffer of `past.…`, which the graphs allow."""
+        values, ports = self._values | {name: _shared(array) for name, array in own.items()}, self._slots.ports[file]
+        binding = self._sessions[file].io_binding()
+        for name in ports.inputs:
+            binding.bind_ortvalue_input(name, values[name])
+        for name in ports.outputs:
+            binding.bind_ortvalue_output(name, values[name.replace("present.", "past.", 1)])
+        return binding
+
+    def _buffers(self) -> Arrays:
+        """Make everything that changes, zero before the first row, and the width."""
+        width, slots, found = self.shape[1], self._slots, self._found
+        rings = {
+            f"past.rows.{name}": np.zeros((entries, self.rows, found.types[name].channels, width), np.float32)
+            for name, entries in slots.rings.items()
+        }
+        return {
+            "row": np.zeros((), np.int64),
+            "column": np.zeros((), np.int64),
+            "width": np.array(width, np.int64),
+            "past.pixels": np.zeros((slots.slots(width), self.rows, slots.stored_channels), np.float32),
+            "line": np.zeros((width + 1, self.rows, slots.line_channels), np.float32),
+            found.sequence: self._empty(found.sequence),
+            **rings,
+        }
+
+    def _empty(self, name: str) -> Array:
+        kind = self._found.types[name]
+        return np.zeros((self.rows, kind.channels), np.int64 if kind.indexed else np.float32)
+
+    def _constants(self, conditions: Arrays) -> Arrays:
+        """Compute what does not depend on the images, once."""
+        if CONDITION not in self._sessions:
+            return {}
+        sizes = {"batch": self.rows, "height": self.shape[0], "width": self.shape[1]}
+        given = {name: np.array(size, np.int64) for name, size in sizes.items()}
+        given |= {name: array if array.dtype == np.int64 else array.astype(np.float32) for name, array in conditions.items()}
+        ports = self._slots.ports[CONDITION]
+        found = self._sessions[CONDITION].run(list(ports.outputs), {name: given[name] for name in ports.inputs})
+        return dict(zip(ports.outputs, map(np.ascontiguousarray, found), strict=True))
+
+    def _checked(self, x_bc: ArrayLike) -> Array:
+        if self.place == self.shape[0] * self.shape[1]:
+            raise InputError(f"expected an image with pixels to come, got one of all {self.place}")
+        name = self._found.sequence
+        pixel = check_rows(name, x_bc, self._found.types[name].at_once)
+        if len(pixel) != self.rows:
+            raise InputError(f"input {name!r}: expected {self.rows} rows, as there are images, got {len(pixel)}")
+        return pixel
+
+
+def finite(y: Array, name: str) -> Array:
+    """Return the array itself. Raises BackendError if some number in it is not finite."""
+    if not np.isfinite(y).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(y))[0])
+        raise BackendError(f"{name}: expected finite outputs, got {y[place]} at index {place}")
+    return y
+
+
+def _shared(array: Array) -> Any:
+    """Make a value of onnxruntime that lies in the memory of the array."""
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)

@@ -1,0 +1,154 @@
+"""Images painted in onnxruntime, pixel by pixel: the same as `refar.generate` paints, from the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from refar import noise
+from refar.analysis.causality import require_strict
+from refar.analysis.facts import facts
+from refar.analysis.image_slots import PIXEL, image_slots
+from refar.analysis.types import Type
+from refar.arguments.arrays import Array, Data, as_array, bind_plane, check_array, check_sampling, check_shape, first_rows, one_or
+from refar.arguments.sampling import Sampling
+from refar.errors import FileError, InputError
+from refar.graph.graph import Graph, require_head
+from refar.runtime.canvas import Canvas, finite
+
+
+class PaintOptions(TypedDict, total=False):
+    """Name the options of `paint`."""
+
+    batch: int | None
+    seed: int
+    temperature: float
+    top_k: int | None
+    prompt: ArrayLike | None
+    condition: Data | None
+    progress: Callable[[int], None] | None
+
+
+class Painter:
+    """Paint with the graphs of a network over images: `sessions` of onnxruntime on the CPU, by the names of their files.
+
+    Raises GraphError for a graph over time, or one whose output sees what comes after its pixel, FileError for a graph that is
+    missing or has other ports.
+    """
+
+    def __init__(self, graph: Graph, sessions: Mapping[str, Any]) -> None:
+        self.graph = graph
+        self._found, self._slots = facts(graph), image_slots(graph)
+        self._sessions = {name: self._checked(name, sessions.get(name)) for name in self._slots.ports}
+
+    def _checked(self, file: str, session: Any) -> Any:
+        if session is None:
+            raise FileError(f"{file}: expected a session of this graph, got none")
+        ports = self._slots.ports[file]
+        for role, expected, found in (
+            ("inputs", ports.inputs, session.get_inputs()),
+            ("outputs", ports.outputs, session.get_outputs()),
+        ):
+            got = sorted(value.name for value in found)
+            if got != sorted(expected):
+                raise FileError(f"{file}: expected {role} {sorted(expected)}, got {got}")
+        return session
+
+    def start(self, shape: tuple[int, int], batch: int | None = None, condition: Data | None = None) -> Canvas:
+        """Return empty images of `shape` (H, W), into which pixels are pushed; also where the output sees its own pixel."""
+        conditions, rows, over = bind_plane(self.graph, condition, batch, check_shape(shape))
+        return Canvas(self.graph, self._sessions, conditions, rows, over)
+
+    def paint(self, shape: tuple[int, int], **options: Unpack[PaintOptions]) -> Array:
+        """Return images x_bchw of `shape` (H, W), drawn from the same noise as `refar.generate` with the same seed.
+
+        The options are those of `refar.generate`. `prompt` holds what is there already: with four axes the first rows x_bchw;
+        with three the first pixels x_bcn in raster order, such as `image.reshape(B, C, -1)[:, :, :n]`. So an array says by itself
+        what it is, and no pixel is handed over that is not meant. `progress` is called with the number of rows that are done.
+        Raises GraphError for a graph that is not strict or has no head, InputError for arguments that do not fit.
+        """
+        return self.paint_with_outputs(shape, **options)[0]
+
+    def paint_with_outputs(
+        self,
+        shape: tuple[int, int],
+        *,
+        batch: int | None = None,
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        prompt: ArrayLike | None = None,
+        condition: Data | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> tuple[Array, Array]:
+        """Paint, and return the outputs y_bchw too that the values were drawn from, 0 where the prompt is."""
+        require_strict(self._found, "paint")
+        head, kind = require_head(self.graph, "paint"), self._found.types[self._found.sequence]
+        height, width = check_shape(shape)
+        first = first_pixels(kind, prompt, (height, width))
+        wanted = batch if batch is not None or len(first) == 1 else len(first)
+        conditions, rows, _ = bind_plane(self.graph, condition, wanted, (height, width))
+        if len(first) not in (1, rows):
+            raise InputError(f"prompt: expected {one_or(rows, 'image')}, got {len(first)}")
+        check_sampling(height * width * kind.channels, temperature, seed, rows)
+        noise.check_top_k(head, top_k, kind.size)
+        images = np.zeros((rows, kind.channels, height, width), np.int64 if kind.indexed else np.float32)
+        images.reshape(rows, kind.channels, height * width)[:, :, : first.shape[2]] = first
+        outputs = np.zeros((rows, self._found.types[self.graph.output].channels, height, width), np.float32)
+        if rows and first.shape[2] < height * width:
+            canvas = Canvas(self.graph, self._sessions, conditions, rows, (height, width))
+            sampling = Sampling(head, rows, seed, temperature, top_k)
+            self._fill(canvas, images, outputs, first.shape[2], sampling, progress or _nothing)
+        return images, outputs
+
+    def _fill(
+        self, canvas: Canvas, images: Array, outputs: Array, known: int, sampling: Sampling, progress: Callable[[int], None]
+    ) -> None:
+        """Draw all pixels but the `known` ones, in place, with the outputs that they are drawn from."""
+        rows, colours, height, width = images.shape
+        each = outputs.shape[1] // colours
+        for row in range(height):
+            start = min(max(known - row * width, 0), width)
+            canvas.enter(images[:, :, row, :start])
+            if start < width:
+                draws = noise.draw(sampling.head, sampling.seed, range(rows), row * width * colours, width * colours, each)
+                for column in range(start, width):
+                    noises = draws[column * colours : (column + 1) * colours]
+                    self._pixel(canvas, images[:, :, row, column], outputs[:, :, row, column], noises, sampling)
+            progress(row + 1)
+
+    def _pixel(self, canvas: Canvas, x_bc: Array, y_bc: Array, draws: Array, sampling: Sampling) -> None:
+        """Draw one pixel, colour by colour; where colours are ordered each sees those before it."""
+        colours = x_bc.shape[1]
+        for colour in range(colours):
+            if colour == 0 or self._found.ordered:
+                seen = finite(canvas.seen(x_bc), PIXEL)
+            own = seen[:, colour::colours]
+            y_bc[:, colour::colours] = own
+            value = noise.sample(sampling.head, own, draws[colour], sampling.temperature, sampling.top_k)
+            x_bc[:, colour] = value.reshape(len(x_bc))
+        canvas.take(x_bc)
+
+
+def first_pixels(kind: Type, prompt: ArrayLike | None, shape: tuple[int, int]) -> Array:
+    """Return the prompt of images of `shape` as x_bcn in raster order: of first rows x_bchw, of first pixels x_bcn, or of none.
+
+    Raises InputError for anything else.
+    """
+    axes = "an array with axes bchw, the first rows, or bcn, the first pixels"
+    array = None if prompt is None else as_array("prompt", prompt, axes)
+    if array is None or array.ndim != 3:
+        rows = first_rows(kind, array, shape)
+        return rows.reshape(len(rows), kind.channels, -1) if rows.size else rows[:, :, :, 0]
+    if array.shape[2] > shape[0] * shape[1]:
+        raise InputError(f"prompt: expected at most {shape[0] * shape[1]} pixels, got {array.shape[2]}")
+    if array.shape[1:] == (kind.channels, 0):
+        return array
+    return check_array("prompt", array[:, :, None], kind)[:, :, 0]
+
+
+def _nothing(_: int) -> None:
+    pass
