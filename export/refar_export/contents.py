@@ -10,12 +10,12 @@ import safetensors.numpy
 
 from refar.analysis.causality import is_strict
 from refar.analysis.facts import facts
+from refar.analysis.image_slots import CONDITION
 from refar.arguments.arrays import Arrays
 from refar.errors import check_integer
 from refar.graph.graph import Graph
 from refar.runtime.bundle import (
     BLOCK,
-    CONDITION,
     FORMAT,
     FULL,
     MANIFEST,
@@ -26,11 +26,15 @@ from refar.runtime.bundle import (
     WEIGHTS,
     BundleManifest,
     digest,
+    fixed_of,
+    image_state,
     layout_of,
     models_of,
+    slots_of,
     state_ports,
 )
 from refar_export.build import IR, OPSET, Kind, build
+from refar_export.image_graphs import image_models
 from refar_export.vectors import vectors
 
 _KINDS: dict[str, Kind] = {FULL: "full", PREFILL: "prefill", CONDITION: "condition", STEP: "step", BLOCK: "block"}
@@ -39,9 +43,11 @@ _KINDS: dict[str, Kind] = {FULL: "full", PREFILL: "prefill", CONDITION: "conditi
 def files_of(graph: Graph, weights: Arrays, *, spare: int = 0, metadata: Mapping[str, str] | None = None) -> dict[str, bytes]:
     """Make every file of a bundle from a graph and checked float32 parameters: {name: bytes}. The same bytes each time."""
     spare = check_integer("spare", spare, 0, MOST_SPARE)
-    files = {
-        name: build(graph, weights, _KINDS[name], spare=spare).SerializeToString(deterministic=True) for name in models_of(graph)
+    images = image_models(graph, weights) if slots_of(graph) is not None else {}
+    models = {
+        name: images[name] if name in images else build(graph, weights, _KINDS[name], spare=spare) for name in models_of(graph)
     }
+    files = {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
     files[WEIGHTS] = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in weights.items()})
     files[VECTORS] = safetensors.numpy.save(vectors(graph, weights))
     layout = layout_of(graph, spare)
@@ -56,7 +62,8 @@ def files_of(graph: Graph, weights: Arrays, *, spare: int = 0, metadata: Mapping
         spare=spare,
         first_output=facts(graph).first_position,
         state=state_ports(layout),
-        fixed=layout.fixed if layout else (),
+        fixed=fixed_of(graph),
+        image=image_state(graph),
         files={name: digest(data) for name, data in files.items()},
         metadata=dict(metadata or {}),
         graph=graph,

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from refar import ops
-from refar.analysis.facts import Facts
 from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, ImageSlots, image_slots
 from refar.errors import GraphError
 from refar.graph.graph import Graph
-from refar.runtime.bundle import OUTPUT
+from refar.runtime.bundle import OUTPUT, image_state
 from refar_export.build import assembled, declared
 from refar_export.image_columns import ManyColumns, OneColumn
 from refar_export.image_pixels import PixelGraph
@@ -104,19 +103,8 @@ def _model(e: Emitter, slots: ImageSlots, file: str) -> onnx.ModelProto:
     ports = slots.ports[file]
     entries, exits = ([_port(e, slots, name, file) for name in names] for names in (ports.inputs, ports.outputs))
     model = assembled(e, e.facts.graph, file.removesuffix(".onnx"), entries, exits)
-    model.metadata_props.add(key="refar.image", value=msgspec.json.encode(driving(e.facts, slots)).decode())
+    model.metadata_props.add(key="refar.image", value=msgspec.json.encode(image_state(e.graph)).decode())
     return model
-
-
-def driving(found: Facts, slots: ImageSlots) -> dict[str, int | bool]:
-    """Say what no port says and whoever drives the graphs must know; see export/README.md."""
-    return {
-        "past": slots.past,
-        "first_visit": slots.first_visit,
-        "output_lead": slots.output_lead,
-        "strict": found.strict,
-        "looks": found.types[found.sequence].channels if found.strict and found.ordered else 1,
-    }
 
 
 def _port(e: Emitter, slots: ImageSlots, name: str, file: str) -> onnx.ValueInfoProto:

@@ -9,10 +9,11 @@ import numpy as np
 
 from refar.analysis.causality import is_strict
 from refar.analysis.facts import facts
-from refar.arguments.arrays import Array
+from refar.arguments.arrays import Array, Arrays
 from refar.errors import BackendError
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
+from refar.runtime.session import Session
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def verify(path: str | Path, provider: str = "cpu") -> list[Comparison]:
     full = session.forward(x, condition)
     full = full.reshape(*full.shape[:2], -1)
     results = [Comparison("full", max(_largest(full[:, :, t - first], expected[t]) for t in expected), allowed)]
+    if session.manifest.image is not None:
+        results.append(Comparison("pixels", _pixels(session, x, condition, expected), allowed))
     if session.manifest.layout is None:
         return results
     ahead, last = int(is_strict(graph)), x.shape[-1] - 1
@@ -66,6 +69,21 @@ def verify(path: str | Path, provider: str = "cpu") -> list[Comparison]:
             states.append(Comparison(f"state of {name} after blocks", largest, tolerance(graph, stepped[name], np.float32)))
     results += [Comparison("prefill", prefill, allowed), Comparison("step", step, allowed), Comparison("block", block, allowed)]
     return [*results, *sorted(states, key=lambda c: c.difference - c.allowed)[-1:]]
+
+
+def _pixels(session: Session, x: Array, condition: Arrays, expected: dict[int, Array]) -> float:
+    """The largest difference at the stored pixels: each pushed by itself, and once more with half of each row known."""
+    pixels, (height, width) = x.reshape(*x.shape[:2], -1), x.shape[2:]
+    largest = 0.0
+    for known in (0, width // 2):
+        canvas = session.canvas((height, width), len(x), condition or None)
+        for place in range(height * width):
+            if place % width == 0:
+                canvas.enter(x[:, :, place // width, :known])
+            if place % width >= known:
+                y = canvas.push(pixels[:, :, place])
+                largest = max(largest, _largest(y, expected[place]) if place in expected else 0.0)
+    return largest
 
 
 def _growing(tokens: range) -> list[range]:

@@ -26,12 +26,13 @@ def export(
     if out.exists() and not force:
         raise FileError(f"{str(out)!r} is there already; give another name, or --force to replace a bundle")
     import refar_export
-    from refar.runtime.bundle import layout_of
+    from refar.runtime.bundle import layout_of, slots_of
 
     assert opened.params is not None
     metadata = examples.metadata(opened)
     refar_export.export(
         opened.graph, opened.params, out, metadata=metadata, spare=spare, block=block, verify=check, overwrite=force
     )
-    agree = "full agrees" if layout_of(opened.graph) is None else "full, prefill, step and block agree"
+    steps, images = layout_of(opened.graph), slots_of(opened.graph)
+    agree = "full, prefill, step and block agree" if steps else "full and pixels agree" if images else "full agrees"
     line(f"wrote {out}" + (f": {agree} with the oracle" if check else " (not checked)"))

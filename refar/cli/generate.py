@@ -11,17 +11,20 @@ import typer
 
 from refar.analysis.facts import facts
 from refar.arguments.arrays import check_sampling
+from refar.arguments.sampling import Sampling
 from refar.cli import files, values
 from refar.cli.console import count, line, number, progress
+from refar.cli.paint import paint
 from refar.cli.sources import bundle_path
 from refar.errors import InputError
 from refar.files import write_bytes
+from refar.graph.graph import require_head
 from refar.rounding.certify import certify as refar_certify
 
 
 def generate(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE")],
-    n: Annotated[int, typer.Option("-n", metavar="N", help="How many tokens.")],
+    n: Annotated[int, typer.Option("-n", metavar="N", help="How many tokens; of images, how many images.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.{npy,csv,png}", help="Where to write them.")],
     batch: Annotated[int | None, typer.Option(metavar="B", help="Sequences at once; as many as conditions if left out.")] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="The same seed gives the same sequences.")] = 0,
@@ -30,8 +33,8 @@ def generate(
     condition: Annotated[
         list[str] | None, typer.Option(metavar="C", help="3, or 0,1,2 (a row each), or a .npy file; NAME=… if there are several.")
     ] = None,
-    prompt: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these tokens: .npy or .csv.")] = None,
-    shape: Annotated[str | None, typer.Option(metavar="HxW", help="The size of a picture, for .png.")] = None,
+    prompt: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these tokens or rows: .npy or .csv.")] = None,
+    shape: Annotated[str | None, typer.Option(metavar="HxW", help="The size of a picture or of images.")] = None,
     provider: Annotated[str, typer.Option(metavar="cpu|cuda", help="Where to run; cuda never falls back.")] = "cpu",
     certify: Annotated[
         bool,
@@ -42,11 +45,21 @@ def generate(
     from refar import runtime
 
     files.check_output(out, (".npy", ".csv", ".png"))
+    session = runtime.load(bundle_path(bundle), values.device(provider))
+    if facts(session.graph).grid is not None:
+        check_sampling(n, temperature, seed, batch)
+        if batch not in (None, n):
+            raise InputError(f"--batch {batch}: of images -n says how many, here {n}")
+        given = values.conditions(session.graph, condition or [])
+        sampling = Sampling(require_head(session.graph, "generate"), n, seed, temperature, top_k)
+        known = values.shape(shape or session.manifest.metadata.get("picture"))
+        if not paint(session, out, known, n, sampling, prompt, given, certify=certify):
+            raise typer.Exit(1)
+        return
     pictures = out.suffix.lower() == ".png"
     if shape is not None and not pictures:
         raise InputError(f"--shape {shape}: only a picture has a size, and {str(out)!r} is none")
     check_sampling(n, temperature, seed, batch)
-    session = runtime.load(bundle_path(bundle), values.device(provider))
     session.require_steps("generate")
     found = facts(session.graph)
     given = values.conditions(session.graph, condition or [])

@@ -1,4 +1,4 @@
-"""Grey pictures as PNG, so that a machine that generates needs no picture library."""
+"""Grey and coloured pictures as PNG, so that a machine that generates needs no picture library."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import numpy as np
 from refar.arguments.arrays import Array
 
 
-def encode(grey_hw: Array) -> bytes:
-    """An 8-bit grey PNG. Source: PNG specification, 3rd edition, sections 5.2, 7.2 and 11.2."""
-    height, width = grey_hw.shape
-    scanlines = np.zeros((height, width + 1), np.uint8)  # the first byte of each line is filter type 0
-    scanlines[:, 1:] = grey_hw
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+def encode(picture: Array) -> bytes:
+    """An 8-bit PNG of a grey picture (H, W), or of one in red, green and blue (H, W, 3).
+
+    Source: PNG specification, 3rd edition, sections 5.2, 7.2 and 11.2.
+    """
+    height, width = picture.shape[:2]
+    lines = picture.reshape(height, -1)
+    scanlines = np.zeros((height, lines.shape[1] + 1), np.uint8)  # the first byte of each line is filter type 0
+    scanlines[:, 1:] = lines
+    header = struct.pack(">IIBBBBB", width, height, 8, 0 if picture.ndim == 2 else 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(scanlines.tobytes(), 9)), (b"IEND", b"")]
     body = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
     return b"\x89PNG\r\n\x1a\n" + body

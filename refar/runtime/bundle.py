@@ -16,6 +16,7 @@ import safetensors.numpy
 from msgspec import Meta, Struct
 
 from refar.analysis.facts import Facts, facts
+from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, ImageSlots, image_slots
 from refar.analysis.slots import StateLayout, state_layout
 from refar.arguments.arrays import Arrays, check_parameters
 from refar.errors import FileError, GraphError, ParameterError, is_newer, newer, printable
@@ -30,9 +31,9 @@ VERSION = 2
 FORMAT = f"refar-bundle {VERSION}"
 """What a bundle says of itself: `refar` in bundle.json, `producer_version` and `refar.format` in each model. No release."""
 
-FULL, PREFILL, CONDITION, STEP, BLOCK = "full.onnx", "prefill.onnx", "condition.onnx", "step.onnx", "block.onnx"
+FULL, PREFILL, STEP, BLOCK = "full.onnx", "prefill.onnx", "step.onnx", "block.onnx"
 WEIGHTS, VECTORS, MANIFEST = "weights.safetensors", "check.safetensors", "bundle.json"
-_KNOWN = {FULL, PREFILL, CONDITION, STEP, BLOCK, WEIGHTS, VECTORS}
+_KNOWN = {FULL, PREFILL, CONDITION, STEP, BLOCK, ROW, PIXEL, PIXELS, WEIGHTS, VECTORS}
 
 MOST_SPARE = 2**16
 """Steps that a stream may take back, at most."""
@@ -59,6 +60,23 @@ class StatePort(Struct, frozen=True, forbid_unknown_fields=True):
     channels: int
 
 
+class ImageState(Struct, frozen=True, forbid_unknown_fields=True):
+    """What whoever drives the row and pixel graphs must know.
+
+    `past`: P; `first_visit`: -1 or 0; `output_lead`: 0 or 1, visit s gives the output at column s + `output_lead`. `looks`: how
+    often each pixel of a strict network is looked at before it is complete, once for each colour where these are ordered.
+    `stored_channels` are those of past.pixels, `line_channels` those of line; `rings` {node: entries of past.rows.<node>}.
+    """
+
+    past: int
+    first_visit: int
+    output_lead: int
+    looks: int
+    stored_channels: int
+    line_channels: int
+    rings: dict[str, int]
+
+
 class BundleManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """bundle.json. `files` holds the SHA-256 of every other file; `metadata` is the exporter's to fill.
 
@@ -77,6 +95,7 @@ class BundleManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     first_output: int
     state: tuple[StatePort, ...]
     fixed: tuple[str, ...]
+    image: ImageState | None
     files: dict[str, Digest]
     metadata: dict[str, str]
     graph: Graph
@@ -125,12 +144,43 @@ def layout_of(graph: Graph, spare: int = 0) -> StateLayout | None:
     return state_layout(found, spare) if has_steps(found) else None
 
 
+def slots_of(graph: Graph) -> ImageSlots | None:
+    """Lay out images computed pixel by pixel; None of a graph over time, and of one that looks ahead."""
+    found = facts(graph)
+    return image_slots(graph) if found.grid is not None and found.looks_ahead is None else None
+
+
+def image_state(graph: Graph) -> ImageState | None:
+    """The image table of the manifest."""
+    slots, found = slots_of(graph), facts(graph)
+    if slots is None:
+        return None
+    looks = found.types[found.sequence].channels if found.strict and found.ordered else 1
+    return ImageState(
+        slots.past,
+        slots.first_visit,
+        slots.output_lead,
+        looks,
+        slots.stored_channels,
+        slots.line_channels,
+        dict(slots.rings),
+    )
+
+
 def models_of(graph: Graph) -> tuple[str, ...]:
     """The names of the ONNX files that the bundle of a graph holds."""
-    layout = layout_of(graph)
+    layout, slots = layout_of(graph), slots_of(graph)
+    if slots is not None:
+        return (FULL, *slots.ports)
     if layout is None:
         return (FULL,)
     return (FULL, PREFILL, *([CONDITION] if layout.fixed else []), STEP, BLOCK)
+
+
+def fixed_of(graph: Graph) -> tuple[str, ...]:
+    """The nodes that the graph of conditions gives."""
+    layout, slots = layout_of(graph), slots_of(graph)
+    return layout.fixed if layout is not None else slots.fixed if slots is not None else ()
 
 
 def state_ports(layout: StateLayout | None) -> tuple[StatePort, ...]:
@@ -193,8 +243,8 @@ def _check_belongs(folder: Path, manifest: BundleManifest) -> None:
         found, layout = facts(manifest.graph), manifest.layout
     except GraphError as error:
         raise FileError(f"bundle {str(folder)!r}: {MANIFEST}: {printable(str(error))}") from None
-    expected = state_ports(layout), layout.fixed if layout else (), found.strict, found.first_position
-    if (manifest.state, manifest.fixed, manifest.strict, manifest.first_output) != expected:
+    expected = state_ports(layout), fixed_of(manifest.graph), found.strict, found.first_position, image_state(manifest.graph)
+    if (manifest.state, manifest.fixed, manifest.strict, manifest.first_output, manifest.image) != expected:
         raise FileError(f"bundle {str(folder)!r}: {MANIFEST}: its state table does not belong to its graph")
 
 

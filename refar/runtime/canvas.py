@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from refar.analysis.facts import facts
 from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, image_slots
 from refar.arguments.arrays import Array, Arrays, check_rows
-from refar.errors import BackendError, InputError
+from refar.errors import InputError
 from refar.graph.graph import Graph
+from refar.runtime.provider import finite, guarded
 
 
 class Canvas:
@@ -71,7 +72,7 @@ class Canvas:
         self._begun = True
         if self._before_row is not None:
             self._state["row"][()] = self._row
-            self._sessions[ROW].run_with_iobinding(self._before_row)
+            self._run(ROW, self._before_row)
         first = self._slots.first_visit
         if known_bcn is not None and known_bcn.shape[2]:
             self._take_all(known_bcn)
@@ -92,7 +93,11 @@ class Canvas:
     def _visit(self, visit: int, x_bc: Array) -> None:
         self._state["column"][()] = visit
         self._state[self._found.sequence][...] = x_bc
-        self._sessions[PIXEL].run_with_iobinding(self._visit_once)
+        self._run(PIXEL, self._visit_once)
+
+    def _run(self, file: str, binding: Any) -> None:
+        with guarded(file):
+            self._sessions[file].run_with_iobinding(binding)
 
     def _take_all(self, known_bcn: Array) -> None:
         """Take the first pixels of a row in one call; the visit before the first pixel begins it, and sees zeros."""
@@ -103,7 +108,7 @@ class Canvas:
         x_nbc, y_nbc, binding = self._runs[visits]
         x_nbc[-first:] = known_bcn.transpose(2, 0, 1)
         self._state["column"][()] = first
-        self._sessions[PIXELS].run_with_iobinding(binding)
+        self._run(PIXELS, binding)
         self._y[...] = y_nbc[-1]
         self._column = count
 
@@ -151,7 +156,8 @@ class Canvas:
         given = {name: np.array(size, np.int64) for name, size in sizes.items()}
         given |= {name: array if array.dtype == np.int64 else array.astype(np.float32) for name, array in conditions.items()}
         ports = self._slots.ports[CONDITION]
-        found = self._sessions[CONDITION].run(list(ports.outputs), {name: given[name] for name in ports.inputs})
+        with guarded(CONDITION):
+            found = self._sessions[CONDITION].run(list(ports.outputs), {name: given[name] for name in ports.inputs})
         return dict(zip(ports.outputs, map(np.ascontiguousarray, found), strict=True))
 
     def _checked(self, x_bc: ArrayLike) -> Array:
@@ -162,14 +168,6 @@ class Canvas:
         if len(pixel) != self.rows:
             raise InputError(f"input {name!r}: expected {self.rows} rows, as there are images, got {len(pixel)}")
         return pixel
-
-
-def finite(y: Array, name: str) -> Array:
-    """Return the array itself. Raises BackendError if some number in it is not finite."""
-    if not np.isfinite(y).all():
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(y))[0])
-        raise BackendError(f"{name}: expected finite outputs, got {y[place]} at index {place}")
-    return y
 
 
 def _shared(array: Array) -> Any:

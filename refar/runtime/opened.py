@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from refar.analysis.facts import facts
+from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW
 from refar.arguments.arrays import Array, Arrays, Data
 from refar.errors import FileError, GraphError, InputError, check_integer
 from refar.graph import graph as graphs
 from refar.runtime import provider as providers
-from refar.runtime.bundle import BLOCK, CONDITION, FIXED, FULL, OUTPUT, STEP, Bundle, models_of
+from refar.runtime.bundle import BLOCK, FIXED, FULL, OUTPUT, STEP, Bundle, models_of, slots_of
 from refar.runtime.provider import finite, guarded
 from refar.runtime.signature import check_signature
 
 _MOST_THREADS = 1024  # onnxruntime starts as many as it is told to
-_ALONE = {STEP, BLOCK, CONDITION}
+_ALONE = {STEP, BLOCK, CONDITION, ROW, PIXEL, PIXELS}
 """Models that run in one thread."""
 
 
@@ -32,7 +33,7 @@ class Opened:
     def __init__(self, bundle: Bundle, provider: providers.Provider, *, fallback: bool, threads: int) -> None:
         threads = check_integer("threads", threads, 1, _MOST_THREADS)
         self.bundle, self.graph = bundle, bundle.manifest.graph
-        self.found, self._layout = facts(self.graph), bundle.manifest.layout
+        self.found, self._layout, self.slots = facts(self.graph), bundle.manifest.layout, slots_of(self.graph)
         self.local = [name for name in self.found.conditions if self.found.types[name].timed]
         self.sessions: dict[str, Any] = {}
         for name in models_of(self.graph):
@@ -50,17 +51,14 @@ class Opened:
     def require_steps(self, purpose: str) -> None:
         """Raise GraphError, saying what to use instead, for a network that is not run one token at a time."""
         if self.found.grid is not None:
-            raise GraphError(
-                f"{purpose} needs a bundle with a step graph; one of images holds the full graph alone, for forward, score and "
-                "classify. refar.generate paints images in NumPy"
-            )
+            raise GraphError(f"{purpose} needs a network over time; images are computed pixel by pixel, see generate and canvas")
         self.found.require_causal(purpose)
 
     def _check_model(self, name: str) -> None:
         session, path = self.sessions[name], str(self.bundle.path)
         if session.get_modelmeta().custom_metadata_map.get("refar.graph_sha256") != graphs.digest(self.graph):
             raise FileError(f"bundle {path!r}: {name} was exported from another graph than the one in bundle.json")
-        check_signature(name, session, self.found, self._layout)
+        check_signature(name, session, self.found, self._layout, self.slots)
 
     def feeds(self, inputs: Arrays) -> Arrays:
         """Return checked inputs in the dtypes of the models."""

@@ -23,15 +23,17 @@ from refar.arguments.arrays import (
     extent,
     in_order,
 )
-from refar.errors import InputError, check_integer
+from refar.errors import GraphError, InputError, check_integer
 from refar.graph.graph import require_head
 from refar.runtime import density
 from refar.runtime import provider as providers
 from refar.runtime.beginning import begin, restored
 from refar.runtime.bundle import read_vectors, read_weights
+from refar.runtime.canvas import Canvas
 from refar.runtime.generation import Draws, GenerateOptions, bind_draws, empty, generated
 from refar.runtime.opened import Opened
 from refar.runtime.opening import open_bundle
+from refar.runtime.painter import Painter
 from refar.runtime.prompts import Prompts, bind_prompts
 from refar.runtime.stream import Stream
 
@@ -82,6 +84,19 @@ class Session:
             y = np.zeros((len(sequence), self._found.types[self.graph.output].size, *over), np.float32)
             return y[:, :, self._found.first_position :]
         return self._opened.forward(inputs)
+
+    def canvas(self, shape: tuple[int, int], batch: int | None = None, condition: Data | None = None) -> Canvas:
+        """Begin images of `shape` (H, W), computed pixel by pixel; all conditions are given here, local ones whole.
+
+        Raises GraphError for a network over time, and for one whose output sees what comes after its pixel.
+        """
+        return self._painter("canvas").start(shape, batch, condition)
+
+    def _painter(self, purpose: str) -> Painter:
+        if self._found.grid is None:
+            raise GraphError(f"{purpose} needs a network over images; this one is over time, see stream")
+        self._found.require_causal(purpose)
+        return Painter(self.graph, self._opened.sessions)
 
     def stream(
         self, batch: int | None = None, condition: Data | None = None, *, prompt: ArrayLike | Sequence[ArrayLike] | None = None
@@ -137,12 +152,14 @@ class Session:
         return self._stream
 
     @overload
-    def generate(self, n: int, *, log_prob: Literal[False] = False, **options: Unpack[GenerateOptions]) -> Array: ...
+    def generate(
+        self, n: int | tuple[int, int], *, log_prob: Literal[False] = False, **options: Unpack[GenerateOptions]
+    ) -> Array: ...
     @overload
     def generate(self, n: int, *, log_prob: Literal[True], **options: Unpack[GenerateOptions]) -> tuple[Array, Array]: ...
     def generate(
         self,
-        n: int,
+        n: int | tuple[int, int],
         *,
         batch: int | None = None,
         seed: int | Sequence[int] = 0,
@@ -159,7 +176,13 @@ class Session:
         `seed`, `temperature` and `stop` may be one for each row; a row with a seed of its own gives what a batch of one gives
         with it. After its class `stop` a row holds that class alone. With `log_prob` also log p of each token under the network,
         in nats, (B, n). `progress` is called with the number of tokens that are done. See `refar.generate` for the others.
+        Of images `n` is the shape (H, W), and the result x_bchw; `prompt` holds the first rows, x_bchw, or the first pixels in
+        raster order, x_bcn; seed and temperature are one each, there is neither stop nor log_prob, and `progress` counts rows.
         """
+        if self._found.grid is not None:
+            self._check_plain(seed, temperature, stop, log_prob)
+            found: Any = {"batch": batch, "seed": seed, "temperature": temperature, "top_k": top_k, "prompt": prompt}
+            return self._painter("generate").paint(n, **found, condition=condition, progress=progress)  # type: ignore[arg-type]
         prompts, count, draws = self._prepared(n, batch, seed, temperature, top_k, prompt, condition, stop)
         tokens, log_p, done = [empty(self._opened, draws.rows, 0)], [np.zeros((draws.rows, 0))], 0
         size = _BLOCK if progress is None else 1
@@ -171,6 +194,17 @@ class Session:
                 progress(done)
         found = np.concatenate(tokens, axis=-1)
         return (found, np.concatenate(log_p, axis=-1)) if log_prob else found
+
+    def _check_plain(self, seed: Any, temperature: Any, stop: Any, log_prob: bool) -> None:
+        """Raise InputError for what generation of images does not take."""
+        given = {
+            "seed": np.ndim(seed) > 0,
+            "temperature": np.ndim(temperature) > 0,
+            "stop": stop is not None,
+            "log_prob": log_prob,
+        }
+        if wrong := [name for name, is_given in given.items() if is_given]:
+            raise InputError(f"{wrong[0]}: of images there is one seed, one temperature, and neither stop nor log_prob")
 
     def generate_blocks(
         self,
@@ -198,7 +232,7 @@ class Session:
         return (tokens for tokens, _ in found)
 
     def _prepared(
-        self, n: int, batch: int | None, seed: Any, temperature: Any, top_k: int | None, prompt: Any, condition: Any, stop: Any
+        self, n: Any, batch: int | None, seed: Any, temperature: Any, top_k: int | None, prompt: Any, condition: Any, stop: Any
     ) -> tuple[Prompts, int, Draws]:
         """Check all that generation is asked for."""
         require_strict(self._found, "generate")

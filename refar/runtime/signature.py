@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from refar.analysis import image_slots
 from refar.analysis.facts import Facts
+from refar.analysis.image_slots import ImageSlots
 from refar.analysis.slots import StateLayout
 from refar.analysis.types import Type
 from refar.errors import FileError, printable
@@ -17,11 +19,11 @@ Port = tuple[str, tuple[int | None, ...]]
 _FLOAT, _INT = "tensor(float)", "tensor(int64)"
 
 
-def check_signature(model: str, session: Any, found: Facts, layout: StateLayout | None) -> None:
+def check_signature(model: str, session: Any, found: Facts, layout: StateLayout | None, slots: ImageSlots | None) -> None:
     """Raise FileError unless a loaded model has exactly the ports that its graph implies."""
-    for role, expected, values in zip(
-        ("inputs", "outputs"), signature(model, found, layout), (session.get_inputs(), session.get_outputs()), strict=True
-    ):
+    of_image = slots is not None and model in slots.ports
+    wanted = image_signature(model, found, slots) if of_image and slots is not None else signature(model, found, layout)
+    for role, expected, values in zip(("inputs", "outputs"), wanted, (session.get_inputs(), session.get_outputs()), strict=True):
         got = {value.name: (value.type, tuple(n if isinstance(n, int) else None for n in value.shape)) for value in values}
         if got.keys() != expected.keys():
             raise FileError(f"{model}: expected {role} {sorted(expected)}, got {printable(str(sorted(got)))}")
@@ -44,7 +46,7 @@ def signature(model: str, found: Facts, layout: StateLayout | None) -> tuple[dic
     match model:
         case bundle.PREFILL:
             return {**whole, LENGTH: (_INT, (None,))}, {OUTPUT: _port(y.at_once), **present, **fixed}
-        case bundle.CONDITION:
+        case image_slots.CONDITION:
             return {name: port for name, port in whole.items() if name not in timed}, fixed
         case bundle.STEP:
             now = {name: _port(found.types[name].at_once) for name in timed}
@@ -55,6 +57,32 @@ def signature(model: str, found: Facts, layout: StateLayout | None) -> tuple[dic
             return given, {OUTPUT: _port(y), **present, f"{PRESENT}.{CLOCK}": clock}
         case _:
             raise AssertionError(model)
+
+
+def image_signature(model: str, found: Facts, slots: ImageSlots) -> tuple[dict[str, Port], dict[str, Port]]:
+    """The inputs and outputs of one model that computes images row by row or pixel by pixel."""
+
+    def port(name: str) -> Port:
+        side, _, rest = name.partition(".")
+        if name in ("row", "column", "width", "height", "batch"):
+            return _INT, ()
+        if name == "line":
+            return _FLOAT, (None, None, slots.line_channels)
+        if rest == "pixels":
+            return _FLOAT, (None, None, slots.stored_channels)
+        if side in (PAST, PRESENT):
+            node = rest.removeprefix("rows.")
+            return _FLOAT, (slots.rings[node], None, found.types[node].channels, None)
+        if side == FIXED:
+            return _FLOAT, (None, found.types[rest].channels, *((None, None) if found.types[rest].timed else ()))
+        kind = found.types[found.graph.output if name == OUTPUT else name]
+        if model == image_slots.CONDITION:
+            return _port(kind)
+        columns = (None,) if model == image_slots.PIXELS else ()
+        return _INT if kind.indexed else _FLOAT, (*columns, None, kind.channels)
+
+    ports = slots.ports[model]
+    return {name: port(name) for name in ports.inputs}, {name: port(name) for name in ports.outputs}
 
 
 def _port(kind: Type) -> Port:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from refar import Builder, Graph, data, init, models, ops, runtime, save
 from refar_export import export
@@ -79,11 +80,60 @@ def test_colours_and_a_map(refar, here):
     assert said == "input 'x': expected axes bchw with 3 channels, got an array of shape (2, 1, 4, 5)"
 
 
-@pytest.mark.parametrize("options", [["-o", "x.npy"], ["-o", "x.png"], ["-o", "x.png", "--shape", "8x8"]])
-def test_generate_says_what_else_there_is(refar, images, here, options):
-    said = refar("generate", "pixels", "-n", 64, "--condition", 3, *options).sentence
-    assert said.startswith("generate needs a bundle with a step graph; one of images holds the full graph alone")
-    assert "refar.generate" in said
+def test_generate_images(refar, images, here):
+    said = refar("generate", "pixels", "--shape", "8x8", "-n", 3, "--condition", "3,1,2", "--seed", 5, "-o", "x.npy", "--certify")
+    assert said.code == 0, said
+    assert "wrote x.npy: 3 images of 8x8 pixels, " in said.out
+    expected = images.generate((8, 8), batch=3, condition=[3, 1, 2], seed=5)
+    np.testing.assert_array_equal(np.load("x.npy"), expected)
+    np.save("rows.npy", expected[:, :, :4])
+    said = refar(
+        "generate",
+        "pixels",
+        "--shape",
+        "8x8",
+        "-n",
+        3,
+        "--condition",
+        "3,1,2",
+        "--seed",
+        5,
+        "-o",
+        "x.png",
+        "--prompt",
+        "rows.npy",
+    )
+    assert said.code == 0, said
+    with Image.open("x.png") as picture:
+        assert (picture.mode, picture.size) == ("L", (532, 532))
+        tile = np.asarray(picture)[:: 532 // 19, :: 532 // 19][1:9, 1:9]
+    np.testing.assert_array_equal(tile, np.rint(255 - expected[0, 0] * 14))
+
+
+def test_generate_coloured_images(refar, here):
+    graph = models.masked_pixelcnn(4, channels=3, hidden=6, layers=1)
+    session = runtime.load(export(graph, init(graph, seed=2), "rgb", metadata={"picture": "5x6"}))
+    assert refar("generate", "rgb", "-n", 2, "-o", "x.png").code == 0
+    expected = session.generate((5, 6), batch=2)
+    with Image.open("x.png") as picture:
+        assert picture.mode == "RGB"
+        scale = picture.size[0] // 15
+        tile = np.asarray(picture)[scale : 6 * scale : scale, scale : 7 * scale : scale]
+    np.testing.assert_array_equal(tile, expected[0].transpose(1, 2, 0) * 85)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["-n", 2, "-o", "x.npy"], "images need a size; give it, as in --shape 28x28"),
+        (["-n", 2, "-o", "x.csv", "--shape", "8x8"], "'x.csv': images have no table; expected .npy or .png"),
+        (["-n", 2, "--batch", 3, "-o", "x.npy", "--shape", "8x8"], "--batch 3: of images -n says how many, here 2"),
+        (["-n", 2, "-o", "x.npy", "--shape", "0x8"], "--shape 0x8: expected HEIGHTxWIDTH, as in 8x8"),
+        (["-n", -1, "-o", "x.npy", "--shape", "8x8"], "n: expected an integer from 0 to 2147483647, got -1"),
+    ],
+)
+def test_images_that_cannot_be_generated(refar, images, here, options, sentence):
+    assert refar("generate", "pixels", "--condition", 3, *options).sentence == sentence
     assert not list(here.glob("x.*"))
 
 

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import refuses
 
 import refar
 from refar import Graph, models
 from refar.analysis.facts import facts
-from refar.errors import GraphError
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
 from refar.testing import check_contract
@@ -61,15 +59,3 @@ def test_classes_of_images_without_torch(tmp_path: Path) -> None:
         found, expected = session.classify(x, observed=observed), refar.posterior(graph, params, x, observed=observed)
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(session.log_marginal(x), refar.log_marginal(graph, params, x), rtol=1e-5)
-
-
-def test_a_bundle_of_images_has_no_steps(tmp_path: Path) -> None:
-    graph = models.masked_pixelcnn(3, layers=0, hidden=2)
-    session = load(export(graph, refar.init(graph), tmp_path / "bundle"))
-    for name, call in (
-        ("generate", lambda: session.generate(4)),
-        ("prefill", session.prefill),
-        ("step", lambda: session.step([[0]])),
-    ):
-        with refuses(GraphError, f"{name} needs a bundle with a step graph", "holds the full graph alone"):
-            call()

@@ -129,6 +129,8 @@ def emitting(kind: str, change: Callable[..., tuple[str, tuple[str, ...], dict[s
 
 def every_second(e: Emitter, inputs: Any, attributes: Any) -> Any:
     """The odd channels for σ, the even ones for tanh."""
+    if attributes.get("num_outputs") != 2:  # not that of a gate
+        return "Split", inputs, attributes
     first, second = attributes["outputs"]
     bounds = [[e.constant([n]) for n in numbers] for numbers in ((0, onnx_lower.LAST, 1, 2), (1, onnx_lower.LAST, 1, 2))]
     e.emit("Slice", *inputs, *bounds[0], outputs=[first])

@@ -73,11 +73,15 @@ def test_outputs_and_densities_are_the_oracles(network: str, shape: tuple[int, i
 def test_the_bundle_keeps_the_contract(tmp_path: Path) -> None:
     session, params = pair(mixed(), tmp_path)
     check_bundle(session.path)
-    assert [comparison.what for comparison in verify(session.path)] == ["full"]
+    assert [comparison.what for comparison in verify(session.path)] == ["full", "pixels"]
     assert sorted(file.name for file in session.path.iterdir()) == [
         "bundle.json",
         "check.safetensors",
+        "condition.onnx",
         "full.onnx",
+        "pixel.onnx",
+        "pixels.onnx",
+        "row.onnx",
         "weights.safetensors",
     ]
     assert session.manifest.strict
@@ -119,16 +123,43 @@ def test_marginals_and_classes_are_the_oracles(network: str, tmp_path: Path) -> 
         session.classify(x, observed=values + 1)
 
 
-def test_a_bundle_of_images_has_no_steps(tmp_path: Path) -> None:
+def test_images_are_no_sequences(tmp_path: Path) -> None:
     session, _ = pair(NETWORKS["two stacks"], tmp_path)
     for purpose, call in {
         "prefill": lambda: session.prefill(np.zeros((1, 1, 2, 2), int)),
         "step": lambda: session.step(np.zeros((1, 1), int)),
         "block": lambda: session.block(np.zeros((1, 1, 2, 2), int)),
-        "generate": lambda: session.generate(3),
     }.items():
-        with refuses(GraphError, f"{purpose} needs a bundle with a step graph", "the full graph alone", "refar.generate"):
+        with refuses(
+            GraphError, f"{purpose} needs a network over time; images are computed pixel by pixel, see generate and canvas"
+        ):
             call()
+    for options, name in (({"seed": [1]}, "seed"), ({"stop": 3}, "stop"), ({"log_prob": True}, "log_prob")):
+        with refuses(InputError, f"{name}: of images there is one seed"):
+            session.generate((2, 2), **options)
+    with refuses(InputError, "shape: expected a pair (rows, columns), got 4"):
+        session.generate(4)
+    over_time = models.linear_ar(2)
+    with refuses(GraphError, "canvas needs a network over images"):
+        load(export(over_time, refar.init(over_time), tmp_path / "time")).canvas((2, 2))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_session_paints_the_oracles_images(network: str, tmp_path: Path) -> None:
+    session, params = pair(NETWORKS[network], tmp_path)
+    shape, graph = (5, 4), NETWORKS[network]
+    inputs = generic_inputs(graph, np.random.default_rng(6), 2, *shape)
+    condition = {name: inputs[name] for name in facts(graph).conditions} or None
+    found = session.generate(shape, batch=2, seed=3, condition=condition)
+    expected = refar.generate(graph, params, shape, batch=2, seed=3, condition=condition)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    begun = session.generate(shape, batch=2, seed=3, condition=condition, prompt=expected[:, :, :2])
+    np.testing.assert_allclose(begun, expected, rtol=0, atol=1e-4)
+    canvas = session.canvas(shape, 2, condition)
+    y = refar.forward(graph, params, {facts(graph).sequence: inputs["x"], **(condition or {})})
+    pushed = [canvas.push(inputs["x"][:, :, r, c]) for r in range(5) for c in range(4)]
+    got = np.stack(pushed, axis=2).reshape(y.shape)
+    np.testing.assert_allclose(got, y, rtol=0, atol=2e-5 * max(1, np.abs(y).max()))
 
 
 def test_images_that_do_not_fit(tmp_path: Path) -> None:

@@ -248,9 +248,9 @@ def test_pixels_that_do_not_fit_are_refused() -> None:
 
 
 def test_only_strict_graphs_with_a_head_are_painted() -> None:
-    with refuses(GraphError, "paint needs a strict graph"):
+    with refuses(GraphError, "generate needs a strict graph"):
         prepared(CORNERS["right_neighbour"], 1, (2, 2))[0].paint((2, 2))
-    with refuses(GraphError, "paint needs a graph with a head"):
+    with refuses(GraphError, "generate needs a graph with a head"):
         prepared(CORNERS["place_alone"], 1, (2, 2))[0].paint((2, 2))
 
 

@@ -10,9 +10,10 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from refar.analysis.image_slots import CONDITION
 from refar.errors import FileError
 from refar.files import check_writable, sha256, stray, write_bytes
-from refar.runtime.bundle import BLOCK, CONDITION, FULL, MANIFEST, PREFILL, STEP, VECTORS, WEIGHTS
+from refar.runtime.bundle import BLOCK, FULL, MANIFEST, PREFILL, STEP, VECTORS, WEIGHTS
 from refar.training.runs import FILES
 
 LIST = "demo.json"

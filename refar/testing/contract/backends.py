@@ -20,9 +20,9 @@ from refar.graph.graph import Graph
 from refar.oracle import functions
 from refar.oracle.bound_graph import cast
 from refar.oracle.sequence_stream import NOT_READY
-from refar.runtime.bundle import has_steps
 
 if TYPE_CHECKING:
+    from refar.runtime.canvas import Canvas
     from refar.runtime.session import Session
 
 BACKENDS = ("numpy", "torch", "onnx")
@@ -256,9 +256,11 @@ class OnnxBackend:
         return None
 
     def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
-        """The first piece as a prompt, then one token after the other; if there is a block graph, also piece by piece."""
-        if not has_steps(facts(self.graph)):
+        """The first piece as a prompt, then one token after the other, and piece by piece; of an image pixel by pixel."""
+        if facts(self.graph).looks_ahead is not None:
             return []
+        if facts(self.graph).grid is not None:
+            return list(self._pixel_by_pixel(cast(inputs, self.dtype), sum(lengths)))
         strict = is_strict(self.graph)
         if sum(lengths) == 0 and not strict:
             return []
@@ -269,6 +271,32 @@ class OnnxBackend:
         if any(length > 1 for length in later):
             streams.append(self._streamed(inputs, prompt, later, strict))
         return streams
+
+    def _pixel_by_pixel(self, inputs: Arrays, count: int) -> Iterator[Streamed]:
+        """The first pixels pushed; of a strict graph also looked at before they are, colour by colour where these are ordered."""
+        found = facts(self.graph)
+        x, conditions = inputs[found.sequence], {name: a for name, a in inputs.items() if name != found.sequence}
+        if x.size == 0:
+            return
+        pixels, shape = x.reshape(*x.shape[:2], -1), (x.shape[2], x.shape[3])
+        canvas = self.session.canvas(shape, len(x), conditions or None)
+        outputs = [canvas.push(pixels[:, :, n]) for n in range(count)]
+        none = np.zeros((len(x), found.types[self.graph.output].channels), np.float32)
+        yield Streamed("pixels", False, 0, np.stack(outputs, axis=2) if outputs else none[:, :, None][:, :, :0], {})
+        if not found.strict:
+            return
+        canvas, outputs = self.session.canvas(shape, len(x), conditions or None), []
+        for n in range(min(count + 1, pixels.shape[2])):
+            outputs.append(self._looked(canvas, pixels[:, :, n]))
+            canvas.push(pixels[:, :, n])
+        yield Streamed("looks and pixels", True, 0, np.stack(outputs, axis=2), {})
+
+    def _looked(self, canvas: Canvas, x_bc: Array) -> Array:
+        """The outputs at the next pixel, each seen when the colours before it are known and the others are not."""
+        y, colours = canvas.look(), x_bc.shape[1] if facts(self.graph).ordered else 1
+        for c in range(1, colours):
+            y[:, c::colours] = canvas.look(np.where(np.arange(colours) < c, x_bc, 0).astype(x_bc.dtype))[:, c::colours]
+        return y
 
     def _streamed(self, inputs: Arrays, prompt: int, lengths: Sequence[int], strict: bool) -> Streamed:
         """A prompt, then pieces: `step` for one of a single token, else `block`."""

@@ -15,7 +15,6 @@ from refar.oracle import functions
 from refar.oracle.bound_graph import cast, unchecked
 from refar.oracle.padding import values_before
 from refar.oracle.whole import forward_nodes
-from refar.runtime.bundle import has_steps
 from refar.testing.contract import cases
 from refar.testing.contract.backends import Backend, Streamed
 from refar.testing.contract.cases import Extent
@@ -144,8 +143,6 @@ def block(subject: Subject, measure: Measure) -> None:
 def _has_no_stream(subject: Subject, measure: Measure) -> bool:
     if facts(subject.graph).looks_ahead:
         measure.does_not_apply("the graph looks ahead")
-    elif subject.params is None and not has_steps(facts(subject.graph)):
-        measure.does_not_apply("a bundle of such a graph has no step graph")
     return bool(measure.absence)
 
 
