@@ -41,15 +41,20 @@ def paint(
         raise FileError(f"{str(out)!r}: images have no table; expected .npy or .png")
     first = None if prompt is None else values.fit("prompt", files.read_array(prompt, "prompt"), kind)
     begin = time.perf_counter()
-    options = {"seed": sampling.seed, "temperature": sampling.temperature, "top_k": sampling.top_k, "prompt": first}
     with progress("painting", size[0]) as advance:
-        images = session.generate(size, batch=batch, condition=condition, progress=advance, **options)  # type: ignore[call-overload]
+        images = session.generate(
+            size, batch=batch, seed=sampling.seed, temperature=sampling.temperature, top_k=sampling.top_k, prompt=first,
+            condition=condition, progress=advance,
+        )  # fmt: skip
     seconds = time.perf_counter() - begin
     write_bytes(out, sheet(session.graph, images)) if pictures else files.write_array(out, images)
     certain = True
     if certify:
         with progress("certifying", len(images)) as advance:
-            certificate = refar_certify(session.graph, session.weights, images, condition=condition, progress=advance, **options)
+            certificate = refar_certify(
+                session.graph, session.weights, images, seed=sampling.seed, temperature=sampling.temperature,
+                top_k=sampling.top_k, prompt=first, condition=condition, progress=advance,
+            )  # fmt: skip
         line(str(certificate))
         certain = bool(certificate)
     rate = f", {number(round(images.shape[0] * size[0] * size[1] / seconds))} pixels/s on {session.provider}"
