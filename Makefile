@@ -8,7 +8,7 @@ TORCH ?= $(shell grep ^torch== constraints.txt)
 # Every worker and every process that a test starts would compile all modules anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: all test fast test-foreign test-lowest test-newest lint demo golden bench fuzz figures rows mistakes power mutation clean
+.PHONY: all test fast test-foreign test-javascript test-lowest test-newest lint demo golden bench fuzz figures rows mistakes power mutation clean
 all: lint test demo
 
 .venv/installed: pyproject.toml constraints.txt
@@ -21,11 +21,15 @@ test: .venv/installed
 	$(BIN)/$(PYTEST)
 
 fast: .venv/installed # all but tests/slow.txt: something of everything, in about a minute
-	$(BIN)/$(PYTEST) -m "not foreign and not slow"
+	$(BIN)/$(PYTEST) -m "not foreign and not javascript and not slow"
 
 test-foreign: .venv/installed # the worked examples in JAX and Keras
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,foreign]'
 	$(BIN)/pytest -m foreign
+
+test-javascript: .venv/installed # the caller in JavaScript of export/README.md; needs node and npm
+	cd tests/javascript && npm install --silent --no-audit --no-fund --no-package-lock
+	$(BIN)/pytest -m javascript tests/javascript
 
 .venv-lowest/installed: pyproject.toml constraints.txt tests/bench/lanes.py
 	$(PYTHON) -m venv --clear .venv-lowest
@@ -36,14 +40,14 @@ test-foreign: .venv/installed # the worked examples in JAX and Keras
 # What matplotlib 3.8 is warned of by a new pyparsing is nobody's mistake here; onnx 1.17 has not all cases of test_onnx_cases.py.
 test-lowest: OLD := -W ignore::pyparsing.warnings.PyparsingDeprecationWarning --ignore tests/exact/test_onnx_cases.py
 test-lowest: .venv-lowest/installed # the lowest versions that pyproject.toml allows: the fast tier, and all of export and runtime
-	.venv-lowest/bin/$(PYTEST) $(OLD) -m "not foreign and not slow"
+	.venv-lowest/bin/$(PYTEST) $(OLD) -m "not foreign and not javascript and not slow"
 	.venv-lowest/bin/$(PYTEST) $(OLD) -m slow tests/export tests/runtime
 
 test-newest: # the same with the newest versions there are, asked for anew each time
 	$(PYTHON) -m venv .venv-newest
 	$(PYTHON) tests/bench/lanes.py newest $(TORCH) > .venv-newest/requirements.txt
 	.venv-newest/$(PIP) --upgrade --upgrade-strategy eager -r .venv-newest/requirements.txt -e .
-	.venv-newest/bin/$(PYTEST) -m "not foreign and not slow"
+	.venv-newest/bin/$(PYTEST) -m "not foreign and not javascript and not slow"
 	.venv-newest/bin/$(PYTEST) -m slow tests/export tests/runtime
 
 lint: .venv/installed

@@ -156,3 +156,11 @@ def test_the_figures_are_there() -> None:
         assert name in figures, f"run `make figures`: {name!r} is missing"
     for difference, allowed in re.findall(r"(\de-\d+) \((\de-\d+)\)", figures):
         assert float(difference) <= float(allowed)
+
+
+@pytest.mark.parametrize(
+    ("listing", "language"), [("support/plain_caller.py", "python"), ("javascript/caller.mjs", "javascript")]
+)
+def test_the_callers_of_the_contract_are_the_tested_ones(listing: str, language: str) -> None:
+    source = (ROOT / "tests" / listing).read_text(encoding="utf-8").strip()
+    assert f"```{language}\n{source}\n```" in read("export/README.md")
