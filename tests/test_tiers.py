@@ -26,7 +26,7 @@ FAST = [  # what `make fast` shows at the least
     "tests/probe/test_causality_kit.py::test_masks",
     "tests/probe/test_streaming_mistakes.py::test_mistakes_in_steps",
     "tests/export/test_export.py::test_a_bundle_agrees_with_the_oracle",
-    "tests/runtime/test_session.py::test_step_alone_is_right_from_the_start",
+    "tests/runtime/test_session.py::test_the_files_alone_are_right_from_the_start",
     "tests/training/test_train.py::test_learns_and_leaves_a_run",
     "tests/cli/test_help.py::test_help",
     "tests/cli/test_bundle_commands.py::test_check",

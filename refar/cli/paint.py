@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from refar.errors import FileError, InputError
 from refar.files import write_bytes
 from refar.graph.graph import Graph
 from refar.rounding.certify import certify as refar_certify
-from refar.runtime.session import Session
+
+if TYPE_CHECKING:
+    from refar.runtime.session import Session
 
 
 def paint(

@@ -60,7 +60,7 @@ class StatePort(Struct, frozen=True, forbid_unknown_fields=True):
     channels: int
 
 
-class ImageState(Struct, frozen=True, forbid_unknown_fields=True):
+class ImageTable(Struct, frozen=True, forbid_unknown_fields=True):
     """What whoever drives the row and pixel graphs must know.
 
     `past`: P; `first_visit`: -1 or 0; `output_lead`: 0 or 1, visit s gives the output at column s + `output_lead`. `looks`: how
@@ -95,7 +95,7 @@ class BundleManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     first_output: int
     state: tuple[StatePort, ...]
     fixed: tuple[str, ...]
-    image: ImageState | None
+    image: ImageTable | None
     files: dict[str, Digest]
     metadata: dict[str, str]
     graph: Graph
@@ -150,13 +150,13 @@ def slots_of(graph: Graph) -> ImageSlots | None:
     return image_slots(graph) if found.grid is not None and found.looks_ahead is None else None
 
 
-def image_state(graph: Graph) -> ImageState | None:
+def image_state(graph: Graph) -> ImageTable | None:
     """The image table of the manifest."""
     slots, found = slots_of(graph), facts(graph)
     if slots is None:
         return None
     looks = found.types[found.sequence].channels if found.strict and found.ordered else 1
-    return ImageState(
+    return ImageTable(
         slots.past,
         slots.first_visit,
         slots.output_lead,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import os
 import pickle
 import random
@@ -67,6 +68,9 @@ def _transplant(new: Any, old: Any, module: str) -> None:
         mine = old.get(name)
         if isinstance(value, property):
             value, mine = value.fget, mine.fget
+        if hasattr(mine, "cache_clear"):  # what the right code has found out
+            mine.cache_clear()
+        value, mine = inspect.unwrap(value), inspect.unwrap(mine)  # of what is decorated the function itself
         if isinstance(value, types.FunctionType) and value.__module__ == module:
             mine.__defaults__, mine.__kwdefaults__ = value.__defaults__, value.__kwdefaults__
             if value.__code__.co_filename != "<string>":  # what a dataclass makes

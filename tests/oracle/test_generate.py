@@ -222,3 +222,29 @@ def test_a_biased_layer_before_the_strict_one_sees_nothing_before_the_first_toke
     for t in range(3):
         y_t, state = refar.next(graph, params, state, x[:, t])
         np.testing.assert_allclose(y_t, y[:, :, t + 1], rtol=1e-14)
+
+
+def test_a_signal_goes_on_drawing_at_the_position_after_its_prompt() -> None:
+    """With prompts of another length than there are channels."""
+    graph = models.linear_ar(2)
+    params = {name: 0.3 * np.ones_like(value) for name, value in refar.init(graph).items()}
+    whole = refar.generate(graph, params, 9, seed=5)
+    for length in (2, 5):
+        rest = refar.generate(graph, params, 9 - length, seed=5, prompt=whole[..., :length])
+        np.testing.assert_allclose(rest, whole[..., length:], rtol=0, atol=1e-12)
+
+
+def test_images_of_too_many_values_are_refused_before_any_is_made() -> None:
+    graph = models.pixelcnn(2, kernel=3, hidden=2)
+    with refuses(InputError, "n: expected an integer from 0 to 2147483647"):
+        refar.generate(graph, refar.init(graph), (2**11, 2**20), batch=2)
+    with refuses(InputError, "at most 2147483647 tokens in all rows together"):
+        refar.generate(graph, refar.init(graph), (4, 2**20), batch=2**10)
+
+
+def test_the_first_state_checks_conditions_that_it_does_not_need() -> None:
+    graph = models.wavenet(4, [1], residual=2, gate=2, skip=2, condition="class:3")
+    params = refar.init(graph)
+    with refuses(InputError, "'condition': expected classes 0..2, got 3"):
+        refar.initial_state(graph, params, 1, [3])
+    assert refar.initial_state(graph, params, 1).keys() == refar.initial_state(graph, params, 1, [2]).keys()

@@ -286,7 +286,7 @@ def test_graphs_that_are_not_run_position_by_position(tmp_path: Path) -> None:
         session.block(np.zeros((1, 1, 3)))
     image = models.pixelcnn(4, kernel=3, hidden=3)
     session = load(export(image, refar.init(image), tmp_path / "image"))
-    with refuses(GraphError, "block needs a bundle with a step graph"):
+    with refuses(GraphError, "block needs a network over time; images are computed pixel by pixel"):
         session.block(np.zeros((1, 1, 3, 3), int))
 
 

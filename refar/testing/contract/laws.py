@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from refar.analysis.facts import facts
 from refar.graph.graph import Graph
 from refar.oracle.bound_graph import bound_graph
-from refar.testing.contract import cases, dependence, numbers, streaming
+from refar.testing.contract import cases, dependence, numbers, of_bundle, streaming
 from refar.testing.contract.backends import BACKENDS, OnnxBackend, load_bundle, open_backends
 from refar.testing.contract.subject import Subject
 from refar.testing.report import ContractError, Line, Measure, Report
@@ -35,8 +35,10 @@ LAWS: dict[str, Law] = {
 BUNDLE_LAWS: dict[str, Law] = {
     **{name: LAWS[name] for name in ("types", "step", "block", "causality", "reach", "batch", "text")},
     "vectors": numbers.check_vectors,
+    "oracle": of_bundle.oracle,
+    "models": of_bundle.models,
 }
-"""What can be seen of a bundle without its parameters; of `reach`, that the output depends on no more."""
+"""What can be seen of a bundle; of `reach`, that the output depends on no more."""
 
 
 def check_contract(

@@ -1,0 +1,96 @@
+"""Laws of a bundle by its own parameters: the oracle's outputs within computed bounds, and models that are made from them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from refar.analysis.facts import facts
+from refar.arguments.arrays import Array, Arrays
+from refar.oracle.bound_graph import unchecked
+from refar.oracle.whole import forward_nodes
+from refar.rounding import bound
+from refar.rounding import network as rounding
+from refar.testing.contract.backends import OnnxBackend
+from refar.testing.contract.cases import Extent
+from refar.testing.contract.places import in_raster
+from refar.testing.contract.subject import Subject
+from refar.testing.report import ContractError, Measure
+
+_OUTPUTS = 12
+
+
+@dataclass(frozen=True)
+class _Oracle:
+    """The oracle's values for some inputs, and how far float32 may be off at each node."""
+
+    params: Arrays
+    values: Arrays
+    local: tuple[Arrays, Arrays]
+
+
+def oracle(subject: Subject, measure: Measure) -> None:
+    """Outputs are the oracle's with the bundle's own parameters, within the bound of first order."""
+    graph, found, worst = subject.graph, facts(subject.graph), 0.0
+    for backend in subject.backends:
+        assert isinstance(backend, OnnxBackend)
+        params = {name: array.astype(np.float64) for name, array in backend.session.weights.items()}
+        net = unchecked(graph, params, np.float64)
+        for extent in [subject.sizes.short, *([subject.sizes.long] if subject.small else [])]:
+            inputs = subject.inputs(extent)
+            values = forward_nodes(net, net.cast(inputs))
+            exact = _Oracle(params, values, rounding.local_bounds(graph, params, values, bound.FLOAT32))
+            count = in_raster(values[graph.output]).shape[2]
+            streams = backend.stream(inputs, [count // 2, *[1] * min(3, count - count // 2 - 1)])
+            outputs = [("the whole pass", 0, in_raster(backend.forward(inputs)))]
+            for what, begin, y in outputs + [(each.way, each.first, each.y_bct) for each in streams]:
+                places = range(max(begin, found.first_position), begin + y.shape[2])
+                worst = max(worst, _worst(subject, exact, f"{backend.name}: {what}", y, begin, places, extent, measure))
+    measure.notes.append(f"outputs at {worst:.2g} of their bounds")
+
+
+def _worst(
+    subject: Subject, exact: _Oracle, what: str, y: Array, begin: int, places: range, extent: Extent, measure: Measure
+) -> float:
+    """Compare some outputs; returns the largest difference over its bound."""
+    whole, rng, worst = exact.values[subject.graph.output], subject.rng(11, len(places), *extent), 0.0
+    expected = in_raster(whole)
+    for _ in range(_OUTPUTS if places else 0):
+        channel, place = int(rng.integers(expected.shape[1])), int(rng.choice(places))
+        dy = np.zeros(expected.shape)
+        dy[:, channel, place] = 1
+        allowed, _ = rounding.first_order(subject.graph, exact.params, exact.values, exact.local, dy.reshape(whole.shape))
+        off = np.abs(y[:, channel, place - begin] - expected[:, channel, place])
+        measure.statements += 1
+        if not (off <= allowed).all():
+            row = int(np.argmax(off - allowed))
+            where = f"output of row {row}, channel {channel}, position {place}"
+            raise ContractError(f"{what}: {where}: off by {off[row]:.3g} from the oracle, bound {allowed[row]:.3g}")
+        worst = max(worst, float((off / np.where(allowed > 0, allowed, 1)).max(initial=0)))
+    return worst
+
+
+def models(subject: Subject, measure: Measure) -> None:
+    """The models are byte for byte those that graph and parameters give."""
+    try:
+        import onnx
+
+        from refar_export.contents import files_of
+    except ModuleNotFoundError:
+        measure.does_not_apply("onnx is not installed, so nothing can be made anew")
+        return
+    for backend in subject.backends:
+        assert isinstance(backend, OnnxBackend)
+        manifest = backend.session.manifest
+        made = files_of(subject.graph, backend.session.weights, spare=manifest.spare, metadata=manifest.metadata)
+        names = [name for name in manifest.files if name.endswith(".onnx")]
+        wrong = [name for name in names if hashlib.sha256(made[name]).hexdigest() != manifest.files[name]]
+        measure.statements += len(names)
+        if wrong:
+            raise ContractError(
+                f"{', '.join(wrong)}: other bytes than graph and parameters give with onnx {onnx.__version__}; "
+                "whoever made them used another program, or another version of onnx"
+            )
+        measure.notes.append(f"{len(names)} files byte for byte")
