@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -16,6 +17,7 @@ from refar.errors import BackendError, InputError, check_integer
 from refar.runtime import saved
 from refar.runtime.buffers import Buffer
 from refar.runtime.bundle import BLOCK, CLOCK, FIXED, OUTPUT, PAST, PRESENT, STEP
+from refar.runtime.denormals import Flushed
 from refar.runtime.prompts import Begun, bind_prompts, prefill
 from refar.runtime.provider import finite, guarded
 
@@ -52,6 +54,8 @@ class Stream:
         self._opened, self._device = opened, opened.provider
         self._layout, self._found = opened.layout, opened.found
         self._conditions, self._taken, self._output = begun.conditions, begun.taken.copy(), begun.output
+        indexed = self._found.types[self._found.sequence].indexed
+        self._mode = nullcontext if indexed else Flushed  # classes make no denormal numbers; what becomes quiet does
         self._back = self._layout.spare  # how many visits can be taken back: a prompt is visits too
         self._broken = False
         self._lock = threading.RLock()
@@ -294,7 +298,7 @@ class Stream:
             self._bound[STEP].bind_ortvalue_output(OUTPUT, self._y.value)
         for name, array in inputs.items():
             self._inputs[name].set(array)
-        with guarded(STEP):
+        with guarded(STEP), self._mode():
             self._opened.sessions[STEP].run_with_iobinding(self._bound[STEP])
         return self._done(STEP, self._y.get(), 1)
 
@@ -305,7 +309,7 @@ class Stream:
         for name, array in inputs.items():
             binding.bind_cpu_input(name, array)
         binding.bind_output(OUTPUT, "cpu")
-        with guarded(BLOCK):
+        with guarded(BLOCK), self._mode():
             self._opened.sessions[BLOCK].run_with_iobinding(binding)
         y = np.array(binding.get_outputs()[-1].numpy())  # the one that was bound last
         return self._done(BLOCK, y, y.shape[-1])
