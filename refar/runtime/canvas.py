@@ -14,7 +14,7 @@ from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, image_slot
 from refar.arguments.arrays import Array, Arrays, check_rows
 from refar.errors import InputError
 from refar.graph.graph import Graph
-from refar.runtime.provider import finite, guarded
+from refar.runtime.provider import Guarded, finite
 
 
 class Canvas:
@@ -96,7 +96,7 @@ class Canvas:
         self._run(PIXEL, self._visit_once)
 
     def _run(self, file: str, binding: Any) -> None:
-        with guarded(file):
+        with Guarded(file):
             self._sessions[file].run_with_iobinding(binding)
 
     def _take_all(self, known_bcn: Array) -> None:
@@ -156,7 +156,7 @@ class Canvas:
         given = {name: np.array(size, np.int64) for name, size in sizes.items()}
         given |= {name: array if array.dtype == np.int64 else array.astype(np.float32) for name, array in conditions.items()}
         ports = self._slots.ports[CONDITION]
-        with guarded(CONDITION):
+        with Guarded(CONDITION):
             found = self._sessions[CONDITION].run(list(ports.outputs), {name: given[name] for name in ports.inputs})
         return dict(zip(ports.outputs, map(np.ascontiguousarray, found), strict=True))
 

@@ -112,7 +112,7 @@ def generated(
     if rows == 0 or n == 0:  # not every operator of onnxruntime takes none
         yield empty(opened, rows, n or 0), np.zeros((rows, n or 0))
         return
-    local = {name: prompts.conditions[name] for name in opened.local}
+    local = opened.feeds({name: prompts.conditions[name] for name in opened.local})
     stream = after(opened, prompts)
     y, stopped, done = stream.output, np.zeros(rows, bool), 0
     assert y is not None
@@ -131,7 +131,7 @@ def generated(
             if log_prob:
                 log_p[:, i] = density.log_prob(draws.head, y[..., None], new[..., i : i + 1])[:, 0]
             if n is None or done + i + 1 < n:
-                y = stream.step(new[..., i], _at(local, prompts.lengths + done + i + 1) or None)
+                y = stream.advance({found.sequence: new[..., i], **_at(local, prompts.lengths + done + i + 1)})
         done += count
         yield new, log_p
         if n is None and draws.stops is not None and stopped.all():

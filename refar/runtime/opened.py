@@ -15,7 +15,7 @@ from refar.errors import FileError, GraphError, InputError, check_integer
 from refar.graph import graph as graphs
 from refar.runtime import provider as providers
 from refar.runtime.bundle import BLOCK, FIXED, FULL, OUTPUT, STEP, Bundle, models_of, slots_of
-from refar.runtime.provider import finite, guarded
+from refar.runtime.provider import Guarded, finite
 from refar.runtime.signature import check_signature
 
 _MOST_THREADS = 1024  # onnxruntime starts as many as it is told to
@@ -66,7 +66,7 @@ class Opened:
 
     def run(self, model: str, outputs: list[str], inputs: Arrays) -> list[Array]:
         """Run a model once."""
-        with guarded(model):
+        with Guarded(model):
             found: list[Array] = self.sessions[model].run(outputs, inputs)
         return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -79,13 +78,19 @@ def _preload_cuda() -> str:
     return f"{first}. " if first else ""
 
 
-@contextlib.contextmanager
-def guarded(model: str) -> Iterator[None]:
-    """Turn what onnxruntime raises while a model runs into a BackendError."""
-    try:
-        yield
-    except _ERRORS as error:
-        raise BackendError(f"{model}: onnxruntime {onnxruntime.__version__} could not run it: {printable(str(error))}") from None
+class Guarded:
+    """Turn what onnxruntime raises while a model runs into a BackendError, for the length of a `with` statement."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, _ERRORS):
+            problem = printable(str(error))
+            raise BackendError(f"{self._model}: onnxruntime {onnxruntime.__version__} could not run it: {problem}") from None
 
 
 def finite(y: Array, model: str) -> Array:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,11 +14,10 @@ from numpy.typing import ArrayLike
 from refar.arguments.arrays import Array, Arrays, Data, check_real, check_rows, extent, repeat_rows
 from refar.errors import BackendError, InputError, check_integer
 from refar.runtime import saved
-from refar.runtime.buffers import Buffer
-from refar.runtime.bundle import BLOCK, CLOCK, FIXED, OUTPUT, PAST, PRESENT, STEP
-from refar.runtime.denormals import Flushed
+from refar.runtime.bundle import BLOCK, STEP
 from refar.runtime.prompts import Begun, bind_prompts, prefill
-from refar.runtime.provider import finite, guarded
+from refar.runtime.provider import finite
+from refar.runtime.visits import Visits
 
 if TYPE_CHECKING:
     from refar.runtime.opened import Opened
@@ -51,19 +49,12 @@ class Stream:
     """
 
     def __init__(self, opened: Opened, begun: Begun) -> None:
-        self._opened, self._device = opened, opened.provider
-        self._layout, self._found = opened.layout, opened.found
+        self._opened, self._layout, self._found = opened, opened.layout, opened.found
         self._conditions, self._taken, self._output = begun.conditions, begun.taken.copy(), begun.output
-        indexed = self._found.types[self._found.sequence].indexed
-        self._mode = nullcontext if indexed else Flushed  # classes make no denormal numbers; what becomes quiet does
+        self._visits = Visits(opened, begun.past, begun.fixed)
         self._back = self._layout.spare  # how many visits can be taken back: a prompt is visits too
         self._broken = False
         self._lock = threading.RLock()
-        self._past = {name: Buffer(begun.past[name], self._device) for name in self._layout.sizes}
-        self._clock = Buffer(np.array(0, np.int64), self._device)
-        self._fixed = {name: Buffer(begun.fixed[name], self._device) for name in self._layout.fixed}
-        self._bound: dict[str, Any] = {}  # the binding of each model, with the buffers that never change
-        self._inputs: dict[str, Buffer] = {}
 
     @property
     def batch(self) -> int:
@@ -101,14 +92,14 @@ class Stream:
         if self.batch * length == 0:
             return self._nothing(length)
         if length == 1:
-            return self._visit({name: array[..., 0] for name, array in inputs.items()})[..., None]
-        return self._visits(inputs)
+            return self.advance({name: array[..., 0] for name, array in inputs.items()})[..., None]
+        return self.advance(inputs)
 
     @_alone
     def step(self, x_t: ArrayLike, condition: Data | None = None) -> Array:
         """Take one token of each sequence, x_b or x_bc: the output after it, y_bc. `condition` as in `push`, of one position."""
         inputs = self._fresh("step", x_t, condition, at_once=True)
-        return self._visit(inputs) if self.batch else self._nothing(1)[..., 0]
+        return self.advance(inputs) if self.batch else self._nothing(1)[..., 0]
 
     @_alone
     def rewind(self, steps: int) -> None:
@@ -120,7 +111,7 @@ class Stream:
                 f"rewind: expected at most {most} steps, got {steps}; this bundle was exported with spare={self._layout.spare}"
             )
         if steps:
-            self._clock.set(np.array(int(self._clock.get()) - steps))
+            self._visits.clock.set(np.array(int(self._visits.clock.get()) - steps))
             self._taken -= steps
             self._back -= steps
             self._output = None
@@ -136,7 +127,7 @@ class Stream:
 
     @_alone
     def _canonical(self) -> Arrays:
-        clock, past = int(self._clock.get()), {name: buffer.get() for name, buffer in self._past.items()}
+        clock, past = int(self._visits.clock.get()), {name: buffer.get() for name, buffer in self._visits.past.items()}
         found: Arrays = {}
         for each in self._layout.slots.values():
             slots = each.base + np.arange(clock - each.kept, clock) % each.count
@@ -158,8 +149,8 @@ class Stream:
             value = check_real(f"state {name!r}", state[name], (self.batch, each.channels, each.kept))
             past[each.tensor][each.base + each.count - each.kept : each.base + each.count] = value.transpose(2, 0, 1)
         for name, array in past.items():
-            self._past[name].set(array)
-        self._clock.set(np.array(0))
+            self._visits.past[name].set(array)
+        self._visits.clock.set(np.array(0))
         self._back, self._output, self._broken = 0, None, False
 
     @_alone
@@ -180,19 +171,18 @@ class Stream:
         if other._layout.spare != self._layout.spare:
             raise InputError(f"join: expected a stream with spare={self._layout.spare}, got one with {other._layout.spare}")
         theirs = other.fork()
-        by = int(self._clock.get()) - int(theirs._clock.get())
-        joined = self._with_rows(slice(None))
-        past = {name: [buffer.get(), theirs._past[name].get()] for name, buffer in self._past.items()}
+        by = int(self._visits.clock.get()) - int(theirs._visits.clock.get())
+        past = {name: [buffer.get(), theirs._visits.past[name].get()] for name, buffer in self._visits.past.items()}
         for each in self._layout.slots.values():  # at the clock of this stream
             own = slice(each.base, each.base + each.count)
             past[each.tensor][1][own] = np.roll(past[each.tensor][1][own], by, axis=0)
-        joined._past = {name: Buffer(np.concatenate(parts, axis=1), self._device) for name, parts in past.items()}
-        for name, buffer in self._fixed.items():
-            joined._fixed[name] = Buffer(np.concatenate([buffer.get(), theirs._fixed[name].get()]), self._device)
-        joined._conditions = {name: np.concatenate([a, theirs._conditions[name]]) for name, a in self._conditions.items()}
-        joined._taken = np.concatenate([self._taken, theirs._taken])
+        fixed = {name: np.concatenate([a.get(), theirs._visits.fixed[name].get()]) for name, a in self._visits.fixed.items()}
+        conditions = {name: np.concatenate([a, theirs._conditions[name]]) for name, a in self._conditions.items()}
         outputs = [each for each in (self._output, theirs._output) if each is not None]
-        joined._output = np.concatenate(outputs) if len(outputs) == 2 else None
+        output = np.concatenate(outputs) if len(outputs) == 2 else None
+        together = {name: np.concatenate(parts, axis=1) for name, parts in past.items()}
+        joined = Stream(self._opened, Begun(together, fixed, conditions, np.concatenate([self._taken, theirs._taken]), output))
+        joined._visits.clock.set(self._visits.clock.get())
         joined._back, joined._broken = min(self._back, theirs._back), self._broken or theirs._broken
         return joined
 
@@ -210,13 +200,13 @@ class Stream:
         given = kept | self._opened.named("reset", condition)
         none = bind_prompts(self._opened, None, given, len(chosen), more=int(self._found.strict))
         fresh = prefill(self._opened, none, none.lengths)
-        clock = int(self._clock.get())
+        clock = int(self._visits.clock.get())
         for each in self._layout.slots.values():
             own = slice(each.base, each.base + each.count)
-            past = self._past[each.tensor].get()
+            past = self._visits.past[each.tensor].get()
             past[own, chosen] = np.roll(fresh.past[each.tensor][own], clock, axis=0)
-            self._past[each.tensor].set(past)
-        for name, buffer in self._fixed.items():
+            self._visits.past[each.tensor].set(past)
+        for name, buffer in self._visits.fixed.items():
             buffer.set(_put(buffer.get(), chosen, fresh.fixed[name]))
         self._conditions = {name: _put(array, chosen, fresh.conditions[name]) for name, array in self._conditions.items()}
         self._taken[chosen] = 0
@@ -235,12 +225,12 @@ class Stream:
 
     def _with_rows(self, rows: slice | Array) -> Stream:
         """Copy, with some of the rows."""
-        past = {name: buffer.get()[:, rows] for name, buffer in self._past.items()}
-        fixed = {name: buffer.get()[rows] for name, buffer in self._fixed.items()}
+        past = {name: buffer.get()[:, rows] for name, buffer in self._visits.past.items()}
+        fixed = {name: buffer.get()[rows] for name, buffer in self._visits.fixed.items()}
         conditions = {name: array[rows].copy() for name, array in self._conditions.items()}
         output = None if self._output is None else self._output[rows].copy()
         copy = Stream(self._opened, Begun(past, fixed, conditions, self._taken[rows], output))
-        copy._clock.set(self._clock.get())
+        copy._visits.clock.set(self._visits.clock.get())
         copy._back, copy._broken = self._back, self._broken
         return copy
 
@@ -285,51 +275,20 @@ class Stream:
         found = repeat_rows({name: check_rows(name, value, types[name]) for name, value in changed.items()}, self.batch)
         conditions = self._conditions | found
         for name, value in self._opened.fixed(conditions).items():
-            self._fixed[name].set(value)
+            self._visits.fixed[name].set(value)
         self._conditions = conditions
 
-    def _visit(self, inputs: Arrays) -> Array:
-        if STEP not in self._bound:
-            self._bound[STEP] = self._binding(STEP)
-            self._inputs = {name: Buffer(array, self._device) for name, array in inputs.items()}
-            self._y = Buffer(self._nothing(1)[..., 0], self._device)
-            for name, buffer in self._inputs.items():
-                self._bound[STEP].bind_ortvalue_input(name, buffer.value)
-            self._bound[STEP].bind_ortvalue_output(OUTPUT, self._y.value)
-        for name, array in inputs.items():
-            self._inputs[name].set(array)
-        with guarded(STEP), self._mode():
-            self._opened.sessions[STEP].run_with_iobinding(self._bound[STEP])
-        return self._done(STEP, self._y.get(), 1)
-
-    def _visits(self, inputs: Arrays) -> Array:
-        if BLOCK not in self._bound:
-            self._bound[BLOCK] = self._binding(BLOCK)
-        binding = self._bound[BLOCK]
-        for name, array in inputs.items():
-            binding.bind_cpu_input(name, array)
-        binding.bind_output(OUTPUT, "cpu")
-        with guarded(BLOCK), self._mode():
-            self._opened.sessions[BLOCK].run_with_iobinding(binding)
-        y = np.array(binding.get_outputs()[-1].numpy())  # the one that was bound last
-        return self._done(BLOCK, y, y.shape[-1])
-
-    def _binding(self, model: str) -> Any:
-        """What a call reads and writes in place: the state, the clock and what follows from global conditions."""
-        binding = self._opened.sessions[model].io_binding()
-        for name, buffer in [*self._past.items(), (CLOCK, self._clock)]:
-            binding.bind_ortvalue_input(f"{PAST}.{name}", buffer.value)
-            binding.bind_ortvalue_output(f"{PRESENT}.{name}", buffer.value)
-        for name, buffer in self._fixed.items():
-            binding.bind_ortvalue_input(f"{FIXED}.{name}", buffer.value)
-        return binding
-
-    def _done(self, model: str, y: Array, visits: int) -> Array:
+    def advance(self, inputs: Arrays) -> Array:
+        """Make one visit, or several where the inputs have a time axis. `inputs` are those of the models, not checked."""
+        x = inputs[self._found.sequence]
+        several = x.ndim == len(self._found.types[self._found.sequence].axes)
+        y = self._visits.many(inputs) if several else self._visits.one(inputs)
+        visits = y.shape[-1] if several else 1
         self._taken += visits
         self._back = min(self._layout.spare, self._back + visits)
-        self._output = y if y.ndim == 2 else y[..., -1]
+        self._output = (y[..., -1] if several else y).copy()
         self._broken = not np.isfinite(y).all()
-        return finite(y, model)
+        return finite(y, BLOCK if several else STEP) if self._broken else y
 
 
 def _put(array: Array, rows: Array, values: Array) -> Array:

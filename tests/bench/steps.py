@@ -1,0 +1,155 @@
+"""What a token costs in onnxruntime on one core: `python tests/bench/steps.py [--base COMMIT] [--batch B …]`.
+
+Beside one call of a stream and one token of `generate` stand the floor, the bare matrix products of the same network in one ONNX
+graph with everything bound, and, with --base, `generate` as it was at another commit, taken in turn in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+NETS: dict[str, dict[str, Any]] = {
+    "20 layers, 64 channels": {"classes": 256, "dilations": [2**i for i in range(10)] * 2},
+    "8 layers, 32 channels": {"classes": 64, "dilations": [1, 2, 4, 8] * 2, "residual": 32, "gate": 32, "skip": 64},
+}
+TOKENS = 200
+
+
+def best(calls: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """The smallest of several results of each call, taken in turn, as other programs slow all of them down at times."""
+    found = dict.fromkeys(calls, float("inf"))
+    for _ in range(rounds):
+        for name, call in calls.items():
+            found[name] = min(found[name], call())
+    return found
+
+
+def timed(call: Callable[[], object], times: int) -> Callable[[], float]:
+    """Microseconds of one of so many calls."""
+
+    def measure() -> float:
+        begin = time.perf_counter()
+        for _ in range(times):
+            call()
+        return 1e6 * (time.perf_counter() - begin) / times
+
+    return measure
+
+
+def floor(graph: Any, batch: int) -> Callable[[], object]:
+    """One call of an ONNX graph with a product for each convolution, on inputs and outputs that are bound."""
+    import onnxruntime as ort
+    from onnx import TensorProto, helper, numpy_helper
+
+    from refar import ops
+    from refar.analysis.facts import facts
+
+    shapes = facts(graph).parameters
+    nodes, given, results, weights, values = [], [], [], [], {}
+    for node in graph.nodes:
+        if not isinstance(node.op, ops.Conv1d):
+            continue
+        out, fan_in, kernel = shapes[f"{node.name}.weight"]
+        weights.append(numpy_helper.from_array(np.ones((fan_in * kernel, out), np.float32) / fan_in, f"w_{node.name}"))
+        given.append(helper.make_tensor_value_info(f"x_{node.name}", TensorProto.FLOAT, [batch, fan_in * kernel]))
+        results.append(helper.make_tensor_value_info(f"y_{node.name}", TensorProto.FLOAT, [batch, out]))
+        nodes.append(helper.make_node("MatMul", [f"x_{node.name}", f"w_{node.name}"], [f"y_{node.name}"]))
+        values[f"x_{node.name}"], values[f"y_{node.name}"] = (batch, fan_in * kernel), (batch, out)
+    body = helper.make_graph(nodes, "floor", given, results, weights)
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    binding = session.io_binding()
+    held = {name: ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32)) for name, shape in values.items()}
+    for port in given:
+        binding.bind_ortvalue_input(port.name, held[port.name])
+    for port in results:
+        binding.bind_ortvalue_output(port.name, held[port.name])
+    return lambda: session.run_with_iobinding(binding)
+
+
+def measured(name: str, batch: int, rounds: int) -> dict[str, float]:
+    """Microseconds of a call of a stream, of a token of `generate`, of the floor, and of recomputing over the last R tokens."""
+    import refar
+    from refar import models
+    from refar.runtime import load
+    from refar_export import export
+
+    graph = models.wavenet(**NETS[name])
+    with tempfile.TemporaryDirectory() as folder:
+        session = load(export(graph, refar.init(graph), Path(folder) / "bundle"))
+        calls = {"generate": timed(lambda: session.generate(TOKENS, batch=batch), 1)}
+        if hasattr(session, "stream"):
+            stream, x = session.stream(batch), np.zeros(batch, np.int64)
+            calls |= {"step": timed(lambda: stream.step(x), TOKENS), "floor": timed(floor(graph, batch), TOKENS)}
+            window = np.zeros((min(batch, 8), refar.receptive_field(graph)), np.int64)
+            calls["recomputing"] = timed(lambda: session.forward(window), 1)
+        found = best(calls, rounds)
+    found["generate"] /= TOKENS
+    if "recomputing" in found:
+        found["recomputing"] *= batch / min(batch, 8)
+    return found
+
+
+def child(tree: Path, name: str, batch: int, rounds: int) -> dict[str, float]:
+    """The same in a process of its own, with the code of a checkout."""
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, (tree, tree / "export"))), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "--child", name, str(batch), str(rounds)]
+    done = subprocess.run(command, env=os.environ | paths, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def compare(base: str | None, batches: list[int], turns: int) -> None:
+    """Print a line for each network and batch."""
+    with tempfile.TemporaryDirectory() as folder:
+        trees = {"": ROOT}
+        if base:
+            trees["before"] = Path(folder) / "base"
+            subprocess.run(["git", "-C", ROOT, "worktree", "add", "-q", "--detach", trees["before"], base], check=True)
+        try:
+            for name in NETS:
+                for batch in batches:
+                    print(line(name, batch, trees, turns), flush=True)
+        finally:
+            if base:
+                subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", trees["before"]], check=True)
+
+
+def line(name: str, batch: int, trees: dict[str, Path], turns: int) -> str:
+    """What is said of one network and batch."""
+    found: dict[str, float] = {}
+    for _ in range(turns):
+        for tree, path in trees.items():
+            for key, value in child(path, name, batch, 3).items():
+                found[f"{tree} {key}".strip()] = min(value, found.get(f"{tree} {key}".strip(), float("inf")))
+    least = found["floor"]
+    parts = [f"{key} {value:.0f} µs ({value / least:.2f})" for key, value in sorted(found.items(), key=lambda item: item[1])]
+    return f"{name}, B = {batch}: {', '.join(parts)}"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", help="a commit to compare with, such as 225e3bc")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32, 64])
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        network, size, rounds = arguments.child
+        print(json.dumps(measured(network, int(size), int(rounds))))
+    else:
+        compare(arguments.base, arguments.batch, arguments.turns)
