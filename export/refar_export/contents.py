@@ -25,6 +25,7 @@ from refar.runtime.bundle import (
     VECTORS,
     WEIGHTS,
     BundleManifest,
+    check_size,
     digest,
     fixed_of,
     image_state,
@@ -43,6 +44,7 @@ _KINDS: dict[str, Kind] = {FULL: "full", PREFILL: "prefill", CONDITION: "conditi
 def files_of(graph: Graph, weights: Arrays, *, spare: int = 0, metadata: Mapping[str, str] | None = None) -> dict[str, bytes]:
     """Make every file of a bundle from a graph and checked float32 parameters: {name: bytes}. The same bytes each time."""
     spare = check_integer("spare", spare, 0, MOST_SPARE)
+    check_size(layout_of(graph, spare))
     images = image_models(graph, weights) if slots_of(graph) is not None else {}
     models = {
         name: images[name] if name in images else build(graph, weights, _KINDS[name], spare=spare) for name in models_of(graph)

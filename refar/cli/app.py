@@ -22,7 +22,7 @@ from refar.cli.golden import golden
 from refar.cli.inspect import inspect
 from refar.cli.score import classify, score
 from refar.cli.train import train
-from refar.errors import RefarError
+from refar.errors import RefarError, printable
 
 COMMANDS = (demo, inspect, train, check, export, generate, score, classify, golden)
 EXTRAS = {"torch": "torch", "onnx": "export", "onnxruntime": "runtime", "sklearn": "data", "matplotlib": "plot"}
@@ -96,4 +96,4 @@ def _sentence(error: Exception) -> str | None:
         return f"{error.filename!r}: {error.strerror}" if error.filename is not None else str(error)
     if isinstance(error, MemoryError):
         return f"not enough memory: {error}" if str(error) else "not enough memory"
-    return " ".join(str(error).split())
+    return printable(" ".join(str(error).split()))

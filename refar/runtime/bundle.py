@@ -35,6 +35,9 @@ FULL, PREFILL, STEP, BLOCK = "full.onnx", "prefill.onnx", "step.onnx", "block.on
 WEIGHTS, VECTORS, MANIFEST = "weights.safetensors", "check.safetensors", "bundle.json"
 _KNOWN = {FULL, PREFILL, CONDITION, STEP, BLOCK, ROW, PIXEL, PIXELS, WEIGHTS, VECTORS}
 
+MOST_STATE = 2**28
+"""Numbers that a stream may keep for each sequence: 1 GiB."""
+
 MOST_SPARE = 2**16
 """Steps that a stream may take back, at most."""
 
@@ -167,6 +170,13 @@ def image_state(graph: Graph) -> ImageTable | None:
     )
 
 
+def check_size(layout: StateLayout | None) -> None:
+    """Raise GraphError for a state that no memory would hold, before any is asked for."""
+    numbers = sum(slots * channels for slots, channels in layout.sizes.values()) if layout else 0
+    if numbers > MOST_STATE:
+        raise GraphError(f"a stream would keep {numbers} numbers for each sequence; expected at most {MOST_STATE}")
+
+
 def models_of(graph: Graph) -> tuple[str, ...]:
     """The names of the ONNX files that the bundle of a graph holds."""
     layout, slots = layout_of(graph), slots_of(graph)
@@ -241,6 +251,7 @@ def _check_belongs(folder: Path, manifest: BundleManifest) -> None:
     """Raise FileError unless all that the manifest says of its graph is so."""
     try:
         found, layout = facts(manifest.graph), manifest.layout
+        check_size(layout)
     except GraphError as error:
         raise FileError(f"bundle {str(folder)!r}: {MANIFEST}: {printable(str(error))}") from None
     expected = state_ports(layout), fixed_of(manifest.graph), found.strict, found.first_position, image_state(manifest.graph)
