@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import ArrayLike
 
 from refar.analysis.facts import facts
@@ -14,7 +13,8 @@ from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, image_slot
 from refar.arguments.arrays import Array, Arrays, check_rows
 from refar.errors import InputError
 from refar.graph.graph import Graph
-from refar.runtime.provider import Guarded, finite
+from refar.runtime.buffers import Buffer
+from refar.runtime.provider import Guarded, finite, running
 
 
 class Canvas:
@@ -22,7 +22,7 @@ class Canvas:
 
     `push` takes a pixel and gives the output at it; `look` gives the output at the next pixel before all of that is known.
     `place` says how many pixels there are. `sessions` are those of the graphs, by the names of their files; `conditions` are
-    checked, of `rows` ≥ 1 images of `shape` (H, W). The buffers lie in the memory of the CPU.
+    checked, of `rows` ≥ 1 images of `shape` (H, W). The buffers lie where the sessions run.
     """
 
     def __init__(self, graph: Graph, sessions: Mapping[str, Any], conditions: Arrays, rows: int, shape: tuple[int, int]) -> None:
@@ -33,10 +33,13 @@ class Canvas:
         self._found = facts(graph)
         self._row = self._column = 0
         self._begun = False  # whether the present row is
-        self._state = {**self._buffers(), **self._constants(conditions)}
-        self._y = self._empty(self._found.graph.output)
-        self._values = {name: _shared(array) for name, array in self._state.items()}
-        self._runs: dict[int, tuple[Array, Array, Any]] = {}  # of each number of visits: pixels, outputs, binding
+        self._device = running(sessions[PIXEL])
+        first = {**self._first_values(), **self._constants(conditions)}
+        read = {name for ports in self._slots.ports.values() for name in ports.inputs} | {"row", "column"}
+        self._state = {name: Buffer(array, self._device) for name, array in first.items() if name in read}
+        self._nothing = self._empty(self._found.sequence)
+        self._y = Buffer(self._empty(self._found.graph.output), self._device)
+        self._runs: dict[int, tuple[Buffer, Buffer, Any]] = {}  # of each number of visits: pixels, outputs, binding
         self._before_row = self._bound(ROW, {}) if ROW in sessions else None
         self._visit_once = self._bound(PIXEL, {"output": self._y})
 
@@ -49,19 +52,18 @@ class Canvas:
         """Take the next pixel, of all colours, and return the output there, y_bc."""
         pixel = self._checked(x_bc)
         self.enter()
-        ahead = self._y.copy()
+        ahead = self._y.get()
         self.take(pixel)
-        return finite(ahead if self._slots.output_lead else self._y.copy(), PIXEL)
+        return finite(ahead if self._slots.output_lead else self._y.get(), PIXEL)
 
     def look(self, x_bc: ArrayLike | None = None) -> Array:
         """Return the output at the next pixel, y_bc, of which `x_bc` is what is known (zeros if it is left out).
 
         The pixel is not taken: looks may be repeated, with other values or with more colours.
         """
-        nothing = np.zeros_like(self._state[self._found.sequence])
-        known = self._checked(nothing if x_bc is None else x_bc)
+        known = self._checked(self._nothing if x_bc is None else x_bc)
         self.enter()
-        return finite(self.seen(known).copy(), PIXEL)
+        return finite(self.seen(known), PIXEL)
 
     def enter(self, known_bcn: Array | None = None) -> None:
         """Begin the next row, of which the first n pixels are known and taken, unless it is begun. Not checked."""
@@ -71,13 +73,13 @@ class Canvas:
             return
         self._begun = True
         if self._before_row is not None:
-            self._state["row"][()] = self._row
+            self._state["row"].set(np.array(self._row))
             self._run(ROW, self._before_row)
         first = self._slots.first_visit
         if known_bcn is not None and known_bcn.shape[2]:
             self._take_all(known_bcn)
         elif first < 0:
-            self._visit(first, np.zeros_like(self._state[self._found.sequence]))
+            self._visit(first, self._nothing)
 
     def take(self, x_bc: Array) -> None:
         """Take the next pixel of a row that is begun. Not checked."""
@@ -85,14 +87,14 @@ class Canvas:
         self._column += 1
 
     def seen(self, x_bc: Array) -> Array:
-        """Return the output at the next pixel of a row that is begun, given what is known of it: a buffer. Not checked."""
+        """Return the output at the next pixel of a row that is begun, given what is known of it. Not checked."""
         if not self._slots.output_lead:
             self._visit(self._column, x_bc)
-        return self._y  # of the last visit, where the output is one pixel ahead
+        return self._y.get()  # of the last visit, where the output is one pixel ahead
 
     def _visit(self, visit: int, x_bc: Array) -> None:
-        self._state["column"][()] = visit
-        self._state[self._found.sequence][...] = x_bc
+        self._state["column"].set(np.array(visit))
+        self._state[self._found.sequence].set(x_bc)
         self._run(PIXEL, self._visit_once)
 
     def _run(self, file: str, binding: Any) -> None:
@@ -106,28 +108,30 @@ class Canvas:
         if visits not in self._runs:
             self._runs[visits] = self._several(visits)
         x_nbc, y_nbc, binding = self._runs[visits]
-        x_nbc[-first:] = known_bcn.transpose(2, 0, 1)
-        self._state["column"][()] = first
+        before = np.zeros((-first, *self._nothing.shape), self._nothing.dtype)
+        x_nbc.set(np.concatenate([before, known_bcn.transpose(2, 0, 1)]))
+        self._state["column"].set(np.array(first))
         self._run(PIXELS, binding)
-        self._y[...] = y_nbc[-1]
+        self._y.set(y_nbc.get()[-1])
         self._column = count
 
-    def _several(self, visits: int) -> tuple[Array, Array, Any]:
-        sequence = self._found.sequence
-        x_nbc, y_nbc = (np.zeros((visits, *array.shape), array.dtype) for array in (self._state[sequence], self._y))
-        return x_nbc, y_nbc, self._bound(PIXELS, {sequence: x_nbc, "output": y_nbc})
+    def _several(self, visits: int) -> tuple[Buffer, Buffer, Any]:
+        x_nbc, y_nbc = (
+            Buffer(np.zeros((visits, *array.shape), array.dtype), self._device) for array in (self._nothing, self._y.get())
+        )
+        return x_nbc, y_nbc, self._bound(PIXELS, {self._found.sequence: x_nbc, "output": y_nbc})
 
-    def _bound(self, file: str, own: Arrays) -> Any:
+    def _bound(self, file: str, own: dict[str, Buffer]) -> Any:
         """Bind a graph to the buffers, once; `present.…` goes into the buffer of `past.…`, which the graphs allow."""
-        values, ports = self._values | {name: _shared(array) for name, array in own.items()}, self._slots.ports[file]
+        buffers, ports = self._state | own, self._slots.ports[file]
         binding = self._sessions[file].io_binding()
         for name in ports.inputs:
-            binding.bind_ortvalue_input(name, values[name])
+            binding.bind_ortvalue_input(name, buffers[name].value)
         for name in ports.outputs:
-            binding.bind_ortvalue_output(name, values[name.replace("present.", "past.", 1)])
+            binding.bind_ortvalue_output(name, buffers[name.replace("present.", "past.", 1)].value)
         return binding
 
-    def _buffers(self) -> Arrays:
+    def _first_values(self) -> Arrays:
         """Make everything that changes, zero before the first row, and the width."""
         width, slots, found = self.shape[1], self._slots, self._found
         rings = {
@@ -168,8 +172,3 @@ class Canvas:
         if len(pixel) != self.rows:
             raise InputError(f"input {name!r}: expected {self.rows} rows, as there are images, got {len(pixel)}")
         return pixel
-
-
-def _shared(array: Array) -> Any:
-    """Make a value of onnxruntime that lies in the memory of the array."""
-    return onnxruntime.OrtValue.ortvalue_from_numpy(array)

@@ -35,7 +35,7 @@ class PaintOptions(TypedDict, total=False):
 
 
 class Painter:
-    """Paint with the graphs of a network over images: `sessions` of onnxruntime on the CPU, by the names of their files.
+    """Paint with the graphs of a network over images: `sessions` of onnxruntime, by the names of their files.
 
     Raises GraphError for a graph over time, or one whose output sees what comes after its pixel, FileError for a graph that is
     missing or has other ports.

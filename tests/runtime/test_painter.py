@@ -277,4 +277,4 @@ def test_slots_are_zero_left_of_the_image_ever() -> None:
     for row, column in np.ndindex(3, 3):
         canvas.push(inputs["x"][:, :, row, column])
     slots = image_slots(painter.graph)
-    assert not canvas._state["past.pixels"][: slots.past + 1 + slots.first_visit].any()
+    assert not canvas._state["past.pixels"].get()[: slots.past + 1 + slots.first_visit].any()
