@@ -16,6 +16,7 @@ import refar
 from refar import Builder, Graph, models, ops
 from refar.analysis.facts import facts
 from refar.errors import BackendError, FileError, InputError
+from refar.rounding.certify import certify
 from refar.rounding.tolerance import tolerance
 from refar.runtime import beginning, load
 from refar.runtime.session import Session
@@ -359,3 +360,25 @@ def test_blocks_as_soon_as_they_are_there(speaking: Session) -> None:
 def test_options_that_do_not_fit(speaking: Session, options: dict[str, Any], fragments: list[str]) -> None:
     with refuses(InputError, *fragments):
         speaking.generate(5, batch=3, condition=0, **options)
+
+
+def test_tokens_of_every_network_with_prompts_seeds_and_conditions_of_their_own(model: Graph, tmp_path: Path) -> None:
+    """Batch 7: the oracle's tokens for each row alone; where float32 draws another, exact arithmetic cannot tell for certain."""
+    params = {name: (3 * value).astype(np.float32) for name, value in refar.init(model, seed=4).items()}
+    session, found, rng = load(export(model, params, tmp_path / "b")), facts(model), np.random.default_rng(5)
+    lengths, seeds, kind = [0, 1, 2, 5, 9, 9, 14], list(range(20, 27)), found.types[found.sequence]
+    whole = generic_inputs(model, rng, 7, 14)
+    prompt = [whole[found.sequence][row][..., :length] for row, length in enumerate(lengths)]
+    given = {name: whole[name] for name in found.conditions}
+    tokens = session.generate(12, prompt=prompt, seed=seeds, condition=given or None)
+    for row, (start, seed) in enumerate(zip(prompt, seeds, strict=True)):
+        own = {name: array[row : row + 1] for name, array in given.items()} or None
+        expected = refar.generate(model, params, 12, prompt=start[None], seed=seed, condition=own)
+        if not kind.indexed:
+            scale = max(1.0, np.abs(expected).max())
+            np.testing.assert_allclose(tokens[row : row + 1], expected, rtol=0, atol=1e-4 * scale)
+        elif not np.array_equal(tokens[row : row + 1], expected):
+            first = int(np.argmax(tokens[row] != expected[0]))
+            certificate = certify(model, params, tokens[row : row + 1], prompt=start[None], seed=seed, condition=own)
+            assert certificate.doubts, f"row {row}, step {first}"
+            assert certificate.doubts[0].step <= len(start) + first
