@@ -9,7 +9,7 @@ earlier visit: see `ages`. The contract with all its rules is in export/README.m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from refar.analysis.facts import Facts
 from refar.analysis.schedule import Schedule
@@ -69,6 +69,7 @@ class StateLayout:
         return sorted((offset + behind for offset in offsets_of_node(node.op)), reverse=True)
 
 
+@lru_cache(maxsize=64)
 def state_layout(found: Facts, spare: int = 0) -> StateLayout:
     """Lay out the state of a causal graph over time; a strict one runs nodes that do not see the newest token one ahead.
 

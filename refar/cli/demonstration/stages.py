@@ -83,7 +83,7 @@ def run(out: Path, say: Say, config: Config | None = None) -> dict[str, Any]:
         result(f"{len(demo.figures['laws'])} laws hold for NumPy, PyTorch and onnxruntime with the trained weights")
     with demo.stage("export") as result:
         demo.figures["export"] = _export(trained, out / "bundle", digits.shape)
-        result(f"{out / 'bundle'}: full, prefill and step agree with the oracle")
+        result(f"{out / 'bundle'}: full, prefill, step and block agree with the oracle")
     with demo.stage("deploy") as result:
         arrays, figures = _deploy(out)
         demo.figures["deployed"] = figures
