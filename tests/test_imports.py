@@ -55,7 +55,8 @@ ALLOWED: dict[str, set[str]] = {
     "refar.training.runs": {*CHECKED, "refar.building", "refar.training.config", "refar.files", *LIGHT},
     "refar.runtime": {*CHECKED, "refar.files", "refar.runtime", "onnxruntime", *LIGHT},
     "refar.runtime.opening": {  # bundles that are made anew: the one part of the runtime that needs onnx, on use only
-        *CHECKED, "refar.files", "refar.runtime.bundle", "refar_export.contents", "refar_export.version_1", "msgspec"
+        *CHECKED, "refar.files", "refar.runtime.bundle", "refar_export.contents", "refar_export.vectors",
+        "refar_export.version_1", "msgspec"
     },
     "refar.golden": {
         *CHECKED, "refar.building", "refar.files", "refar.golden", "refar.oracle", "refar.quantize", "refar.rounding.certify",

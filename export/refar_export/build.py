@@ -15,12 +15,9 @@ from refar.analysis.slots import StateLayout, state_layout
 from refar.analysis.types import Type
 from refar.errors import GraphError
 from refar.graph.graph import Graph, Node, to_json
-from refar.runtime.bundle import CLOCK, FIXED, FORMAT, LENGTH, OUTPUT, PAST, PRESENT
+from refar.runtime.bundle import CLOCK, FIXED, FORMAT, IR, LENGTH, OPSET, OUTPUT, PAST, PRESENT
 from refar_export import in_place, visit_graphs, whole_graphs
 from refar_export.lower import Emitter
-
-OPSET, IR = 18, 10
-"""The widest choice in which every operator used here has CPU and CUDA kernels in onnxruntime."""
 
 VALUE = "value"
 """Outputs of a graph that exposes its nodes begin with it: "value/<node>"."""

@@ -18,8 +18,10 @@ from refar.runtime.bundle import (
     BLOCK,
     FORMAT,
     FULL,
+    IR,
     MANIFEST,
     MOST_SPARE,
+    OPSET,
     PREFILL,
     STEP,
     VECTORS,
@@ -28,21 +30,26 @@ from refar.runtime.bundle import (
     check_size,
     digest,
     fixed_of,
-    image_state,
+    image_table,
     layout_of,
     models_of,
     slots_of,
     state_ports,
 )
-from refar_export.build import IR, OPSET, Kind, build
+from refar_export.build import Kind, build
 from refar_export.image_graphs import image_models
 from refar_export.vectors import vectors
 
 _KINDS: dict[str, Kind] = {FULL: "full", PREFILL: "prefill", CONDITION: "condition", STEP: "step", BLOCK: "block"}
 
 
-def files_of(graph: Graph, weights: Arrays, *, spare: int = 0, metadata: Mapping[str, str] | None = None) -> dict[str, bytes]:
-    """Make every file of a bundle from a graph and checked float32 parameters: {name: bytes}. The same bytes each time."""
+def files_of(
+    graph: Graph, weights: Arrays, *, spare: int = 0, metadata: Mapping[str, str] | None = None, check: bool = True
+) -> dict[str, bytes]:
+    """Make every file of a bundle from a graph and checked float32 parameters: {name: bytes}. The same bytes each time.
+
+    Without `check` there are no check vectors, for which the oracle has to run.
+    """
     spare = check_integer("spare", spare, 0, MOST_SPARE)
     check_size(layout_of(graph, spare))
     images = image_models(graph, weights) if slots_of(graph) is not None else {}
@@ -51,7 +58,8 @@ def files_of(graph: Graph, weights: Arrays, *, spare: int = 0, metadata: Mapping
     }
     files = {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
     files[WEIGHTS] = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in weights.items()})
-    files[VECTORS] = safetensors.numpy.save(vectors(graph, weights))
+    if check:
+        files[VECTORS] = safetensors.numpy.save(vectors(graph, weights))
     layout = layout_of(graph, spare)
     manifest = BundleManifest(
         format="refar-bundle",
@@ -65,7 +73,7 @@ def files_of(graph: Graph, weights: Arrays, *, spare: int = 0, metadata: Mapping
         first_output=facts(graph).first_position,
         state=state_ports(layout),
         fixed=fixed_of(graph),
-        image=image_state(graph),
+        image=image_table(graph),
         files={name: digest(data) for name, data in files.items()},
         metadata=dict(metadata or {}),
         graph=graph,

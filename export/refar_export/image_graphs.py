@@ -14,7 +14,7 @@ from refar import ops
 from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, ImageSlots, image_slots
 from refar.errors import GraphError
 from refar.graph.graph import Graph
-from refar.runtime.bundle import OUTPUT, image_state
+from refar.runtime.bundle import OUTPUT, image_table
 from refar_export.build import assembled, declared
 from refar_export.image_columns import ManyColumns, OneColumn
 from refar_export.image_pixels import PixelGraph
@@ -103,7 +103,7 @@ def _model(e: Emitter, slots: ImageSlots, file: str) -> onnx.ModelProto:
     ports = slots.ports[file]
     entries, exits = ([_port(e, slots, name, file) for name in names] for names in (ports.inputs, ports.outputs))
     model = assembled(e, e.facts.graph, file.removesuffix(".onnx"), entries, exits)
-    model.metadata_props.add(key="refar.image", value=msgspec.json.encode(image_state(e.graph)).decode())
+    model.metadata_props.add(key="refar.image", value=msgspec.json.encode(image_table(e.graph)).decode())
     return model
 
 

@@ -79,7 +79,7 @@ def _pixels(session: Session, x: Array, condition: Arrays, expected: dict[int, A
         canvas = session.canvas((height, width), len(x), condition or None)
         for place in range(height * width):
             if place % width == 0:
-                canvas.enter(x[:, :, place // width, :known])
+                canvas._enter(x[:, :, place // width, :known])
             if place % width >= known:
                 y = canvas.push(pixels[:, :, place])
                 largest = max(largest, _largest(y, expected[place]) if place in expected else 0.0)

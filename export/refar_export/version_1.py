@@ -8,7 +8,7 @@ import onnx
 from onnx import numpy_helper
 
 from refar.analysis.facts import facts
-from refar.arguments.arrays import Arrays, check_parameters
+from refar.arguments.arrays import Array, Arrays, check_parameters
 from refar.errors import FileError, ParameterError
 from refar.graph.graph import Graph
 
@@ -20,13 +20,21 @@ def of_model(data: bytes, graph: Graph, path: Path) -> Arrays:
     """
     try:
         model = onnx.load_model_from_string(data)
-        stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        wanted = facts(graph).parameters
+        stored = {tensor.name: _array(tensor) for tensor in model.graph.initializer if tensor.name in wanted}
     except Exception as error:  # protobuf's own, which onnx does not name
         raise FileError(f"bundle {str(path)!r}: full.onnx is damaged: {error}") from None
-    shapes = facts(graph).parameters
+    shapes = wanted
     if missing := [name for name in shapes if name not in stored]:
         raise FileError(f"bundle {str(path)!r}: full.onnx does not hold the parameter {missing[0]!r} under its name")
     try:
         return check_parameters(facts(graph), {name: stored[name].reshape(shape) for name, shape in shapes.items()})
     except (ParameterError, ValueError) as error:
         raise FileError(f"bundle {str(path)!r}: full.onnx: {error}") from None
+
+
+def _array(tensor: onnx.TensorProto) -> Array:
+    """A parameter that stands in the model itself: not in another file, and in float32."""
+    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.data_type != onnx.TensorProto.FLOAT:
+        raise ValueError(f"expected the parameter {tensor.name!r} in the model itself, in float32")
+    return numpy_helper.to_array(tensor)

@@ -30,7 +30,7 @@ def step(e: Emitter, layout: StateLayout) -> list[str]:
     owners = [
         [*[layout.slots[name] for name, _ in reads[tensor]], *nodes] for tensor, nodes in layout.tensors.items()
     ]  # whose slot each index is
-    e.own(CLOCK)
+    e.own(f"{PAST}.{CLOCK}")
     visits = e.emit("Add", f"{PAST}.{CLOCK}", e.constant(np.concatenate([*parts, [1]])))
     slots = _split(e, _slots(e, visits, [*(each for part in owners for each in part), None]), [*map(len, parts), 1])[:-1]
     e.emit("Gather", visits, e.constant(sum(map(len, parts))), outputs=[f"{PRESENT}.{CLOCK}"])
@@ -94,7 +94,7 @@ def block(e: Emitter, layout: StateLayout) -> list[str]:
     """T visits: values over time are (B, C, T). Returns the names of the outputs."""
     kept = [each for nodes in layout.tensors.values() for each in nodes for _ in range(each.kept)]
     ages = [age for nodes in layout.tensors.values() for each in nodes for age in range(each.kept, 0, -1)]
-    e.own(CLOCK)
+    e.own(f"{PAST}.{CLOCK}")
     length = e.emit("Shape", e.facts.sequence, start=-1)
     run = e.emit("Range", e.constant(0), e.emit("Squeeze", e.emit("Add", length, e.constant([1]))), e.constant(1))
     visits = e.emit("Add", f"{PAST}.{CLOCK}", e.emit("Concat", e.constant(-np.array(ages, np.int64)), run, axis=0))

@@ -213,6 +213,17 @@ def _name_conditions(names: tuple[str, ...], condition: Data | None) -> dict[str
     return {names[0]: condition}
 
 
+def as_float32(what: str, array: Array) -> Array:
+    """Return numbers in float32. Raises InputError for one that it does not hold."""
+    if array.dtype == np.float32:
+        return array
+    with np.errstate(over="ignore"):
+        found = array.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise InputError(f"{what}: expected numbers that float32 holds, got {array[~np.isfinite(found)].flat[0]}")
+    return found
+
+
 def check_rows(name: str, value: ArrayLike, kind: Type) -> Array:
     """As `check_array`; a lone row may come without its axis."""
     array = as_array(f"input {name!r}", value, f"an array with axes {kind.axes}")

@@ -29,7 +29,7 @@ def remarks(graph: Graph, layers: Sequence[LayerRow]) -> list[tuple[str, str]]:
         ("order", _order(graph)),
         ("multiply-adds", _cost(graph, layers)),
         ("state", _state(graph)),
-        ("bundle", "full.onnx alone: for images there are no prefill and step graphs"),
+        ("bundle", "full.onnx, and graphs for a row, a pixel and several pixels"),
     ]
 
 

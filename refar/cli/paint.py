@@ -66,9 +66,8 @@ def paint(
 
 
 def sheet(graph: Graph, images: Array) -> bytes:
-    """A PNG with a tile for every image: of one colour dark on light, of three colours as they are."""
+    """A PNG with a tile for every image, grey or in red, green and blue: class 0 is dark, the last class light."""
     classes = facts(graph).types[facts(graph).sequence].size
-    if images.shape[1] == 1:
-        return png.encode(png.tiles(png.ink(images[:, 0], classes)))
-    colours = np.rint(images * (255 / (classes - 1))).astype(np.uint8)
-    return png.encode(np.stack([png.tiles(colours[:, c]) for c in range(3)], axis=2))
+    light = np.rint(images * (255 / (classes - 1))).astype(np.uint8)
+    sheets = [png.tiles(light[:, colour]) for colour in range(images.shape[1])]
+    return png.encode(sheets[0] if len(sheets) == 1 else np.stack(sheets, axis=2))

@@ -17,7 +17,7 @@ KINDS = "a graph.json, a built-in model, a run (written by 'refar train') or a b
 
 @dataclass(frozen=True)
 class Source:
-    """A network from somewhere. `params` are those of a run; a bundle's stand in its ONNX files.
+    """A network from somewhere. `params` are those of a run; a bundle's stand in its weights.safetensors.
 
     `network`: the conceptual one, of which `graph` is the practical one.
     """

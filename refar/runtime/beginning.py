@@ -20,7 +20,8 @@ _AT_ONCE = 2**16
 def begin(opened: Opened, prompt: object, condition: Data | None, batch: int | None) -> Stream:
     """Begin a stream after prompts; of a strict network its output is that of the next position."""
     opened.require_steps("a stream")
-    return after(opened, bind_prompts(opened, prompt, opened.named("a stream", condition), batch, more=int(opened.found.strict)))
+    given = opened.named("a stream", condition)
+    return after(opened, bind_prompts(opened, prompt, given, batch, more=int(opened.found.strict)))
 
 
 def after(opened: Opened, prompts: Prompts) -> Stream:
@@ -56,7 +57,7 @@ def restored(opened: Opened, path: str | Path) -> Stream:
         stream.state = {name.removeprefix("state."): array for name, array in tensors.items() if name.startswith("state.")}
     except (InputError, KeyError) as error:
         raise FileError(f"stream {str(path)!r} is damaged: {printable(str(error))}") from None
-    stream.know(tensors.get("output"))
+    stream._know(tensors.get("output"))
     return stream
 
 

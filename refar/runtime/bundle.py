@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 import safetensors.numpy
 from msgspec import Meta, Struct
 
@@ -27,6 +28,9 @@ PAST, PRESENT, CLOCK, FIXED, LENGTH, OUTPUT = "past", "present", "clock", "fixed
 """The ports beside the graph's own inputs: past.<tensor> → present.<tensor>, past.clock → present.clock, fixed.<node>, and
 the lengths of the prompts that a prefill takes; the result."""
 
+OPSET, IR = 18, 10
+"""The widest choice in which every operator used here has CPU and CUDA kernels in onnxruntime."""
+
 VERSION = 2
 FORMAT = f"refar-bundle {VERSION}"
 """What a bundle says of itself: `refar` in bundle.json, `producer_version` and `refar.format` in each model. No release."""
@@ -37,6 +41,9 @@ _KNOWN = {FULL, PREFILL, CONDITION, STEP, BLOCK, ROW, PIXEL, PIXELS, WEIGHTS, VE
 
 MOST_STATE = 2**28
 """Numbers that a stream may keep for each sequence: 1 GiB."""
+
+MOST_CHANNELS = 2**21
+"""Channels of all nodes of a network over images together, each of which is analysed by itself."""
 
 MOST_SPARE = 2**16
 """Steps that a stream may take back, at most."""
@@ -153,7 +160,7 @@ def slots_of(graph: Graph) -> ImageSlots | None:
     return image_slots(graph) if found.grid is not None and found.looks_ahead is None else None
 
 
-def image_state(graph: Graph) -> ImageTable | None:
+def image_table(graph: Graph) -> ImageTable | None:
     """The image table of the manifest."""
     slots, found = slots_of(graph), facts(graph)
     if slots is None:
@@ -175,6 +182,13 @@ def check_size(layout: StateLayout | None) -> None:
     numbers = sum(slots * channels for slots, channels in layout.sizes.values()) if layout else 0
     if numbers > MOST_STATE:
         raise GraphError(f"a stream would keep {numbers} numbers for each sequence; expected at most {MOST_STATE}")
+
+
+def check_channels(found: Facts) -> None:
+    """Raise GraphError for images with more channels than can be analysed in a second or two, before it is done."""
+    channels = sum(kind.channels for kind in found.types.values())
+    if found.grid is not None and channels > MOST_CHANNELS:
+        raise GraphError(f"its nodes have {channels} channels together; expected at most {MOST_CHANNELS}")
 
 
 def models_of(graph: Graph) -> tuple[str, ...]:
@@ -234,7 +248,8 @@ def read_graph(path: str | Path) -> Graph:
 
 def is_version_1(raw: object) -> bool:
     """Whether bundle.json is one of version 1, of which only graph and parameters are read."""
-    return isinstance(raw, dict) and raw.get("version") == 1 and raw.get("format") == "refar-bundle"
+    version = raw.get("version") if isinstance(raw, dict) else None
+    return isinstance(raw, dict) and type(version) is int and version == 1 and raw.get("format") == "refar-bundle"
 
 
 def decode_version_1(folder: Path, data: bytes, raw: object) -> OldManifest:
@@ -252,11 +267,24 @@ def _check_belongs(folder: Path, manifest: BundleManifest) -> None:
     try:
         found, layout = facts(manifest.graph), manifest.layout
         check_size(layout)
+        check_channels(found)
     except GraphError as error:
         raise FileError(f"bundle {str(folder)!r}: {MANIFEST}: {printable(str(error))}") from None
-    expected = state_ports(layout), fixed_of(manifest.graph), found.strict, found.first_position, image_state(manifest.graph)
-    if (manifest.state, manifest.fixed, manifest.strict, manifest.first_output, manifest.image) != expected:
-        raise FileError(f"bundle {str(folder)!r}: {MANIFEST}: its state table does not belong to its graph")
+    expected = {
+        "refar": FORMAT,
+        "opset": OPSET,
+        "ir": IR,
+        "state": state_ports(layout),
+        "fixed": fixed_of(manifest.graph),
+        "strict": found.strict,
+        "first_output": found.first_position,
+        "image": image_table(manifest.graph),
+    }
+    for field, value in expected.items():
+        came = getattr(manifest, field)
+        if came != value:
+            said = f"expected {value}, got {came}" if isinstance(value, str | int) else "it does not belong to the graph"
+            raise FileError(f"bundle {str(folder)!r}: {MANIFEST}: {field}: {printable(said)}")
 
 
 def raw_manifest(folder: Path) -> tuple[bytes, Any]:
@@ -264,10 +292,11 @@ def raw_manifest(folder: Path) -> tuple[bytes, Any]:
     data = read_regular(folder / MANIFEST, _MOST_JSON, f"bundle {str(folder)!r}: {MANIFEST}")
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            twice = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
-            raise FileError(f"bundle {str(folder)!r}: {MANIFEST} is damaged: it holds the key {twice!r} twice in one object")
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ValueError(f"it holds the key {key!r} twice in one object")
+            found[key] = value
         return found
 
     try:
@@ -327,20 +356,31 @@ def read_regular(path: Path, most: int, what: str) -> bytes:
     """Read a regular file of at most so many bytes; a pipe or a device is not read. Raises FileError, which says `what` it is."""
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(handle, "rb") as file:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
-                raise FileError(f"{what} is no regular file")
-            if found.st_size > most:
-                raise FileError(f"{what}: expected at most {most} bytes, got {found.st_size}")
-            return file.read(most + 1)
+    except (OSError, ValueError) as error:  # a name with a zero byte is no OSError
+        raise FileError(f"{what} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise FileError(f"{what} cannot be read: it is no regular file")
+        if found.st_size > most:
+            raise FileError(f"{what}: expected at most {most} bytes, got {found.st_size}")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            data = file.read(found.st_size + 1)
     except OSError as error:
         raise FileError(f"{what} cannot be read: {error.strerror}") from None
+    finally:
+        os.close(handle)
+    if len(data) > found.st_size:
+        raise FileError(f"{what} grows while it is read")
+    return data
 
 
 def read_weights(bundle: Bundle) -> Arrays:
     """The parameters, {name: float32 array}: what the models were made from. Raises FileError."""
     tensors = _tensors(bundle.path, WEIGHTS, bundle.read(WEIGHTS))
+    if wrong := [name for name, array in tensors.items() if array.dtype != np.float32]:
+        dtype = tensors[wrong[0]].dtype
+        raise FileError(f"bundle {str(bundle.path)!r}: {WEIGHTS}: {printable(wrong[0])!r}: expected float32, got {dtype}")
     try:
         return check_parameters(facts(bundle.manifest.graph), tensors)
     except ParameterError as error:

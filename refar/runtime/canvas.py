@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from refar.analysis.facts import facts
 from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, image_slots
-from refar.arguments.arrays import Array, Arrays, check_rows
+from refar.arguments.arrays import Array, Arrays, as_float32, check_rows
 from refar.errors import InputError
 from refar.graph.graph import Graph
 from refar.runtime.buffers import Buffer
@@ -43,6 +43,9 @@ class Canvas:
         self._before_row = self._bound(ROW, {}) if ROW in sessions else None
         self._visit_once = self._bound(PIXEL, {"output": self._y})
 
+    def __repr__(self) -> str:
+        return f"Canvas({self.rows} of {self.shape[0]}x{self.shape[1]}, place={self.place})"
+
     @property
     def place(self) -> int:
         """Count the pixels that there are."""
@@ -51,10 +54,13 @@ class Canvas:
     def push(self, x_bc: ArrayLike) -> Array:
         """Take the next pixel, of all colours, and return the output there, y_bc."""
         pixel = self._checked(x_bc)
-        self.enter()
-        ahead = self._y.get()
-        self.take(pixel)
-        return finite(ahead if self._slots.output_lead else self._y.get(), PIXEL)
+        self._enter()
+        if self._slots.output_lead:  # known before the pixel is taken
+            y = finite(self._y.get(), PIXEL)
+            self._take(pixel)
+            return y
+        self._take(pixel)
+        return finite(self._y.get(), PIXEL)
 
     def look(self, x_bc: ArrayLike | None = None) -> Array:
         """Return the output at the next pixel, y_bc, of which `x_bc` is what is known (zeros if it is left out).
@@ -62,31 +68,31 @@ class Canvas:
         The pixel is not taken: looks may be repeated, with other values or with more colours.
         """
         known = self._checked(self._nothing if x_bc is None else x_bc)
-        self.enter()
-        return finite(self.seen(known), PIXEL)
+        self._enter()
+        return finite(self._seen(known), PIXEL)
 
-    def enter(self, known_bcn: Array | None = None) -> None:
+    def _enter(self, known_bcn: Array | None = None) -> None:
         """Begin the next row, of which the first n pixels are known and taken, unless it is begun. Not checked."""
         if self._column == self.shape[1]:
             self._row, self._column, self._begun = self._row + 1, 0, False
         if self._begun:
             return
-        self._begun = True
         if self._before_row is not None:
             self._state["row"].set(np.array(self._row))
             self._run(ROW, self._before_row)
+        self._begun = True
         first = self._slots.first_visit
         if known_bcn is not None and known_bcn.shape[2]:
             self._take_all(known_bcn)
         elif first < 0:
             self._visit(first, self._nothing)
 
-    def take(self, x_bc: Array) -> None:
+    def _take(self, x_bc: Array) -> None:
         """Take the next pixel of a row that is begun. Not checked."""
         self._visit(self._column, x_bc)
         self._column += 1
 
-    def seen(self, x_bc: Array) -> Array:
+    def _seen(self, x_bc: Array) -> Array:
         """Return the output at the next pixel of a row that is begun, given what is known of it. Not checked."""
         if not self._slots.output_lead:
             self._visit(self._column, x_bc)
@@ -171,4 +177,4 @@ class Canvas:
         pixel = check_rows(name, x_bc, self._found.types[name].at_once)
         if len(pixel) != self.rows:
             raise InputError(f"input {name!r}: expected {self.rows} rows, as there are images, got {len(pixel)}")
-        return pixel
+        return pixel if pixel.dtype == np.int64 else as_float32(f"input {name!r}", pixel)

@@ -77,20 +77,27 @@ def bind_draws(
 ) -> tuple[int, Draws]:
     """Check the number of tokens and the options, of which seed, temperature and stop may be one for each row."""
     kind = opened.found.types[opened.found.sequence]
-    seeds = None if np.ndim(seed) == 0 else [noise.check_seed(each) for each in _each("seed", seed, rows)]
-    temperatures = [temperature] * rows if np.ndim(temperature) == 0 else _each("temperature", temperature, rows)
-    for each in {*temperatures} or {temperature}:
+    seeds = [noise.check_seed(each) for each in _each("seed", seed, rows)] if is_each(seed) else None
+    temperatures = _each("temperature", temperature, rows) if is_each(temperature) else [temperature] * rows
+    for each in temperatures if is_each(temperature) else [temperature]:
         noise.check_temperature(each)
-    count = check_sampling(n, 1.0, 0 if seeds else seed, rows)
+    count = check_sampling(n, 1.0, seed if seeds is None else 0, rows)
     noise.check_top_k(head, top_k, kind.size)
     stops = None
     if stop is not None:
         if not kind.indexed:
             raise InputError("stop: expected a network of classes, of which one ends a sequence; this one is of signals")
-        each = [stop] * rows if np.ndim(stop) == 0 else _each("stop", stop, rows)
+        each = _each("stop", stop, rows) if is_each(stop) else [stop] * rows
         stops = np.array([-1 if s is None else check_integer("stop", s, 0, kind.size - 1) for s in each], np.int64)
     chosen = np.array([float(t) for t in temperatures], float)
-    return count, Draws(head, 0 if seeds else seed, None if seeds is None else np.array(seeds, np.uint64), chosen, top_k, stops)
+    return count, Draws(
+        head, seed if seeds is None else 0, None if seeds is None else np.array(seeds, np.uint64), chosen, top_k, stops
+    )
+
+
+def is_each(value: object) -> bool:
+    """Whether a value is one for each row."""
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _each(name: str, values: Sequence[Any], rows: int) -> list[Any]:
@@ -105,7 +112,8 @@ def generated(
 ) -> Iterator[tuple[Array, Array]]:
     """Yield blocks of up to `size` new tokens, x_bt or x_bct, and, with `log_prob`, log p of each under the network, (B, ≤ size).
 
-    Ends after `n` tokens, or, without it, when every row has stopped. What a row gives after its stop class is that class again.
+    Ends after `n` tokens, or when every row has stopped. What a row gives after its stop class is that class again, of which
+    log p is 0.
     """
     found, rows = opened.found, len(prompts.lengths)
     width = found.types[opened.graph.output].size
@@ -124,17 +132,21 @@ def generated(
                 left = _NOISE_STEPS if n is None else min(_NOISE_STEPS, n - done - i)
                 noises = draws.noise(prompts.lengths, done + i, left, width)
             token = draws.sample(y, noises[(done + i) % _NOISE_STEPS])
+            over = stopped.copy()
             if draws.stops is not None:
                 token = np.where(stopped, draws.stops, token)
                 stopped |= token == draws.stops
             new[..., i] = token
             if log_prob:
-                log_p[:, i] = density.log_prob(draws.head, y[..., None], new[..., i : i + 1])[:, 0]
+                log_p[:, i] = np.where(over, 0, density.log_prob(draws.head, y[..., None], new[..., i : i + 1])[:, 0])
+            if stopped.all():
+                new[..., i + 1 :] = 0 if draws.stops is None else draws.stops[:, None]
+                break
             if n is None or done + i + 1 < n:
-                y = stream.advance({found.sequence: new[..., i], **_at(local, prompts.lengths + done + i + 1)})
+                y = stream._advance({found.sequence: new[..., i], **_at(local, prompts.lengths + done + i + 1)})
         done += count
         yield new, log_p
-        if n is None and draws.stops is not None and stopped.all():
+        if stopped.all():
             return
 
 

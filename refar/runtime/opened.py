@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike
 
 from refar.analysis.facts import facts
 from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW
-from refar.arguments.arrays import Array, Arrays, Data
-from refar.errors import FileError, GraphError, InputError, check_integer
+from refar.analysis.slots import StateLayout
+from refar.arguments.arrays import Array, Arrays, Data, as_float32, extent
+from refar.errors import FileError, GraphError, InputError, check_integer, near, printable
 from refar.graph import graph as graphs
 from refar.runtime import provider as providers
-from refar.runtime.bundle import BLOCK, FIXED, FULL, OUTPUT, STEP, Bundle, models_of, slots_of
-from refar.runtime.provider import Guarded, finite
+from refar.runtime.bundle import BLOCK, FIXED, FORMAT, FULL, OUTPUT, STEP, Bundle, models_of, read_vectors, read_weights, slots_of
+from refar.runtime.provider import Guarded, finite, shaped
 from refar.runtime.signature import check_signature
 
 _MOST_THREADS = 1024  # onnxruntime starts as many as it is told to
@@ -38,14 +39,19 @@ class Opened:
         self.sessions: dict[str, Any] = {}
         for name in models_of(self.graph):
             data, count = bundle.read(name), 1 if name in _ALONE else threads
-            self.sessions[name] = providers.open_session(data, name, provider, fallback=fallback, threads=count)
+            what = f"bundle {str(bundle.path)!r}: {name}"
+            self.sessions[name] = providers.open_session(data, what, provider, fallback=fallback, threads=count)
             self._check_model(name)
         self.provider = providers.running(self.sessions[FULL])
+        read_weights(bundle)  # damaged ones are found now, not when they are asked for
+        if bundle.made is None:
+            read_vectors(bundle)
 
     @property
-    def layout(self) -> Any:
+    def layout(self) -> StateLayout:
         """The state of the step graphs. Raises GraphError for a network that has none."""
         self.require_steps("a stream")
+        assert self._layout is not None
         return self._layout
 
     def require_steps(self, purpose: str) -> None:
@@ -56,13 +62,21 @@ class Opened:
 
     def _check_model(self, name: str) -> None:
         session, path = self.sessions[name], str(self.bundle.path)
-        if session.get_modelmeta().custom_metadata_map.get("refar.graph_sha256") != graphs.digest(self.graph):
+        metadata = session.get_modelmeta().custom_metadata_map
+        if metadata.get("refar.graph_sha256") != graphs.digest(self.graph):
             raise FileError(f"bundle {path!r}: {name} was exported from another graph than the one in bundle.json")
-        check_signature(name, session, self.found, self._layout, self.slots)
+        for key, expected in (("refar.format", FORMAT), ("refar.kind", name.removesuffix(".onnx"))):
+            if metadata.get(key) != expected:
+                came = printable(repr(metadata.get(key)))
+                raise FileError(f"bundle {path!r}: {name}: {key}: expected {expected!r}, got {came}")
+        check_signature(f"bundle {path!r}: {name}", name, session, self.found, self._layout, self.slots)
 
     def feeds(self, inputs: Arrays) -> Arrays:
-        """Return checked inputs in the dtypes of the models."""
-        return {name: np.ascontiguousarray(a, np.int64 if a.dtype == np.int64 else np.float32) for name, a in inputs.items()}
+        """Return checked inputs in the dtypes of the models. Raises InputError for a number that float32 does not hold."""
+        found: Arrays = {}
+        for name, array in inputs.items():
+            found[name] = np.ascontiguousarray(array if array.dtype == np.int64 else as_float32(f"input {name!r}", array))
+        return found
 
     def run(self, model: str, outputs: list[str], inputs: Arrays) -> list[Array]:
         """Run a model once."""
@@ -72,11 +86,18 @@ class Opened:
 
     def forward(self, inputs: Arrays) -> Array:
         """The whole pass over checked inputs."""
-        return finite(self.run(FULL, [OUTPUT], self.feeds(inputs))[0], FULL)
+        sequence, kind = inputs[self.found.sequence], self.found.types[self.graph.output]
+        over = extent(self.found.types[self.found.sequence], sequence)
+        over = over if self.found.grid else (max(0, over[0] - self.first_output),)
+        y = self.run(FULL, [OUTPUT], self.feeds(inputs))[0]
+        channels = () if kind.indexed and not kind.image else (kind.channels,)
+        return finite(shaped(y, (len(sequence), *channels, *over), FULL), FULL)
 
     def fixed(self, conditions: Arrays) -> Arrays:
         """Compute what follows from the global conditions alone, {node: (B, C)}."""
         names = [f"{FIXED}.{name}" for name in self.layout.fixed]
+        if any(len(array) == 0 for array in conditions.values()):  # onnxruntime 1.20 ends the process where there are no rows
+            return {name: np.zeros((0, self.found.types[name].size), np.float32) for name in self.layout.fixed}
         given = {name: a for name, a in conditions.items() if not self.found.types[name].timed}
         return dict(zip(self.layout.fixed, self.run(CONDITION, names, self.feeds(given)), strict=True)) if names else {}
 
@@ -91,6 +112,21 @@ class Opened:
             expected = f"a mapping with {', '.join(map(repr, self.found.conditions))}" if candidates else "none"
             raise InputError(f"{purpose}: condition: expected {expected}, got a value")
         return {candidates[0]: condition}
+
+    @property
+    def first_output(self) -> int:
+        """The first position with an output, of padding "valid" beyond 0."""
+        return self.bundle.manifest.first_output
+
+    def check_names(self, purpose: str, given: Mapping[str, object]) -> None:
+        """Raise InputError unless these are the local conditions."""
+        known = {name: "local" if name in self.local else "global" for name in self.found.conditions}
+        said = ", ".join(f"{name!r} ({kind})" for name, kind in known.items()) or "none"
+        if unknown := [name for name in given if name not in self.local]:
+            hint = near(unknown[0], known)
+            raise InputError(f"{purpose}: there is no condition {unknown[0]!r}{hint}; those of this network are {said}")
+        if missing := [name for name in self.local if name not in given]:
+            raise InputError(f"{purpose}: condition {missing[0]!r} is missing, that of the positions of the outputs")
 
     def check_changeable(self, purpose: str, names: Mapping[str, object]) -> None:
         """Raise InputError, naming the node, if a global condition cannot change in the middle of a sequence.

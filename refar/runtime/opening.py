@@ -21,6 +21,7 @@ from refar.runtime.bundle import (
     raw_manifest,
     read_checked,
     read_manifest,
+    read_vectors,
     read_weights,
 )
 
@@ -31,11 +32,17 @@ _LARGEST = 2**31
 def open_bundle(path: str | Path, *, rebuild: bool = False) -> Bundle:
     """Open a bundle, or with `rebuild` its graph and parameters alone, of which the models are made anew.
 
-    One of version 1 is always made anew. Raises FileError for what is damaged, and where onnx is needed and not installed.
+    One of version 1 is made anew from the parameters in its full.onnx, and is refused under `rebuild`. Raises FileError for what
+    is damaged, and where onnx is needed and not installed.
     """
     folder = as_path(path)
     data, raw = raw_manifest(folder)
     if is_version_1(raw):
+        if rebuild:
+            raise FileError(
+                f"bundle {str(folder)!r} is one of version 1, whose parameters stand in its models alone, which are not to be "
+                "opened; export the run again: refar export RUN -o BUNDLE"
+            )
         return _of_version_1(folder, data, raw)
     bundle = Bundle(folder, read_manifest(folder))
     if not rebuild:
@@ -54,17 +61,31 @@ def _of_version_1(folder: Path, data: bytes, raw: object) -> Bundle:
 
         return of_model(model, manifest.graph, folder)
 
-    return _remade(folder, manifest.graph, weights, 0, manifest.metadata)
+    return _remade(folder, manifest.graph, weights, 0, manifest.metadata, " is one of version 1")
 
 
-def _remade(folder: Path, graph: Graph, weights: Callable[[], Arrays], spare: int, metadata: dict[str, str]) -> Bundle:
+def _remade(
+    folder: Path, graph: Graph, weights: Callable[[], Arrays], spare: int, metadata: dict[str, str], why: str = ""
+) -> Bundle:
     """Make every file anew in memory: the one thing here that needs onnx."""
     try:
         from refar_export.contents import files_of
     except (BackendError, ModuleNotFoundError):
         raise FileError(
-            f"bundle {str(folder)!r}: its models are to be made anew, which needs onnx: pip install 'refar[export]'; "
+            f"bundle {str(folder)!r}{why}: its models are made anew, which needs onnx: pip install 'refar[export]'; "
             "or export the run again where onnx is installed: refar export RUN -o BUNDLE"
         ) from None
-    files = files_of(graph, weights(), spare=spare, metadata=metadata)
+    try:
+        files = files_of(graph, weights(), spare=spare, metadata=metadata, check=False)
+    except MemoryError:
+        raise FileError(f"bundle {str(folder)!r}: its models are too large to be made anew in this memory") from None
     return Bundle(folder, msgspec.json.decode(files.pop(MANIFEST), type=BundleManifest), files)
+
+
+def check_vectors(bundle: Bundle) -> Arrays:
+    """The oracle's check vectors; of a bundle that was made anew they are computed when they are asked for."""
+    if bundle.made is None:
+        return read_vectors(bundle)
+    from refar_export.vectors import vectors
+
+    return vectors(bundle.manifest.graph, read_weights(bundle))

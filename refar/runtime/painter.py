@@ -48,7 +48,7 @@ class Painter:
             raise FileError(f"{missing[0]}: expected a session of this graph, got none")
         self._sessions = {name: sessions[name] for name in self._slots.ports}
         for name, session in self._sessions.items():
-            check_signature(name, session, self._found, None, self._slots)
+            check_signature(name, name, session, self._found, None, self._slots)
 
     def start(self, shape: tuple[int, int], batch: int | None = None, condition: Data | None = None) -> Canvas:
         """Return empty images of `shape` (H, W), into which pixels are pushed; also where the output sees its own pixel."""
@@ -105,7 +105,7 @@ class Painter:
         each = outputs.shape[1] // colours
         for row in range(height):
             start = min(max(known - row * width, 0), width)
-            canvas.enter(images[:, :, row, :start])
+            canvas._enter(images[:, :, row, :start])
             if start < width:
                 draws = noise.draw(sampling.head, sampling.seed, range(rows), row * width * colours, width * colours, each)
                 for column in range(start, width):
@@ -118,12 +118,12 @@ class Painter:
         colours = x_bc.shape[1]
         for colour in range(colours):
             if colour == 0 or self._found.ordered:
-                seen = finite(canvas.seen(x_bc), PIXEL)
+                seen = finite(canvas._seen(x_bc), PIXEL)
             own = seen[:, colour::colours]
             y_bc[:, colour::colours] = own
             value = noise.sample(sampling.head, own, draws[colour], sampling.temperature, sampling.top_k)
             x_bc[:, colour] = value.reshape(len(x_bc))
-        canvas.take(x_bc)
+        canvas._take(x_bc)
 
 
 def first_pixels(kind: Type, prompt: ArrayLike | None, shape: tuple[int, int]) -> Array:

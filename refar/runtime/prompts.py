@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from refar.arguments.arrays import Array, Arrays, Data, bind_prompt, check_rows
 from refar.errors import InputError
 from refar.runtime.bundle import FIXED, LENGTH, OUTPUT, PREFILL, PRESENT
-from refar.runtime.provider import finite
+from refar.runtime.provider import finite, shaped
 
 if TYPE_CHECKING:
     from refar.runtime.opened import Opened
@@ -29,11 +29,13 @@ class Prompts:
 def bind_prompts(opened: Opened, prompt: object, condition: Data | None, batch: int | None, more: int) -> Prompts:
     """Check prompts, an array or a list of arrays of different lengths, and conditions; local ones for `more` positions after.
 
-    Local conditions need as many positions as the longest prompt and `more`. Raises InputError for what does not fit.
+    Local conditions need as many positions as the longest prompt and `more`; where that is none they may be left out. Raises
+    InputError for what does not fit.
     """
+    condition = _local_ones(opened, condition, none=more == 0 and prompt is None)
     if not isinstance(prompt, list | tuple) or len(lengths := _lengths(prompt)) < 2 or len(set(lengths)) == 1:
         tokens, conditions, rows = bind_prompt(opened.graph, prompt, condition, batch, more=more)  # type: ignore[arg-type]  # it checks
-        return Prompts(tokens, np.full(rows, tokens.shape[-1]), conditions)
+        return Prompts(tokens.copy(), np.full(rows, tokens.shape[-1], np.int64), _copied(conditions))
     kind = opened.found.types[opened.found.sequence]
     each = [check_rows(f"prompt {n}", row, kind) for n, row in enumerate(prompt)]
     if several := [n for n, row in enumerate(each) if len(row) != 1]:
@@ -41,7 +43,26 @@ def bind_prompts(opened: Opened, prompt: object, condition: Data | None, batch: 
     longest = max(lengths)
     padded = [np.pad(row, [*[(0, 0)] * (row.ndim - 1), (0, longest - row.shape[-1])]) for row in each]
     tokens, conditions, _ = bind_prompt(opened.graph, np.concatenate(padded), condition, batch, more=more)
-    return Prompts(tokens, np.array(lengths), conditions)
+    return Prompts(tokens, np.array(lengths, np.int64), _copied(conditions))
+
+
+def _copied(arrays: Arrays) -> Arrays:
+    """Arrays of a stream's own, which the caller cannot change."""
+    return {name: array.copy() for name, array in arrays.items()}
+
+
+def _local_ones(opened: Opened, condition: Data | None, *, none: bool) -> Data | None:
+    """The conditions, with local ones of no position where `none` is needed. Each has a row, or one for all, with its axis."""
+    if not opened.local:
+        return condition
+    given = opened.named("a stream", condition)
+    for name in opened.local:
+        kind = opened.found.types[name]
+        if none and name not in given:
+            given[name] = np.zeros((1, 0) if kind.indexed else (1, kind.size, 0), np.int64 if kind.indexed else np.float32)
+        elif name in given and np.ndim(given[name]) != len(kind.axes):
+            raise InputError(f"condition {name!r}: expected axes {kind.axes}, got an array of shape {np.shape(given[name])}")
+    return given
 
 
 def _lengths(prompt: list[ArrayLike] | tuple[ArrayLike, ...]) -> list[int]:
@@ -80,10 +101,14 @@ def prefill(opened: Opened, prompts: Prompts, lengths: Array) -> Begun:
     cut = {name: window(array, start, positions) if found.types[name].timed else array for name, array in inputs.items()}
     outputs = [OUTPUT, *(f"{PRESENT}.{name}" for name in layout.sizes), *(f"{FIXED}.{name}" for name in layout.fixed)]
     y, *state = opened.run(PREFILL, outputs, {**opened.feeds(cut), LENGTH: lengths.astype(np.int64)})
-    none_yet = lengths < 1 - found.strict
+    shaped(y, (rows, width), PREFILL)
+    for array, (slots, channels) in zip(state, layout.sizes.values(), strict=False):
+        shaped(array, (slots, rows, channels), PREFILL)
+    none_yet = lengths + found.strict - 1 < opened.first_output  # the position of the output
     finite(y[~none_yet], PREFILL)
-    past = dict(zip(layout.sizes, state, strict=False))
-    fixed = dict(zip(layout.fixed, state[len(layout.sizes) :], strict=True))
+    named = dict(zip(outputs[1:], state, strict=True))
+    past = {name: named[f"{PRESENT}.{name}"] for name in layout.sizes}
+    fixed = {name: named[f"{FIXED}.{name}"] for name in layout.fixed}
     return Begun(past, fixed, conditions, lengths, np.where(none_yet[:, None], np.float32("nan"), y))
 
 

@@ -25,6 +25,8 @@ _ERRORS: tuple[type[Exception], ...] = (
 )
 """What onnxruntime raises, in loading and in running."""
 
+_LOADING: tuple[type[Exception], ...] = (*_ERRORS, UnicodeDecodeError)
+
 Provider = Literal["cpu", "cuda"]
 NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -51,7 +53,8 @@ def open_session(model: bytes, name: str, provider: Provider, *, fallback: bool,
         warnings.simplefilter("ignore")
         try:
             session = onnxruntime.InferenceSession(model, options, providers=wanted)
-        except _ERRORS as error:
+            session.get_modelmeta(), session.get_inputs(), session.get_outputs()  # text that is no UTF-8 is found here
+        except _LOADING as error:
             problem = printable(str(error))
             raise FileError(f"{name} does not load in onnxruntime {onnxruntime.__version__}: {problem}") from None
     if running(session) != provider and not fallback:
@@ -91,6 +94,13 @@ class Guarded:
         if isinstance(error, _ERRORS):
             problem = printable(str(error))
             raise BackendError(f"{self._model}: onnxruntime {onnxruntime.__version__} could not run it: {problem}") from None
+
+
+def shaped(y: Array, shape: tuple[int, ...], model: str) -> Array:
+    """Return what a model gave. Raises BackendError unless it has the shape that its inputs imply."""
+    if y.shape != shape:
+        raise BackendError(f"{model}: expected an array of shape {shape}, got one of shape {y.shape}")
+    return y
 
 
 def finite(y: Array, model: str) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,17 @@ _MOST = 2**34
 def write(path: str | Path, tensors: Arrays, digest: str) -> None:
     """Write the tensors of a stream of the network of this digest."""
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    write_bytes(as_path(path), safetensors.numpy.save(contiguous, metadata={"format": _FORMAT, "bundle": digest}))
+    metadata = {"format": _FORMAT, "bundle": digest, "tensors": _digest(contiguous)}
+    write_bytes(as_path(path), safetensors.numpy.save(contiguous, metadata=metadata))
+
+
+def _digest(tensors: Arrays) -> str:
+    """The SHA-256 over the names, dtypes, shapes and bytes of all tensors."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        found.update(f"{name} {array.dtype.str} {array.shape}\n".encode() + array.tobytes())
+    return found.hexdigest()
 
 
 def read(path: str | Path, digest: str) -> Arrays:
@@ -38,4 +49,6 @@ def read(path: str | Path, digest: str) -> Arrays:
         raise FileError(f"{str(path)!r} is no stream: expected the format {_FORMAT!r}, got {metadata.get('format')!r}")
     if metadata.get("bundle") != digest:
         raise FileError(f"stream {str(path)!r} belongs to another network, or to other parameters, than the bundle")
+    if metadata.get("tensors") != _digest(tensors):
+        raise FileError(f"stream {str(path)!r} is damaged: its values are not those that were saved")
     return tensors

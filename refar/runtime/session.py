@@ -28,11 +28,11 @@ from refar.graph.graph import require_head
 from refar.runtime import density
 from refar.runtime import provider as providers
 from refar.runtime.beginning import begin, restored
-from refar.runtime.bundle import read_vectors, read_weights
+from refar.runtime.bundle import read_weights
 from refar.runtime.canvas import Canvas
-from refar.runtime.generation import Draws, GenerateOptions, bind_draws, empty, generated
+from refar.runtime.generation import Draws, GenerateOptions, bind_draws, empty, generated, is_each
 from refar.runtime.opened import Opened
-from refar.runtime.opening import open_bundle
+from refar.runtime.opening import check_vectors, open_bundle
 from refar.runtime.painter import Painter
 from refar.runtime.prompts import Prompts, bind_prompts
 from refar.runtime.stream import Stream
@@ -73,7 +73,7 @@ class Session:
 
     def check_vectors(self) -> Arrays:
         """The oracle's check vectors that lie in the bundle: "x", "condition.<name>", "y"."""
-        return read_vectors(self._opened.bundle)
+        return check_vectors(self._opened.bundle)
 
     def forward(self, x: Data, condition: Data | None = None) -> Array:
         """The output for a whole sequence, y_bct, or image, y_bchw, as `refar.forward` gives it, in float32."""
@@ -174,8 +174,9 @@ class Session:
         """`n` new tokens after the prompt, x_bt or x_bct, drawn from the same noise as `refar.generate` with the same seed.
 
         `seed`, `temperature` and `stop` may be one for each row; a row with a seed of its own gives what a batch of one gives
-        with it. After its class `stop` a row holds that class alone. With `log_prob` also log p of each token under the network,
-        in nats, (B, n). `progress` is called with the number of tokens that are done. See `refar.generate` for the others.
+        with it. After its class `stop` a row holds that class alone, of which log p is 0. With `log_prob` also log p of each
+        token under the network, in nats, (B, n). `progress` is called with the number of tokens that are done. See
+        `refar.generate` for the others.
         Of images `n` is the shape (H, W), and the result x_bchw; `prompt` holds the first rows, x_bchw, or the first pixels in
         raster order, x_bcn; seed and temperature are one each, there is neither stop nor log_prob, and `progress` counts rows.
         """
@@ -192,19 +193,25 @@ class Session:
             done += new.shape[-1]
             if progress is not None:
                 progress(done)
+        if done < count and draws.stops is not None and draws.rows:  # every row has stopped
+            tokens.append(np.repeat(draws.stops[:, None], count - done, axis=1))
+            log_p.append(np.zeros((draws.rows, (count - done) * log_prob)))
         found = np.concatenate(tokens, axis=-1)
         return (found, np.concatenate(log_p, axis=-1)) if log_prob else found
 
     def _check_plain(self, seed: Any, temperature: Any, stop: Any, log_prob: bool) -> None:
         """Raise InputError for what generation of images does not take."""
         given = {
-            "seed": np.ndim(seed) > 0,
-            "temperature": np.ndim(temperature) > 0,
+            "seed": is_each(seed),
+            "temperature": is_each(temperature),
             "stop": stop is not None,
             "log_prob": log_prob,
         }
         if wrong := [name for name, is_given in given.items() if is_given]:
-            raise InputError(f"{wrong[0]}: of images there is one seed, one temperature, and neither stop nor log_prob")
+            came = {"seed": seed, "temperature": temperature, "stop": stop, "log_prob": log_prob}[wrong[0]]
+            raise InputError(
+                f"{wrong[0]}: of images there is one seed, one temperature, and neither stop nor log_prob; got {came!r}"
+            )
 
     def generate_blocks(
         self,
@@ -221,7 +228,7 @@ class Session:
     ) -> Iterator[Array]:
         """Yield the tokens of `generate` in blocks of `block`, as soon as they are there.
 
-        Without `n` it ends when every row has come to its class `stop`, and never if there is none.
+        It ends when every row has come to its class `stop`; without that and without `n` it never does.
         """
         size = check_integer("block", block, 1, 2**20)
         if n is None and self._opened.local:

@@ -19,17 +19,19 @@ Port = tuple[str, tuple[int | None, ...]]
 _FLOAT, _INT = "tensor(float)", "tensor(int64)"
 
 
-def check_signature(model: str, session: Any, found: Facts, layout: StateLayout | None, slots: ImageSlots | None) -> None:
-    """Raise FileError unless a loaded model has exactly the ports that its graph implies."""
+def check_signature(
+    what: str, model: str, session: Any, found: Facts, layout: StateLayout | None, slots: ImageSlots | None
+) -> None:
+    """Raise FileError, which says `what` it is, unless a loaded model has exactly the ports that its graph implies."""
     of_image = slots is not None and model in slots.ports
     wanted = image_signature(model, found, slots) if of_image and slots is not None else signature(model, found, layout)
     for role, expected, values in zip(("inputs", "outputs"), wanted, (session.get_inputs(), session.get_outputs()), strict=True):
         got = {value.name: (value.type, tuple(n if isinstance(n, int) else None for n in value.shape)) for value in values}
         if got.keys() != expected.keys():
-            raise FileError(f"{model}: expected {role} {sorted(expected)}, got {printable(str(sorted(got)))}")
+            raise FileError(f"{what}: expected {role} {sorted(expected)}, got {printable(str(sorted(got)))}")
         for name, port in expected.items():
             if got[name] != port:
-                raise FileError(f"{model}: {name}: expected {_said(port)}, got {_said(got[name])}")
+                raise FileError(f"{what}: {name}: expected {_said(port)}, got {_said(got[name])}")
 
 
 def signature(model: str, found: Facts, layout: StateLayout | None) -> tuple[dict[str, Port], dict[str, Port]]:

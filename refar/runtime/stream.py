@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refar.arguments.arrays import Array, Arrays, Data, check_real, check_rows, extent, repeat_rows
+from refar.arguments.arrays import Array, Arrays, Data, as_float32, check_real, check_rows, extent, repeat_rows
 from refar.errors import BackendError, InputError, check_integer
 from refar.runtime import saved
 from refar.runtime.bundle import BLOCK, STEP
@@ -53,7 +53,7 @@ class Stream:
         self._conditions, self._taken, self._output = begun.conditions, begun.taken.copy(), begun.output
         self._visits = Visits(opened, begun.past, begun.fixed)
         self._back = self._layout.spare  # how many visits can be taken back: a prompt is visits too
-        self._broken = False
+        self._broken = np.zeros(len(begun.taken), bool)
         self._lock = threading.RLock()
 
     @property
@@ -92,24 +92,29 @@ class Stream:
         if self.batch * length == 0:
             return self._nothing(length)
         if length == 1:
-            return self.advance({name: array[..., 0] for name, array in inputs.items()})[..., None]
-        return self.advance(inputs)
+            return self._advance({name: array[..., 0] for name, array in inputs.items()})[..., None]
+        return self._advance(inputs)
 
     @_alone
     def step(self, x_t: ArrayLike, condition: Data | None = None) -> Array:
         """Take one token of each sequence, x_b or x_bc: the output after it, y_bc. `condition` as in `push`, of one position."""
         inputs = self._fresh("step", x_t, condition, at_once=True)
-        return self.advance(inputs) if self.batch else self._nothing(1)[..., 0]
+        return self._advance(inputs) if self.batch else self._nothing(1)[..., 0]
 
     @_alone
     def rewind(self, steps: int) -> None:
-        """Take back the last tokens, at most as many as the bundle was exported with (`spare`)."""
+        """Take back the last tokens, of a prompt too: at most as many as the bundle was exported with (`spare`), or are there.
+
+        What was taken back before counts, and so do a state that was set or loaded and a row that began anew: nothing before that
+        is there any more. `output` is None afterwards: take one token more back and push it again. A condition that was changed
+        meanwhile stays as it is.
+        """
         most = min(self._back, int(self._taken.min(initial=2**62)))
         steps = check_integer("steps", steps, 0)
         if steps > most:
-            raise InputError(
-                f"rewind: expected at most {most} steps, got {steps}; this bundle was exported with spare={self._layout.spare}"
-            )
+            spare = self._layout.spare
+            reason = f"this bundle was exported with spare={spare}" if most == spare else "no more of them are there"
+            raise InputError(f"rewind: expected at most {most} steps, got {steps}; {reason}")
         if steps:
             self._visits.clock.set(np.array(int(self._visits.clock.get()) - steps))
             self._taken -= steps
@@ -134,7 +139,7 @@ class Stream:
             found[each.node] = np.ascontiguousarray(past[each.tensor][slots].transpose(1, 2, 0))
         return found
 
-    def know(self, output: Array | None) -> None:
+    def _know(self, output: Array | None) -> None:
         """Say what the output of the newest position is, where the state was set."""
         self._output = output
 
@@ -146,12 +151,14 @@ class Stream:
             raise InputError(f"state: expected a mapping with {', '.join(slots) or 'nothing'}, got {came}")
         past = {name: np.zeros((count, self.batch, c), np.float32) for name, (count, c) in self._layout.sizes.items()}
         for name, each in slots.items():
-            value = check_real(f"state {name!r}", state[name], (self.batch, each.channels, each.kept))
+            shape = (self.batch, each.channels, each.kept)
+            value = as_float32(f"state {name!r}", check_real(f"state {name!r}", state[name], shape))
             past[each.tensor][each.base + each.count - each.kept : each.base + each.count] = value.transpose(2, 0, 1)
         for name, array in past.items():
             self._visits.past[name].set(array)
         self._visits.clock.set(np.array(0))
-        self._back, self._output, self._broken = 0, None, False
+        self._back, self._output = 0, None
+        self._broken[:] = False
 
     @_alone
     def fork(self) -> Stream:
@@ -183,7 +190,7 @@ class Stream:
         together = {name: np.concatenate(parts, axis=1) for name, parts in past.items()}
         joined = Stream(self._opened, Begun(together, fixed, conditions, np.concatenate([self._taken, theirs._taken]), output))
         joined._visits.clock.set(self._visits.clock.get())
-        joined._back, joined._broken = min(self._back, theirs._back), self._broken or theirs._broken
+        joined._back, joined._broken = min(self._back, theirs._back), np.concatenate([self._broken, theirs._broken])
         return joined
 
     @_alone
@@ -213,10 +220,13 @@ class Stream:
         if self._output is not None and fresh.output is not None:
             self._output = _put(self._output, chosen, fresh.output)
         if len(chosen) == self.batch:
-            self._output, self._broken = fresh.output, False
+            self._output = fresh.output
+        self._broken[chosen] = False
 
+    @_alone
     def save(self, path: str | Path) -> None:
         """Write the stream to a file, from which `Session.load_stream` goes on; steps cannot be taken back beyond it."""
+        self._check_finite("save")
         tensors = {f"state.{name}": value for name, value in self.state.items()}
         tensors |= {f"condition.{name}": value for name, value in self._conditions.items()} | {"taken": self._taken}
         if self._output is not None:
@@ -231,11 +241,19 @@ class Stream:
         output = None if self._output is None else self._output[rows].copy()
         copy = Stream(self._opened, Begun(past, fixed, conditions, self._taken[rows], output))
         copy._visits.clock.set(self._visits.clock.get())
-        copy._back, copy._broken = self._back, self._broken
+        copy._back, copy._broken = self._back, self._broken[rows].copy()
         return copy
 
+    def _check_finite(self, purpose: str) -> None:
+        if self._broken.any():
+            rows = np.flatnonzero(self._broken).tolist()
+            raise BackendError(f"{purpose}: rows {rows} of this stream have become numbers that are not finite; reset them")
+
     def _check_rows(self, purpose: str, rows: Sequence[int] | Array | range) -> Array:
-        chosen = np.asarray(rows)
+        try:
+            chosen = np.asarray(rows)
+        except ValueError:  # rows of different lengths
+            raise InputError(f"{purpose}: expected the numbers of rows, got {rows!r}") from None
         if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
             raise InputError(f"{purpose}: expected the numbers of rows, got {rows!r}")
         if ((chosen < 0) | (chosen >= self.batch)).any():
@@ -248,13 +266,10 @@ class Stream:
     def _fresh(self, purpose: str, x: ArrayLike, condition: Data | None, *, at_once: bool) -> Arrays:
         """The next tokens and the local conditions of their outputs, checked; global ones that are given take effect."""
         sequence, types, local = self._found.sequence, self._found.types, self._opened.local
-        if self._broken:
-            raise BackendError(f"{purpose}: a value of this stream is no finite number; reset it, or set its state")
+        self._check_finite(purpose)
         given = self._opened.named(purpose, condition)
         changed = {name: given.pop(name) for name in list(given) if name in self._conditions}
-        if given.keys() != set(local):
-            came = sorted(map(str, given)) or "none"
-            raise InputError(f"{purpose}: expected the conditions {local or 'of no position'}, got {came}")
+        self._opened.check_names(purpose, given)
         kinds = {name: types[name].at_once if at_once else types[name] for name in (sequence, *local)}
         checked = {name: check_rows(name, x if name == sequence else given[name], kind) for name, kind in kinds.items()}
         if len(checked[sequence]) != self.batch:
@@ -264,31 +279,39 @@ class Stream:
         if len(set(lengths.values())) > 1:
             each = ", ".join(f"{name!r} has {length}" for name, (length,) in lengths.items())
             raise InputError(f"{purpose}: expected as many conditions as tokens; {each}")
+        fed = self._opened.feeds(checked)
         if changed:
             self._change(purpose, changed)
-        return self._opened.feeds(checked)
+        return fed
 
     def _change(self, purpose: str, changed: Mapping[str, ArrayLike]) -> None:
         """Let global conditions have other values from the next output on."""
         self._opened.check_changeable(purpose, changed)
         types = self._found.types
-        found = repeat_rows({name: check_rows(name, value, types[name]) for name, value in changed.items()}, self.batch)
+        given = {name: check_rows(name, value, types[name]).copy() for name, value in changed.items()}
+        found = repeat_rows(given, self.batch)
         conditions = self._conditions | found
         for name, value in self._opened.fixed(conditions).items():
             self._visits.fixed[name].set(value)
         self._conditions = conditions
 
-    def advance(self, inputs: Arrays) -> Array:
+    def _advance(self, inputs: Arrays) -> Array:
         """Make one visit, or several where the inputs have a time axis. `inputs` are those of the models, not checked."""
         x = inputs[self._found.sequence]
         several = x.ndim == len(self._found.types[self._found.sequence].axes)
-        y = self._visits.many(inputs) if several else self._visits.one(inputs)
+        raw = y = self._visits.many(inputs) if several else self._visits.one(inputs)
         visits = y.shape[-1] if several else 1
+        whole = bool(np.isfinite(y).all())
+        if not whole:
+            self._broken = np.array(~np.isfinite(y).all(axis=tuple(range(1, y.ndim))))
+        if self._opened.first_output:  # before it an output means nothing
+            places = self._taken[:, None] + self._found.strict + np.arange(visits)
+            early = (places < self._opened.first_output)[:, None]
+            y = np.where(early if several else early[..., 0], np.float32("nan"), y)
         self._taken += visits
         self._back = min(self._layout.spare, self._back + visits)
         self._output = (y[..., -1] if several else y).copy()
-        self._broken = not np.isfinite(y).all()
-        return finite(y, BLOCK if several else STEP) if self._broken else y
+        return y if whole else finite(raw, BLOCK if several else STEP)
 
 
 def _put(array: Array, rows: Array, values: Array) -> Array:

@@ -11,7 +11,7 @@ from refar.arguments.arrays import Array, Arrays
 from refar.runtime.buffers import Buffer
 from refar.runtime.bundle import BLOCK, CLOCK, FIXED, OUTPUT, PAST, PRESENT, STEP
 from refar.runtime.denormals import Flushed
-from refar.runtime.provider import Guarded
+from refar.runtime.provider import Guarded, shaped
 
 if TYPE_CHECKING:
     from refar.runtime.opened import Opened
@@ -56,7 +56,9 @@ class Visits:
         self._block.bind_output(OUTPUT, "cpu")
         with Guarded(BLOCK), self._mode():
             self._opened.sessions[BLOCK].run_with_iobinding(self._block)
-        return np.array(self._block.get_outputs()[-1].numpy())  # the one that was bound last
+        y = np.array(self._block.get_outputs()[-1].numpy())  # the one that was bound last
+        x = inputs[self._opened.found.sequence]
+        return shaped(y, (len(x), self._opened.found.types[self._opened.graph.output].size, x.shape[-1]), BLOCK)
 
     def _bound(self, model: str) -> Any:
         """Bind what a call reads and writes in place: the state, the clock and what follows from global conditions."""

@@ -236,7 +236,7 @@ def _check_folder(run: Path, resume: bool) -> None:
     if resume and CHECKPOINT not in held:
         raise FileError(f"run {str(run)!r}: expected a run to resume, but {CHECKPOINT} is missing")
     found = [name for name in FILES if name in held]
-    if not resume and found and found != [WEIGHTS]:  # a bundle holds a file of that name too
+    if not resume and found and "bundle.json" not in held:  # a bundle holds a file of such a name too
         raise FileError(f"run {str(run)!r} holds a run already ({', '.join(found)}); resume it, or choose another folder")
     if not resume and held:
         raise FileError(f"run {str(run)!r} holds {held[0]!r}, which no training wrote; choose another folder")

@@ -209,11 +209,11 @@ def test_a_session_asks_for_the_condition_of_every_step(tmp_path: Path) -> None:
     y = session.prefill(X[:, :2], C[..., :3])
     np.testing.assert_allclose(y, refar.forward(LOCAL, params, X, C)[..., 2], rtol=0, atol=1e-5)
     for wrong, fragments in {
-        "none": (None, ["step: expected", "local", "got none"]),
+        "none": (None, ["step: condition 'local' is missing"]),
         "a whole signal": (C, ["'local'", "bc with 2 channels", "(2, 2, 6)"]),
         "another size": (C[:, :1, 0], ["'local'", "bc with 2 channels", "(2, 1)"]),
         "another number of rows": (np.ones((3, 2)), ["'local'", "2 rows", "got 3"]),
-        "another name": ({"speaker": C[..., 0]}, ["step: expected", "local", "speaker"]),
+        "another name": ({"speaker": C[..., 0]}, ["step: there is no condition 'speaker'", "'local' (local)"]),
     }.values():
         with refuses(InputError, *fragments):
             session.step(X[:, 2], wrong)

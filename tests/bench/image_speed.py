@@ -43,7 +43,7 @@ def best(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float
 
 def bare_calls(canvas: Canvas) -> dict[str, Callable[[], object]]:
     """Hundred calls of the pixel graph, and one of the row graph; state and bindings as they are."""
-    canvas.enter()
+    canvas._enter()
 
     def pixels() -> None:
         for _ in range(100):

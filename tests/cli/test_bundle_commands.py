@@ -260,5 +260,5 @@ def test_check_fails_with_exit_code_1(refar, here, monkeypatch):
     said = refar("check", "bundle", "--json", "report.json")
     assert said.code == 1
     assert "[x] step       here it breaks" in said.out
-    assert "1 of 8 laws are broken" in said.out
+    assert "1 of 10 laws are broken" in said.out
     assert not json.loads((here / "report.json").read_text())["passed"]

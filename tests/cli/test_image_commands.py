@@ -93,7 +93,7 @@ def test_generate_images(refar, images, here):
     with Image.open("x.png") as picture:
         assert (picture.mode, picture.size) == ("L", (513, 513))
         tile = np.asarray(picture)[:: 513 // 19, :: 513 // 19][1:9, 1:9]
-    np.testing.assert_array_equal(tile, np.rint(255 - expected[0, 0] * 14))
+    np.testing.assert_array_equal(tile, np.rint(expected[0, 0] * 255 / 16))
 
 
 def test_generate_coloured_images(refar, here):

@@ -40,7 +40,7 @@ def test_the_two_stacks(refar):
     # Kernels of three rows read two rows above: of the shifted input, one channel, and of the first layer's 32.
     assert "4 complete rows of 2 nodes, 264 bytes per column and image" in text
     assert "conv1h_relu 2 256" in text
-    assert "full.onnx alone" in text
+    assert "full.onnx, and graphs for a row" in text
     assert "past." not in text
     assert "r-5 · ■ ■ ■ ■ ■ ■ ■ ■ ■\n" in said.out
     assert "  r ■ ■ ■ ■ ■ □\n    c-5       c       c+4\n■ used  □ the pixel  · not used\n" in said.out

@@ -259,7 +259,7 @@ def test_bad_input_is_named(wavenet: Session, tmp_path: Path) -> None:
         wavenet.block(np.zeros((2, 1, 3), int))
     with refuses(InputError, "'x': expected integers, the class indices, got float64"):
         wavenet.block(np.zeros((2, 3)))
-    with refuses(InputError, "push: expected the conditions of no position, got ['speaker']"):
+    with refuses(InputError, "push: there is no condition 'speaker'"):
         wavenet.block([[0], [1]], {"speaker": [0, 1]})
 
 
@@ -267,7 +267,7 @@ def test_local_conditions_come_with_the_block(tmp_path: Path) -> None:
     graph = models.wavenet(4, [1, 2], residual=4, gate=3, skip=5, local="class:3")
     session = load(export(graph, refar.init(graph), tmp_path / "b"))
     session.prefill(None, [[0]], 2)
-    with refuses(InputError, "push: expected the conditions ['local'], got none"):
+    with refuses(InputError, "push: condition 'local' is missing"):
         session.block([[0, 1], [2, 3]])
     with refuses(InputError, "push: expected as many conditions as tokens; 'x' has 2, 'local' has 3"):
         session.block([[0, 1], [2, 3]], [[0, 1, 2], [0, 1, 2]])

@@ -94,7 +94,7 @@ def run_bundle_laws(
 ) -> Report:
     """As `check_bundle`, but a broken law is a line of the report."""
     session = load_bundle(path, provider)
-    session.check_vectors()  # a damaged file is no broken law
+    session.check_vectors(), session.weights  # a damaged file is no broken law
     subject = Subject(session.graph, None, [OnnxBackend(session.graph, session)], (), seed)
     return _run(subject, BUNDLE_LAWS, progress)
 
