@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -28,6 +28,9 @@ def check(
     backends: Annotated[
         str | None, typer.Option(metavar="NAMES", help="Of a graph or run, beside numpy: torch, onnx or both; all if left out.")
     ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Of a stranger's bundle: make the models anew, and open none of the shipped ones.")
+    ] = False,
     save: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report there too.")] = None,
 ) -> None:
     """Every law of the contract; exit code 1 if one is broken."""
@@ -35,7 +38,7 @@ def check(
         files.check_output(save)
     opened = open_source(source)
     with status("opening") as update:
-        report = _run(opened, provider, backends, lambda law: update(f"law {law}"))
+        report = _run(opened, provider, backends, rebuild, lambda law: update(f"law {law}"))
     out.print(Text(opened.title, style="bold"))
     width = max(len(result.law) for result in report.lines)
     for result in report.lines:
@@ -58,7 +61,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _run(opened: Source, provider: str, backends: str | None, progress: Callable[[str], None]) -> Report:
+def _run(opened: Source, provider: str, backends: str | None, rebuild: bool, progress: Callable[[str], None]) -> Report:
     from refar.testing.contract import laws
     from refar.testing.contract.backends import BACKENDS
 
@@ -66,7 +69,10 @@ def _run(opened: Source, provider: str, backends: str | None, progress: Callable
         if backends is not None:
             raise InputError("--backends is for graphs and runs; a bundle runs in onnxruntime")
         assert opened.path is not None
-        return laws.run_bundle_laws(opened.path, values.device(provider), progress=progress)
+        trust: Literal["models", "rebuild"] = "rebuild" if rebuild else "models"
+        return laws.run_bundle_laws(opened.path, values.device(provider), progress=progress, trust=trust)
+    if rebuild:
+        raise InputError("--rebuild is for bundles; a graph or a run has no models that were shipped")
     names = tuple(backends.split(",")) if backends is not None else BACKENDS
     if provider != "cpu" and "onnx" not in names:
         raise InputError(f"--provider {provider}: this is where onnxruntime runs, but onnx is not among --backends {backends}")

@@ -357,11 +357,13 @@ def export_bundle(graph: Graph, params: Arrays, path: Path) -> Path:
     return export(graph, params, path)
 
 
-def load_bundle(path: str | Path, provider: Literal["cpu", "cuda"] = "cpu") -> Session:
+def load_bundle(
+    path: str | Path, provider: Literal["cpu", "cuda"] = "cpu", trust: Literal["models", "rebuild"] = "models"
+) -> Session:
     """`refar.runtime.load`. Raises BackendError if onnxruntime is not installed."""
     from refar.runtime import load
 
-    return load(path, provider)
+    return load(path, provider, trust=trust)
 
 
 def pieces(x: Array, lengths: Sequence[int]) -> list[Array]:

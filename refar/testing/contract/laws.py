@@ -91,9 +91,10 @@ def run_bundle_laws(
     *,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
+    trust: Literal["models", "rebuild"] = "models",
 ) -> Report:
-    """As `check_bundle`, but a broken law is a line of the report."""
-    session = load_bundle(path, provider)
+    """As `check_bundle`, but a broken law is a line of the report; `trust` as in `refar.runtime.load`."""
+    session = load_bundle(path, provider, trust)
     session.check_vectors(), session.weights  # a damaged file is no broken law
     subject = Subject(session.graph, None, [OnnxBackend(session.graph, session)], (), seed)
     return _run(subject, BUNDLE_LAWS, progress)
