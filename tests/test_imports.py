@@ -76,10 +76,11 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export.lower": {*CHECKED, "refar.runtime.bundle", "onnx", "numpy"},
     "refar_export.whole_graphs": {*CHECKED, "refar_export.lower", "refar.runtime.bundle", "numpy"},
     "refar_export.visit_graphs": {*CHECKED, "refar_export.lower", "refar_export.in_place", "refar.runtime.bundle", "numpy"},
+    "refar_export.rewrites": {*CHECKED, "msgspec", "numpy"},
     "refar_export.in_place": {"refar.runtime.bundle", "onnx"},
     "refar_export.build": {
-        *CHECKED, "refar_export.in_place", "refar_export.lower", "refar_export.visit_graphs", "refar_export.whole_graphs",
-        "refar.runtime.bundle", "onnx", "numpy", "msgspec"
+        *CHECKED, "refar_export.in_place", "refar_export.lower", "refar_export.rewrites", "refar_export.visit_graphs",
+        "refar_export.whole_graphs", "refar.runtime.bundle", "onnx", "numpy", "msgspec"
     },
     "refar_export.image_columns": {*CHECKED, "refar_export.lower", "refar.runtime.bundle", "numpy"},
     "refar_export.image_pixels": {

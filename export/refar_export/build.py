@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, Literal, assert_never
 
 import onnx
@@ -18,21 +19,36 @@ from refar.graph.graph import Graph, Node, to_json
 from refar.runtime.bundle import CLOCK, FIXED, FORMAT, IR, LENGTH, OPSET, OUTPUT, PAST, PRESENT
 from refar_export import in_place, visit_graphs, whole_graphs
 from refar_export.lower import Emitter
+from refar_export.rewrites import OF_BLOCKS, REWRITES, rewritten
 
 VALUE = "value"
 """Outputs of a graph that exposes its nodes begin with it: "value/<node>"."""
 
 Kind = Literal["full", "prefill", "condition", "step", "block"]
 
+_REWRITTEN = {"step": tuple(REWRITES), "block": OF_BLOCKS}
 
-def build(graph: Graph, params: dict[str, NDArray[Any]], kind: Kind, *, spare: int = 0, expose: bool = False) -> onnx.ModelProto:
+
+def build(
+    graph: Graph,
+    params: dict[str, NDArray[Any]],
+    kind: Kind,
+    *,
+    spare: int = 0,
+    expose: bool = False,
+    rewrites: Iterable[str] | None = None,
+) -> onnx.ModelProto:
     """One ONNX model, checked. `params` are checked float32 arrays; the last `spare` visits may be made once more.
 
-    With `expose`, for looking inside, every node that computes something is an output too, "value/<node>".
+    With `expose`, for looking inside, every node that computes something is an output too, "value/<node>", and nothing is
+    rewritten. Otherwise step and block are rewritten by `rewrites`, by all that pay if it is left out.
     Raises GraphError for a node whose name would collide with a port, and for a graph that looks ahead, unless `kind` is "full".
     """
     _check_names(graph)
-    e = Emitter(params, graph if kind == "full" else of_stream(graph))
+    run = graph if kind == "full" else of_stream(graph)
+    if kind in _REWRITTEN and not expose:
+        run, params = rewritten(run, params, _REWRITTEN[kind] if rewrites is None else rewrites)
+    e = Emitter(params, run)
     layout = None if kind == "full" else state_layout(e.facts, spare)
     outputs = _emit(e, layout, kind)
     ports = _Ports(e, layout, kind)
