@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -17,7 +18,8 @@ from refar.runtime.beginning import after
 from refar.runtime.opened import Opened
 from refar.runtime.prompts import Prompts
 
-_NOISE_STEPS = 256
+_NOISE_STEPS, _NOISE_NUMBERS = 256, 2**22
+"""Steps, and numbers, of noise that are drawn at once at most: 32 MiB."""
 
 
 class GenerateOptions(TypedDict, total=False):
@@ -123,15 +125,13 @@ def generated(
     local = opened.feeds({name: prompts.conditions[name] for name in opened.local})
     stream = after(opened, prompts)
     y, stopped, done = stream.output, np.zeros(rows, bool), 0
+    noises = _drawn_ahead(draws, prompts.lengths, n, width)
     assert y is not None
     while n is None or done < n:
         count = size if n is None else min(size, n - done)
         new, log_p = empty(opened, rows, count), np.zeros((rows, count if log_prob else 0))
         for i in range(count):
-            if (done + i) % _NOISE_STEPS == 0:
-                left = _NOISE_STEPS if n is None else min(_NOISE_STEPS, n - done - i)
-                noises = draws.noise(prompts.lengths, done + i, left, width)
-            token = draws.sample(y, noises[(done + i) % _NOISE_STEPS])
+            token = draws.sample(y, next(noises))
             over = stopped.copy()
             if draws.stops is not None:
                 token = np.where(stopped, draws.stops, token)
@@ -148,6 +148,23 @@ def generated(
         yield new, log_p
         if stopped.all():
             return
+
+
+def _drawn_ahead(draws: Draws, starts: Array, n: int | None, width: int) -> Iterator[Array]:
+    """Yield the noise of `n` steps, or of any number. The next batch is drawn in another thread while one is used."""
+    size = max(1, min(_NOISE_STEPS, _NOISE_NUMBERS // max(1, len(starts) * width)))
+    if n is not None and n <= size:
+        yield from draws.noise(starts, 0, n, width)
+        return
+    with ThreadPoolExecutor(1) as other:
+        done, batch = 0, draws.noise(starts, 0, size, width)
+        while n is None or done < n:
+            done += len(batch)
+            left = size if n is None else min(size, n - done)
+            following = other.submit(draws.noise, starts, done, left, width) if left else None
+            yield from batch
+            if following is not None:
+                batch = following.result()
 
 
 def _at(local: Arrays, positions: Array) -> Arrays:

@@ -383,3 +383,16 @@ def test_tokens_of_every_network_with_prompts_seeds_and_conditions_of_their_own(
             certificate = certify(model, params, tokens[row : row + 1], prompt=start[None], seed=seed, condition=own)
             assert certificate.doubts, f"row {row}, step {first}"
             assert certificate.doubts[0].step <= len(start) + first
+
+
+def test_noise_that_is_drawn_ahead_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In batches of any size, and a last one that is smaller."""
+    graph = models.nettoy1d(5, hidden=4, mean=2.0, std=1.0)
+    params = {name: (3 * array).astype(np.float32) for name, array in refar.init(graph, seed=1).items()}
+    session = load(export(graph, params, tmp_path / "b"))
+    expected = refar.generate(graph, params, 600, batch=2, seed=9)
+    for numbers in (2**22, 70, 10, 1):
+        monkeypatch.setattr("refar.runtime.generation._NOISE_NUMBERS", numbers)
+        np.testing.assert_array_equal(session.generate(600, batch=2, seed=9), expected)
+        parts = [block for block, _ in zip(session.generate_blocks(block=100, batch=2, seed=9), range(6), strict=False)]
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
