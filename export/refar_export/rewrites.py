@@ -119,20 +119,15 @@ def rewritten(graph: Graph, params: Params, names: Iterable[str] = tuple(REWRITE
     """Apply rewrites over time, one after the other. The graph keeps its inputs, its output, its head and its state."""
     for name in names:
         search = Search(graph, params)
+        found = {node.name: replaced for node in graph.nodes if (replaced := REWRITES[name](search, node)) is not None}
+        if not found:
+            continue
         nodes: list[Node] = []
         params = dict(params)
         for node in graph.nodes:
-            replaced = REWRITES[name](search, node)
-            if replaced is None:
-                nodes.append(node)
-                continue
-            nodes += replaced[0]
-            params = {
-                key: value
-                for key, value in params.items()
-                if key not in {f"{node.name}.{s}" for s in search.found.own[node.name]}
-            }
-            params |= replaced[1]
+            replacing, own = found.get(node.name, ([node], {}))
+            nodes += replacing
+            params |= own
         graph = _without_idle(replace(graph, nodes=tuple(nodes)), {name for name, count in search.readers.items() if count})
         params = {name: params[name] for name in facts(graph).parameters}
     return graph, params

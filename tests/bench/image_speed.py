@@ -7,12 +7,14 @@ Beside painting stand the bare calls of the pixel and the row graph, and one pas
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
 import onnxruntime
 from image_graphs import opened
+from pages import publish
 
 import refar
 from refar import Graph, models
@@ -56,8 +58,11 @@ def bare_calls(canvas: Canvas) -> dict[str, Callable[[], object]]:
     return {"pixels": pixels, "row": row}
 
 
-def measure(name: str, graph: Graph, batch: int, size: int) -> None:
-    """Print one line."""
+HEADER = "| network | B | pixel graph, µs | row graph, µs | painting, µs a pixel | one full pass, µs | full passes ÷ painting |"
+
+
+def measure(name: str, graph: Graph, batch: int, size: int) -> str:
+    """Make one line of the table."""
     params = {each: array.astype(np.float32) for each, array in refar.init(graph).items()}
     painter = Painter(graph, opened(graph, params))
     options = onnxruntime.SessionOptions()
@@ -71,23 +76,21 @@ def measure(name: str, graph: Graph, batch: int, size: int) -> None:
     found = best(calls, 8 if batch == 1 else 4)
     pass_us, image_us = found["pass"], found["image"] / size**2
     looks = colours if facts(graph).ordered else 1
-    print(
-        f"{name}, batch {batch}: pixel graph {found['pixels'] / 100:.0f} µs, row graph {found['row']:.0f} µs, "
-        f"painting {image_us:.0f} µs a pixel; one full pass {pass_us:.0f} µs, {looks * pass_us / image_us:.0f} times as much "
-        "for each pixel",
-        flush=True,
-    )
+    each = [found["pixels"] / 100, found["row"], image_us, pass_us, looks * pass_us / image_us]
+    line = " | ".join([name, str(batch), *(f"{value:.0f}" for value in each)])
+    print(line, file=sys.stderr, flush=True)
+    return f"| {line} |"
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("page", nargs="?", help="where to write the table")
     parser.add_argument("--size", type=int, default=28)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     arguments = parser.parse_args()
-    for name, graph in NETWORKS.items():
-        for batch in arguments.batch:
-            measure(name, graph, batch, arguments.size)
+    rows = [measure(name, graph, batch, arguments.size) for name, graph in NETWORKS.items() for batch in arguments.batch]
+    publish("pixels", "\n".join([HEADER, "|---|" + "---|" * 6, *rows]), [arguments.page] if arguments.page else [])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a token costs in onnxruntime on one core: `python tests/bench/steps.py [--base COMMIT] [--batch B …]`.
+"""What a token costs in onnxruntime on one core: `python tests/bench/steps.py [PAGE] [--base COMMIT] [--batch B …]`.
 
 Beside one call of a stream and one token of `generate` stand the floor, the bare matrix products of the same network in one ONNX
 graph with everything bound, and, with --base, `generate` as it was at another commit, taken in turn in the same run.
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import publish
 
 ROOT = Path(__file__).parents[2]
 NETS: dict[str, dict[str, Any]] = {
@@ -113,8 +114,16 @@ def child(tree: Path, name: str, batch: int, rounds: int) -> dict[str, float]:
     return found
 
 
-def compare(base: str | None, batches: list[int], turns: int) -> None:
-    """Print a line for each network and batch."""
+COLUMNS = {"floor": "floor", "step": "step", "generate": "generate", "recomputing": "recomputing"}
+
+
+def compare(base: str | None, batches: list[int], turns: int) -> str:
+    """Make a table with a line for each network and batch."""
+    columns = COLUMNS | ({"before generate": f"generate at {base}"} if base else {})
+    rows = [
+        "| network | B | " + " | ".join(f"{title}, µs" for title in columns.values()) + " |",
+        "|---|" + "---|" * (len(columns) + 1),
+    ]
     with tempfile.TemporaryDirectory() as folder:
         trees = {"": ROOT}
         if base:
@@ -123,26 +132,29 @@ def compare(base: str | None, batches: list[int], turns: int) -> None:
         try:
             for name in NETS:
                 for batch in batches:
-                    print(line(name, batch, trees, turns), flush=True)
+                    found = measured_in_turn(name, batch, trees, turns)
+                    cells = [f"{found[key]:.0f} ({found[key] / found['floor']:.1f})" for key in columns]
+                    rows.append(f"| {name} | {batch} | {' | '.join(cells)} |")
+                    print(rows[-1], file=sys.stderr, flush=True)
         finally:
             if base:
                 subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", trees["before"]], check=True)
+    return "\n".join(rows)
 
 
-def line(name: str, batch: int, trees: dict[str, Path], turns: int) -> str:
-    """What is said of one network and batch."""
+def measured_in_turn(name: str, batch: int, trees: dict[str, Path], turns: int) -> dict[str, float]:
+    """The smallest of what is measured with the code of each checkout, by turns."""
     found: dict[str, float] = {}
     for _ in range(turns):
         for tree, path in trees.items():
             for key, value in child(path, name, batch, 3).items():
                 found[f"{tree} {key}".strip()] = min(value, found.get(f"{tree} {key}".strip(), float("inf")))
-    least = found["floor"]
-    parts = [f"{key} {value:.0f} µs ({value / least:.2f})" for key, value in sorted(found.items(), key=lambda item: item[1])]
-    return f"{name}, B = {batch}: {', '.join(parts)}"
+    return found
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("page", nargs="?", help="where to write the table")
     parser.add_argument("--base", help="a commit to compare with, such as 225e3bc")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32, 64])
     parser.add_argument("--turns", type=int, default=3)
@@ -152,4 +164,5 @@ if __name__ == "__main__":
         network, size, rounds = arguments.child
         print(json.dumps(measured(network, int(size), int(rounds))))
     else:
-        compare(arguments.base, arguments.batch, arguments.turns)
+        table = compare(arguments.base, arguments.batch, arguments.turns)
+        publish("steps", table, [arguments.page] if arguments.page else [])
