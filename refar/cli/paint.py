@@ -40,6 +40,8 @@ def paint(
     pictures = out.suffix.lower() == ".png"
     if pictures and (not kind.indexed or kind.channels not in (1, 3)):
         raise InputError(f"{str(out)!r}: pictures need classes of 1 or 3 colours; this network is of {kind}; write .npy")
+    if pictures and batch == 0:
+        raise InputError(f"{str(out)!r}: a sheet of no image is no picture; expected -n 1 or more, or .npy")
     if out.suffix.lower() == ".csv":
         raise FileError(f"{str(out)!r}: images have no table; expected .npy or .png")
     first = None if prompt is None else values.fit("prompt", files.read_array(prompt, "prompt"), kind)

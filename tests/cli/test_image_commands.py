@@ -115,6 +115,10 @@ def test_generate_coloured_images(refar, here):
         (["-n", 2, "-o", "x.csv", "--shape", "8x8"], "'x.csv': images have no table; expected .npy or .png"),
         (["-n", 2, "--batch", 3, "-o", "x.npy", "--shape", "8x8"], "--batch 3: of images -n says how many, here 2"),
         (["-n", 2, "-o", "x.npy", "--shape", "0x8"], "--shape 0x8: expected HEIGHTxWIDTH, as in 8x8"),
+        (
+            ["-n", 0, "-o", "x.png", "--shape", "8x8"],
+            "'x.png': a sheet of no image is no picture; expected -n 1 or more, or .npy",
+        ),
         (["-n", -1, "-o", "x.npy", "--shape", "8x8"], "n: expected an integer from 0 to 2147483647, got -1"),
     ],
 )
