@@ -116,7 +116,11 @@ OF_BLOCKS = ("lookups", "sums")
 
 
 def rewritten(graph: Graph, params: Params, names: Iterable[str] = tuple(REWRITES)) -> tuple[Graph, Params]:
-    """Apply rewrites over time, one after the other. The graph keeps its inputs, its output, its head and its state."""
+    """Apply rewrites over time, one after the other. The graph keeps its inputs, its output, its head and its state.
+
+    Raises GraphError if a node looks ahead: only a graph that can be stepped is rewritten.
+    """
+    facts(graph).require_causal("a rewrite")
     for name in names:
         search = Search(graph, params)
         found = {node.name: replaced for node in graph.nodes if (replaced := REWRITES[name](search, node)) is not None}
