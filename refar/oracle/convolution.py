@@ -13,6 +13,9 @@ from refar.analysis.windows import Step, kernel_steps
 from refar.arguments.arrays import Array, Arrays
 from refar.oracle.windows import Place, Windows, window_offsets
 
+# Some kernels of OpenBLAS set the flag "invalid value" though every operand and result is finite (numpy issue 24067). Nothing is
+# lost by ignoring it: operands are finite unless an earlier operation overflowed, and an overflow has its own flag and warning.
+
 
 def convolve(windows_bik: Windows, weight_oik: Array, bias_o: Array | None, groups: int) -> Array:
     """y[b,o,…] = bias[o] + Σ_{i,k} weight[o,i,k] · windows[b,i,k,…], i over the channels of o's group.
@@ -21,7 +24,8 @@ def convolve(windows_bik: Windows, weight_oik: Array, bias_o: Array | None, grou
     """
     batch, channels, taps, *place = windows_bik.shape
     windows_bgnt = windows_bik.reshape(batch, groups, channels // groups * taps, math.prod(place))
-    y_bgot = np.matmul(weight_of_groups(weight_oik, groups), windows_bgnt)
+    with np.errstate(invalid="ignore"):
+        y_bgot = np.matmul(weight_of_groups(weight_oik, groups), windows_bgnt)
     y = y_bgot.reshape(batch, len(weight_oik), *place)
     if bias_o is not None:
         y += bias_o.reshape(-1, *[1] * len(place))
@@ -36,8 +40,9 @@ def convolve_backward(windows_bik: Windows, weight_oik: Array, dy_bo: Array, gro
     batch, channels, taps, *place = windows_bik.shape
     windows_bgnt = windows_bik.reshape(batch, groups, channels // groups * taps, math.prod(place))
     dy_bgot = dy_bo.reshape(batch, groups, len(weight_oik) // groups, math.prod(place))
-    dwindows_bgnt = np.matmul(weight_of_groups(weight_oik, groups).swapaxes(1, 2), dy_bgot)
-    dweight_gon = np.matmul(dy_bgot, windows_bgnt.swapaxes(2, 3)).sum(0)
+    with np.errstate(invalid="ignore"):
+        dwindows_bgnt = np.matmul(weight_of_groups(weight_oik, groups).swapaxes(1, 2), dy_bgot)
+        dweight_gon = np.matmul(dy_bgot, windows_bgnt.swapaxes(2, 3)).sum(0)
     axes = (0, *range(2, dy_bo.ndim))
     return dwindows_bgnt.reshape(windows_bik.shape), dweight_gon.reshape(weight_oik.shape), dy_bo.sum(axes)
 
