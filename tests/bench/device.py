@@ -8,28 +8,30 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 with contextlib.suppress(ModuleNotFoundError):
-    import torch  # noqa: F401
+    importlib.import_module("torch")
 
 import numpy as np
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "export"), str(ROOT / "tests" / "support")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "export"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from stream_graphs import GRAPHS  # noqa: E402
+from stream_graphs import GRAPHS
 
-import refar  # noqa: E402
-from refar import Graph, models  # noqa: E402
-from refar.analysis.facts import facts  # noqa: E402
-from refar.runtime import load  # noqa: E402
-from refar.testing.contract.cases import generic_inputs, generic_parameters  # noqa: E402
-from refar.testing.contract.laws import run_bundle_laws  # noqa: E402
-from refar_export import export  # noqa: E402
+import refar
+from refar import Graph, models
+from refar.analysis.facts import facts
+from refar.runtime import load
+from refar.testing.contract.cases import generic_inputs, generic_parameters
+from refar.testing.contract.laws import run_bundle_laws
+from refar_export import export
 
 IMAGES = {
     "two stacks": models.pixelcnn(16, hidden=8, condition="class:10"),
@@ -56,14 +58,14 @@ def same(name: str, graph: Graph, folder: Path, provider: str) -> str:
     conditions = generic_inputs(graph, np.random.default_rng(2), 3, *((9, 8) if facts(graph).grid else (60,)))
     given = {key: conditions[key] for key in facts(graph).conditions} or None
     n = (9, 8) if facts(graph).grid else 60
-    found = session.generate(n, batch=3, seed=4, condition=given)  # type: ignore[call-overload]
+    found = session.generate(n, batch=3, seed=4, condition=given)
     expected = refar.generate(graph, params, n, batch=3, seed=4, condition=given)
     return f"{name}: {int((found == expected).sum())} of {expected.size} equal"
 
 
 def cost(batch: int, provider: str, folder: Path) -> str:
     """Microseconds of a step of a stream, and of a token of `generate`."""
-    graph = models.wavenet(**MEDIUM)  # type: ignore[arg-type]
+    graph = models.wavenet(**MEDIUM)
     session = load(export(graph, refar.init(graph), folder / f"cost{batch}"), "cuda" if provider == "cuda" else "cpu")
     stream, x, steps = session.stream(batch), np.zeros(batch, np.int64), []
     for _ in range(5):

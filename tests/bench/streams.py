@@ -15,14 +15,13 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "support")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from stream_actions import Trial  # noqa: E402
+from stream_actions import Trial
 
-from refar import Graph  # noqa: E402
-from refar.analysis.facts import facts  # noqa: E402
-from refar.testing import strategies  # noqa: E402
+from refar import Graph
+from refar.analysis.facts import facts
+from refar.testing import strategies
 
 
 def main() -> None:
