@@ -99,10 +99,10 @@ def gates(search: Search, node: Node) -> Replaced | None:
     ):
         return None
     own, half, nodes, params = search.own(source.name), op.channels // 2, list[Node](), Params()
-    for part, kind, rows in (("tanh", "tanh", slice(None, half)), ("sigmoid", "sigmoid", slice(half, None))):
-        product, activation = (search.fresh(f"{source.name}.{part}.{what}") for what in ("conv", "value"))
+    for activation, rows in ((ops.Activation("tanh"), slice(None, half)), (ops.Activation("sigmoid"), slice(half, None))):
+        product, value = (search.fresh(f"{source.name}.{activation.kind}.{what}") for what in ("conv", "value"))
         nodes.append(Node(product, replace(op, channels=half), source.inputs))
-        nodes.append(Node(activation, ops.Activation(kind), (product,)))  # type: ignore[arg-type]  # one of its two
+        nodes.append(Node(value, activation, (product,)))
         params |= {f"{product}.{suffix}": np.ascontiguousarray(array[rows]) for suffix, array in own.items()}
     return [*nodes, Node(node.name, ops.Multiply(), (nodes[1].name, nodes[3].name))], params
 

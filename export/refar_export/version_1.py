@@ -18,13 +18,15 @@ def of_model(data: bytes, graph: Graph, path: Path) -> Arrays:
 
     Raises FileError for a damaged model, and for one of which a weight is stored in another form (groups on a constant).
     """
+    shapes = facts(graph).parameters
     try:
         model = onnx.load_model_from_string(data)
-        wanted = facts(graph).parameters
-        stored = {tensor.name: _array(tensor) for tensor in model.graph.initializer if tensor.name in wanted}
-    except Exception as error:  # protobuf's own, which onnx does not name
+    except Exception as error:  # onnx does not say which; protobuf's DecodeError is one, and bytes are all that can be wrong here
         raise FileError(f"bundle {str(path)!r}: full.onnx is damaged: {error}") from None
-    shapes = wanted
+    try:
+        stored = {tensor.name: _array(tensor) for tensor in model.graph.initializer if tensor.name in shapes}
+    except ValueError as error:
+        raise FileError(f"bundle {str(path)!r}: full.onnx is damaged: {error}") from None
     if missing := [name for name in shapes if name not in stored]:
         raise FileError(f"bundle {str(path)!r}: full.onnx does not hold the parameter {missing[0]!r} under its name")
     try:

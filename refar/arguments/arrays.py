@@ -168,7 +168,7 @@ def one_or(count: int, what: str) -> str:
 
 
 def bind_prompt(
-    graph: Graph, prompt: ArrayLike | None, condition: Data | None, batch: int | None, more: int = 0
+    graph: Graph, prompt: object, condition: Data | None, batch: int | None, more: int = 0
 ) -> tuple[Array, Arrays, int]:
     """The prompt (empty if none), the conditions, and the rows that both have; a single row is repeated.
 
@@ -224,7 +224,7 @@ def as_float32(what: str, array: Array) -> Array:
     return found
 
 
-def check_rows(name: str, value: ArrayLike, kind: Type) -> Array:
+def check_rows(name: str, value: object, kind: Type) -> Array:
     """As `check_array`; a lone row may come without its axis."""
     array = as_array(f"input {name!r}", value, f"an array with axes {kind.axes}")
     return check_array(name, array[None] if array.ndim == len(kind.axes) - 1 else array, kind)
@@ -287,7 +287,7 @@ def _check_real(what: str, array: Array, error: type[RefarError]) -> None:
         raise error(f"{what}: expected finite numbers, got {array[place]} at index {place}")
 
 
-def as_array(what: str, value: ArrayLike, expected: str, error: type[RefarError] = InputError) -> Array:
+def as_array(what: str, value: object, expected: str, error: type[RefarError] = InputError) -> Array:
     """Whatever can be an array. Raises `error` for rows of unequal length, and for a tensor that NumPy cannot see."""
     try:
         return np.asarray(value)

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
+
+from numpy.typing import ArrayLike
 
 from refar import ops
+from refar.arguments.arrays import Data
+
+
+class SamplingOptions(TypedDict, total=False):
+    """The options of `refar.generate` that every way of generating has."""
+
+    batch: int | None
+    seed: int
+    temperature: float
+    top_k: int | None
+    prompt: ArrayLike | None
+    condition: Data | None
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refar.analysis.causality import require_strict
 from refar.arguments.arrays import Array, Arrays, Data, apart, bind_inputs, check_observed, check_real, extent, in_order
-from refar.arguments.sampling import Sampling
+from refar.arguments.sampling import Sampling, SamplingOptions
 from refar.errors import InputError
 from refar.graph.graph import Graph, require_head
 from refar.oracle import losses
@@ -29,15 +29,9 @@ State = SequenceState | ImageState
 """Of a sequence {node: array}, of an image an `ImageState`."""
 
 
-class Options(TypedDict, total=False):
+class Options(SamplingOptions, total=False):
     """The options of `generate`, see `refar.generate`."""
 
-    batch: int | None
-    seed: int
-    temperature: float
-    top_k: int | None
-    prompt: ArrayLike | None
-    condition: Data | None
     algorithm: Literal["fast", "slow"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +14,7 @@ from refar.analysis.facts import facts
 from refar.analysis.image_slots import PIXEL, image_slots
 from refar.analysis.types import Type
 from refar.arguments.arrays import Array, Data, as_array, bind_plane, check_array, check_sampling, check_shape, first_rows, one_or
-from refar.arguments.sampling import Sampling
+from refar.arguments.sampling import Sampling, SamplingOptions
 from refar.errors import FileError, InputError
 from refar.graph.graph import Graph, require_head
 from refar.runtime.canvas import Canvas
@@ -22,15 +22,9 @@ from refar.runtime.provider import finite
 from refar.runtime.signature import check_signature
 
 
-class PaintOptions(TypedDict, total=False):
-    """Name the options of `paint`."""
+class PaintOptions(SamplingOptions, total=False):
+    """The options of `paint`."""
 
-    batch: int | None
-    seed: int
-    temperature: float
-    top_k: int | None
-    prompt: ArrayLike | None
-    condition: Data | None
     progress: Callable[[int], None] | None
 
 

@@ -34,7 +34,7 @@ def bind_prompts(opened: Opened, prompt: object, condition: Data | None, batch: 
     """
     condition = _local_ones(opened, condition, none=more == 0 and prompt is None)
     if not isinstance(prompt, list | tuple) or len(lengths := _lengths(prompt)) < 2 or len(set(lengths)) == 1:
-        tokens, conditions, rows = bind_prompt(opened.graph, prompt, condition, batch, more=more)  # type: ignore[arg-type]  # it checks
+        tokens, conditions, rows = bind_prompt(opened.graph, prompt, condition, batch, more=more)
         return Prompts(tokens.copy(), np.full(rows, tokens.shape[-1], np.int64), _copied(conditions))
     kind = opened.found.types[opened.found.sequence]
     each = [check_rows(f"prompt {n}", row, kind) for n, row in enumerate(prompt)]

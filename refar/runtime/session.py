@@ -182,8 +182,8 @@ class Session:
         """
         if self._found.grid is not None:
             self._check_plain(seed, temperature, stop, log_prob)
-            found: Any = {"batch": batch, "seed": seed, "temperature": temperature, "top_k": top_k, "prompt": prompt}
-            return self._painter("generate").paint(n, **found, condition=condition, progress=progress)  # type: ignore[arg-type]
+            plain: Any = {"shape": n, "batch": batch, "seed": seed, "temperature": temperature, "top_k": top_k, "prompt": prompt}
+            return self._painter("generate").paint(**plain, condition=condition, progress=progress)
         prompts, count, draws = self._prepared(n, batch, seed, temperature, top_k, prompt, condition, stop)
         tokens, log_p, done = [empty(self._opened, draws.rows, 0)], [np.zeros((draws.rows, 0))], 0
         size = _BLOCK if progress is None else 1
