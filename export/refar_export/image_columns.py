@@ -1,4 +1,4 @@
-"""How a pixel graph reads its inputs and its state: at one visit, or at n visits in a row. The network between is the same.
+"""Read the inputs and the state of a pixel graph, for one visit or for n visits in a row. The network itself is the same in both.
 
 Values are rows (R, C): R = B at one visit, R = n·B at several, the visits one after the other.
 """

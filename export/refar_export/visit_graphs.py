@@ -84,7 +84,7 @@ def _at_once(e: Emitter, layout: StateLayout, node: Node, old: dict[_Read, str])
 
 
 def _window(e: Emitter, layout: StateLayout, node: Node, source: str, old: dict[_Read, str]) -> list[str]:
-    """What each tap of a node reads of a source, oldest first."""
+    """Return the name of the value of `source` that each tap of `node` reads, oldest first."""
     if source not in layout.schedule.lead:
         return [e.values[source]]
     return [old[source, age] if age > 0 else e.values[source] for age in layout.ages(node, source)]

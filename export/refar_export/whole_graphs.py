@@ -42,7 +42,7 @@ def prefill(e: Emitter, layout: StateLayout) -> list[str]:
 
 
 def condition(e: Emitter, layout: StateLayout) -> list[str]:
-    """What timed nodes read that depends on global conditions alone."""
+    """Write the nodes that depend on global conditions alone, and return their outputs `fixed.<node>`, which other nodes read."""
     for node in e.graph.nodes:
         if not e.types[node.name].timed:
             e.own(node.name)

@@ -1,4 +1,4 @@
-"""Where values lie while an image is computed by a row graph and a pixel graph: what both, and whoever drives them, agree on.
+"""Lay out the state of an image that a row graph and a pixel graph compute. The graphs and the program that runs them use it.
 
 The present row is run through in *visits*. Visit s computes the nodes of lead 0 at column s and those of lead 1 at column s + 1;
 visit -1 comes before the first pixel is known. What later visits or rows read of pixel nodes lies side by side in one tensor,
@@ -24,7 +24,7 @@ from refar.errors import GraphError
 from refar.graph.graph import Graph, Node
 
 CONDITION, ROW, PIXEL, PIXELS = "condition.onnx", "row.onnx", "pixel.onnx", "pixels.onnx"
-"""The graphs: what does not depend on the image, what comes before a row, one visit, n visits in a row."""
+"""The files of the graphs. condition.onnx runs once, row.onnx before each row, pixel.onnx for one visit, pixels.onnx for n."""
 
 
 @dataclass(frozen=True)

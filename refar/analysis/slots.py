@@ -1,4 +1,4 @@
-"""Where a stream over time keeps past values: each node that later calls read owns slots of a tensor, and writes them in turn.
+"""Lay out the past values of a stream over time. Each node that later calls read has slots of a tensor, and writes them in turn.
 
 A *visit* is the work for one token. Visits are counted by a clock c = 0, 1, …, which the state holds. Visit c computes the node n
 at position c + lead[n], counted from the end of the prompt, and writes its value to slot base + c mod count. So a slot holds the

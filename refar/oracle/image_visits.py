@@ -25,7 +25,7 @@ _Read = Callable[[str, int, int], Array]
 """Gives the value of a node so many rows up and columns to the left."""
 
 _Taps = tuple[list[Step], Arrays]
-"""Where taps look, and the own parameters of their node, the weight by tap."""
+"""The offsets of the taps of a node, and the node's parameters, with the weights of these taps alone."""
 
 
 class ImageVisits:

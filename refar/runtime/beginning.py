@@ -1,4 +1,4 @@
-"""How streams begin: after prompts, taken in bounded pieces, or where a saved one ended."""
+"""Begin a stream after prompts, which are computed in pieces of bounded size, or from a saved state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bundle is: its files and its manifest; read without trust. NumPy, msgspec and safetensors only."""
+"""Read the files of a bundle and its manifest without trusting them. Imports NumPy, msgspec and safetensors alone."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class StatePort(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where one node keeps past values: `slots` of past.<tensor> (slots, batch_size, channels), from `base` on.
+    """Hold the slots of one node: `slots` entries of axis 0 of past.<tensor> (slots, batch_size, channels), from `base` on.
 
     `kept`: how many of the last visits' values a later visit reads. `lead` is 1 if the node is computed one position ahead of the
     newest token.
@@ -71,7 +71,7 @@ class StatePort(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ImageTable(Struct, frozen=True, forbid_unknown_fields=True):
-    """What whoever drives the row and pixel graphs must know.
+    """Hold the numbers that a program needs to run the row and pixel graphs.
 
     `past`: P; `first_visit`: -1 or 0; `output_lead`: 0 or 1, visit s gives the output at column s + `output_lead`. `looks`: how
     often each pixel of a strict network is looked at before it is complete, once for each colour where these are ordered.

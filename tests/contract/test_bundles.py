@@ -81,7 +81,7 @@ def test_a_weight_that_is_a_little_off_is_seen(wavenet_bundle: Path, tmp_path: P
     (tmp_path / "b" / "bundle.json").write_text(json.dumps(manifest))
     report = {line.law: line for line in run_bundle_laws(tmp_path / "b").lines}
     assert not report["oracle"].passed
-    assert "from the oracle, bound" in report["oracle"].message
+    assert "from the oracle, first-order bound" in report["oracle"].message
     assert report["models"].message.startswith("full.onnx, prefill.onnx, step.onnx, block.onnx: other bytes than graph and")
 
 
