@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     FileError where no file can be.
     """
     check_writable(path)
-    with _named(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def check_writable(path: Path) -> None:
     """Raise FileError where no file can be, before any work is done for it."""
-    with _named(path):
+    with writing(path):
         if path.is_dir():
             raise FileError(f"{str(path)!r} is a folder; expected the name of a file to write")
         folder = next(parent for parent in path.absolute().parents if parent.exists())
@@ -54,7 +54,7 @@ def check_writable(path: Path) -> None:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Errors of the system speak of `path`, not of a temporary name."""
     try:
         yield

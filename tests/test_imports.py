@@ -95,7 +95,9 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export.contents": {
         *CHECKED, "refar_export.build", "refar_export.image_graphs", "refar_export.vectors", "refar.runtime.bundle", *LIGHT
     },
-    "refar_export.export": {*CHECKED, "refar_export.contents", "refar_export.verify", "refar.runtime.bundle", "numpy"},
+    "refar_export.export": {
+        *CHECKED, "refar.files", "refar_export.contents", "refar_export.verify", "refar.runtime.bundle", "numpy"
+    },
     "refar_export.parameters": {*CHECKED, "refar.runtime.bundle", "refar.runtime.opening"},
     "refar_export.version_1": {*CHECKED, "onnx"},
     "refar_export.testdata": {*CHECKED, "refar.files", "refar.golden", "refar_export.build", "onnx", "numpy"},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike
 from refar.analysis.facts import facts
 from refar.arguments.arrays import check_parameters
 from refar.errors import BackendError, FileError
+from refar.files import writing
 from refar.graph.graph import Graph
 from refar.runtime.bundle import check_replaceable
 
@@ -50,8 +52,7 @@ def export(
     weights = {name: array.astype(np.float32) for name, array in check_parameters(facts(graph), params).items()}
     check_parameters(facts(graph), weights)  # what float32 cannot hold is infinite now
     files = files_of(graph, weights, spare=spare, metadata=metadata)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+    with writing(target), _beside(target) as folder:
         fresh = Path(folder) / "bundle"
         fresh.mkdir()
         for name, data in files.items():
@@ -69,6 +70,14 @@ def export(
                 replaced.rename(target)
             raise
     return target
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[str]:
+    """A temporary folder where `target` will be, so that it can be moved there at once."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+        yield folder
 
 
 def _check_free(target: Path, overwrite: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from refar.analysis.causality import require_strict
 from refar.analysis.facts import facts
 from refar.arguments.arrays import check_sampling
 from refar.arguments.sampling import Sampling
@@ -61,6 +62,7 @@ def generate(
         raise InputError(f"--shape {shape}: only a picture has a size, and {str(out)!r} is none")
     check_sampling(n, temperature, seed, batch)
     session.require_steps("generate")
+    require_strict(facts(session.graph), "generate")
     found = facts(session.graph)
     given = values.conditions(session.graph, condition or [])
     start = None if prompt is None else values.fit("prompt", files.read_array(prompt, "prompt"), found.types[found.sequence])

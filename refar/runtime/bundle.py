@@ -227,7 +227,8 @@ def read_manifest(path: str | Path) -> BundleManifest:
     except msgspec.DecodeError as error:
         raise FileError(f"bundle {str(path)!r}: {MANIFEST}{refused(str(error), raw)}") from None
     if later := sorted(manifest.files.keys() - _KNOWN):
-        raise FileError(f"bundle {str(path)!r}: {MANIFEST}: " + newer(f"file {later[0]!r}", f"version {VERSION} without it"))
+        said = newer(f"it lists the file {later[0]!r}", f"version {VERSION} without it")
+        raise FileError(f"bundle {str(path)!r}: {MANIFEST}: {said}")
     _check_belongs(folder, manifest)
     expected = {*models_of(manifest.graph), WEIGHTS, VECTORS}
     if manifest.files.keys() != expected:
@@ -283,8 +284,20 @@ def _check_belongs(folder: Path, manifest: BundleManifest) -> None:
     for field, value in expected.items():
         came = getattr(manifest, field)
         if came != value:
-            said = f"expected {value}, got {came}" if isinstance(value, str | int) else "it does not belong to the graph"
-            raise FileError(f"bundle {str(folder)!r}: {MANIFEST}: {field}: {printable(said)}")
+            raise FileError(f"bundle {str(folder)!r}: {MANIFEST}: {field}: {printable(_differs(value, came))}")
+
+
+def _differs(value: object, came: object) -> str:
+    """Say in which entry or field what came first differs from the value that belongs to the graph."""
+    if isinstance(value, tuple) and isinstance(came, tuple):
+        for n, (entry, other) in enumerate(zip(value, came, strict=False)):
+            if entry != other:
+                return f"entry {n}: {_differs(entry, other)}"
+        return f"expected {len(value)} entries, got {len(came)}"
+    if isinstance(value, Struct) and isinstance(came, Struct):
+        name = next(name for name in value.__struct_fields__ if getattr(value, name) != getattr(came, name))
+        return f"{name}: {_differs(getattr(value, name), getattr(came, name))}"
+    return f"expected {value}, got {came}"
 
 
 def raw_manifest(folder: Path) -> tuple[bytes, Any]:

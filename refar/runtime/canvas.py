@@ -172,7 +172,7 @@ class Canvas:
 
     def _checked(self, x_bc: ArrayLike) -> Array:
         if self.place == self.shape[0] * self.shape[1]:
-            raise InputError(f"expected an image with pixels to come, got one of all {self.place}")
+            raise InputError(f"canvas: expected an image with pixels to come, got a complete one of {self.place} pixels")
         name = self._found.sequence
         pixel = check_rows(name, x_bc, self._found.types[name].at_once)
         if len(pixel) != self.rows:

@@ -126,7 +126,7 @@ class Opened:
             hint = near(unknown[0], known)
             raise InputError(f"{purpose}: there is no condition {unknown[0]!r}{hint}; those of this network are {said}")
         if missing := [name for name in self.local if name not in given]:
-            raise InputError(f"{purpose}: condition {missing[0]!r} is missing, that of the positions of the outputs")
+            raise InputError(f"{purpose}: condition {missing[0]!r} is missing; give its values at the positions of the outputs")
 
     def check_changeable(self, purpose: str, names: Mapping[str, object]) -> None:
         """Raise InputError, naming the node, if a global condition cannot change in the middle of a sequence.

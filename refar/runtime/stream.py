@@ -174,7 +174,8 @@ class Stream:
     def join(self, other: Stream) -> Stream:
         """Return a stream of the sequences of both, those of this one first."""
         if not isinstance(other, Stream) or other._opened.bundle.digest != self._opened.bundle.digest:
-            raise InputError(f"join: expected a stream of the same bundle, got {other!r}")
+            came = "one of another bundle" if isinstance(other, Stream) else type(other).__name__
+            raise InputError(f"join: expected a stream of the same bundle, got {came}")
         if other._layout.spare != self._layout.spare:
             raise InputError(f"join: expected a stream with spare={self._layout.spare}, got one with {other._layout.spare}")
         theirs = other.fork()

@@ -274,12 +274,13 @@ def test_graph_that_sees_the_present(refar, here):
     graph = library.load("open.json")
     export(graph, library.init(graph), "open")
     np.save("x.npy", np.zeros((1, 4), int))
-    for command in (["generate", "open", "-n", 4, "-o", "y.npy"], ["score", "open", "x.npy"]):
+    generate = ["generate", "open", "-n", 4, "-o", "y.npy"]
+    for command in (generate, [*generate, "--condition", 3], ["score", "open", "x.npy"]):
         assert "needs a strict graph" in refar(*command).sentence
-    assert (
-        "--condition 3: the graph has no condition"
-        in refar("generate", "open", "-n", 4, "-o", "y.npy", "--condition", 3).sentence
-    )
+    graph = library.models.wavenet(4, [1], residual=2, gate=2, skip=2)
+    export(graph, library.init(graph), "strict")
+    said = refar("generate", "strict", "-n", 4, "-o", "y.npy", "--condition", 3).sentence
+    assert "--condition 3: the graph has no condition" in said
     assert not (here / "y.npy").exists()
 
 

@@ -299,3 +299,14 @@ def test_a_link_to_a_bundle_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(path)
     with refuses(FileError, "is a link", repr(str(path))):
         export(graph, refar.init(graph), tmp_path / "link", overwrite=True)
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    graph = models.wavenet(4, [1], residual=2, gate=2, skip=2)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(FileError, match=r"/b' cannot be written: No space left on device"):
+        export(graph, refar.init(graph), tmp_path / "b")
+    assert not list(tmp_path.iterdir())

@@ -306,8 +306,9 @@ def test_damaged_check_vectors_are_refused(wavenet_bundle: Path, tmp_path: Path)
     [
         ('"version": 2', '"version": 3', "version 3; this refar reads version 2"),
         ('"strict": true', '"strict": false', "bundle.json: strict: expected True, got False"),
-        ('"kept": 2', '"kept": 3', "bundle.json: state: it does not belong to the graph"),
-        ('"base": 0', '"base": 3', "bundle.json: state: it does not belong to the graph"),
+        ('"kept": 2', '"kept": 3', "bundle.json: state: entry [0-9]+: kept: expected 2, got 3"),
+        ('"base": 0', '"base": 3', "bundle.json: state: entry 0: base: expected 0, got 3"),
+        ('"fixed": [', '"fixed": ["zz", ', "bundle.json: fixed: entry 0: expected block0.condition, got zz"),
         ('"first_output": 0', '"first_output": 1', "bundle.json: first_output: expected 0, got 1"),
         ('"opset": 18', '"opset": -5', "bundle.json: opset: expected 18, got -5"),
         ('"refar": "refar-bundle 2"', '"refar": "mine"', "bundle.json: refar: expected refar-bundle 2, got mine"),

@@ -239,7 +239,7 @@ def test_what_a_stream_refuses_leaves_it_as_it_was(speaking: Session, tmp_path: 
         (lambda: stream.reset([-1]), ["reset: expected rows 0..1, got [-1]"]),
         (lambda: stream.reset([0, 0]), ["reset: expected each row once"]),
         (lambda: stream.rewind(1), ["rewind: expected at most 0 steps, got 1", "spare=0"]),
-        (lambda: stream.join(foreign), ["join: expected a stream of the same bundle"]),
+        (lambda: stream.join(foreign), ["join: expected a stream of the same bundle, got one of another bundle"]),
         (lambda: setattr(stream, "state", {}), ["state: expected a mapping with", "got []"]),
         (lambda: setattr(stream, "state", {n: a[:1] for n, a in before.items()}), ["expected shape (2, ", "got (1, "]),
         (lambda: setattr(stream, "state", {n: a * np.nan for n, a in before.items()}), ["expected finite numbers, got nan"]),

@@ -190,7 +190,9 @@ def _laws(figures: Figures) -> str:
     rows = [[ok, escape(x["law"]), _code(x["statement"]), _figure(x["figure"])] for x in figures["laws"]]
     for line in figures["export"]:
         figure = f"largest difference {_scientific(line['difference'])}, allowed {_scientific(line['allowed'])}"
-        rows.append([ok, f"{line['what']}.onnx", "the exported graph gives the oracle’s logits", figure])
+        state = line["what"].startswith("state of ")
+        said = "blocks leave the state that steps leave" if state else "the exported graph gives the oracle’s logits"
+        rows.append([ok, escape(line["what"]) if state else f"{line['what']}.onnx", said, figure])
     return table(["", "law", "what it says", "what was seen"], rows, "laws")
 
 
