@@ -77,7 +77,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export.whole_graphs": {*CHECKED, "refar_export.lower", "refar.runtime.bundle", "numpy"},
     "refar_export.visit_graphs": {*CHECKED, "refar_export.lower", "refar_export.in_place", "refar.runtime.bundle", "numpy"},
     "refar_export.rewrites": {*CHECKED, "msgspec", "numpy"},
-    "refar_export.in_place": {"refar.runtime.bundle", "onnx"},
+    "refar_export.in_place": {"refar.errors", "refar.runtime.bundle", "onnx"},
     "refar_export.build": {
         *CHECKED, "refar_export.in_place", "refar_export.lower", "refar_export.rewrites", "refar_export.visit_graphs",
         "refar_export.whole_graphs", "refar.runtime.bundle", "onnx", "numpy", "msgspec"
@@ -101,7 +101,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export.parameters": {*CHECKED, "refar.runtime.bundle", "refar.runtime.opening"},
     "refar_export.version_1": {*CHECKED, "onnx"},
     "refar_export.testdata": {*CHECKED, "refar.files", "refar.golden", "refar_export.build", "onnx", "numpy"},
-    "refar_export.verify": {*CHECKED, "refar.runtime", "refar.rounding.tolerance", "numpy"},
+    "refar_export.verify": {*CHECKED, "refar.runtime", "refar.rounding.tolerance", "refar_export.in_place", "onnx", "numpy"},
 }  # fmt: skip
 
 

@@ -56,8 +56,7 @@ def build(
     if expose:
         exits += [ports.exposed(node) for node in e.graph.nodes if node.name in e.values and not isinstance(node.op, ops.Input)]
     model = assembled(e, graph, kind, [ports.declared(name) for name in ports.inputs()], exits)
-    problems = in_place.unordered(model)
-    assert not problems, problems
+    in_place.require_order(model, f"{kind}.onnx")
     return model
 
 

@@ -27,6 +27,7 @@ from refar.runtime.bundle import (
     VECTORS,
     WEIGHTS,
     BundleManifest,
+    check_nodes,
     check_size,
     digest,
     fixed_of,
@@ -50,6 +51,7 @@ def files_of(
 
     Without `check` there are no check vectors, for which the oracle has to run.
     """
+    check_nodes(graph)
     spare = check_integer("spare", spare, 0, MOST_SPARE)
     check_size(layout_of(graph, spare))
     images = image_models(graph, weights) if slots_of(graph) is not None else {}

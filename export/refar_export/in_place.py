@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import onnx
 
+from refar.errors import BackendError
 from refar.runtime.bundle import PAST, PRESENT
 
 _VIEWS = {"Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten"}
@@ -39,6 +40,12 @@ def unordered(model: onnx.ModelProto) -> list[str]:
             if id(reader) not in before:
                 problems.append(f"{value.name} may be written before {reader.name} has read {old}")
     return problems
+
+
+def require_order(model: onnx.ModelProto, name: str) -> None:
+    """Raise BackendError, naming the model, where its state may not lie in the memory of the old one."""
+    if problems := unordered(model):
+        raise BackendError(f"{name}: its state cannot be written in place: {problems[0]}")
 
 
 def _makers(nodes: Iterable[onnx.NodeProto]) -> dict[str, onnx.NodeProto]:

@@ -48,8 +48,14 @@ MOST_CHANNELS = 2**21
 MOST_SPARE = 2**16
 """Steps that a stream may take back, at most."""
 
-_MOST_JSON = 64 << 20
-"""Bytes of bundle.json: a graph of some ten thousand nodes."""
+MOST_NODES = 2**14
+"""Nodes of a graph, which takes some seconds to be analysed, and as long to be made into models."""
+
+_MOST_JSON = 16 << 20
+"""Bytes of bundle.json: MOST_NODES nodes of a thousand bytes each."""
+
+_MOST_BYTES = 64 << 20
+"""Bytes of a file besides its parameters."""
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -131,10 +137,17 @@ class Bundle:
     path: Path
     manifest: BundleManifest
     made: dict[str, bytes] | None = None
+    of_version_1: bool = False
 
     def read(self, name: str) -> bytes:
         """The bytes of one file, which are those that were written. Raises FileError."""
         return self.made[name] if self.made is not None else read_file(self.path, name, self.manifest)
+
+    def shipped(self) -> dict[str, str]:
+        """The SHA-256 of each model as it lies in the folder; none of a bundle of version 1, whose models are of another form."""
+        if self.of_version_1:
+            return {}
+        return {name: sha256(self.path / name) for name in self.manifest.files if name.endswith(".onnx")}
 
     @property
     def digest(self) -> str:
@@ -182,6 +195,12 @@ def check_size(layout: StateLayout | None) -> None:
     numbers = sum(slots * channels for slots, channels in layout.sizes.values()) if layout else 0
     if numbers > MOST_STATE:
         raise GraphError(f"a stream would keep {numbers} numbers for each sequence; expected at most {MOST_STATE}")
+
+
+def check_nodes(graph: Graph) -> None:
+    """Raise GraphError for a graph of more nodes than can be analysed in some seconds, before it is done."""
+    if len(graph.nodes) > MOST_NODES:
+        raise GraphError(f"it has {len(graph.nodes)} nodes; expected at most {MOST_NODES}")
 
 
 def check_channels(found: Facts) -> None:
@@ -257,6 +276,7 @@ def decode_version_1(folder: Path, data: bytes, raw: object) -> OldManifest:
     """Decode bundle.json of version 1. Raises FileError."""
     try:
         manifest = msgspec.json.decode(data, type=OldManifest)
+        check_nodes(manifest.graph)
         facts(manifest.graph)
     except (msgspec.DecodeError, GraphError) as error:
         raise FileError(f"bundle {str(folder)!r}: {MANIFEST}{refused(str(error), raw)}") from None
@@ -266,6 +286,7 @@ def decode_version_1(folder: Path, data: bytes, raw: object) -> OldManifest:
 def _check_belongs(folder: Path, manifest: BundleManifest) -> None:
     """Raise FileError unless all that the manifest says of its graph is so."""
     try:
+        check_nodes(manifest.graph)
         found, layout = facts(manifest.graph), manifest.layout
         check_size(layout)
         check_channels(found)
@@ -350,7 +371,7 @@ def check_replaceable(path: str | Path) -> None:
 def read_file(path: str | Path, name: str, manifest: BundleManifest) -> bytes:
     """The bytes of one file, which must be those that were written. Raises FileError."""
     sizes = facts(manifest.graph).parameters.values()
-    most = 16 * sum(math.prod(shape) for shape in sizes) + _MOST_JSON  # a model holds its parameters, and may fold some anew
+    most = 16 * sum(math.prod(shape) for shape in sizes) + _MOST_BYTES  # a model holds its parameters, and may fold some anew
     return read_checked(as_path(path), name, manifest.files[name], most)
 
 

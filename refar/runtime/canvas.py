@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,17 +11,20 @@ from numpy.typing import ArrayLike
 
 from refar.analysis.facts import facts
 from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, image_slots
-from refar.arguments.arrays import Array, Arrays, as_float32, check_rows
+from refar.arguments.arrays import Array, Arrays, as_array, as_float32, check_array, check_rows
 from refar.errors import InputError
 from refar.graph.graph import Graph
+from refar.runtime.alone import alone
 from refar.runtime.buffers import Buffer
-from refar.runtime.provider import Guarded, finite, running
+from refar.runtime.denormals import mode_of
+from refar.runtime.provider import Guarded, finite, running, shaped
 
 
 class Canvas:
     """Hold a batch of images of one shape, computed pixel by pixel in raster order.
 
-    `push` takes a pixel and gives the output at it; `look` gives the output at the next pixel before all of that is known.
+    `push` takes a pixel and gives the output at it, `block` several at once; `look` gives the output at the next pixel before
+    all of that is known. A canvas belongs to one thread at a time.
     `place` says how many pixels there are. `sessions` are those of the graphs, by the names of their files; `conditions` are
     checked, of `rows` ≥ 1 images of `shape` (H, W). The buffers lie where the sessions run.
     """
@@ -28,9 +32,10 @@ class Canvas:
     def __init__(self, graph: Graph, sessions: Mapping[str, Any], conditions: Arrays, rows: int, shape: tuple[int, int]) -> None:
         if rows < 1:
             raise InputError(f"batch: expected at least 1 image, got {rows}")
-        self.shape, self.rows = shape, rows
+        self.shape, self.rows, self._lock = shape, rows, threading.RLock()
         self._sessions, self._slots = sessions, image_slots(graph)
         self._found = facts(graph)
+        self._mode = mode_of(self._found)
         self._row = self._column = 0
         self._begun = False  # whether the present row is
         self._device = running(sessions[PIXEL])
@@ -51,6 +56,7 @@ class Canvas:
         """Count the pixels that there are."""
         return self._row * self.shape[1] + self._column
 
+    @alone
     def push(self, x_bc: ArrayLike) -> Array:
         """Take the next pixel, of all colours, and return the output there, y_bc."""
         pixel = self._checked(x_bc)
@@ -62,6 +68,7 @@ class Canvas:
         self._take(pixel)
         return finite(self._y.get(), PIXEL)
 
+    @alone
     def look(self, x_bc: ArrayLike | None = None) -> Array:
         """Return the output at the next pixel, y_bc, of which `x_bc` is what is known (zeros if it is left out).
 
@@ -71,21 +78,34 @@ class Canvas:
         self._enter()
         return finite(self._seen(known), PIXEL)
 
-    def _enter(self, known_bcn: Array | None = None) -> None:
-        """Begin the next row, of which the first n pixels are known and taken, unless it is begun. Not checked."""
+    @alone
+    def block(self, x_bcn: ArrayLike) -> Array:
+        """Take the next n ≥ 0 pixels in raster order, x_bcn, and return the outputs there, y_bcn: one call for each row."""
+        pixels = self._checked_block(x_bcn)
+        outputs = np.zeros((self.rows, self._found.types[self._found.graph.output].channels, pixels.shape[2]), np.float32)
+        done = 0
+        while done < pixels.shape[2]:
+            part = pixels[:, :, done : done + self.shape[1] - self._column % self.shape[1]]
+            outputs[:, :, done : done + part.shape[2]] = finite(self._take_several(part), PIXELS)
+            done += part.shape[2]
+        return outputs
+
+    def _enter(self) -> None:
+        """Begin the next row unless it is begun."""
+        if self._begin() and self._slots.first_visit < 0:
+            self._visit(self._slots.first_visit, self._nothing)
+
+    def _begin(self) -> bool:
+        """Run what comes before a row's first visit, once; returns whether that was now."""
         if self._column == self.shape[1]:
             self._row, self._column, self._begun = self._row + 1, 0, False
         if self._begun:
-            return
+            return False
         if self._before_row is not None:
             self._state["row"].set(np.array(self._row))
             self._run(ROW, self._before_row)
         self._begun = True
-        first = self._slots.first_visit
-        if known_bcn is not None and known_bcn.shape[2]:
-            self._take_all(known_bcn)
-        elif first < 0:
-            self._visit(first, self._nothing)
+        return True
 
     def _take(self, x_bc: Array) -> None:
         """Take the next pixel of a row that is begun. Not checked."""
@@ -104,22 +124,30 @@ class Canvas:
         self._run(PIXEL, self._visit_once)
 
     def _run(self, file: str, binding: Any) -> None:
-        with Guarded(file):
+        with Guarded(file), self._mode():
             self._sessions[file].run_with_iobinding(binding)
 
-    def _take_all(self, known_bcn: Array) -> None:
-        """Take the first pixels of a row in one call; the visit before the first pixel begins it, and sees zeros."""
-        first, count = self._slots.first_visit, known_bcn.shape[2]
-        visits = count - first
+    def _take_several(self, x_bcn: Array) -> Array:
+        """Take n ≥ 1 pixels of one row in one call, and return the outputs there, y_bcn. Not checked.
+
+        A visit before the first pixel of a row, where there is one, sees zeros.
+        """
+        self._begin()
+        start = self._slots.first_visit if self._column == 0 else self._column
+        count, before = x_bcn.shape[2], np.zeros((self._column - start, *self._nothing.shape), self._nothing.dtype)
+        visits = count + len(before)
         if visits not in self._runs:
             self._runs[visits] = self._several(visits)
         x_nbc, y_nbc, binding = self._runs[visits]
-        before = np.zeros((-first, *self._nothing.shape), self._nothing.dtype)
-        x_nbc.set(np.concatenate([before, known_bcn.transpose(2, 0, 1)]))
-        self._state["column"].set(np.array(first))
+        x_nbc.set(np.concatenate([before, x_bcn.transpose(2, 0, 1)]))
+        self._state["column"].set(np.array(start))
+        known = self._y.get()[None]  # the output of visit start - 1
         self._run(PIXELS, binding)
-        self._y.set(y_nbc.get()[-1])
-        self._column = count
+        known = np.concatenate([known, y_nbc.get()])
+        first = self._column - self._slots.output_lead - start + 1
+        self._y.set(known[-1])
+        self._column += count
+        return known[first : first + count].transpose(1, 2, 0)
 
     def _several(self, visits: int) -> tuple[Buffer, Buffer, Any]:
         x_nbc, y_nbc = (
@@ -168,13 +196,33 @@ class Canvas:
         ports = self._slots.ports[CONDITION]
         with Guarded(CONDITION):
             found = self._sessions[CONDITION].run(list(ports.outputs), {name: given[name] for name in ports.inputs})
-        return dict(zip(ports.outputs, map(np.ascontiguousarray, found), strict=True))
+        named = dict(zip(ports.outputs, map(np.ascontiguousarray, found), strict=True))
+        return {name: shaped(array, self._shape(name.partition(".")[2]), CONDITION) for name, array in named.items()}
+
+    def _shape(self, node: str) -> tuple[int, ...]:
+        """Return the shape of the value of a node in all images: (B, C, H, W), or (B, C) where it is the same everywhere."""
+        kind = self._found.types[node]
+        return (self.rows, kind.channels, *(self.shape if kind.timed else ()))
+
+    def _checked_block(self, x_bcn: ArrayLike) -> Array:
+        name, left = self._found.sequence, self.shape[0] * self.shape[1] - self.place
+        pixels = as_array(f"input {name!r}", x_bcn, "an array with axes bcn")
+        if pixels.ndim != 3:
+            raise InputError(f"input {name!r}: expected axes bcn, got an array of shape {pixels.shape}")
+        if pixels.shape[2] > left:
+            raise InputError(f"canvas: expected at most the {left} pixels to come, got {pixels.shape[2]}")
+        if pixels.shape == (*self._nothing.shape, 0):
+            return pixels
+        return self._of_all(check_array(name, pixels[:, :, None], self._found.types[name])[:, :, 0])
 
     def _checked(self, x_bc: ArrayLike) -> Array:
         if self.place == self.shape[0] * self.shape[1]:
             raise InputError(f"canvas: expected an image with pixels to come, got a complete one of {self.place} pixels")
         name = self._found.sequence
-        pixel = check_rows(name, x_bc, self._found.types[name].at_once)
-        if len(pixel) != self.rows:
-            raise InputError(f"input {name!r}: expected {self.rows} rows, as there are images, got {len(pixel)}")
-        return pixel if pixel.dtype == np.int64 else as_float32(f"input {name!r}", pixel)
+        return self._of_all(check_rows(name, x_bc, self._found.types[name].at_once))
+
+    def _of_all(self, values: Array) -> Array:
+        name = self._found.sequence
+        if len(values) != self.rows:
+            raise InputError(f"input {name!r}: expected {self.rows} rows, as there are images, got {len(values)}")
+        return values if values.dtype == np.int64 else as_float32(f"input {name!r}", values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -13,9 +14,25 @@ from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW
 from refar.analysis.slots import StateLayout
 from refar.arguments.arrays import Array, Arrays, Data, as_float32, extent
 from refar.errors import FileError, GraphError, InputError, check_integer, near, printable
-from refar.graph import graph as graphs
+from refar.graph.graph import digest, to_json
 from refar.runtime import provider as providers
-from refar.runtime.bundle import BLOCK, FIXED, FORMAT, FULL, OUTPUT, STEP, Bundle, models_of, read_vectors, read_weights, slots_of
+from refar.runtime.bundle import (
+    BLOCK,
+    FIXED,
+    FORMAT,
+    FULL,
+    IR,
+    OPSET,
+    OUTPUT,
+    STEP,
+    Bundle,
+    models_of,
+    read_vectors,
+    read_weights,
+    slots_of,
+)
+from refar.runtime.denormals import mode_of
+from refar.runtime.model_header import Header, read_header
 from refar.runtime.provider import Guarded, finite, shaped
 from refar.runtime.signature import check_signature
 
@@ -36,12 +53,13 @@ class Opened:
         self.bundle, self.graph = bundle, bundle.manifest.graph
         self.found, self._layout, self.slots = facts(self.graph), bundle.manifest.layout, slots_of(self.graph)
         self.local = [name for name in self.found.conditions if self.found.types[name].timed]
+        self.mode = mode_of(self.found)
         self.sessions: dict[str, Any] = {}
         for name in models_of(self.graph):
             data, count = bundle.read(name), 1 if name in _ALONE else threads
             what = f"bundle {str(bundle.path)!r}: {name}"
             self.sessions[name] = providers.open_session(data, what, provider, fallback=fallback, threads=count)
-            self._check_model(name)
+            self._check_model(name, data)
         self.provider = providers.running(self.sessions[FULL])
         read_weights(bundle)  # damaged ones are found now, not when they are asked for
         if bundle.made is None:
@@ -60,16 +78,33 @@ class Opened:
             raise GraphError(f"{purpose} needs a network over time; images are computed pixel by pixel, see generate and canvas")
         self.found.require_causal(purpose)
 
-    def _check_model(self, name: str) -> None:
+    def _check_model(self, name: str, data: bytes) -> None:
+        """Raise FileError unless a model has the versions, the metadata and the ports that the manifest implies."""
         session, path = self.sessions[name], str(self.bundle.path)
+        wanted = Header(IR, "refar", FORMAT, {"": OPSET})
+        if (header := read_header(data)) != wanted:
+            raise FileError(f"bundle {path!r}: {name}: expected {wanted}, got {printable(str(header))}")
         metadata = session.get_modelmeta().custom_metadata_map
-        if metadata.get("refar.graph_sha256") != graphs.digest(self.graph):
+        if metadata.get("refar.graph_sha256") != digest(self.graph):
             raise FileError(f"bundle {path!r}: {name} was exported from another graph than the one in bundle.json")
-        for key, expected in (("refar.format", FORMAT), ("refar.kind", name.removesuffix(".onnx"))):
-            if metadata.get(key) != expected:
+        expected = self._metadata(name)
+        for key in sorted(expected.keys() | metadata.keys()):
+            if metadata.get(key) != expected.get(key):
                 came = printable(repr(metadata.get(key)))
-                raise FileError(f"bundle {path!r}: {name}: {key}: expected {expected!r}, got {came}")
+                raise FileError(f"bundle {path!r}: {name}: {printable(key)}: expected {expected.get(key)!r}, got {came}")
         check_signature(f"bundle {path!r}: {name}", name, session, self.found, self._layout, self.slots)
+
+    def _metadata(self, name: str) -> dict[str, str]:
+        """The metadata of one of the models."""
+        found = {
+            "refar.format": FORMAT,
+            "refar.kind": name.removesuffix(".onnx"),
+            "refar.graph": to_json(self.graph).decode(),
+            "refar.graph_sha256": digest(self.graph),
+        }
+        if self.slots is not None and name in self.slots.ports:
+            found["refar.image"] = msgspec.json.encode(self.bundle.manifest.image).decode()
+        return found
 
     def feeds(self, inputs: Arrays) -> Arrays:
         """Return checked inputs in the dtypes of the models. Raises InputError for a number that float32 does not hold."""
@@ -80,7 +115,7 @@ class Opened:
 
     def run(self, model: str, outputs: list[str], inputs: Arrays) -> list[Array]:
         """Run a model once."""
-        with Guarded(model):
+        with Guarded(model), self.mode():
             found: list[Array] = self.sessions[model].run(outputs, inputs)
         return found
 
@@ -99,7 +134,12 @@ class Opened:
         if any(len(array) == 0 for array in conditions.values()):  # onnxruntime 1.20 ends the process where there are no rows
             return {name: np.zeros((0, self.found.types[name].size), np.float32) for name in self.layout.fixed}
         given = {name: a for name, a in conditions.items() if not self.found.types[name].timed}
-        return dict(zip(self.layout.fixed, self.run(CONDITION, names, self.feeds(given)), strict=True)) if names else {}
+        if not names:
+            return {}
+        rows = len(next(iter(given.values())))
+        values = self.run(CONDITION, names, self.feeds(given))
+        each = zip(self.layout.fixed, values, strict=True)
+        return {name: shaped(value, (rows, self.found.types[name].size), CONDITION) for name, value in each}
 
     def named(self, purpose: str, condition: Data | None) -> dict[str, ArrayLike]:
         """Return conditions by name. A lone array is that of the only local condition, or, if there is none, of the only one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -61,7 +62,7 @@ def _of_version_1(folder: Path, data: bytes, raw: object) -> Bundle:
 
         return of_model(model, manifest.graph, folder)
 
-    return _remade(folder, manifest.graph, weights, 0, manifest.metadata, " is one of version 1")
+    return replace(_remade(folder, manifest.graph, weights, 0, manifest.metadata, " is one of version 1"), of_version_1=True)
 
 
 def _remade(

@@ -99,7 +99,10 @@ class Painter:
         each = outputs.shape[1] // colours
         for row in range(height):
             start = min(max(known - row * width, 0), width)
-            canvas._enter(images[:, :, row, :start])
+            if start:
+                canvas._take_several(images[:, :, row, :start])
+            else:
+                canvas._enter()
             if start < width:
                 draws = noise.draw(sampling.head, sampling.seed, range(rows), row * width * colours, width * colours, each)
                 for column in range(start, width):

@@ -11,6 +11,7 @@ import numpy as np
 
 from refar.arguments.arrays import Array
 from refar.errors import BackendError, FileError, printable
+from refar.runtime import denormals
 
 try:
     import onnxruntime
@@ -42,6 +43,8 @@ def open_session(model: bytes, name: str, provider: Provider, *, fallback: bool,
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    if denormals.ARE_FLUSHED:
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")  # in threads of its own
     options.log_severity_level = 4  # what goes wrong is reported below, in our own words
     wanted: list[Any] = [NAMES["cpu"]]
     reason = ""
@@ -49,7 +52,7 @@ def open_session(model: bytes, name: str, provider: Provider, *, fallback: bool,
         wanted.insert(0, (NAMES["cuda"], {"use_tf32": "0"}))
         onnxruntime.set_default_logger_severity(4)
         reason = _preload_cuda()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), denormals.Kept():
         warnings.simplefilter("ignore")
         try:
             session = onnxruntime.InferenceSession(model, options, providers=wanted)

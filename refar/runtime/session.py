@@ -71,6 +71,10 @@ class Session:
         """The parameters that the models were made from, {name: float32 array}."""
         return read_weights(self._opened.bundle)
 
+    def shipped(self) -> dict[str, str]:
+        """The SHA-256 of each ONNX file in the folder, which are those that run unless `rebuild` was given; {} of version 1."""
+        return self._opened.bundle.shipped()
+
     def check_vectors(self) -> Arrays:
         """The oracle's check vectors that lie in the bundle: "x", "condition.<name>", "y"."""
         return check_vectors(self._opened.bundle)

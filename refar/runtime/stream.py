@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike
 from refar.arguments.arrays import Array, Arrays, Data, as_float32, check_real, check_rows, extent, repeat_rows
 from refar.errors import BackendError, InputError, check_integer
 from refar.runtime import saved
+from refar.runtime.alone import alone
 from refar.runtime.bundle import BLOCK, STEP
 from refar.runtime.prompts import Begun, bind_prompts, prefill
 from refar.runtime.provider import finite
@@ -22,23 +22,8 @@ from refar.runtime.visits import Visits
 if TYPE_CHECKING:
     from refar.runtime.opened import Opened
 
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 
-
-def _alone(method: Callable[Concatenate[Stream, _P], _R]) -> Callable[Concatenate[Stream, _P], _R]:
-    """Let a method run in one thread at a time. A second one that comes meanwhile gets a BackendError."""
-
-    @wraps(method)
-    def locked(self: Stream, /, *arguments: _P.args, **named: _P.kwargs) -> _R:
-        if not self._lock.acquire(blocking=False):
-            raise BackendError(f"{method.__name__}: this stream is at work in another thread; fork it, and give each thread one")
-        try:
-            return method(self, *arguments, **named)
-        finally:
-            self._lock.release()
-
-    return locked
+_ALWAYS = np.iinfo(np.int64).max
 
 
 class Stream:
@@ -53,7 +38,7 @@ class Stream:
         self._conditions, self._taken, self._output = begun.conditions, begun.taken.copy(), begun.output
         self._visits = Visits(opened, begun.past, begun.fixed)
         self._back = self._layout.spare  # how many visits can be taken back: a prompt is visits too
-        self._broken = np.zeros(len(begun.taken), bool)
+        self._sound = np.full(len(begun.taken), _ALWAYS)  # how many tokens had been taken when all its outputs were finite
         self._lock = threading.RLock()
 
     @property
@@ -79,13 +64,14 @@ class Stream:
     def __repr__(self) -> str:
         return f"Stream(batch={self.batch}, taken={self._taken.tolist()})"
 
-    @_alone
+    @alone
     def push(self, x: ArrayLike, condition: Data | None = None) -> Array:
         """Take T ≥ 0 tokens of each sequence, x_bt or x_bct: the output after each, y_bct.
 
         `condition` holds the local conditions of the positions of the outputs. A global condition may be in it too: it changes
         from the first of these outputs on. Of one row the axis b may be left out. When this raises InputError, the stream is as
-        it was.
+        it was. BackendError is raised too where an output is not finite; then the tokens have been taken: `rewind` takes them
+        back, as far as the bundle's `spare` reaches, and `reset` begins their rows anew.
         """
         inputs = self._fresh("push", x, condition, at_once=False)
         length = inputs[self._found.sequence].shape[-1]
@@ -95,13 +81,13 @@ class Stream:
             return self._advance({name: array[..., 0] for name, array in inputs.items()})[..., None]
         return self._advance(inputs)
 
-    @_alone
+    @alone
     def step(self, x_t: ArrayLike, condition: Data | None = None) -> Array:
         """Take one token of each sequence, x_b or x_bc: the output after it, y_bc. `condition` as in `push`, of one position."""
         inputs = self._fresh("step", x_t, condition, at_once=True)
         return self._advance(inputs) if self.batch else self._nothing(1)[..., 0]
 
-    @_alone
+    @alone
     def rewind(self, steps: int) -> None:
         """Take back the last tokens, of a prompt too: at most as many as the bundle was exported with (`spare`), or are there.
 
@@ -130,7 +116,7 @@ class Stream:
     def state(self, state: Mapping[str, ArrayLike]) -> None:
         self._set(state)
 
-    @_alone
+    @alone
     def _canonical(self) -> Arrays:
         clock, past = int(self._visits.clock.get()), {name: buffer.get() for name, buffer in self._visits.past.items()}
         found: Arrays = {}
@@ -143,7 +129,7 @@ class Stream:
         """Say what the output of the newest position is, where the state was set."""
         self._output = output
 
-    @_alone
+    @alone
     def _set(self, state: Mapping[str, ArrayLike]) -> None:
         slots = self._layout.slots
         if not isinstance(state, Mapping) or state.keys() != slots.keys():
@@ -158,19 +144,19 @@ class Stream:
             self._visits.past[name].set(array)
         self._visits.clock.set(np.array(0))
         self._back, self._output = 0, None
-        self._broken[:] = False
+        self._sound[:] = _ALWAYS
 
-    @_alone
+    @alone
     def fork(self) -> Stream:
         """Return a stream of its own that goes on from here too."""
         return self._with_rows(slice(None))
 
-    @_alone
+    @alone
     def take(self, rows: Sequence[int] | Array) -> Stream:
         """Return a stream of some of the sequences, in this order; one may be taken several times."""
         return self._with_rows(self._check_rows("take", rows))
 
-    @_alone
+    @alone
     def join(self, other: Stream) -> Stream:
         """Return a stream of the sequences of both, those of this one first."""
         if not isinstance(other, Stream) or other._opened.bundle.digest != self._opened.bundle.digest:
@@ -191,10 +177,10 @@ class Stream:
         together = {name: np.concatenate(parts, axis=1) for name, parts in past.items()}
         joined = Stream(self._opened, Begun(together, fixed, conditions, np.concatenate([self._taken, theirs._taken]), output))
         joined._visits.clock.set(self._visits.clock.get())
-        joined._back, joined._broken = min(self._back, theirs._back), np.concatenate([self._broken, theirs._broken])
+        joined._back, joined._sound = min(self._back, theirs._back), np.concatenate([self._sound, theirs._sound])
         return joined
 
-    @_alone
+    @alone
     def reset(self, rows: Sequence[int] | Array | None = None, condition: Data | None = None) -> None:
         """Begin some sequences anew, all if `rows` is left out: no token has been seen.
 
@@ -222,13 +208,18 @@ class Stream:
             self._output = _put(self._output, chosen, fresh.output)
         if len(chosen) == self.batch:
             self._output = fresh.output
-        self._broken[chosen] = False
+        self._sound[chosen] = _ALWAYS
 
-    @_alone
+    @alone
     def save(self, path: str | Path) -> None:
         """Write the stream to a file, from which `Session.load_stream` goes on; steps cannot be taken back beyond it."""
         self._check_finite("save")
-        tensors = {f"state.{name}": value for name, value in self.state.items()}
+        state = self.state
+        for name, value in state.items():
+            if not np.isfinite(value).all():
+                rows = np.flatnonzero(~np.isfinite(value).all(axis=(1, 2))).tolist()
+                raise BackendError(f"save: the state of node {name!r} is not finite in rows {rows}; reset them")
+        tensors = {f"state.{name}": value for name, value in state.items()}
         tensors |= {f"condition.{name}": value for name, value in self._conditions.items()} | {"taken": self._taken}
         if self._output is not None:
             tensors["output"] = self._output
@@ -242,13 +233,15 @@ class Stream:
         output = None if self._output is None else self._output[rows].copy()
         copy = Stream(self._opened, Begun(past, fixed, conditions, self._taken[rows], output))
         copy._visits.clock.set(self._visits.clock.get())
-        copy._back, copy._broken = self._back, self._broken[rows].copy()
+        copy._back, copy._sound = self._back, self._sound[rows].copy()
         return copy
 
     def _check_finite(self, purpose: str) -> None:
-        if self._broken.any():
-            rows = np.flatnonzero(self._broken).tolist()
-            raise BackendError(f"{purpose}: rows {rows} of this stream have become numbers that are not finite; reset them")
+        if (broken := self._taken > self._sound).any():
+            rows = np.flatnonzero(broken).tolist()
+            raise BackendError(
+                f"{purpose}: rows {rows} of this stream have become numbers that are not finite; reset them, or rewind"
+            )
 
     def _check_rows(self, purpose: str, rows: Sequence[int] | Array | range) -> Array:
         try:
@@ -304,7 +297,7 @@ class Stream:
         visits = y.shape[-1] if several else 1
         whole = bool(np.isfinite(y).all())
         if not whole:
-            self._broken = np.array(~np.isfinite(y).all(axis=tuple(range(1, y.ndim))))
+            self._sound = np.where(np.isfinite(y).all(axis=tuple(range(1, y.ndim))), _ALWAYS, self._taken)
         if self._opened.first_output:  # before it an output means nothing
             places = self._taken[:, None] + self._found.strict + np.arange(visits)
             early = (places < self._opened.first_output)[:, None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy as np
 from refar.arguments.arrays import Array, Arrays
 from refar.runtime.buffers import Buffer
 from refar.runtime.bundle import BLOCK, CLOCK, FIXED, OUTPUT, PAST, PRESENT, STEP
-from refar.runtime.denormals import Flushed
 from refar.runtime.provider import Guarded, shaped
 
 if TYPE_CHECKING:
@@ -25,8 +23,6 @@ class Visits:
         self.past = {name: Buffer(past[name], self.device) for name in opened.layout.sizes}
         self.clock = Buffer(np.array(0, np.int64), self.device)
         self.fixed = {name: Buffer(fixed[name], self.device) for name in opened.layout.fixed}
-        indexed = opened.found.types[opened.found.sequence].indexed
-        self._mode = nullcontext if indexed else Flushed  # classes make no denormal numbers; a signal that fades does
         self._inputs: dict[str, Buffer] = {}
         self._step: Any = None
         self._block: Any = None
@@ -43,7 +39,7 @@ class Visits:
             self._step.bind_ortvalue_output(OUTPUT, self._y.value)
         for name, array in inputs.items():
             self._inputs[name].set(array)
-        with Guarded(STEP), self._mode():
+        with Guarded(STEP), self._opened.mode():
             self._opened.sessions[STEP].run_with_iobinding(self._step)
         return self._y.get()
 
@@ -54,7 +50,7 @@ class Visits:
         for name, array in inputs.items():
             self._block.bind_cpu_input(name, array)
         self._block.bind_output(OUTPUT, "cpu")
-        with Guarded(BLOCK), self._mode():
+        with Guarded(BLOCK), self._opened.mode():
             self._opened.sessions[BLOCK].run_with_iobinding(self._block)
         y = np.array(self._block.get_outputs()[-1].numpy())  # the one that was bound last
         x = inputs[self._opened.found.sequence]

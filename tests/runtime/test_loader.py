@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,6 +18,8 @@ import onnx
 import pytest
 import safetensors.numpy
 from helpers import refuses
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 import refar
@@ -24,6 +27,7 @@ from refar import Builder, Graph, models
 from refar.errors import BackendError, FileError, GraphError, InputError
 from refar.runtime import bundle as bundles
 from refar.runtime import load
+from refar.runtime.model_header import Header, read_header
 from refar_export import export
 
 FIXTURE = Path(__file__).parents[1] / "compat" / "fixtures" / "bundle"
@@ -220,6 +224,49 @@ def test_a_model_of_another_graph_or_kind_or_with_other_ports(bundle: Path, file
         assert "\x1b" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: setattr(m, "ir_version", 9), "got IR 9, opset 18, producer 'refar' 'refar-bundle 2'"),
+        (lambda m: setattr(m.opset_import[0], "version", 19), "got IR 10, opset 19, producer"),
+        (lambda m: m.opset_import.add(domain="com.microsoft", version=1), "opset 18, opset 1 of com.microsoft"),
+        (lambda m: setattr(m, "producer_name", "other\x1b"), "producer"),
+        (lambda m: m.metadata_props.add(key="refar.more", value="x"), "refar.more: expected None, got 'x'"),
+        (lambda m: setattr(next(e for e in m.metadata_props if e.key == "refar.graph"), "value", "{}"), "refar.graph: expected"),
+    ],
+)
+def test_a_model_of_other_versions_or_metadata(bundle: Path, change: Callable[[Any], object], said: str) -> None:
+    edited(bundle, "step.onnx", change)
+    with pytest.raises(FileError) as caught:
+        load(bundle)
+    assert said in str(caught.value)
+    assert "step.onnx" in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+@given(st.binary(max_size=60))
+def test_bytes_that_are_no_model_have_no_header(data: bytes) -> None:
+    """Any bytes are read, or refused with a ValueError."""
+    with contextlib.suppress(ValueError):
+        assert isinstance(read_header(data), Header)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\x0b", "unknown wire type 3"),
+        (b"\x12\x05abc", "longer than the file"),
+        (b"\x08\xff", "ends with the file"),
+        (b"\x08" + b"\xff" * 11, "more than 64 bits"),
+        (b"\x42\x02\x08\x01", "no domain with a version"),
+    ],
+)
+def test_what_is_no_header(data: bytes, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read_header(data)
+    assert read_header(b"\x09" + b"x" * 8 + b"\x0d" + b"x" * 4) == Header(0, "", "", {})  # fields of fixed width are passed over
+
+
 def test_what_is_no_model(bundle: Path) -> None:
     replaced(bundle, "step.onnx", b"no model")
     with refuses(FileError, "step.onnx does not load in onnxruntime"):
@@ -241,6 +288,16 @@ def test_an_output_of_another_shape_is_seen(bundle: Path) -> None:
 def test_what_the_manifest_does_not_name_is_not_opened(bundle: Path) -> None:
     (bundle / "notes.onnx").write_bytes(b"not mine")
     assert load(bundle).generate(2, condition=0).shape == (1, 2)
+
+
+def test_a_graph_of_too_many_nodes_is_refused_before_it_is_analysed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundles, "MOST_NODES", 5)
+    for trust in ("models", "rebuild"):
+        with refuses(FileError, "bundle.json: it has", "nodes; expected at most 5"):
+            load(bundle, trust=trust)
+    graph = models.wavenet(classes=4, dilations=[1, 2])
+    with refuses(GraphError, "nodes; expected at most 5"):
+        export(graph, refar.init(graph), bundle.parent / "other")
 
 
 def wide() -> Graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from typing import Any
 
@@ -171,6 +172,42 @@ def test_pushed_pixels_give_the_outputs_of_the_whole_pass(name: str, looks: bool
         canvas.look()
 
 
+@pytest.mark.parametrize("name", CAUSAL)
+def test_blocks_of_pixels_give_the_outputs_of_the_whole_pass(name: str) -> None:
+    """From inside a row on, over several rows, after a push and after a look; `block` takes none too."""
+    graph = CAUSAL[name]
+    painter, params, inputs, given = prepared(graph, 2, (4, 3))
+    x, wanted = inputs[facts(graph).sequence], expected(graph, params, inputs)
+    pixels = x.reshape(*x.shape[:2], 12)
+    canvas, outputs = painter.start((4, 3), 2, given), []
+    for begin, end in ((0, 2), (2, 2), (2, 7), (7, 12)):
+        canvas.look()
+        outputs.append(canvas.block(pixels[:, :, begin:end]))
+    assert wanted.ratio(np.concatenate(outputs, axis=2).reshape(*outputs[0].shape[:2], 4, 3)) <= 1
+    canvas = painter.start((4, 3), 2, given)
+    first = canvas.push(pixels[:, :, 0])[..., None]
+    assert wanted.ratio(np.concatenate([first, canvas.block(pixels[:, :, 1:])], axis=2).reshape(*first.shape[:2], 4, 3)) <= 1
+    with refuses(InputError, "canvas: expected at most the 0 pixels to come, got 1"):
+        canvas.block(pixels[:, :, :1])
+
+
+def test_a_canvas_belongs_to_one_thread_at_a_time() -> None:
+    canvas = prepared(IMAGE_MODELS["masked_rgb"], 1, (2, 2))[0].start((2, 2))
+    caught: list[BackendError] = []
+
+    def look() -> None:
+        try:
+            canvas.look()
+        except BackendError as error:
+            caught.append(error)
+
+    with canvas._lock:
+        other = threading.Thread(target=look)
+        other.start()
+        other.join()
+    assert [str(error) for error in caught] == ["look: this canvas is at work in another thread; give each thread one of its own"]
+
+
 def test_a_look_sees_the_colours_that_are_known() -> None:
     graph = IMAGE_MODELS["gated_rgb_map"]
     painter, params, inputs, given = prepared(graph, 2, (3, 3))
@@ -244,6 +281,14 @@ def test_pixels_that_do_not_fit_are_refused() -> None:
         canvas.push(np.zeros((3, 3), int))
     with refuses(InputError, "'x'", "classes 0..2", "7"):
         canvas.push(np.full((2, 3), 7))
+    with refuses(InputError, "'x'", "axes bcn", "(2, 3)"):
+        canvas.block(np.zeros((2, 3), int))
+    with refuses(InputError, "'x'", "2 rows", "3"):
+        canvas.block(np.zeros((3, 3, 1), int))
+    with refuses(InputError, "'x'", "classes 0..2", "7"):
+        canvas.block(np.full((2, 3, 2), 7))
+    with refuses(InputError, "at most the 12 pixels to come, got 13"):
+        canvas.block(np.zeros((2, 3, 13), int))
     assert canvas.place == 0
 
 

@@ -274,7 +274,7 @@ def test_a_stream_belongs_to_one_thread_at_a_time(speaking: Session) -> None:
         other.start()
         other.join()
     (error,) = caught
-    assert "push: this stream is at work in another thread; fork it" in str(error)
+    assert "push: this stream is at work in another thread; give each thread one" in str(error)
     stream.push([[0]])
 
 
@@ -307,6 +307,39 @@ def test_a_stream_that_overflows_says_so_until_it_begins_anew(tmp_path: Path) ->
         stream.push([[[0.0]]])
     stream.reset()
     assert stream.push([[[0.0]]]).tolist() == [[[0.0]]]
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("size", [1, 2])
+def test_what_overflowed_is_taken_back_where_there_are_spare_slots(tmp_path: Path, size: int) -> None:
+    graph = models.linear_ar(2)
+    params = {"ar.weight": np.array([[[0.5, 3e38]]]), "ar.bias": np.zeros(1)}
+    stream = load(export(graph, params, tmp_path / "b", spare=2)).stream(2)
+    stream.push([[[0.5]], [[0.0]]])
+    with refuses(BackendError, "expected finite outputs"):
+        stream.push(np.array([9.0, 0.25])[:, None, None] * np.ones((2, 1, size)))
+    assert stream.taken.tolist() == [1 + size] * 2
+    with refuses(BackendError, "push: rows [0] of this stream have become numbers that are not finite; reset them, or rewind"):
+        stream.push(np.zeros((2, 1, 1)))
+    with refuses(BackendError, "rows [0] of this stream"):
+        stream.take([1, 0]).take([1]).push([[[0.0]]])
+    stream.rewind(size)
+    assert stream.push(np.full((2, 1, 1), 1e-37))[:, 0, 0].tolist() == pytest.approx([0.25 + 30, 30])
+
+
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
+    """No output shows it yet."""
+    g = Builder()
+    x = g.input(channels=1)
+    graph = g.build(g.tanh(g.conv1d(g.conv1d(x, 1, kernel=1, name="large"), 1, kernel=2)))
+    params = {name: np.full_like(array, 1e30) for name, array in refar.init(graph).items()}
+    stream = load(export(graph, params, tmp_path / "b")).stream(2)
+    assert stream.push([[[1e30]], [[0.0]]])[:, 0, 0].tolist() == [1.0, 1.0]
+    with refuses(BackendError, "save: the state of node 'large' is not finite in rows [0]; reset them"):
+        stream.save(tmp_path / "stream")
+    assert not (tmp_path / "stream").exists()
+    stream.reset([0])
+    stream.save(tmp_path / "stream")
 
 
 def test_generation_with_a_seed_temperature_and_stop_class_for_each_row(speaking: Session) -> None:

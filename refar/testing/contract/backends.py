@@ -270,7 +270,23 @@ class OnnxBackend:
         streams = [self._streamed(inputs, prompt, [1] * sum(later), strict)]
         if any(length > 1 for length in later):
             streams.append(self._streamed(inputs, prompt, later, strict))
+        if self.session.manifest.fixed and sum(later):
+            streams.append(self._loaded(inputs, prompt, sum(later), strict))
         return streams
+
+    def _loaded(self, inputs: Arrays, prompt: int, length: int, strict: bool) -> Streamed:
+        """A prompt, saved and loaded, which takes what follows from global conditions from condition.onnx, and one block."""
+        sequence = facts(self.graph).sequence
+        x, conditions = inputs[sequence], {name: array for name, array in inputs.items() if name != sequence}
+        stream = self.session.stream(len(x), conditions or None, prompt=x[..., :prompt])
+        with tempfile.TemporaryDirectory() as folder:
+            stream.save(Path(folder) / "stream")
+            stream = self.session.load_stream(Path(folder) / "stream")
+        y = stream.push(x[..., prompt : prompt + length], self._local(conditions, prompt + strict, length))
+        begin, first = prompt + strict, facts(self.graph).first_position
+        ready = min(max(0, first - begin), length)
+        state = self._there(stream.state, prompt + length)
+        return Streamed(f"prefill of {prompt}, saved and loaded", strict, begin + ready, y[:, :, ready:], state)
 
     def _pixel_by_pixel(self, inputs: Arrays, count: int) -> Iterator[Streamed]:
         """The first pixels pushed; of a strict graph also looked at before they are, colour by colour where these are ordered."""
@@ -283,6 +299,11 @@ class OnnxBackend:
         outputs = [canvas.push(pixels[:, :, n]) for n in range(count)]
         none = np.zeros((len(x), found.types[self.graph.output].channels), np.float32)
         yield Streamed("pixels", False, 0, np.stack(outputs, axis=2) if outputs else none[:, :, None][:, :, :0], {})
+        canvas = self.session.canvas(shape, len(x), conditions or None)
+        ends = {count, min(count, shape[1] // 2), min(count, shape[1] + 1)}  # from inside a row on too
+        parts = [canvas.block(pixels[:, :, begin:end]) for begin, end in pairwise(sorted({0, *ends}))]
+        if parts:
+            yield Streamed("blocks of pixels", False, 0, np.concatenate(parts, axis=2), {})
         if not found.strict:
             return
         canvas, outputs = self.session.canvas(shape, len(x), conditions or None), []
@@ -314,11 +335,11 @@ class OnnxBackend:
         way = f"prefill of {prompt} and {'step' if set(lengths) <= {1} else 'block'}"
         y, begin, first = np.concatenate(outputs, axis=2), prompt - (not strict), facts(self.graph).first_position
         ready = min(max(0, first - begin), y.shape[2])  # under padding "valid" what is before means nothing
-        return Streamed(way, strict, begin + ready, y[:, :, ready:], self._state(done))
+        return Streamed(way, strict, begin + ready, y[:, :, ready:], self._there(self.session.state, done))
 
-    def _state(self, consumed: int) -> Arrays:
+    def _there(self, state: Arrays, consumed: int) -> Arrays:
         """The state; under padding "valid" as much of it as such a network has."""
-        found, state = facts(self.graph), self.session.state
+        found = facts(self.graph)
         if self.graph.padding != "valid":
             return state
         lead = found.schedule(leading=found.strict).lead
