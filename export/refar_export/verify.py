@@ -14,7 +14,7 @@ from refar.arguments.arrays import Array, Arrays
 from refar.errors import BackendError
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
-from refar.runtime.bundle import BLOCK, STEP, read_file
+from refar.runtime.bundle import BLOCK, STEP
 from refar.runtime.session import Session
 from refar_export.in_place import require_order
 
@@ -48,7 +48,7 @@ def verify(path: str | Path, provider: str = "cpu") -> list[Comparison]:
     full = session.forward(x, condition)
     full = full.reshape(*full.shape[:2], -1)
     for model in (STEP, BLOCK) if session.manifest.layout is not None else ():
-        require_order(onnx.load_from_string(read_file(path, model, session.manifest)), model)
+        require_order(onnx.load_from_string(session._opened.bundle.read(model)), model)
     results = [Comparison("full", max(_largest(full[:, :, t - first], expected[t]) for t in expected), allowed)]
     if session.manifest.image is not None:
         results.append(Comparison("pixels", _pixels(session, x, condition, expected), allowed))
