@@ -26,7 +26,10 @@ VALUE = "value"
 
 Kind = Literal["full", "prefill", "condition", "step", "block"]
 
-_REWRITTEN = {"step": tuple(REWRITES), "block": OF_BLOCKS}
+JOINED = "joined"
+"""The choice, among rewrites, that a sum of products costs no node of its own: see `one_visit`."""
+
+_REWRITTEN = {"step": (*REWRITES, JOINED), "block": OF_BLOCKS}
 
 
 def build(
@@ -41,16 +44,17 @@ def build(
     """One ONNX model, checked. `params` are checked float32 arrays; the last `spare` visits may be made once more.
 
     With `expose`, for looking inside, every node that computes something is an output too, "value/<node>", and nothing is
-    rewritten. Otherwise step and block are rewritten by `rewrites`, by all that pay if it is left out.
+    rewritten. Otherwise step and block are rewritten by `rewrites`, by all that pay if it is left out; `JOINED` among them.
     Raises GraphError for a node whose name would collide with a port, and for a graph that looks ahead, unless `kind` is "full".
     """
     _check_names(graph)
     run = graph if kind == "full" else of_stream(graph)
-    if kind in _REWRITTEN and not expose:
-        run, params = rewritten(run, params, _REWRITTEN[kind] if rewrites is None else rewrites)
+    chosen = () if expose else tuple(_REWRITTEN.get(kind, ()) if rewrites is None else rewrites)
+    if chosen:
+        run, params = rewritten(run, params, [name for name in chosen if name != JOINED])
     e = Emitter(params, run)
     layout = None if kind == "full" else state_layout(e.facts, spare)
-    outputs = _emit(e, layout, kind)
+    outputs = _emit(e, layout, kind, JOINED in chosen)
     ports = _Ports(e, layout, kind)
     exits = [ports.declared(name) for name in outputs]
     if expose:
@@ -95,7 +99,7 @@ def _check_names(graph: Graph) -> None:
             raise GraphError(f"node {node.name!r}: names that begin with {', '.join(kept)} are kept for ports")
 
 
-def _emit(e: Emitter, layout: StateLayout | None, kind: Kind) -> list[str]:
+def _emit(e: Emitter, layout: StateLayout | None, kind: Kind, fuse: bool) -> list[str]:
     if layout is None:
         return whole_graphs.full(e)
     match kind:
@@ -104,7 +108,7 @@ def _emit(e: Emitter, layout: StateLayout | None, kind: Kind) -> list[str]:
         case "condition":
             return whole_graphs.condition(e, layout)
         case "step":
-            return visit_graphs.step(e, layout)
+            return visit_graphs.step(e, layout, fuse=fuse)
         case "block":
             return visit_graphs.block(e, layout)
         case "full":

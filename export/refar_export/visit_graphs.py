@@ -18,13 +18,11 @@ from refar.runtime.bundle import CLOCK, FIXED, OUTPUT, PAST, PRESENT
 from refar_export import lower
 from refar_export.in_place import depends
 from refar_export.lower import LAST, Emitter
-
-_Read = tuple[str, int]
-"""A node, and how many visits ago its value was computed."""
+from refar_export.one_visit import OneVisit, Read, together
 
 
-def step(e: Emitter, layout: StateLayout) -> list[str]:
-    """One visit: values over time are (B, C). Returns the names of the outputs."""
+def step(e: Emitter, layout: StateLayout, *, fuse: bool = True) -> list[str]:
+    """One visit: values over time are (B, C). With `fuse` see `one_visit`. Returns the names of the outputs."""
     reads = {tensor: _read_by_step(e, layout, nodes) for tensor, nodes in layout.tensors.items()}
     parts = [np.array([-age for _, age in reads[tensor]] + [0] * len(nodes)) for tensor, nodes in layout.tensors.items()]
     owners = [
@@ -34,7 +32,7 @@ def step(e: Emitter, layout: StateLayout) -> list[str]:
     visits = e.emit("Add", f"{PAST}.{CLOCK}", e.constant(np.concatenate([*parts, [1]])))
     slots = _split(e, _slots(e, visits, [*(each for part in owners for each in part), None]), [*map(len, parts), 1])[:-1]
     e.emit("Gather", visits, e.constant(sum(map(len, parts))), outputs=[f"{PRESENT}.{CLOCK}"])
-    old: dict[_Read, str] = {}
+    old: dict[Read, str] = {}
     written: dict[str, tuple[str, str]] = {}
     for (tensor, nodes), indices in zip(layout.tensors.items(), slots, strict=True):
         e.own(f"{PAST}.{tensor}")
@@ -42,21 +40,21 @@ def step(e: Emitter, layout: StateLayout) -> list[str]:
         read, write = _split(e, indices, [count, len(nodes)])
         gathered = e.emit("Gather", f"{PAST}.{tensor}", read, axis=0)
         written[tensor] = write, gathered
-        for key, value in zip(reads[tensor], _split(e, gathered, [1] * count), strict=True):
-            old[key] = e.emit("Reshape", value, e.constant([-1, nodes[0].channels]))
+        rows = e.emit("Reshape", gathered, e.constant([-1, nodes[0].channels])) if count else ""
+        old |= dict(zip(reads[tensor], _equal_parts(e, rows, count), strict=True))
     for name in layout.fixed:
         e.values[name] = f"{FIXED}.{name}"
+    visit = OneVisit(e, layout, old, fuse=fuse)
     for node in _timed(e, layout):
-        e.own(node.name)
-        e.values[node.name] = _at_once(e, layout, node, old)
+        visit.compute(node)
     for tensor, nodes in layout.tensors.items():
         e.own(f"{PRESENT}.{tensor}")
-        values = _together(e, [e.values[each.node] for each in nodes])
-        _write(e, tensor, *written[tensor], e.emit("Reshape", values, e.constant([len(nodes), -1, nodes[0].channels])))
+        _write(e, tensor, *written[tensor], visit.rows([each.node for each in nodes], nodes[0].channels))
+    visit.whole(e.graph.output)
     return _outputs(e, layout)
 
 
-def _read_by_step(e: Emitter, layout: StateLayout, nodes: Sequence[Slots]) -> list[_Read]:
+def _read_by_step(e: Emitter, layout: StateLayout, nodes: Sequence[Slots]) -> list[Read]:
     """List what one visit reads of a tensor: a value for each age that some tap looks at, by node, oldest first."""
     names = {each.node for each in nodes}
     found = {
@@ -69,25 +67,6 @@ def _read_by_step(e: Emitter, layout: StateLayout, nodes: Sequence[Slots]) -> li
     }
     order = [each.node for each in nodes]
     return sorted(found, key=lambda read: (order.index(read[0]), -read[1]))
-
-
-def _at_once(e: Emitter, layout: StateLayout, node: Node, old: dict[_Read, str]) -> str:
-    """One node in one visit."""
-    op, kinds = node.op, e.facts.kinds[node.name]
-    if isinstance(op, ops.Input):
-        return node.name
-    windows = [_window(e, layout, node, source, old) for source in node.inputs]
-    if isinstance(op, ops.PointwiseOp):
-        return lower.pointwise(e, op, [window[0] for window in windows], kinds, sequence=False)
-    assert not isinstance(op, ops.ImageOp)  # of an image: refar_export.image_graphs
-    return lower.windowed_step(e, op, windows)
-
-
-def _window(e: Emitter, layout: StateLayout, node: Node, source: str, old: dict[_Read, str]) -> list[str]:
-    """Return the name of the value of `source` that each tap of `node` reads, oldest first."""
-    if source not in layout.schedule.lead:
-        return [e.values[source]]
-    return [old[source, age] if age > 0 else e.values[source] for age in layout.ages(node, source)]
 
 
 def block(e: Emitter, layout: StateLayout) -> list[str]:
@@ -120,8 +99,8 @@ def block(e: Emitter, layout: StateLayout) -> list[str]:
             past[node.name] = e.emit("Concat", past[node.name], e.values[node.name], axis=2)
     for tensor, nodes in layout.tensors.items():
         e.own(f"{PRESENT}.{tensor}")
-        indices = _together(e, [_last_slots(e, each, new) for each in nodes])
-        _write(e, tensor, indices, gathered[tensor], _together(e, [_last_new(e, each) for each in nodes]))
+        indices = together(e, [_last_slots(e, each, new) for each in nodes])
+        _write(e, tensor, indices, gathered[tensor], together(e, [_last_new(e, each) for each in nodes]))
     return _outputs(e, layout)
 
 
@@ -176,8 +155,13 @@ def _split(e: Emitter, value: str, sizes: Sequence[int]) -> list[str]:
     return parts
 
 
-def _together(e: Emitter, values: Sequence[str]) -> str:
-    return values[0] if len(values) == 1 else e.emit("Concat", *values, axis=0)
+def _equal_parts(e: Emitter, value: str, count: int) -> list[str]:
+    """So many equal parts along axis 0."""
+    if count < 2:
+        return [value] * count
+    parts = [e.fresh() for _ in range(count)]
+    e.emit("Split", value, outputs=parts, axis=0, num_outputs=count)
+    return parts
 
 
 def _write(e: Emitter, tensor: str, slots: str, gathered: str, updates: str) -> None:

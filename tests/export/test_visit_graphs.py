@@ -161,10 +161,10 @@ def emitted(module: Any, name: str, change: Callable[..., str]) -> Mistake:
     def put_in(patch: pytest.MonkeyPatch) -> None:
         right = getattr(module, name)
 
-        def wrong(e: Emitter, layout: StateLayout) -> list[str]:
+        def wrong(e: Emitter, layout: StateLayout, **options: bool) -> list[str]:
             emit = e.emit
             patch.setattr(e, "emit", lambda kind, *inputs, **attributes: change(emit, kind, inputs, attributes, e))
-            found: list[str] = right(e, layout)
+            found: list[str] = right(e, layout, **options)
             return found
 
         patch.setattr(module, name, wrong)

@@ -1,0 +1,155 @@
+"""The values of one visit, and sums of products that cost no node of their own.
+
+A value is `name + offset`: the name of what onnxruntime computes, and a vector (C,) that is known when the model is made. In a
+sum h + (W·g + b), as a residual network has one in each layer, Gemm takes h as the C of its product W·g + C, and b goes into the
+offset of the sum. A product that reads the sum takes W·offset into its own bias. Where anything else reads a value, its offset is
+added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refar import ops
+from refar.analysis.slots import StateLayout
+from refar.graph.graph import Node
+from refar_export import lower
+from refar_export.lower import Emitter
+
+Vector = NDArray[np.float32]
+Read = tuple[str, int]
+"""A node, and how many visits ago its value was computed."""
+
+
+@dataclass(frozen=True)
+class _Product:
+    """A product of which the sum is still to come: what it reads, (B, K·C_in), and its weight, (C_out, K·C_in)."""
+
+    flat: str
+    weight: str
+
+
+class OneVisit:
+    """Emit the nodes of one visit in their order. `old` holds the values of earlier visits, without offsets.
+
+    With `fuse` sums of products are made as the module says; otherwise every value has its node.
+    """
+
+    def __init__(self, e: Emitter, layout: StateLayout, old: Mapping[Read, str], *, fuse: bool) -> None:
+        self._e, self._layout, self._old = e, layout, old
+        self._offsets: dict[str, Vector] = {}
+        self._products: dict[str, _Product] = {}
+        self._joined = {node.name for node in e.graph.nodes if self._is_joined(node)} if fuse else set[str]()
+
+    def compute(self, node: Node) -> None:
+        """Emit one node."""
+        e, op = self._e, node.op
+        e.own(node.name)
+        if isinstance(op, ops.Conv1d) and op.groups == 1:
+            self._convolve(node, op)
+        elif isinstance(op, ops.Add) and any(name in self._products for name in node.inputs):
+            self._join(node)
+        elif isinstance(op, ops.Input):
+            e.values[node.name] = node.name
+        elif isinstance(op, ops.PointwiseOp):
+            args = [self._window(node, name)[0] for name in node.inputs]
+            e.values[node.name] = lower.pointwise(e, op, args, e.facts.kinds[node.name], sequence=False)
+        else:
+            assert not isinstance(op, ops.ImageOp)  # of an image: refar_export.image_graphs
+            e.values[node.name] = lower.windowed_step(e, op, [self._window(node, name) for name in node.inputs])
+
+    def whole(self, name: str) -> str:
+        """Return the value of a node with its offset added."""
+        if (offset := self._offsets.pop(name, None)) is not None:
+            self._e.values[name] = self._e.emit("Add", self._e.values[name], self._e.constant(offset, np.float32))
+        return self._e.values[name]
+
+    def rows(self, names: Sequence[str], channels: int) -> str:
+        """Return the values of some nodes of equal width, (nodes, B, C)."""
+        e = self._e
+        rows = e.emit("Reshape", together(e, [e.values[name] for name in names]), e.constant([len(names), -1, channels]))
+        if not any(name in self._offsets for name in names):
+            return rows
+        none = np.zeros(channels, np.float32)
+        return e.emit("Add", rows, e.constant([[self._offsets.get(name, none)] for name in names], np.float32))
+
+    def _is_joined(self, node: Node) -> bool:
+        """Whether a node is a product that a sum alone reads, in the same visit."""
+        graph, slots = self._e.graph, self._layout.slots
+        readers = [other for other in graph.nodes for name in other.inputs if name == node.name]
+        is_product = isinstance(node.op, ops.Conv1d) and node.op.groups == 1
+        only = len(readers) == 1 and isinstance(readers[0].op, ops.Add) and node.name not in (graph.output, *slots)
+        return is_product and only and self._leads(node.name, readers[0].name)
+
+    def _leads(self, *names: str) -> bool:
+        """Whether nodes are computed at one position."""
+        lead = self._layout.schedule.lead
+        return all(name in lead for name in names) and len({lead[name] for name in names}) == 1
+
+    def _convolve(self, node: Node, op: ops.Conv1d) -> None:
+        """Emit a product, or keep it aside where a sum takes it. Offsets of what it reads go into its bias."""
+        e, taps = self._e, self._reads(node, node.inputs[0])
+        weight, bias = e.params[f"{node.name}.weight"], self._bias(node, op, taps)
+        names = [name for name, _ in taps]
+        flat = names[0] if op.kernel == 1 else e.emit("Concat", *names, axis=1)
+        matrix = e.initializer(f"{node.name}.weight", weight.swapaxes(1, 2).reshape(op.channels, -1))
+        if node.name not in self._joined:
+            given = [] if bias is None else [e.initializer(f"{node.name}.bias", bias)]
+            e.values[node.name] = e.emit("Gemm", flat, matrix, *given, transB=1)
+            return
+        self._products[node.name] = _Product(flat, matrix)
+        if bias is not None:
+            self._offsets[node.name] = bias
+
+    def _bias(self, node: Node, op: ops.Conv1d, taps: list[tuple[str, int]]) -> Vector | None:
+        """Return b + W·offset, of the weights that read the value of this visit; None where there is neither."""
+        bias = self._e.params[f"{node.name}.bias"] if op.bias else None
+        if (offset := self._offsets.get(node.inputs[0])) is None:
+            return bias
+        present = [n for n, (_, age) in enumerate(taps) if age == 0]
+        moved = self._e.params[f"{node.name}.weight"][:, :, present].sum(axis=2) @ offset
+        return (moved if bias is None else bias + moved).astype(np.float32)
+
+    def _join(self, node: Node) -> None:
+        """Emit a sum, of which each product takes what is summed so far as its C."""
+        e = self._e
+        products = [self._products.pop(name) for name in node.inputs if name in self._products]
+        offsets = [self._offsets[name] for name in node.inputs if name in self._joined and name in self._offsets]
+        others = []
+        for source in [name for name in node.inputs if name not in self._joined]:
+            ((name, age),) = self._reads(node, source)
+            others.append(name)
+            if age == 0 and source in self._offsets:
+                offsets.append(self._offsets[source])
+        offset = np.sum(offsets, axis=0, dtype=np.float32) if offsets else None
+        total = others[0] if len(others) == 1 else e.emit("Sum", *others) if others else ""
+        if not others and offset is not None:
+            total, offset = e.constant(offset, np.float32), None
+        for product in products:
+            total = e.emit("Gemm", product.flat, product.weight, *([total] if total else []), transB=1)
+        e.values[node.name] = total
+        if offset is not None:
+            self._offsets[node.name] = offset
+
+    def _reads(self, node: Node, source: str) -> list[tuple[str, int]]:
+        """Return the value of `source` that each tap of a product reads, without its offset, and its age; oldest first."""
+        e = self._e
+        if source not in self._layout.schedule.lead:
+            return [(e.values[source], 0)]
+        ages = self._layout.ages(node, source)
+        return [(self._old[source, age] if age > 0 else e.values[source], age) for age in ages]
+
+    def _window(self, node: Node, source: str) -> list[str]:
+        """Return the name of the whole value of `source` that each tap of `node` reads, oldest first."""
+        if source in self._layout.schedule.lead and 0 in self._layout.ages(node, source):
+            self.whole(source)
+        return [name for name, _ in self._reads(node, source)]
+
+
+def together(e: Emitter, values: Sequence[str]) -> str:
+    """Join values along axis 0."""
+    return values[0] if len(values) == 1 else e.emit("Concat", *values, axis=0)

@@ -1,0 +1,115 @@
+"""Sums of products in a step: what they become in ONNX, that their values stay, and every mistake in them seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+
+import refar
+from refar import Builder, Graph, models, ops
+from refar.analysis.facts import facts
+from refar.errors import BackendError
+from refar.testing import strategies
+from refar.testing.contract.cases import generic_parameters
+from refar_export import export
+from refar_export.build import JOINED, build
+from refar_export.one_visit import OneVisit
+from refar_export.rewrites import REWRITES
+from refar_export.verify import verify
+
+
+def residual() -> Graph:
+    """Three layers on a stream that is kept, and read by products, by tanh and by the head."""
+    g = Builder()
+    h = g.conv1d(g.input(channels=3), 4, kernel=2, strict=True)
+    for dilation in (1, 2, 3):
+        h = g.add(h, g.conv1d(g.tanh(g.conv1d(h, 5, kernel=2, dilation=dilation)), 4))
+    return g.build(g.conv1d(g.concat(h, g.tanh(h)), 6))
+
+
+def counts(graph: Graph, rewrites: tuple[str, ...] | None) -> Counter[str]:
+    return Counter(node.op_type for node in build(graph, refar.init(graph), "step", rewrites=rewrites).graph.node)
+
+
+def test_a_sum_costs_no_node_of_its_own() -> None:
+    graph = models.wavenet(5, [1, 2, 4, 8], residual=4, gate=3, skip=6)
+    plain, joined = counts(graph, tuple(REWRITES)), counts(graph, (*REWRITES, JOINED))
+    assert plain["Add"] - joined["Add"] == 2  # three residual sums less one Add for all that are stored
+    assert plain["Gemm"] == joined["Gemm"]
+    assert counts(graph, None) == joined
+
+
+def test_a_sum_of_two_products_is_two_of_them() -> None:
+    g = Builder()
+    a, b = g.input(channels=2), g.condition("c", channels=3, local=True)
+    graph = g.build(g.tanh(g.add(g.conv1d(a, 4, kernel=2), g.conv1d(b, 4, kernel=3))))
+    plain, joined = counts(graph, ()), counts(graph, (JOINED,))
+    assert (joined["Gemm"], plain["Add"] - joined["Add"]) == (2, 1)
+
+
+@settings(max_examples=60)
+@given(graph=strategies.graphs())
+def test_random_graphs(graph: Graph, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assume(facts(graph).looks_ahead is None)
+    params = generic_parameters(graph, np.random.default_rng(1))
+    export(graph, params, tmp_path_factory.mktemp("b") / "b", verify=True)
+
+
+def taken(name: str, change: Callable[..., Any]) -> Callable[[pytest.MonkeyPatch], None]:
+    """A method of OneVisit becomes change(right, self, …)."""
+
+    def put_in(patch: pytest.MonkeyPatch) -> None:
+        right = getattr(OneVisit, name)
+        patch.setattr(OneVisit, name, lambda self, *given: change(right, self, *given))
+
+    return put_in
+
+
+def without_offset(right: Any, self: OneVisit, node: Any, op: ops.Conv1d, taps: Any) -> Any:
+    return self._e.params[f"{node.name}.bias"] if op.bias else None
+
+
+def at_every_tap(right: Any, self: OneVisit, node: Any, op: ops.Conv1d, taps: Any) -> Any:
+    return right(self, node, op, [(name, 0) for name, _ in taps])
+
+
+def stored_without(right: Any, self: OneVisit, names: Any, channels: int) -> Any:
+    self._offsets.clear()
+    return right(self, names, channels)
+
+
+def not_added(right: Any, self: OneVisit, name: str) -> str:
+    self._offsets.pop(name, None)
+    return self._e.values[name]
+
+
+def without_c(right: Any, self: OneVisit, node: Any) -> None:
+    emit = self._e.emit
+    with mock.patch.object(self._e, "emit", lambda kind, *inputs, **more: emit(kind, *inputs[:2], **more)):
+        right(self, node)
+
+
+MISTAKES = {
+    "the bias of a product forgets the offset that it reads": taken("_bias", without_offset),
+    "the values of earlier visits are given the offset too": taken("_bias", at_every_tap),
+    "what is stored lacks its offset": taken("rows", stored_without),
+    "what an activation reads lacks its offset": taken("whole", not_added),
+    "the sum forgets what is added": taken("_join", without_c),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_every_mistake_is_seen(mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = residual()
+    params = generic_parameters(graph, np.random.default_rng(2))
+    assert all(c.difference <= c.allowed for c in verify(export(graph, params, tmp_path / "right")))
+    MISTAKES[mistake](monkeypatch)
+    with pytest.raises(BackendError, match=r"\[x\] step"):
+        export(graph, params, tmp_path / "b", verify=True)
