@@ -11,10 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from refar import ops
 from refar.analysis.facts import Facts
 from refar.analysis.schedule import Schedule
 from refar.analysis.windows import offsets_of_node
 from refar.graph.graph import Node
+
+
+CLASSES, NUMBERS = "int64x", "float32x"
+"""How the names of tensors begin, which say what they hold."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,8 @@ class Slots:
     """The slots of one node: `count` of `tensor` (slots, B, C), from `base` on.
 
     `kept`: how many of the node's last values a later visit reads. `lead`: how many positions the node is ahead of the newest
-    token, 0 or 1. `channels`: the C of the tensor.
+    token, 0 or 1. `channels`: the C of the tensor. `classes`: Q of a one-hot, of which a slot holds the class, and Q for none;
+    0 where a slot holds the values themselves.
     """
 
     node: str
@@ -32,6 +38,12 @@ class Slots:
     kept: int
     lead: int
     channels: int
+    classes: int = 0
+
+    @property
+    def width(self) -> int:
+        """The channels of the node."""
+        return self.classes or self.channels
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,7 @@ class StateLayout:
     """The state of a stream: `slots` {node: Slots}, and the values that only depend on constants, `fixed`.
 
     `spare`: how many of the last visits may be made once more. `schedule`: the leads that the layout was made for. Nodes of equal
-    width share a tensor; `sizes` {tensor: number of slots}.
+    width share a tensor, and all one-hots do; `sizes` {tensor: number of slots}.
     """
 
     spare: int
@@ -79,10 +91,11 @@ def state_layout(found: Facts, spare: int = 0) -> StateLayout:
     slots: dict[str, Slots] = {}
     ends: dict[str, int] = {}
     for name, kept in plan.cache.items():
-        channels = found.types[name].size
-        tensor = f"float32x{channels}"
+        size = found.types[name].size
+        classes = size if isinstance(found.nodes[name].op, ops.OneHot) else 0
+        tensor = f"{CLASSES}1" if classes else f"{NUMBERS}{size}"
         base, count = ends.get(tensor, 0), kept + spare
-        slots[name] = Slots(name, tensor, base, count, kept, plan.lead[name], channels)
+        slots[name] = Slots(name, tensor, base, count, kept, plan.lead[name], 1 if classes else size, classes)
         ends[tensor] = base + count
     timed = [node for node in found.graph.nodes if found.types[node.name].timed]
     read = {name: None for node in timed for name in node.inputs if not found.types[name].timed}

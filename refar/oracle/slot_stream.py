@@ -39,12 +39,15 @@ def prefill(net: BoundGraph, layout: StateLayout, inputs: Arrays, length_b: Arra
     rows = np.arange(len(length_b))
     values = forward_nodes(net, inputs)
     before = values_before(net, inputs, len(rows))
-    past = {name: np.zeros((slots, len(rows), channels), net.dtype) for name, (slots, channels) in layout.sizes.items()}
+    past: Arrays = {}
+    for name, (slots, channels) in layout.sizes.items():
+        past[name] = np.zeros((slots, len(rows), channels), np.int64 if layout.tensors[name][0].classes else net.dtype)
     for each in layout.slots.values():
         for slot in range(each.count):
             place = length_b + each.lead - each.count + slot  # the position of each row
             value = values[each.node][rows, :, np.maximum(place, 0)]
-            past[each.tensor][each.base + slot] = np.where(place[:, None] < 0, before[each.node][:, :, 0], value)
+            value = np.where(place[:, None] < 0, before[each.node][:, :, 0], value)
+            past[each.tensor][each.base + slot] = _stored(each, value)
     last = np.maximum(length_b - (not net.facts.strict), 0)
     return values[net.graph.output][rows, :, last], SlotState(past, 0, {name: values[name] for name in layout.fixed})
 
@@ -66,7 +69,7 @@ def visit(net: BoundGraph, layout: StateLayout, state: SlotState, inputs: Arrays
     past = {name: array.copy() for name, array in state.past.items()}
     for each in layout.slots.values():
         for i in range(max(0, length - each.count), length):
-            past[each.tensor][_slot(each, state.clock + i)] = values[each.node][:, :, i]
+            past[each.tensor][_slot(each, state.clock + i)] = _stored(each, values[each.node][:, :, i])
     return values[net.graph.output], SlotState(past, state.clock + length, state.fixed)
 
 
@@ -90,8 +93,21 @@ def _at(layout: StateLayout, state: SlotState, source: str, new: Array, age: int
     if age == 0:
         return new
     slots = layout.slots[source]
-    old = [state.past[slots.tensor][_slot(slots, state.clock + i - age)] for i in range(min(age, length))]
+    old = [_read(slots, state.past, state.clock + i - age).astype(new.dtype) for i in range(min(age, length))]
     return np.concatenate([np.stack(old, axis=2), new[..., : max(0, length - age)]], axis=2)
+
+
+def _stored(slots: Slots, value_bc: Array) -> Array:
+    """What a slot holds of a value: that itself, or of a one-hot its class, and Q where it is zero."""
+    if not slots.classes:
+        return value_bc
+    return np.where(value_bc.any(axis=1), value_bc.argmax(axis=1), slots.classes)[:, None]
+
+
+def _read(slots: Slots, past: Arrays, visit: int) -> Array:
+    """The value of a visit, (B, C)."""
+    stored = past[slots.tensor][_slot(slots, visit)]
+    return stored == np.arange(slots.classes) if slots.classes else stored
 
 
 def _slot(slots: Slots, visit: int) -> int:
@@ -107,7 +123,7 @@ def canonical(layout: StateLayout, state: SlotState) -> Arrays:
     """Return the state in the nodes' own terms: {node: (B, C, kept)}, oldest first, as `step` and `next` carry it."""
     found: Arrays = {}
     for each in layout.slots.values():
-        visits = [state.past[each.tensor][_slot(each, state.clock - age)] for age in range(each.kept, 0, -1)]
+        visits = [_read(each, state.past, state.clock - age) for age in range(each.kept, 0, -1)]
         found[each.node] = np.stack(visits, axis=2)
     return found
 
