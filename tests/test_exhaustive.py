@@ -1,4 +1,4 @@
-"""A forgotten operator is an error: every table over operators ends in `assert_never`, and the type checker finds each gap."""
+"""A forgotten operator is an error: the type checker finds each table that lacks it, and each such table refuses it in a run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,34 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_args
 
+import numpy as np
 import pytest
+import torch
+
+from refar import ops
+from refar.analysis import blind_spot, offsets, types, windows
+from refar.cli import describe
+from refar.exact import literal
+from refar.graph.graph import Node
+from refar.oracle import backward as gradients
+from refar.oracle import convolution
+from refar.oracle import forward as values
+from refar.oracle.windows import window_offsets
+from refar.rounding import bound, spread
+from refar.testing.contract import operators
+from refar.torch import lower as torch_lower
+from refar_export import image_pixels, image_rows, lower
+from refar_export.whole_graphs import whole_node
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [path for folder in ("refar", "export") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+OPERATORS = {kind.__name__ for kind in get_args(ops.AnyOp)} - {"Input"}
 
 POINTWISE = {
     "analysis/types.py: rule",
@@ -28,20 +50,79 @@ POINTWISE = {
 }
 """The tables that a new operator that looks at one position must stand in."""
 
-WINDOWED = (POINTWISE - {"refar_export/lower.py: pointwise"}) | {
-    "analysis/windows.py: taps",
-    "oracle/windows.py: window_offsets",
+READING = (POINTWISE - {"refar_export/lower.py: pointwise"}) | {
     "oracle/convolution.py: by_tap",
+    "oracle/convolution.py: by_tap_backward",
     "refar_export/whole_graphs.py: whole_node",
     "refar_export/image_pixels.py: _node",
     "refar_export/image_rows.py: _computed",
-    "refar_export/lower.py: windowed_step",
-    "refar_export/lower.py: windowed_block",
     "cli/describe.py: operator",
     "cli/describe.py: _products",
     "testing/contract/operators.py: _reduce",
 }
-"""The same of one that reads other positions."""
+
+WINDOWED = READING | {
+    "analysis/windows.py: taps",
+    "analysis/offsets.py: _of_windows",
+    "oracle/windows.py: window_offsets",
+    "refar_export/lower.py: windowed_step",
+    "refar_export/lower.py: windowed_block",
+}
+"""The tables of an operator that reads other positions, over time."""
+
+IMAGE = READING | {
+    "analysis/windows.py: kernel_steps",
+    "analysis/windows.py: sees",
+    "analysis/windows.py: steps",
+    "analysis/windows.py: adds_taps",
+    "analysis/windows.py: furthest",
+    "analysis/offsets.py: _of_image",
+    "analysis/blind_spot.py: _repeated",
+}
+"""The tables of an operator that reads other pixels."""
+
+PICKED = {
+    # what the operators of one graph must be to each other
+    "analysis/facts.py: _check_padding": "how a pool is given its ones",
+    "analysis/facts.py: _check_head": "no softmax before a categorical head",
+    # what is computed from the shape of x alone
+    "analysis/facts.py: _is_source": "ones are a value of their own, without an input over time",
+    "analysis/raster.py: varying": "ones and positions do not read the values of x",
+    "testing/contract/dependence.py: _felt": "no gradient is asked of them",
+    # a lookup that is missing here is not delayed, and `require_strict` then refuses the graph
+    "building/rewrite.py: strictify": "class indices cannot be delayed, what is looked up can",
+    # the one operator with a mask
+    "analysis/masks.py: masks": "which weights a mask hides",
+    "rounding/spread.py: _spectral": "which weights a mask hides",
+    "cli/describe.py: layers": "how many weights a mask hides",
+    "testing/contract/cases.py: masks": "which weights a mask hides",
+    # within a case of a match
+    "rounding/bound.py: backward": "only these have weights that a device rounds first",
+    # words of a page; the name of the operator says enough of any other
+    "cli/describe.py: _pointwise": "attributes that are worth showing",
+    # the sizes of inputs in tests
+    "testing/contract/cases.py: _spans": "no length that a dilation divides",
+    "testing/contract/operators.py: _sizes": "no length that a dilation divides; positions need many rows",
+    "testing/contract/operators.py: _reduce_pointwise": "fewer channels",
+    "testing/contract/operators.py: _case": "how a pool is given its ones",
+    "testing/contract/streaming.py: block": "splits around the length of a kernel",
+    "golden/node_operators.py: as_graph": "how a pool is given its ones",
+    # what a law allows for, or how its inputs are made
+    "testing/contract/dependence.py: _averaged": "a maximum has no gradient to most of its window",
+    "testing/contract/integers.py: _magnitudes": "a maximum of magnitudes is no bound",
+    "testing/contract/integers.py: _magnitude": "attributes that are subtracted or choose a slope",
+    "testing/contract/operators.py: integral": "attributes that keep integers integers",
+    "testing/contract/numbers.py: _lost_in_slopes": "slopes that are computed as differences",
+    "testing/contract/numbers.py: _central_difference": "where a kink is",
+    # patterns of operators that are known to have a faster form, or a mistake; nothing happens to any other
+    "mistakes/of_graphs.py: _with_halves_swapped": "a gate has halves",
+    "refar_export/image_rows.py: _part": "an assertion",
+    "refar_export/rewrites.py: point": "a dense layer at each position",
+    "refar_export/rewrites.py: lookups": "a dense layer of a one-hot vector",
+    "refar_export/rewrites.py: sums": "a sum of dense layers",
+    "refar_export/rewrites.py: gates": "a gate of a convolution",
+}
+"""The functions that single out operators by `isinstance`, where any other operator is no mistake, and for what."""
 
 
 def over_operators(match: ast.Match) -> bool:
@@ -74,27 +155,114 @@ def test_a_default_is_seen(last: str) -> None:
     assert open_tables(f"match op:\n    case ops.Slice():\n        return 1\n    {last}\n") == [1]
 
 
+def singled_out(source: str) -> set[str]:
+    """The functions that ask by `isinstance` for a class of `refar.ops` that is an operator, but for the input."""
+    found = set()
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef):
+            calls = [node for node in ast.walk(function) if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance"]
+            asked = {part.attr for call in calls for part in ast.walk(call.args[1]) if isinstance(part, ast.Attribute)}
+            if asked & OPERATORS:
+                found.add(function.name)
+    return found
+
+
+def test_whoever_singles_out_an_operator_is_listed_with_a_reason() -> None:
+    """`if isinstance(op, ops.Conv1d): … else: …` is a table with a default branch that no type checker reports."""
+    found = {f"{place(path)}: {name}" for path in SOURCES for name in singled_out(path.read_text(encoding="utf-8"))}
+    assert found == PICKED.keys()
+
+
+def test_an_operator_that_is_singled_out_is_seen() -> None:
+    assert singled_out("def f(op):\n    return 1 if not isinstance(op, ops.Shift | ops.Input) else 2\n") == {"f"}
+    assert not singled_out("def f(op):\n    return isinstance(op, ops.Input | ops.WindowedOp)\n")
+
+
+def place(path: Path) -> str:
+    """How the tables here name a file: by its path in `refar` or `export`."""
+    return path.relative_to(ROOT).as_posix().split("/", 1)[1]
+
+
 def test_a_dummy_operator_is_an_error_in_every_table_of_its_family(tmp_path: Path) -> None:
-    """One that looks at a single position, and one that reads others, added to a copy: mypy names each table that lacks them."""
+    """One that looks at a single position, one that reads others over time, one of images, in a copy: mypy names their tables."""
     for folder in ("refar", "export"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     text = (tmp_path / "refar/ops.py").read_text(encoding="utf-8")
-    dummies = "".join(f'class {name}(Op, frozen=True, tag="{name}"):\n    """A dummy."""\n\n\n' for name in ("DummyA", "DummyB"))
-    text = text.replace("WindowedOp = Conv1d", f"{dummies}WindowedOp = DummyB | Conv1d").replace(
-        "PointwiseOp = (\n", "PointwiseOp = (\n    DummyA |"
-    )
+    names = ("DummyA", "DummyB", "DummyC")
+    dummies = "".join(f'class {name}(Op, frozen=True, tag="{name}"):\n    """A dummy."""\n\n\n' for name in names)
+    text = text.replace("WindowedOp = Conv1d", f"{dummies}WindowedOp = DummyB | Conv1d")
+    text = text.replace("PointwiseOp = (\n", "PointwiseOp = (\n    DummyA |").replace("ImageOp = ", "ImageOp = DummyC | ")
     (tmp_path / "refar/ops.py").write_text(text, encoding="utf-8")
-    files = sorted({name.split(":")[0] for name in POINTWISE | WINDOWED})
-    paths = [str(next(tmp_path.rglob(name if "/" in name else f"**/{name}"))) for name in files]
-    run = subprocess.run([sys.executable, "-m", "mypy", *paths], cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-m", "mypy", "refar", "export/refar_export"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     found: dict[str, set[str]] = defaultdict(set)
     for file, line, kinds in re.findall(r'^(\S+?):(\d+): error: Argument 1 to "assert_never" has .*?"(.*?)"', run.stdout, re.M):
         function = function_at((tmp_path / file).read_text(encoding="utf-8"), int(line))
         for dummy in kinds.split(" | "):
             found[dummy].add(f"{file.split('/', 1)[1]}: {function}")
-    assert not POINTWISE - found["DummyA"], run.stdout
-    assert not WINDOWED - found["DummyB"], run.stdout
+    assert found == {"DummyA": POINTWISE, "DummyB": WINDOWED, "DummyC": IMAGE}, run.stdout
+
+
+class NewOverTime(ops.Op, frozen=True, tag="new_over_time"):
+    """An operator that reads other positions, and that no table has."""
+
+
+class NewOverImages(ops.Op, frozen=True, tag="new_over_images"):
+    """An operator that reads other pixels, and that no table has."""
+
+
+X_BC1, SEEN, PIXEL = np.ones((1, 2, 1)), (frozenset({0}),) * 2, (0, 0)
+EMITTER = SimpleNamespace(facts=SimpleNamespace(kinds={"new": ()}))
+
+TABLES: dict[str, Callable[[Any], object]] = {
+    "analysis/types.py: rule": lambda op: types.rule(Node("new", op, ("x",)), [types.Type(2, False, True)]),
+    "exact/literal.py: definition": literal.is_exact,
+    "oracle/forward.py: forward": lambda op: values.forward(op, [X_BC1], {}, 0, np.dtype(np.float64)),
+    "oracle/backward.py: backward": lambda op: gradients.backward(op, [X_BC1], {}, X_BC1, X_BC1),
+    "rounding/bound.py: forward": lambda op: bound.forward(op, [X_BC1], {}),
+    "rounding/bound.py: backward": lambda op: bound.backward(op, [X_BC1], X_BC1, {}),
+    "rounding/spread.py: spread": spread.spread,
+    "torch/lower.py: apply": lambda op: torch_lower.apply(op, [torch.ones(1, 2, 1)], [None], None, None, 0, torch.float32),
+    "oracle/convolution.py: by_tap": lambda op: convolution.by_tap(op, {}),
+    "oracle/convolution.py: by_tap_backward": lambda op: convolution.by_tap_backward(op, {}, {}),
+    "refar_export/whole_graphs.py: whole_node": lambda op: whole_node(EMITTER, Node("new", op, ("x",)), ["x"], [None]),
+    "refar_export/image_pixels.py: _node": lambda op: image_pixels.PixelGraph._node(None, Node("new", op, ("x",))),
+    "refar_export/image_rows.py: _computed": lambda op: image_rows.RowGraph._computed(None, Node("new", op, ("x",)), 0),
+    "cli/describe.py: operator": lambda op: describe.operator(Node("new", op, ("x",))),
+    "cli/describe.py: _products": lambda op: describe._products(op, ()),
+    "testing/contract/operators.py: _reduce": lambda op: operators._reduce(op, []),
+    "analysis/windows.py: taps": windows.taps,
+    "analysis/offsets.py: _of_windows": lambda op: offsets._of_windows(op, 2, SEEN),
+    "oracle/windows.py: window_offsets": window_offsets,
+    "refar_export/lower.py: windowed_step": lambda op: lower.windowed_step(EMITTER, op, [["x"]]),
+    "refar_export/lower.py: windowed_block": lambda op: lower.windowed_block(EMITTER, op, ["x"], [[0]], [0]),
+    "analysis/windows.py: kernel_steps": windows.kernel_steps,
+    "analysis/windows.py: sees": lambda op: windows.sees(op, PIXEL, 0, 0),
+    "analysis/windows.py: steps": windows.steps,
+    "analysis/windows.py: adds_taps": windows.adds_taps,
+    "analysis/windows.py: furthest": windows.furthest,
+    "analysis/offsets.py: _of_image": lambda op: offsets._of_image(op, SEEN, windows.grid_for(1, 1)),
+    "analysis/blind_spot.py: _repeated": blind_spot._repeated,
+}
+"""How each table of `WINDOWED` and `IMAGE` is asked for an operator."""
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "table"),
+    [
+        *(("WindowedOp", NewOverTime, table) for table in sorted(WINDOWED)),
+        *(("ImageOp", NewOverImages, table) for table in sorted(IMAGE)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_no_table_takes_an_operator_that_it_lacks_for_another(
+    family: str, kind: type[ops.Op], table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What mypy was not asked about, a table refuses in a run."""
+    monkeypatch.setattr(ops, family, getattr(ops, family) | kind)
+    with pytest.raises(AssertionError, match="unreachable"):
+        TABLES[table](kind())
 
 
 def function_at(source: str, line: int) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache, reduce
 from math import gcd
 from operator import or_
+from typing import assert_never
 
 from refar import ops
 from refar.analysis.causality import image_offsets
@@ -115,9 +116,22 @@ def _reached(graph: Graph, region: Region) -> int:
         sums: dict[frozenset[int], int] = {}
         for numbers in set(taken):
             total = reduce(or_, (region.moved(given[grid.colour(n)], grid.step(n)) for n in numbers), 0)
-            sums[numbers] = region.closed(total, steps(node.op)) if isinstance(node.op, ops.Conv2d) else total
+            sums[numbers] = region.closed(total, _repeated(node.op))
         reached[node.name] = tuple(sums[numbers] for numbers in taken)
     return reduce(or_, set(reached[graph.output]))
+
+
+def _repeated(op: ops.AnyOp) -> frozenset[Step]:
+    """The steps that depth repeats: those of a convolution."""
+    if not isinstance(op, ops.ImageOp):
+        return frozenset()
+    match op:
+        case ops.Conv2d():
+            return steps(op)
+        case ops.Shift2d():
+            return frozenset()
+        case _:
+            assert_never(op)
 
 
 def _wander(graph: Graph, rows: int) -> int:
@@ -127,7 +141,7 @@ def _wander(graph: Graph, rows: int) -> int:
     steps within the row, of which those with a sum of 0 can be left out, the ones in one direction go 2Δ²/gcd, those in
     the other as far as the place is from there. A longer way to the side leads nowhere that a shorter one does not.
     """
-    moves = {step for node in graph.nodes if isinstance(node.op, ops.Conv2d) for step in steps(node.op)}
+    moves = {step for node in graph.nodes for step in _repeated(node.op)}
     widest = facts(graph).lookback[graph.output]
     slope = max((-(-abs(left) // up) for up, left in moves if up > 0), default=0)
     within = {left for up, left in moves if up == 0}

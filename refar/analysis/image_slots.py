@@ -19,7 +19,7 @@ from itertools import accumulate, pairwise
 
 from refar import ops
 from refar.analysis.facts import Facts, facts
-from refar.analysis.windows import steps_of_node
+from refar.analysis.windows import adds_taps, steps_of_node
 from refar.errors import GraphError
 from refar.graph.graph import Graph, Node
 
@@ -282,7 +282,7 @@ def _names(nodes: Iterable[Node]) -> tuple[str, ...]:
 
 
 def _looks_above(node: Node) -> bool:
-    return isinstance(node.op, ops.Conv2d) and any(up > 0 for up, _ in steps_of_node(node.op))
+    return adds_taps(node.op) and any(up > 0 for up, _ in steps_of_node(node.op))
 
 
 def _side_by_side(sizes: Iterable[int]) -> list[range]:

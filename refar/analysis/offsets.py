@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import assert_never
 
 from refar import ops
 from refar.analysis.types import Rule
@@ -31,19 +32,35 @@ def offsets_of(op: ops.AnyOp, rule: Rule, sources: Sequence[tuple[Offsets, ...]]
 
 
 def _of_windows(op: ops.WindowedOp, size: int, source: tuple[Offsets, ...]) -> tuple[Offsets, ...]:
-    if not isinstance(op, ops.Conv1d):  # each channel for itself
-        behind = {channel: _behind(channel, taps(op)) for channel in set(source)}
-        return tuple(behind[channel] for channel in source)
-    fan_in, fan_out = len(source) // op.groups, size // op.groups
-    seen = [_behind(union(source[g * fan_in : (g + 1) * fan_in]), taps(op)) for g in range(op.groups)]
-    return tuple(seen[o // fan_out] for o in range(size))
+    match op:
+        case ops.Shift() | ops.Pool1d():
+            return _each_by_itself(source, taps(op))
+        case ops.Conv1d():
+            fan_in, fan_out = len(source) // op.groups, size // op.groups
+            seen = [_behind(union(source[g * fan_in : (g + 1) * fan_in]), taps(op)) for g in range(op.groups)]
+            return tuple(seen[o // fan_out] for o in range(size))
+        case _:
+            assert_never(op)
 
 
 def _of_image(op: ops.ImageOp, source: tuple[Offsets, ...], grid: Grid) -> tuple[Offsets, ...]:
+    match op:
+        case ops.Shift2d():
+            return _each_by_itself(source, grid.numbers(steps(op)))
+        case ops.Conv2d():
+            return _masked(op, source, grid)
+        case _:
+            assert_never(op)
+
+
+def _each_by_itself(source: tuple[Offsets, ...], moves: Sequence[int]) -> tuple[Offsets, ...]:
+    """Move each channel by itself: channel c of the value sees channel c of the input alone."""
+    behind = {channel: _behind(channel, moves) for channel in set(source)}
+    return tuple(behind[channel] for channel in source)
+
+
+def _masked(op: ops.Conv2d, source: tuple[Offsets, ...], grid: Grid) -> tuple[Offsets, ...]:
     """What a mask hides depends on the colours at the pixel itself alone, so that few sums are really different."""
-    if isinstance(op, ops.Shift2d):
-        behind = {channel: _behind(channel, grid.numbers(steps(op))) for channel in set(source)}
-        return tuple(behind[channel] for channel in source)
     fan_in, fan_out = len(source) // op.groups, op.channels // op.groups
     present = steps(op) & {(0, 0)}
     moves = grid.numbers(steps(op) - present)

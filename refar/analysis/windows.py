@@ -53,20 +53,31 @@ def kernel_steps(op: ops.ImageOp) -> list[list[Step]]:
 
 def sees(op: ops.ImageOp, step: Step, input_channel: int, output_channel: int) -> bool:
     """Whether the mask lets a weight see, for channels counted through all groups."""
-    if isinstance(op, ops.Shift2d) or op.mask == "none" or step > (0, 0):
-        return True
-    if step < (0, 0):
-        return False
-    given, wanted = input_channel % op.colours, output_channel % op.colours
-    return given < wanted or (op.mask == "B" and given == wanted)
+    match op:
+        case ops.Shift2d():
+            return True
+        case ops.Conv2d():
+            if op.mask == "none" or step > (0, 0):
+                return True
+            if step < (0, 0):
+                return False
+            given, wanted = input_channel % op.colours, output_channel % op.colours
+            return given < wanted or (op.mask == "B" and given == wanted)
+        case _:
+            assert_never(op)
 
 
 def steps(op: ops.ImageOp) -> frozenset[Step]:
     """The steps at which the mask lets weights see; with groups of few channels it may leave none at the pixel itself."""
-    found = {step for row in kernel_steps(op) for step in row}
-    if isinstance(op, ops.Shift2d) or op.mask == "none":
-        return frozenset(found)
-    return frozenset(step for step in found if step > (0, 0) or (step == (0, 0) and (op.mask == "B" or op.colours > 1)))
+    found = frozenset(step for row in kernel_steps(op) for step in row)
+    match op:
+        case ops.Shift2d():
+            return found
+        case ops.Conv2d():
+            here = op.mask == "B" or op.colours > 1
+            return found if op.mask == "none" else frozenset(s for s in found if s > (0, 0) or (s == (0, 0) and here))
+        case _:
+            assert_never(op)
 
 
 def steps_of_node(op: ops.AnyOp) -> frozenset[Step]:
@@ -74,13 +85,30 @@ def steps_of_node(op: ops.AnyOp) -> frozenset[Step]:
     return steps(op) if isinstance(op, ops.ImageOp) else frozenset({(0, 0)})
 
 
+def adds_taps(op: ops.AnyOp) -> bool:
+    """Whether `op` reads other pixels and adds up what its taps give, so that those in rows above can be added up before."""
+    if not isinstance(op, ops.ImageOp):
+        return False
+    match op:
+        case ops.Conv2d():
+            return True
+        case ops.Shift2d():
+            return False
+        case _:
+            assert_never(op)
+
+
 def furthest(op: ops.ImageOp) -> int:
     """How far the operator looks up or down, left or right: known without listing its steps, which may be many."""
-    if isinstance(op, ops.Shift2d):
-        return max(abs(op.down), abs(op.right))
-    (up, left), masked = _anchor(op), op.mask != "none"
-    down, right = 0 if masked else op.kernel[0] - 1 - up, 0 if masked and not up else op.kernel[1] - 1 - left
-    return max(max(up, down) * op.dilation[0], max(left, right) * op.dilation[1])
+    match op:
+        case ops.Shift2d():
+            return max(abs(op.down), abs(op.right))
+        case ops.Conv2d():
+            (up, left), masked = _anchor(op), op.mask != "none"
+            down, right = 0 if masked else op.kernel[0] - 1 - up, 0 if masked and not up else op.kernel[1] - 1 - left
+            return max(max(up, down) * op.dilation[0], max(left, right) * op.dilation[1])
+        case _:
+            assert_never(op)
 
 
 def _anchor(op: ops.Conv2d) -> tuple[int, int]:

@@ -36,6 +36,8 @@ Term = tuple[Fraction | int, tuple[Factor, ...]]
 Slopes = Iterator[tuple[Index, Decimal]]
 
 _DIGITS = 60
+_NOTHING = np.zeros((0, 0, 0), object)
+"""An argument without a number: which kind of definition an operator has does not depend on its arguments."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def evaluate(
     Attributes such as a slope enter as the exact value that they have in `dtype`. Unless `rounded`, the values with an
     exponential too are fractions, with all their digits.
     """
-    arrays = _exact_arrays(op, args, params)
+    arrays = _exact_arrays(args, params)
     found = definition(op, arrays, classes, dtype)
     if isinstance(found, Sum):
         y = _zeros(found.shape)
@@ -101,7 +103,7 @@ def gradient(
 
     Exact or rounded as in `evaluate`. For class indices the entry is 0: nothing flows into them.
     """
-    arrays, upstream = _exact_arrays(op, args, params), exact(dy)
+    arrays, upstream = _exact_arrays(args, params), exact(dy)
     found = definition(op, arrays, 0, dtype)
     if isinstance(found, Sum):
         gradients = {name: _zeros(array.shape) for name, array in arrays.items()}
@@ -120,8 +122,8 @@ def gradient(
 
 
 def is_exact(op: ops.AnyOp) -> bool:
-    """Return whether the operator is polynomial or piecewise linear, so that its value on rationals is rational."""
-    return not isinstance(op, ops.Gate | ops.Softmax) and not (isinstance(op, ops.Activation) and op.kind in ("tanh", "sigmoid"))
+    """Return whether the definition of `op` is a `Sum`: a polynomial or piecewise linear, rational on rational numbers."""
+    return isinstance(definition(op, {"0": _NOTHING}, 0, np.float64), Sum)
 
 
 def definition(op: ops.AnyOp, arrays: Mapping[str, Array], classes: int, dtype: DTypeLike) -> Sum | Curve:
@@ -280,9 +282,8 @@ def exact(array: ArrayLike) -> Array:
     return result
 
 
-def _exact_arrays(op: ops.AnyOp, args: Sequence[ArrayLike], params: Mapping[str, ArrayLike] | None) -> dict[str, Array]:
-    indexed = isinstance(op, ops.OneHot | ops.Embedding | ops.Standardize)
-    arrays = {str(n): np.asarray(arg) if indexed else exact(arg) for n, arg in enumerate(args)}
+def _exact_arrays(args: Sequence[ArrayLike], params: Mapping[str, ArrayLike] | None) -> dict[str, Array]:
+    arrays = {str(n): exact(arg) for n, arg in enumerate(args)}
     return arrays | {name: exact(array) for name, array in (params or {}).items()}
 
 

@@ -98,9 +98,13 @@ def by_tap(op: ops.WindowedOp | ops.ImageOp, own: Arrays) -> tuple[list[Place], 
 
 def by_tap_backward(op: ops.WindowedOp | ops.ImageOp, own: Arrays, dparams: Arrays) -> Arrays:
     """Return the gradients of the own parameters from those by tap: exactly 0 for masked weights."""
-    if not isinstance(op, ops.Conv2d):
-        return dparams
-    _, numbers, mask_oin = visible(op, own["weight"].shape)
-    dweight_oin = np.zeros(mask_oin.shape, dparams["weight"].dtype)
-    dweight_oin[:, :, numbers] = dparams["weight"]
-    return {**dparams, "weight": np.where(mask_oin, dweight_oin, 0).reshape(own["weight"].shape)}
+    match op:
+        case ops.Conv2d():
+            _, numbers, mask_oin = visible(op, own["weight"].shape)
+            dweight_oin = np.zeros(mask_oin.shape, dparams["weight"].dtype)
+            dweight_oin[:, :, numbers] = dparams["weight"]
+            return {**dparams, "weight": np.where(mask_oin, dweight_oin, 0).reshape(own["weight"].shape)}
+        case ops.Conv1d() | ops.Shift() | ops.Pool1d() | ops.Shift2d():
+            return dparams
+        case _:
+            assert_never(op)

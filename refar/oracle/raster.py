@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from refar import ops
-from refar.analysis.windows import Step
+from refar.analysis.windows import Step, adds_taps
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
 from refar.graph.graph import Node
@@ -158,7 +158,7 @@ class Raster:
             buffers[name] = np.concatenate([state.rows[name], value], axis=2) if name in state.rows else value
             if clock == "row-start":
                 line[name] = value
-            if clock == "pixel" and isinstance(node.op, ops.Conv2d):
+            if clock == "pixel" and adds_taps(node.op):
                 above[name] = self._node(node, self._above, partial(read, ahead=1), state.batch, width)
         rows = {name: buffers[name][:, :, buffers[name].shape[2] - kept :].copy() for name, kept in self.plan.rows.items()}
         done = {name: self._zeros(name, state.batch, 1, 0) for name, clock in self.plan.clock.items() if clock == "pixel"}

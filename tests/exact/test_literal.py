@@ -15,6 +15,7 @@ from refar.analysis.facts import facts
 from refar.exact import literal, literal_heads
 from refar.oracle import losses
 from refar.testing import strategies
+from refar.testing.examples import example_graphs
 
 ULP = 2.0**-52
 
@@ -170,3 +171,9 @@ def test_an_input_is_what_the_caller_gives() -> None:
     x = np.arange(6.0).reshape(1, 2, 3)
     np.testing.assert_array_equal(literal.evaluate(ops.Input(), [x]).astype(float), x)
     np.testing.assert_array_equal(literal.gradient(ops.Input(), [x], x + 1)["0"].astype(float), x + 1)
+
+
+def test_what_has_an_exponential_is_not_exact() -> None:
+    every = {node.op for graph in example_graphs().values() for node in graph.nodes}
+    curves = {ops.Activation("tanh"), ops.Activation("sigmoid"), ops.Gate(), ops.Softmax()}
+    assert {op for op in every if not literal.is_exact(op)} == curves
