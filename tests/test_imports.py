@@ -45,12 +45,11 @@ ALLOWED: dict[str, set[str]] = {
     "refar.models": {*CHECKED, "refar.building", "refar.models", "numpy", "msgspec"},
     "refar.data": {*CHECKED, "refar.data", "refar.files", "numpy", "sklearn"},
     "refar.plots": {*CHECKED, "refar.conceptual", "refar.plots", "matplotlib"},
-    "refar.torch": {*CHECKED, "refar.torch", "refar.training.loop", "torch", "numpy"},
+    "refar.torch": {*CHECKED, "refar.torch", "torch", "numpy"},
     "refar.torch.lower": {*BASE, "torch", "numpy"},
-    "refar.training": {
-        *CHECKED, "refar.building", "refar.data", "refar.files", "refar.models", "refar.torch", "refar.training", "torch",
-        "rich", *LIGHT
-    },
+    "refar.torch.loop": {*CHECKED, "refar.data", "refar.files", "refar.torch", "refar.training", "torch", "msgspec"},
+    "refar.torch.checkpoint": {*CHECKED, "refar.torch.module", "refar.training", "torch", "msgspec"},
+    "refar.training": {"refar.errors", "refar.files", "msgspec", "rich"},
     "refar.training.config": {*CHECKED, "refar.building", "refar.models", "msgspec"},
     "refar.training.runs": {*CHECKED, "refar.building", "refar.training.config", "refar.files", *LIGHT},
     "refar.runtime": {*CHECKED, "refar.files", "refar.runtime", "onnxruntime", *LIGHT},
@@ -227,7 +226,6 @@ def test_imports_have_no_circle_and_rooms_few_floors() -> None:
     assert circles(files) == []
     assert circles(rooms) == [
         ["refar.runtime", "refar_export"],  # what a bundle is stands in the runtime, which may have its models made anew
-        ["refar.torch", "refar.training"],  # `refar.torch.train` is passed on, when it is first used
     ]
     heights = floors(rooms)
     assert max(heights.values()) <= 10, {name: heights[name] for name in sorted(heights, key=lambda name: heights[name])}

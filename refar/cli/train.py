@@ -21,7 +21,7 @@ def train(
 
     run = out or Path("runs", config.stem)
     settings = load_config(config)
-    from refar.training.loop import train as train_run
+    from refar.torch.loop import train as train_run
 
     result = train_run(settings, run, resume=resume)
     if not result.finished:

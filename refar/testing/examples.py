@@ -1,6 +1,8 @@
-"""One table of examples for every operator, kinds included: what the contract, the bounds, the strategies and the fuzzer run.
+"""A table with an example of every operator, kinds included: what the contract, the bounds, the strategies and the fuzzer run.
 
-An operator, or a kind of one, that has no example here fails a test; with one it is drawn, checked and fuzzed everywhere.
+An operator, or a kind of one, that has no example here fails a test; with one it goes through every law and bound. Those in
+`POINTWISE` are drawn in random networks as they stand here; `testing.strategies` draws the others with attributes of its own, and
+golden/workshop has cases of its own.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from refar.errors import BackendError
 
 try:
@@ -12,20 +10,8 @@ except ImportError:
     raise BackendError("refar.torch needs PyTorch, which is not installed: pip install refar[torch]") from None
 
 from refar.torch.gumbel import gumbel_softmax
+from refar.torch.loop import DivergenceError, Result, mean_nats, train
 from refar.torch.losses import nats
 from refar.torch.module import Module
 
-if TYPE_CHECKING:
-    from refar.training.loop import DivergenceError, Result, mean_nats, train
-
 __all__ = ["DivergenceError", "Module", "Result", "gumbel_softmax", "mean_nats", "nats", "train"]
-
-if not TYPE_CHECKING:  # a type checker would take every misspelt name for one that is there
-
-    def __getattr__(name: str) -> Any:
-        """What `refar.training.loop` holds; it imports this package, so it is imported when it is first used."""
-        if name not in ("DivergenceError", "Result", "mean_nats", "train"):
-            raise AttributeError(f"module 'refar.torch' has no attribute {name!r}")
-        import refar.training.loop as loop
-
-        return getattr(loop, name)

@@ -1,1 +1,1 @@
-"""Training: the config, the run folder, and the loop in PyTorch. Reading a config or a run needs no PyTorch."""
+"""What a training leaves behind, without PyTorch: the config, the run folder, the log. The loop is `refar.torch.loop`."""

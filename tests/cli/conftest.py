@@ -74,7 +74,7 @@ def refar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `run` and `bundle`, to be read only."""
-    from refar.training.loop import train
+    from refar.torch.loop import train
     from refar.training.runs import load_run
     from refar_export import export
 

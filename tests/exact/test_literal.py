@@ -15,7 +15,7 @@ from refar.analysis.facts import facts
 from refar.exact import literal, literal_heads
 from refar.oracle import losses
 from refar.testing import strategies
-from refar.testing.examples import example_graphs
+from refar.testing.examples import OTHERS, POINTWISE, Example, example_graphs
 
 ULP = 2.0**-52
 
@@ -173,7 +173,7 @@ def test_an_input_is_what_the_caller_gives() -> None:
     np.testing.assert_array_equal(literal.gradient(ops.Input(), [x], x + 1)["0"].astype(float), x + 1)
 
 
-def test_what_has_an_exponential_is_not_exact() -> None:
-    every = {node.op for graph in example_graphs().values() for node in graph.nodes}
-    curves = {ops.Activation("tanh"), ops.Activation("sigmoid"), ops.Gate(), ops.Softmax()}
-    assert {op for op in every if not literal.is_exact(op)} == curves
+@pytest.mark.parametrize("example", [*OTHERS, *POINTWISE], ids=lambda example: example.name)
+def test_an_operator_is_exact_if_its_example_keeps_integers(example: Example) -> None:
+    graph = next(graph for name, graph in example_graphs().items() if name.startswith(f"{example.name} ("))
+    assert all(literal.is_exact(node.op) for node in graph.nodes) == (example.integral is not None)

@@ -49,7 +49,7 @@ refar.__version__ = sys.argv[1]  # before anything that could have taken it is i
 from refar import models
 from refar.config import parse_config
 from refar.golden.vectors import read
-from refar.training.loop import train
+from refar.torch.loop import train
 from refar_export import export, testdata
 
 model = 'model={name="wavenet", classes=17, dilations=[1, 2], residual=4, gate=4, skip=4}'

@@ -6,7 +6,7 @@ from small_run import change
 import refar
 from refar import data
 from refar.torch import Module, mean_nats, train
-from refar.training.loop import learning_rate
+from refar.torch.loop import learning_rate
 
 
 def test_learning_rates(config):

@@ -21,7 +21,7 @@ from refar.training import runs
 from refar.training.config import parse_config
 from refar.training.runs import load_run, read_tensors
 
-training = importlib.import_module("refar.training.loop")
+training = importlib.import_module("refar.torch.loop")
 
 
 def quiet(config, run, **options):

@@ -99,7 +99,7 @@ def run(out: Path, say: Say, config: Config | None = None) -> dict[str, Any]:
 
 
 def _train(folder: Path, config: Config) -> tuple[Run, list[dict[str, Any]]]:
-    from refar.training.loop import train
+    from refar.torch.loop import train
 
     if not train(config, folder).finished:
         raise KeyboardInterrupt

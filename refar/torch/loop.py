@@ -22,10 +22,10 @@ from refar.data.dataset import check_fit, for_graph
 from refar.errors import BackendError, FileError, GraphError, InputError, RefarError
 from refar.files import check_writable, write_bytes
 from refar.graph.graph import Graph, digest, require_head, to_json
+from refar.torch.checkpoint import State, read_checkpoint, write_checkpoint
 from refar.torch.losses import nats
 from refar.torch.module import Module
 from refar.training import runs
-from refar.training.checkpoint import State, read_checkpoint, write_checkpoint
 from refar.training.config import Config, TrainConfig, load_config, to_toml
 from refar.training.progress import Reporter, append_log, catch_interrupt, cut_log
 from refar.training.runs import CHECKPOINT, CONFIG, FILES, GRAPH, LOG, WEIGHTS, check_graph, read_tensors
