@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from helpers import refuses
 
 import refar
 from refar import Builder, ops
 from refar.conceptual import text as strided
 from refar.errors import FileError, GraphError, InputError, is_newer
+from refar.runtime import load
 from refar.runtime.bundle import read_manifest
 from refar.torch import train
 from refar.training.config import load_config
@@ -157,6 +159,25 @@ def test_a_checkpoint_with_a_field_of_a_later_refar(tmp_path: Path, part: str) -
     write_tensors(run / "checkpoint.safetensors", "checkpoint", arrays, info)
     with refuses(FileError, "checkpoint.safetensors", "unknown field `later`; this refar reads version 1 without it", NEWER):
         train(config, run, resume=True, progress=False)
+
+
+def test_a_saved_stream(tmp_path: Path) -> None:
+    graph, path = refar.load(FIXTURES / "linear_ar.json"), tmp_path / "stream"
+    session = load(export(graph, refar.init(graph), tmp_path / "bundle"))
+    session.stream().save(path)
+    with safetensors.safe_open(path, "numpy") as opened:
+        metadata = opened.metadata()
+    tensors = safetensors.numpy.load_file(path)
+    for named, fragments in [
+        ({"format": "refar-stream 2"}, [f"stream {str(path)!r}: version 2; this refar reads version 1; the file was {NEWER}"]),
+        ({"format": "refar-stream 12", "later": "3"}, ["version 12; this refar reads version 1; ", NEWER]),
+        ({"format": "refar-stream 0"}, ["is no stream: expected the format 'refar-stream 1', got 'refar-stream 0'"]),
+        ({"format": "refar-streams 2"}, ["is no stream: expected the format 'refar-stream 1', got 'refar-streams 2'"]),
+        ({"format": f"refar-stream {'9' * 5000}"}, ["is no stream: expected the format 'refar-stream 1', got 'refar-stream 99"]),
+    ]:
+        safetensors.numpy.save_file(tensors, path, metadata | named)
+        with refuses(FileError, str(path), *fragments):
+            session.load_stream(path)
 
 
 def test_what_a_later_refar_may_add_to_the_head_of_a_tensor_file_is_passed_over(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import safetensors
 import safetensors.numpy
 
 from refar.arguments.arrays import Arrays
-from refar.errors import FileError, printable
+from refar.errors import FileError, newer, printable
 from refar.files import as_path, write_bytes
 from refar.runtime.bundle import read_regular
 
@@ -36,6 +37,15 @@ def _digest(tensors: Arrays) -> str:
     return found.hexdigest()
 
 
+def _of_format(path: str | Path, came: str | None) -> FileError:
+    """Make the error for a file of another format, or of a later version of this one."""
+    name, _, version = _FORMAT.partition(" ")
+    later = re.fullmatch(rf"{name} ([1-9][0-9]{{0,8}})", came or "")
+    if later and int(later[1]) > int(version):
+        return FileError(newer(f"stream {str(path)!r}: version {later[1]}", f"version {version}"))
+    return FileError(f"{str(path)!r} is no stream: expected the format {_FORMAT!r}, got {came!r}")
+
+
 def read(path: str | Path, digest: str) -> Arrays:
     """Read the tensors of a stream. Raises FileError for one of another network, and for a damaged file."""
     data = read_regular(as_path(path), _MOST, f"stream {str(path)!r}")
@@ -46,7 +56,7 @@ def read(path: str | Path, digest: str) -> Arrays:
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise FileError(f"stream {str(path)!r} is damaged: {printable(str(error))}") from None
     if metadata.get("format") != _FORMAT:
-        raise FileError(f"{str(path)!r} is no stream: expected the format {_FORMAT!r}, got {metadata.get('format')!r}")
+        raise _of_format(path, metadata.get("format"))
     if metadata.get("bundle") != digest:
         raise FileError(f"stream {str(path)!r} belongs to another network, or to other parameters, than the bundle")
     if metadata.get("tensors") != _digest(tensors):
