@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from refar.errors import FileError, GraphError
+from refar.errors import FileError, GraphError, newer
 from refar.golden.case import UNITS, Kind
 from refar.graph.graph import Graph
 
@@ -98,7 +98,7 @@ def decode(text: bytes, where: str) -> tuple[Manifest, list[dict[str, Any]]]:
         raise FileError(f"{where}: not JSON: {error}") from None
     version = raw.get("version") if isinstance(raw, dict) else None
     if isinstance(version, int) and version > VERSION:
-        raise FileError(f"{where}: version: expected at most {VERSION}, which this refar reads, got {version}")
+        raise FileError(f"{where}: {newer(f'version {version}', f'versions 1 to {VERSION}')}")
     try:
         cases = msgspec.convert(raw.get("cases") if isinstance(raw, dict) else None, list[dict[str, Any]])
         manifest = msgspec.convert(raw | {"cases": ()}, Manifest)

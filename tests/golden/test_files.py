@@ -154,7 +154,10 @@ def gate(raw: dict[str, Any]) -> dict[str, Any]:
     ("change", "said"),
     [
         (lambda m: m.update(author="me"), "Object contains unknown field `author`"),
-        (lambda m: m.update(version=VERSION + 1), f"version: expected at most {VERSION}, which this refar reads"),
+        (
+            lambda m: m.update(version=VERSION + 1),
+            f"version {VERSION + 1}; this refar reads versions 1 to {VERSION}; the file was written",
+        ),
         (lambda m: m.update(format="other"), "Invalid enum value 'other' - at `$.format`"),
         (lambda m: m.pop("units"), "Object missing required field `units`"),
         (lambda m: gate(m).update(note=1), "case 'gate/2-channels': Object contains unknown field `note`"),
