@@ -204,6 +204,21 @@ def test_a_dummy_operator_is_an_error_in_every_table_of_its_family(tmp_path: Pat
     assert found == {"DummyA": POINTWISE, "DummyB": WINDOWED, "DummyC": IMAGE}, run.stdout
 
 
+DRAWN = {f"testing/strategies.py: {name}" for name in ("graphs", "_add_operator", "plane_graphs", "_add_plane_operator")}
+
+
+def test_contributing_names_every_table() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d+ \| `(?:refar|export)/(\S+)`, `(\w+)` \|", page, re.M)
+    assert {f"{file}: {function}" for file, function in rows} == POINTWISE | {"testing/examples.py: POINTWISE"}
+    over_time, of_images = set[str](), set[str]()
+    for file, *cells in re.findall(r"^\| `(?:refar|export)/(\S+)` \| (.*) \| (.*) \|$", page, re.M):
+        for found, cell in zip((over_time, of_images), cells, strict=True):
+            found.update(f"{file}: {function}" for function in re.findall(r"`(\w+)`", cell))
+    assert over_time - DRAWN == WINDOWED - POINTWISE
+    assert of_images - DRAWN == IMAGE - POINTWISE
+
+
 class NewOverTime(ops.Op, frozen=True, tag="new_over_time"):
     """An operator that reads other positions, and that no table has."""
 

@@ -187,14 +187,15 @@ def first_check(times: int = 5) -> float:
 
 
 BEFORE = {
-    "circles of imports; floors of rooms": "1; 14",
+    "circles of modules; circles of rooms; floors of rooms": "1; 2; 10",
     "calls inside refar for one token of `next`, five nodes": "164",
     "calls inside refar for `export`, five nodes": "1 480",
     "lines of code in the wheel": "16 727",
     "first `check_function`, seconds": "0.30",
-    "places to touch for a new operator": "27 in 16 files",
+    "places to touch for a new operator at one position": "27 in 16 files",
+    "for one that reads other positions; other pixels": "not counted",
 }
-"""The same, measured by this script at version 0.1.0 (225e3bc); floors and places as counted by hand."""
+"""The same, measured by this script at version 0.1.0 (225e3bc); places as counted by hand."""
 
 
 def figures() -> dict[str, str]:
@@ -202,20 +203,29 @@ def figures() -> dict[str, str]:
     files, rooms = arrows()
     called = {what: sum(counted.values()) for what, counted in call_counts().items()}
     now = [
-        f"{len(circles(files))}; {max(floors(rooms).values())}",
+        f"{len(circles(files))}; {len(circles(rooms))}; {max(floors(rooms).values())}",
         f"{called['next']}",
         f"{called['export']}",
         f"{sum(map(code_lines, modules().values())):,}".replace(",", " "),
         f"{first_check():.2f}",
-        places(),
+        *places(),
     ]
     return dict(zip(BEFORE, now, strict=True))
 
 
-def places() -> str:
-    """How many rows the table of CONTRIBUTING has, and of how many files."""
-    found = re.findall(r"^\| \d+ \| `([^`]+)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M)
-    return f"{len(found)} in {len(set(found))} files"
+def places() -> tuple[str, str]:
+    """How many functions and tables CONTRIBUTING lists, in how many files: for one position; for other positions and pixels."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d+ \| `([^`]+)`(.*?) \|", page, re.M)
+    shared = [file for file, function in rows if "pointwise" not in function]
+    further = re.findall(r"^\| `([^`]+\.py)` \| (.*) \| (.*) \|$", page, re.M)
+    over_time = [file for file, cell, _ in further for _ in re.findall(r"`\w+`", cell)]
+    of_images = [file for file, _, cell in further for _ in re.findall(r"`\w+`", cell)]
+    return _counted([file for file, _ in rows]), f"{_counted(shared + over_time)}; {_counted(shared + of_images)}"
+
+
+def _counted(files: list[str]) -> str:
+    return f"{len(files)} in {len(set(files))} files"
 
 
 def table(now: dict[str, str]) -> str:
