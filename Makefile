@@ -62,7 +62,8 @@ golden: .venv/installed
 	$(BIN)/refar golden check
 
 bench: .venv/installed
-	$(BIN)/python tests/bench/speed.py
+	$(BIN)/refar bench --json runs/bench.json
+	$(BIN)/python tests/bench/speed.py docs/figures.md runs/bench.json
 	$(BIN)/python tests/bench/oracle.py
 
 fuzz: .venv/installed

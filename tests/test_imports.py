@@ -70,6 +70,11 @@ ALLOWED: dict[str, set[str]] = {
     "refar.testing.contract.of_bundle": {  # whether models are those that graph and parameters give, where onnx is installed
         *CHECKED, "refar.oracle", "refar.rounding", "refar.testing", "refar_export.contents", "onnx", "numpy"
     },
+    "refar.bench": {  # PyTorch, onnx and the programs of others are imported on use only
+        *CHECKED, "refar.__version__", "refar.bench", "refar.models", "refar.oracle.program", "refar.rounding.tolerance",
+        "refar.runtime", "refar.torch.module", "refar_export.export", "onnx", "torch", "threadpoolctl", "wavenet_vocoder",
+        "pytorch_tcn", "numpy", "msgspec"
+    },
     "refar.cli": {"refar", "refar_export", "onnxruntime", "typer", "rich", *LIGHT},
     "refar_export": {"refar_export.export"},
     "refar_export.lower": {*CHECKED, "refar.runtime.bundle", "onnx", "numpy"},

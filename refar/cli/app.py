@@ -13,6 +13,7 @@ import typer
 from rich.text import Text
 
 import refar
+from refar.cli.bench import bench
 from refar.cli.check import check
 from refar.cli.console import err, line
 from refar.cli.demo import demo
@@ -24,7 +25,7 @@ from refar.cli.score import classify, score
 from refar.cli.train import train
 from refar.errors import RefarError, printable
 
-COMMANDS = (demo, inspect, train, check, export, generate, score, classify, golden)
+COMMANDS = (demo, inspect, train, check, export, generate, score, classify, bench, golden)
 EXTRAS = {"torch": "torch", "onnx": "export", "onnxruntime": "runtime", "sklearn": "data", "matplotlib": "plot"}
 
 app = typer.Typer(

@@ -11,8 +11,9 @@ from refar.plots.image import around
 from refar.plots.line import Row, past, rows
 from refar.plots.strided import Level, conceptual, fits, levels
 from refar.plots.style import save, svg
+from refar.plots.times import TimePanel, times
 
-__all__ = ["Level", "Row", "conceptual", "field", "fits", "levels", "losses", "rows", "save", "svg"]
+__all__ = ["Level", "Row", "TimePanel", "conceptual", "field", "fits", "levels", "losses", "rows", "save", "svg", "times"]
 
 
 def field(graph: Graph) -> Figure:

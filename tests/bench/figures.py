@@ -15,7 +15,6 @@ import bounds
 import certificates
 import numpy as np
 import oracle
-import speed
 import torch
 from pages import publish
 
@@ -207,14 +206,6 @@ def demo(path: Path) -> str:
             f"| the demo's network, R = 72, 64 pixels, batch {row['batch']} | {1e6 * row['step_seconds'] / steps:.0f} "
             f"| {row['ratio']:.1f} times as long |"
         )
-    measured = speed.measure()
-    lines += [
-        f"| WaveNet, {row['network']}, R = {row['R']}, batch {row['batch']} | {row['step_us']:.0f} "
-        f"| {row['ratio']:.0f} times as long |"
-        for row in measured
-    ]
-    blocks = ", ".join(f"{row['block_ratio']:.0f} ({row['network']}, batch {row['batch']})" for row in measured)
-    lines += ["", f"64 steps take as many times as long as one block of 64 tokens: {blocks}."]
     return "\n".join(lines)
 
 

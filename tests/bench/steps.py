@@ -14,10 +14,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pages import publish
 
 ROOT = Path(__file__).parents[2]
@@ -37,53 +37,19 @@ def best(calls: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]
     return found
 
 
-def timed(call: Callable[[], object], times: int) -> Callable[[], float]:
-    """Microseconds of one of so many calls."""
+def timed(call: Callable[[], object], units: float) -> Callable[[], float]:
+    """Microseconds of one unit of a call that computes so many."""
 
     def measure() -> float:
         begin = time.perf_counter()
-        for _ in range(times):
-            call()
-        return 1e6 * (time.perf_counter() - begin) / times
+        call()
+        return 1e6 * (time.perf_counter() - begin) / units
 
     return measure
 
 
-def floor(graph: Any, batch: int) -> Callable[[], object]:
-    """One call of an ONNX graph with a product for each convolution, on inputs and outputs that are bound."""
-    import onnxruntime as ort
-    from onnx import TensorProto, helper, numpy_helper
-
-    from refar import ops
-    from refar.analysis.facts import facts
-
-    shapes = facts(graph).parameters
-    nodes, given, results, weights, values = [], [], [], [], {}
-    for node in graph.nodes:
-        if not isinstance(node.op, ops.Conv1d):
-            continue
-        out, fan_in, kernel = shapes[f"{node.name}.weight"]
-        weights.append(numpy_helper.from_array(np.ones((fan_in * kernel, out), np.float32) / fan_in, f"w_{node.name}"))
-        given.append(helper.make_tensor_value_info(f"x_{node.name}", TensorProto.FLOAT, [batch, fan_in * kernel]))
-        results.append(helper.make_tensor_value_info(f"y_{node.name}", TensorProto.FLOAT, [batch, out]))
-        nodes.append(helper.make_node("MatMul", [f"x_{node.name}", f"w_{node.name}"], [f"y_{node.name}"]))
-        values[f"x_{node.name}"], values[f"y_{node.name}"] = (batch, fan_in * kernel), (batch, out)
-    body = helper.make_graph(nodes, "floor", given, results, weights)
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    binding = session.io_binding()
-    held = {name: ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32)) for name, shape in values.items()}
-    for port in given:
-        binding.bind_ortvalue_input(port.name, held[port.name])
-    for port in results:
-        binding.bind_ortvalue_output(port.name, held[port.name])
-    return lambda: session.run_with_iobinding(binding)
-
-
 def measured(name: str, batch: int, rounds: int) -> dict[str, float]:
-    """Microseconds of a call of a stream, of a token of `generate`, of the floor, and of recomputing over the last R tokens."""
+    """Microseconds of a token of `generate`; where refar has what `refar bench` measures with, also of what stands beside it."""
     import refar
     from refar import models
     from refar.runtime import load
@@ -92,17 +58,21 @@ def measured(name: str, batch: int, rounds: int) -> dict[str, float]:
     graph = models.wavenet(**NETS[name])
     with tempfile.TemporaryDirectory() as folder:
         session = load(export(graph, refar.init(graph), Path(folder) / "bundle"))
-        calls = {"generate": timed(lambda: session.generate(TOKENS, batch=batch), 1)}
-        if hasattr(session, "stream"):
-            stream, x = session.stream(batch), np.zeros(batch, np.int64)
-            calls |= {"step": timed(lambda: stream.step(x), TOKENS), "floor": timed(floor(graph, batch), TOKENS)}
-            window = np.zeros((min(batch, 8), refar.receptive_field(graph)), np.int64)
-            calls["recomputing"] = timed(lambda: session.forward(window), 1)
-        found = best(calls, rounds)
-    found["generate"] /= TOKENS
-    if "recomputing" in found:
-        found["recomputing"] *= batch / min(batch, 8)
-    return found
+        calls = {"generate": timed(lambda: session.generate(TOKENS, batch=batch), TOKENS)}
+        if find_spec("refar.bench") is not None:
+            calls |= beside(session, batch)
+        return best(calls, rounds)
+
+
+def beside(session: Any, batch: int) -> dict[str, Callable[[], float]]:
+    """A step, the floor, and recomputing over the last R tokens, which is done for 8 rows at the most."""
+    from refar.bench.floor import floor
+    from refar.bench.over_time import Sequences, recomputing, stepping
+
+    rows = min(batch, 8)
+    ways = {"step": stepping(Sequences(session, batch)), "floor": floor(session, batch, threads=1)}
+    whole = recomputing(Sequences(session, rows))
+    return {name: timed(way.call, way.units) for name, way in ways.items()} | {"recomputing": timed(whole.call, rows / batch)}
 
 
 def child(tree: Path, name: str, batch: int, rounds: int) -> dict[str, float]:
