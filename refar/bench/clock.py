@@ -48,7 +48,7 @@ def in_turn(ways: Mapping[str, Way], seconds: float) -> dict[str, list[float]]:
             way.call()
     found: dict[str, list[float]] = {name: [] for name in ways}
     begin, rounds = time.perf_counter(), 0
-    while rounds < _LEAST or time.perf_counter() - begin < seconds:
+    while ways and (rounds < _LEAST or time.perf_counter() - begin < seconds):
         for name, way in ways.items():
             found[name] += _turn(way, seconds / _TURNS / len(ways))
         rounds += 1

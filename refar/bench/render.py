@@ -15,19 +15,17 @@ def caption(part: Table | Blocks) -> str:
 
 
 def header(part: Table | Blocks) -> list[str]:
-    """Name the columns: what the row is, each way, values per second if they are told, and the spread."""
+    """Name the columns."""
     if isinstance(part, Blocks):
         return ["", "deadline, µs", "median, µs", "of the deadline", "99th percentile, µs", "of the deadline"]
-    ways = [cell.way for cell in part.rows[0].cells]
-    return ["", *ways, *(["values/s"] if _counts(part) else []), "±"]
+    return list(_columns(part, part.rows[0]))
 
 
 def lines(part: Table | Blocks) -> list[list[str]]:
-    """Write the rows: microseconds, in brackets times the base; the spread is half the distance of the quartiles, the largest."""
+    """Write the rows, a cell for each column."""
     if isinstance(part, Blocks):
         return [_block(each) for each in part.blocks]
-    counts = _counts(part)
-    return [[row.what, *map(_cell, row.cells), *([_rate(row)] if counts else []), spread(row)] for row in part.rows]
+    return [list(_columns(part, row).values()) for row in part.rows]
 
 
 def reasons(part: Table | Blocks) -> list[str]:
@@ -91,9 +89,12 @@ def _block(block: Block) -> list[str]:
     return cells
 
 
-def _counts(table: Table) -> bool:
-    return any(row.per_second is not None for row in table.rows)
-
-
-def _rate(row: TableRow) -> str:
-    return NONE if row.per_second is None else f"{row.per_second:,.0f}".replace(",", " ")
+def _columns(table: Table, row: TableRow) -> dict[str, str]:
+    """Write a row by columns: what it is, each way, the base over the floor, values per second if they are told, the spread."""
+    found = {"": row.what} | {cell.way: _cell(cell) for cell in row.cells}
+    for cell in row.cells:
+        if cell.way == "floor":
+            found[f"{table.base} ÷ floor"] = figure(1 / cell.ratio) if cell.ratio is not None else NONE
+    if any(each.per_second is not None for each in table.rows):
+        found["values/s"] = NONE if row.per_second is None else figure(row.per_second)
+    return found | {"±": spread(row)}

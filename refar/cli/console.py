@@ -30,7 +30,7 @@ _ASCII = {
     "≤": "<=",
     "×": "x",
 }
-_ASCII |= {"✓": "ok", "’": "'", "\u202f": " "}
+_ASCII |= {"✓": "ok", "’": "'", "\u202f": " ", "µ": "u", "±": "+-", "÷": "/"}
 
 
 def plain(error: UnicodeError) -> tuple[str, int]:

@@ -40,7 +40,9 @@ def test_a_bundle_over_time(refar, here):
     assert said.out.startswith("One position of a stream, µs a step (in brackets: times step)\n")
     header, row = columns(said, "B = 3")
     assert header.split("  ") != row.split("  ")
-    assert [name for name in ("floor", "step", "generate", "recomputing", "values/s", "±") if name not in header] == []
+    assert [
+        name for name in ("floor", "step", "generate", "recomputing", "step ÷ floor", "values/s", "±") if name not in header
+    ] == []
     assert row.count("(") == 5
     assert "Blocks of one sequence at 8000 samples a second" in said.out
     assert said.out.endswith("wrote t.json\nwrote t.png\n")

@@ -21,9 +21,10 @@ from refar.bench.floor import Product, products
 from refar.bench.over_images import Images
 from refar.bench.over_time import Sequences
 from refar.bench.plan import Plan, WaveNetSizes
-from refar.bench.render import markdown
+from refar.bench.render import figure, header, markdown
 from refar.bench.results import Benchmark, Cell, Machine, Table, TableRow, from_json, summary, to_json
 from refar.errors import FileError
+from refar.oracle.program import Program
 from refar.runtime import load
 from refar.runtime.session import Session
 from refar.testing.contract.cases import generic_parameters
@@ -295,9 +296,19 @@ def test_the_tables_of_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     ]  # fmt: skip
     assert all(cell.ratio == 1 for table in found for row in table.rows for cell in row.cells if cell.way == table.base)
     assert heard[:2] == ["a token, B = 1", "a token, B = 2"]
+    assert header(found[0])[-3:] == ["generate ÷ floor", "values/s", "±"]
     page = markdown(Benchmark("refar bench", 1, "cpu", MACHINE, tuple(found)))
     assert "wavenet_vocoder: wavenet_vocoder is not installed; pip install wavenet-vocoder==0.1.1." in page
     assert page.count("\n|---|") == len(found)
+
+
+def test_what_disagrees_in_the_tables_of_the_project_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Session, "prefill", altered(Session.prefill))
+    monkeypatch.setattr(Program, "generate", altered(Program.generate))
+    (known,) = standard.known(TINY, 1, 0.001, lambda _: None).rows
+    assert timed(known) == {"prefill": False, "blocks of 64": True, "steps": True}
+    (images,) = standard.images(TINY, 1, 0.001, lambda _: None).rows
+    assert images.cells[-1] == Cell("NumPy oracle", reason="24 of 24 values are not refar's from the same noise")
 
 
 def test_the_plan_holds_the_networks_that_the_figures_name() -> None:
@@ -336,6 +347,13 @@ def test_a_file_that_is_none_is_refused(edit: Callable[[dict], object], says: st
         from_json(json.dumps(document).encode(), "x.json")
     with pytest.raises(FileError, match=r"'x\.json': expected the JSON that 'refar bench --json' writes"):
         from_json(b"[", "x.json")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.123, "0.12"), (9.5, "9.50"), (12.34, "12.3"), (123.4, "123"), (98765.4, "98 765")]
+)
+def test_numbers_have_three_digits_or_all_before_the_point(value: float, text: str) -> None:
+    assert figure(value) == text
 
 
 def test_a_picture_has_a_panel_for_each_table() -> None:
