@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Literal, assert_never
 
 import onnx
@@ -54,7 +54,7 @@ def build(
         run, params = rewritten(run, params, [name for name in chosen if name != JOINED])
     e = Emitter(params, run)
     layout = None if kind == "full" else state_layout(e.facts, spare)
-    outputs = _emit(e, layout, kind, JOINED in chosen)
+    outputs = _emit(e, layout, kind, chosen)
     ports = _Ports(e, layout, kind)
     exits = [ports.declared(name) for name in outputs]
     if expose:
@@ -99,7 +99,7 @@ def _check_names(graph: Graph) -> None:
             raise GraphError(f"node {node.name!r}: names that begin with {', '.join(kept)} are kept for ports")
 
 
-def _emit(e: Emitter, layout: StateLayout | None, kind: Kind, fuse: bool) -> list[str]:
+def _emit(e: Emitter, layout: StateLayout | None, kind: Kind, rewrites: Collection[str]) -> list[str]:
     if layout is None:
         return whole_graphs.full(e)
     match kind:
@@ -108,9 +108,9 @@ def _emit(e: Emitter, layout: StateLayout | None, kind: Kind, fuse: bool) -> lis
         case "condition":
             return whole_graphs.condition(e, layout)
         case "step":
-            return visit_graphs.step(e, layout, fuse=fuse)
+            return visit_graphs.step(e, layout, joined=JOINED in rewrites, lookups="lookups" in rewrites)
         case "block":
-            return visit_graphs.block(e, layout)
+            return visit_graphs.block(e, layout, lookups="lookups" in rewrites)
         case "full":
             raise AssertionError(kind)
         case _:
@@ -149,8 +149,9 @@ class _Ports:
             return helper.make_tensor_value_info(name, TensorProto.INT64, [])
         if side in (PAST, PRESENT):
             assert self.layout is not None
-            slots, channels = self.layout.sizes[rest]
-            return helper.make_tensor_value_info(name, TensorProto.FLOAT, [slots, "batch_size", channels])
+            (slots, channels), classes = self.layout.sizes[rest], self.layout.tensors[rest][0].classes
+            kind = TensorProto.INT64 if classes else TensorProto.FLOAT
+            return helper.make_tensor_value_info(name, kind, [slots, "batch_size", channels])
         if side == FIXED:
             return declared(name, self.e.types[rest], "")
         first = self.e.facts.first_position if self.kind == "full" else 0

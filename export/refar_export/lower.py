@@ -146,6 +146,24 @@ def _lookup(e: Emitter, table_qc: str, x: str, kind: Type, sequence: bool) -> st
     return e.emit("Transpose", rows, perm=[0, 2, 1]) if sequence and kind.timed else rows
 
 
+def one_hot(e: Emitter, classes: str, count: int) -> str:
+    """The one-hots of class indices, (B) or (B, T), along axis 1; of an index beyond the last class zeros."""
+    return e.emit("OneHot", classes, e.constant([count]), e.constant([0, 1], np.float32), axis=1)
+
+
+def looked_up(e: Emitter, op: ops.Conv1d, classes: Sequence[str]) -> str:
+    """A convolution of one-hots: of each tap the class that it reads, (B) or (B, T), and Q for none. (B, C) or (B, T, C)."""
+    weight_oik = e.params[f"{e.owner}.weight"]
+    none = np.zeros((1, op.channels), np.float32)
+    rows = []
+    for tap, index in enumerate(classes):
+        table = np.concatenate([weight_oik[:, :, tap].T, none])
+        if op.bias and tap == 0:
+            table = table + e.params[f"{e.owner}.bias"]
+        rows.append(e.emit("Gather", e.constant(table, np.float32), index, axis=0))
+    return rows[0] if len(rows) == 1 else e.emit("Sum" if len(rows) > 2 else "Add", *rows)
+
+
 def _by_colour(e: Emitter, found: str, kind: Type) -> str:
     """(B, K, C, H, W) → (B, K·C, H, W); what is not over an image has no axis of colours."""
     if not kind.image:
@@ -333,10 +351,10 @@ def windowed_block(
             assert_never(op)
 
 
-def span(e: Emitter, buffer: str, where: Sequence[int], kept: int) -> str:
+def span(e: Emitter, buffer: str, where: Sequence[int], kept: int, axis: int = 2) -> str:
     """All that T windows see in a (B, C, kept + T), if `where` are the places of the first: T + newest - oldest positions."""
     oldest, newest = where[0], where[-1]
     if (oldest, newest) == (0, kept):
         return buffer
     end = LAST if newest == kept else newest - kept
-    return e.emit("Slice", buffer, e.constant([oldest]), e.constant([end]), e.constant([2]))
+    return e.emit("Slice", buffer, e.constant([oldest]), e.constant([end]), e.constant([axis]))

@@ -34,22 +34,28 @@ class _Product:
 
 
 class OneVisit:
-    """Emit the nodes of one visit in their order. `old` holds the values of earlier visits, without offsets.
+    """Emit the nodes of one visit in their order. `old` holds what slots hold of earlier visits: (B, C), or classes (B).
 
-    With `fuse` sums of products are made as the module says; otherwise every value has its node.
+    With `joined` sums of products are made as the module says, otherwise each value has a node of its own. With `lookups` no
+    product reads a one-hot.
     """
 
-    def __init__(self, e: Emitter, layout: StateLayout, old: Mapping[Read, str], *, fuse: bool) -> None:
+    def __init__(self, e: Emitter, layout: StateLayout, old: Mapping[Read, str], *, joined: bool, lookups: bool) -> None:
         self._e, self._layout, self._old = e, layout, old
         self._offsets: dict[str, Vector] = {}
         self._products: dict[str, _Product] = {}
-        self._joined = {node.name for node in e.graph.nodes if self._is_joined(node)} if fuse else set[str]()
+        self._lookups = lookups
+        self._joined = {node.name for node in e.graph.nodes if self._is_joined(node)} if joined else set[str]()
 
     def compute(self, node: Node) -> None:
-        """Emit one node."""
+        """Emit one node; a one-hot only when its numbers are read."""
         e, op = self._e, node.op
         e.own(node.name)
-        if isinstance(op, ops.Conv1d) and op.groups == 1:
+        if isinstance(op, ops.OneHot) and self._lookups:
+            return
+        if isinstance(op, ops.Conv1d) and self._is_lookup(node, op):
+            e.values[node.name] = lower.looked_up(e, op, [name for name, _ in self._reads(node, node.inputs[0], as_class=True)])
+        elif isinstance(op, ops.Conv1d) and op.groups == 1:
             self._convolve(node, op)
         elif isinstance(op, ops.Add) and any(name in self._products for name in node.inputs):
             self._join(node)
@@ -64,14 +70,18 @@ class OneVisit:
 
     def whole(self, name: str) -> str:
         """Return the value of a node with its offset added."""
+        if name not in self._e.values:
+            source = self._e.facts.nodes[name].inputs[0]
+            self._e.values[name] = lower.one_hot(self._e, self._e.values[source], self._e.types[name].size)
         if (offset := self._offsets.pop(name, None)) is not None:
             self._e.values[name] = self._e.emit("Add", self._e.values[name], self._e.constant(offset, np.float32))
         return self._e.values[name]
 
     def rows(self, names: Sequence[str], channels: int) -> str:
         """Return the values of some nodes of equal width, (nodes, B, C)."""
-        e = self._e
-        rows = e.emit("Reshape", together(e, [e.values[name] for name in names]), e.constant([len(names), -1, channels]))
+        e, layout = self._e, self._layout
+        stored = [e.facts.nodes[name].inputs[0] if layout.slots[name].classes else name for name in names]
+        rows = e.emit("Reshape", together(e, [e.values[name] for name in stored]), e.constant([len(names), -1, channels]))
         if not any(name in self._offsets for name in names):
             return rows
         none = np.zeros(channels, np.float32)
@@ -81,9 +91,13 @@ class OneVisit:
         """Whether a node is a product that a sum alone reads, in the same visit."""
         graph, slots = self._e.graph, self._layout.slots
         readers = [other for other in graph.nodes for name in other.inputs if name == node.name]
-        is_product = isinstance(node.op, ops.Conv1d) and node.op.groups == 1
+        is_product = isinstance(node.op, ops.Conv1d) and node.op.groups == 1 and not self._is_lookup(node, node.op)
         only = len(readers) == 1 and isinstance(readers[0].op, ops.Add) and node.name not in (graph.output, *slots)
         return is_product and only and self._leads(node.name, readers[0].name)
+
+    def _is_lookup(self, node: Node, op: ops.Conv1d) -> bool:
+        """Whether a node multiplies one-hots, which are kept as classes."""
+        return self._lookups and op.groups == 1 and isinstance(self._e.facts.nodes[node.inputs[0]].op, ops.OneHot)
 
     def _leads(self, *names: str) -> bool:
         """Whether nodes are computed at one position."""
@@ -125,23 +139,29 @@ class OneVisit:
             others.append(name)
             if age == 0 and source in self._offsets:
                 offsets.append(self._offsets[source])
-        offset = np.sum(offsets, axis=0, dtype=np.float32) if offsets else None
         total = others[0] if len(others) == 1 else e.emit("Sum", *others) if others else ""
-        if not others and offset is not None:
-            total, offset = e.constant(offset, np.float32), None
+        if offsets and others:
+            self._offsets[node.name] = np.sum(np.stack(offsets), axis=0)
+        elif offsets:
+            total = e.constant(np.sum(np.stack(offsets), axis=0), np.float32)
         for product in products:
             total = e.emit("Gemm", product.flat, product.weight, *([total] if total else []), transB=1)
         e.values[node.name] = total
-        if offset is not None:
-            self._offsets[node.name] = offset
 
-    def _reads(self, node: Node, source: str) -> list[tuple[str, int]]:
-        """Return the value of `source` that each tap of a product reads, without its offset, and its age; oldest first."""
+    def _reads(self, node: Node, source: str, *, as_class: bool = False) -> list[tuple[str, int]]:
+        """Return the value of `source` that each tap of a node reads, without its offset, and its age; oldest first."""
+        ages = self._layout.ages(node, source) if source in self._layout.schedule.lead else [0]
+        return [(self._read(source, age, as_class), age) for age in ages]
+
+    def _read(self, source: str, age: int, as_class: bool) -> str:
         e = self._e
-        if source not in self._layout.schedule.lead:
-            return [(e.values[source], 0)]
-        ages = self._layout.ages(node, source)
-        return [(self._old[source, age] if age > 0 else e.values[source], age) for age in ages]
+        if age == 0 and as_class:
+            return e.values[e.facts.nodes[source].inputs[0]]
+        if age == 0:
+            return e.values[source] if source in e.values else self.whole(source)
+        stored = self._old[source, age]
+        classes = self._layout.slots[source].classes
+        return lower.one_hot(e, stored, classes) if classes and not as_class else stored
 
     def _window(self, node: Node, source: str) -> list[str]:
         """Return the name of the whole value of `source` that each tap of `node` reads, oldest first."""

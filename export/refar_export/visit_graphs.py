@@ -21,8 +21,8 @@ from refar_export.lower import LAST, Emitter
 from refar_export.one_visit import OneVisit, Read, together
 
 
-def step(e: Emitter, layout: StateLayout, *, fuse: bool = True) -> list[str]:
-    """One visit: values over time are (B, C). With `fuse` see `one_visit`. Returns the names of the outputs."""
+def step(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool = True) -> list[str]:
+    """One visit: values over time are (B, C). For `joined` and `lookups` see `OneVisit`. Returns the names of the outputs."""
     reads = {tensor: _read_by_step(e, layout, nodes) for tensor, nodes in layout.tensors.items()}
     parts = [np.array([-age for _, age in reads[tensor]] + [0] * len(nodes)) for tensor, nodes in layout.tensors.items()]
     owners = [
@@ -40,11 +40,12 @@ def step(e: Emitter, layout: StateLayout, *, fuse: bool = True) -> list[str]:
         read, write = _split(e, indices, [count, len(nodes)])
         gathered = e.emit("Gather", f"{PAST}.{tensor}", read, axis=0)
         written[tensor] = write, gathered
-        rows = e.emit("Reshape", gathered, e.constant([-1, nodes[0].channels])) if count else ""
+        flat = [-1] if nodes[0].classes else [-1, nodes[0].channels]
+        rows = e.emit("Reshape", gathered, e.constant(flat)) if count else ""
         old |= dict(zip(reads[tensor], _equal_parts(e, rows, count), strict=True))
     for name in layout.fixed:
         e.values[name] = f"{FIXED}.{name}"
-    visit = OneVisit(e, layout, old, fuse=fuse)
+    visit = OneVisit(e, layout, old, joined=joined, lookups=lookups)
     for node in _timed(e, layout):
         visit.compute(node)
     for tensor, nodes in layout.tensors.items():
@@ -69,8 +70,8 @@ def _read_by_step(e: Emitter, layout: StateLayout, nodes: Sequence[Slots]) -> li
     return sorted(found, key=lambda read: (order.index(read[0]), -read[1]))
 
 
-def block(e: Emitter, layout: StateLayout) -> list[str]:
-    """T visits: values over time are (B, C, T). Returns the names of the outputs."""
+def block(e: Emitter, layout: StateLayout, *, lookups: bool = True) -> list[str]:
+    """T visits: values over time are (B, C, T). With `lookups` no product reads a one-hot. Returns the names of the outputs."""
     kept = [each for nodes in layout.tensors.values() for each in nodes for _ in range(each.kept)]
     ages = [age for nodes in layout.tensors.values() for each in nodes for age in range(each.kept, 0, -1)]
     e.own(f"{PAST}.{CLOCK}")
@@ -85,23 +86,50 @@ def block(e: Emitter, layout: StateLayout) -> list[str]:
         slots = _split(e, _slots(e, e.emit("Slice", visits, e.constant([0]), e.constant([len(ages)])), kept), counts)
     gathered: dict[str, str] = {}
     past: dict[str, str] = {}
+    classes: dict[str, str] = {}
     for (tensor, nodes), indices in zip(layout.tensors.items(), slots, strict=True):
         e.own(f"{PAST}.{tensor}")
         gathered[tensor] = e.emit("Gather", f"{PAST}.{tensor}", indices, axis=0)
         for each, value in zip(nodes, _split(e, gathered[tensor], [each.kept for each in nodes]), strict=True):
-            past[each.node] = e.emit("Transpose", value, perm=[1, 2, 0])
+            if each.classes:
+                value = e.emit("Squeeze", value, e.constant([2]))
+            past[each.node] = e.emit("Transpose", value, perm=[1, 0] if each.classes else [1, 2, 0])
     for name in layout.fixed:
         e.values[name] = f"{FIXED}.{name}"
     for node in _timed(e, layout):
         e.own(node.name)
-        e.values[node.name] = _several(e, layout, node, past)
+        if node.name in layout.slots and layout.slots[node.name].classes:
+            classes[node.name] = e.emit("Concat", past.pop(node.name), e.values[node.inputs[0]], axis=1)
+            continue
+        if lookups and isinstance(node.op, ops.Conv1d) and node.op.groups == 1 and node.inputs[0] in classes:
+            e.values[node.name] = _looked_up(e, layout, node, node.op, classes[node.inputs[0]])
+        else:
+            for name in node.inputs:
+                _as_numbers(e, layout, name, past, classes)
+            e.values[node.name] = _several(e, layout, node, past)
         if node.name in past:
             past[node.name] = e.emit("Concat", past[node.name], e.values[node.name], axis=2)
     for tensor, nodes in layout.tensors.items():
         e.own(f"{PRESENT}.{tensor}")
         indices = together(e, [_last_slots(e, each, new) for each in nodes])
         _write(e, tensor, indices, gathered[tensor], together(e, [_last_new(e, each) for each in nodes]))
+    _as_numbers(e, layout, e.graph.output, past, classes)
     return _outputs(e, layout)
+
+
+def _looked_up(e: Emitter, layout: StateLayout, node: Node, op: ops.Conv1d, buffer: str) -> str:
+    """A convolution of one-hots in T visits, of which `buffer` holds the classes, (B, kept + T)."""
+    kept = layout.slots[node.inputs[0]].kept
+    taps = [lower.span(e, buffer, [kept - age], kept, axis=1) for age in layout.ages(node, node.inputs[0])]
+    return e.emit("Transpose", lower.looked_up(e, op, taps), perm=[0, 2, 1])
+
+
+def _as_numbers(e: Emitter, layout: StateLayout, name: str, past: dict[str, str], classes: dict[str, str]) -> None:
+    """Put the one-hots of a node beside the other values, of which the classes are there, unless they are."""
+    if name in classes and name not in past:
+        past[name] = lower.one_hot(e, classes[name], layout.slots[name].classes)
+        kept = layout.slots[name].kept
+        e.values[name] = lower.span(e, past[name], [kept], kept)
 
 
 def _several(e: Emitter, layout: StateLayout, node: Node, buffers: dict[str, str]) -> str:
@@ -131,6 +159,10 @@ def _last_slots(e: Emitter, each: Slots, visits: str) -> str:
 
 def _last_new(e: Emitter, each: Slots) -> str:
     """The new values that fit into the slots of a node, (≤ slots, B, C)."""
+    if each.classes:
+        x = e.values[e.facts.nodes[each.node].inputs[0]]
+        last = e.emit("Slice", x, e.constant([-each.count]), e.constant([LAST]), e.constant([1]))
+        return e.emit("Unsqueeze", e.emit("Transpose", last, perm=[1, 0]), e.constant([2]))
     last = e.emit("Slice", e.values[each.node], e.constant([-each.count]), e.constant([LAST]), e.constant([2]))
     return e.emit("Transpose", last, perm=[2, 0, 1])
 

@@ -104,8 +104,13 @@ def whole_node(e: Emitter, node: Node, args: list[str], before: Sequence[str | N
 def _last_values(e: Emitter, each: Slots, before: str | None) -> str:
     """The slots of one node, (slots, B, C): its last values up to position length - 1 + lead of each row, oldest first."""
     e.own(f"{PRESENT}.{each.node}")
-    extended = lower.extend(e, e.values[each.node], each.count, before)  # so many positions before the first
-    rows = e.emit("Transpose", extended, perm=[0, 2, 1])
+    if each.classes:
+        x = e.values[e.facts.nodes[each.node].inputs[0]]
+        padded = e.emit("Pad", x, e.constant([0, each.count, 0, 0]), e.constant(each.classes))
+        rows = e.emit("Unsqueeze", padded, e.constant([2]))
+    else:
+        extended = lower.extend(e, e.values[each.node], each.count, before)  # so many positions before the first
+        rows = e.emit("Transpose", extended, perm=[0, 2, 1])
     first = e.emit("Unsqueeze", LENGTH, e.constant([1, 2]))
     places = e.emit("Add", first, e.constant(np.arange(each.count)[:, None] + each.lead))
     return e.emit("Transpose", e.emit("GatherND", rows, places, batch_dims=1), perm=[1, 0, 2])

@@ -17,7 +17,6 @@ from refar.analysis.schedule import Schedule
 from refar.analysis.windows import offsets_of_node
 from refar.graph.graph import Node
 
-
 CLASSES, NUMBERS = "int64x", "float32x"
 """How the names of tensors begin, which say what they hold."""
 

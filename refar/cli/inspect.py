@@ -152,8 +152,8 @@ def _state(graph: Graph) -> str:
         return "none, since there is no step by step"
     state = state_ports(layout_of(graph))
     total = sum(map(_bytes, state))
-    return f"{count(len(state), 'node')}, {count(total, 'byte')} per row in float32"
+    return f"{count(len(state), 'node')}, {count(total, 'byte')} per row"
 
 
 def _bytes(port: StatePort) -> int:
-    return 4 * port.channels * port.kept
+    return (8 if port.classes else 4) * port.channels * port.kept

@@ -8,7 +8,7 @@ import numpy as np
 
 from refar.arguments.arrays import Array, Arrays, Data, check_array, check_real
 from refar.errors import FileError, InputError, printable
-from refar.runtime import saved
+from refar.runtime import saved, stored
 from refar.runtime.opened import Opened
 from refar.runtime.prompts import Begun, Prompts, bind_prompts, chosen, prefill, window
 from refar.runtime.stream import Stream
@@ -73,5 +73,4 @@ def _begun(opened: Opened, tensors: Arrays) -> Begun:
     output: Array | None = tensors.get("output")
     if output is not None:
         check_real("output", np.nan_to_num(output), (len(taken), found.types[opened.graph.output].size))
-    past = {name: np.zeros((slots, len(taken), c), np.float32) for name, (slots, c) in opened.layout.sizes.items()}
-    return Begun(past, opened.fixed(conditions), conditions, taken, output)
+    return Begun(stored.empty(opened.layout, len(taken)), opened.fixed(conditions), conditions, taken, output)

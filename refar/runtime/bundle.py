@@ -64,7 +64,7 @@ class StatePort(Struct, frozen=True, forbid_unknown_fields=True):
     """Hold the slots of one node: `slots` entries of axis 0 of past.<tensor> (slots, batch_size, channels), from `base` on.
 
     `kept`: how many of the last visits' values a later visit reads. `lead` is 1 if the node is computed one position ahead of the
-    newest token.
+    newest token. `classes`: Q of a one-hot, of which a slot holds the class, and Q for none; 0 where it holds the values.
     """
 
     node: str
@@ -74,6 +74,7 @@ class StatePort(Struct, frozen=True, forbid_unknown_fields=True):
     kept: int
     lead: int
     channels: int
+    classes: int
 
 
 class ImageTable(Struct, frozen=True, forbid_unknown_fields=True):
@@ -229,7 +230,7 @@ def fixed_of(graph: Graph) -> tuple[str, ...]:
 def state_ports(layout: StateLayout | None) -> tuple[StatePort, ...]:
     """The state table of the manifest."""
     each = layout.slots.values() if layout else ()
-    return tuple(StatePort(s.node, s.tensor, s.base, s.count, s.kept, s.lead, s.channels) for s in each)
+    return tuple(StatePort(s.node, s.tensor, s.base, s.count, s.kept, s.lead, s.channels, s.classes) for s in each)
 
 
 def digest(data: bytes) -> str:

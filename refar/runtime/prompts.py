@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from refar.arguments.arrays import Array, Arrays, Data, bind_prompt, check_rows
 from refar.errors import InputError
+from refar.runtime import stored
 from refar.runtime.bundle import FIXED, LENGTH, OUTPUT, PREFILL, PRESENT
 from refar.runtime.provider import finite, shaped
 
@@ -93,7 +94,7 @@ def prefill(opened: Opened, prompts: Prompts, lengths: Array) -> Begun:
     width = found.types[opened.graph.output].size
     conditions = {name: array for name, array in prompts.conditions.items() if not found.types[name].timed}
     if rows == 0:  # onnxruntime 1.20 divides by the number of rows, which ends the process
-        past = {name: np.zeros((slots, 0, channels), np.float32) for name, (slots, channels) in layout.sizes.items()}
+        past = stored.empty(layout, 0)
         fixed = {name: np.zeros((0, found.types[name].size), np.float32) for name in layout.fixed}
         return Begun(past, fixed, conditions, lengths, np.zeros((0, width), np.float32))
     positions = max(1, int(lengths.max()) + found.strict)  # a convolution cannot run over nothing

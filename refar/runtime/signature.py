@@ -41,7 +41,9 @@ def signature(model: str, found: Facts, layout: StateLayout | None) -> tuple[dic
     if model == FULL or layout is None:
         return whole, {OUTPUT: _port(y)}
     fixed = {f"{FIXED}.{name}": _port(found.types[name]) for name in layout.fixed}
-    past = {f"{PAST}.{name}": (_FLOAT, (slots, None, channels)) for name, (slots, channels) in layout.sizes.items()}
+    past: dict[str, Port] = {}
+    for name, (slots, channels) in layout.sizes.items():
+        past[f"{PAST}.{name}"] = (_INT if layout.tensors[name][0].classes else _FLOAT, (slots, None, channels))
     present: dict[str, Port] = {name.replace(PAST, PRESENT, 1): port for name, port in past.items()}
     clock: Port = (_INT, ())
     timed = {name: port for name, port in whole.items() if found.types[name].timed}

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from refar.arguments.arrays import Array, Arrays, Data, as_float32, check_real, check_rows, extent, repeat_rows
 from refar.errors import BackendError, InputError, check_integer
-from refar.runtime import saved
+from refar.runtime import saved, stored
 from refar.runtime.alone import alone
 from refar.runtime.bundle import BLOCK, STEP
 from refar.runtime.prompts import Begun, bind_prompts, prefill
@@ -122,7 +122,7 @@ class Stream:
         found: Arrays = {}
         for each in self._layout.slots.values():
             slots = each.base + np.arange(clock - each.kept, clock) % each.count
-            found[each.node] = np.ascontiguousarray(past[each.tensor][slots].transpose(1, 2, 0))
+            found[each.node] = np.ascontiguousarray(stored.values_of(each, past[each.tensor][slots]).transpose(1, 2, 0))
         return found
 
     def _know(self, output: Array | None) -> None:
@@ -135,11 +135,11 @@ class Stream:
         if not isinstance(state, Mapping) or state.keys() != slots.keys():
             came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
             raise InputError(f"state: expected a mapping with {', '.join(slots) or 'nothing'}, got {came}")
-        past = {name: np.zeros((count, self.batch, c), np.float32) for name, (count, c) in self._layout.sizes.items()}
+        past = stored.empty(self._layout, self.batch)
         for name, each in slots.items():
-            shape = (self.batch, each.channels, each.kept)
-            value = as_float32(f"state {name!r}", check_real(f"state {name!r}", state[name], shape))
-            past[each.tensor][each.base + each.count - each.kept : each.base + each.count] = value.transpose(2, 0, 1)
+            shape = (self.batch, each.width, each.kept)
+            value = as_float32(f"state {name!r}", check_real(f"state {name!r}", state[name], shape)).transpose(2, 0, 1)
+            past[each.tensor][each.base + each.count - each.kept : each.base + each.count] = stored.stored_of(each, value)
         for name, array in past.items():
             self._visits.past[name].set(array)
         self._visits.clock.set(np.array(0))
