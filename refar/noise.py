@@ -31,11 +31,14 @@ def uniform(seed: int, streams: Sequence[int], start: int, steps: int, size: int
     """
     seed = check_seed(seed)
     blocks = -(-size // _WORDS)
-    words = np.empty((len(streams), steps, blocks * _WORDS), np.uint64)
+    u = np.empty((steps, len(streams), size))
     for row, stream in enumerate(streams):
         generator = np.random.Philox(key=np.array([seed, stream], np.uint64), counter=start * blocks)
-        words[row] = generator.random_raw(steps * blocks * _WORDS).reshape(steps, blocks * _WORDS)
-    return ((words[:, :, :size] >> np.uint64(12)).astype(np.float64).transpose(1, 0, 2) + 0.5) * 2.0**-52
+        words = generator.random_raw(steps * blocks * _WORDS).reshape(steps, blocks * _WORDS)
+        u[:, row] = words[:, :size] >> np.uint64(12)
+    u += 0.5
+    u *= 2.0**-52
+    return u
 
 
 def draw(head: ops.AnyHead, seed: int, streams: Sequence[int], start: int, steps: int, size: int) -> NDArray[np.float64]:
@@ -87,7 +90,11 @@ def sample(head: ops.AnyHead, y: Floats, noise: Floats, temperature: float, top_
 
 
 def _gumbel(u: Floats) -> Floats:
-    return -np.log(-np.log(u))
+    """-log(-log u), in the memory of u."""
+    for _ in range(2):
+        np.log(u, out=u)
+        np.negative(u, out=u)
+    return u
 
 
 def _gumbel_max(y_bq: Floats, noise_bq: Floats, temperature: float) -> Floats:

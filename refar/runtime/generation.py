@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypedDict
 
 import numpy as np
@@ -18,8 +19,8 @@ from refar.runtime.beginning import after
 from refar.runtime.opened import Opened
 from refar.runtime.prompts import Prompts
 
-_NOISE_STEPS, _NOISE_NUMBERS = 256, 2**22
-"""Steps, and numbers, of noise that are drawn at once at most: 32 MiB."""
+_NOISE_STEPS, _NOISE_NUMBERS = 64, 2**20
+"""Steps, and numbers, of noise that are drawn at once at most: 8 MiB."""
 
 
 class GenerateOptions(TypedDict, total=False):
@@ -51,6 +52,12 @@ class Draws:
         """How many sequences there are."""
         return len(self.temperatures)
 
+    @cached_property
+    def _temperature(self) -> float | None:
+        """The temperature of all rows, if it is one."""
+        first = float(self.temperatures[0])
+        return first if (self.temperatures == first).all() else None
+
     def noise(self, starts: Array, done: int, steps: int, size: int) -> Array:
         """The noise of `steps` steps after `done`, (steps, B, …); row b began at position starts[b]."""
         if self.seeds is None and len(set(starts.tolist())) == 1:
@@ -64,9 +71,8 @@ class Draws:
 
     def sample(self, y: Array, noise_bc: Array) -> Array:
         """A token for each row."""
-        first = self.temperatures[0]
-        if (self.temperatures == first).all():
-            return noise.sample(self.head, y, noise_bc, float(first), self.top_k)
+        if self._temperature is not None:
+            return noise.sample(self.head, y, noise_bc, self._temperature, self.top_k)
         rows = [
             noise.sample(self.head, y[b : b + 1], noise_bc[b : b + 1], float(t), self.top_k)
             for b, t in enumerate(self.temperatures)

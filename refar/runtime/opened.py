@@ -52,6 +52,7 @@ class Opened:
         threads = check_integer("threads", threads, 1, _MOST_THREADS)
         self.bundle, self.graph = bundle, bundle.manifest.graph
         self.found, self._layout, self.slots = facts(self.graph), bundle.manifest.layout, slots_of(self.graph)
+        self.first_output = bundle.manifest.first_output  # the first position with an output, of padding "valid" beyond 0
         self.local = [name for name in self.found.conditions if self.found.types[name].timed]
         self.mode = mode_of(self.found)
         self.sessions: dict[str, Any] = {}
@@ -153,16 +154,11 @@ class Opened:
             raise InputError(f"{purpose}: condition: expected {expected}, got a value")
         return {candidates[0]: condition}
 
-    @property
-    def first_output(self) -> int:
-        """The first position with an output, of padding "valid" beyond 0."""
-        return self.bundle.manifest.first_output
-
     def check_names(self, purpose: str, given: Mapping[str, object]) -> None:
         """Raise InputError unless these are the local conditions."""
-        known = {name: "local" if name in self.local else "global" for name in self.found.conditions}
-        said = ", ".join(f"{name!r} ({kind})" for name, kind in known.items()) or "none"
         if unknown := [name for name in given if name not in self.local]:
+            known = {name: "local" if name in self.local else "global" for name in self.found.conditions}
+            said = ", ".join(f"{name!r} ({kind})" for name, kind in known.items()) or "none"
             hint = near(unknown[0], known)
             raise InputError(f"{purpose}: there is no condition {unknown[0]!r}{hint}; those of this network are {said}")
         if missing := [name for name in self.local if name not in given]:

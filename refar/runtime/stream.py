@@ -78,14 +78,14 @@ class Stream:
         if self.batch * length == 0:
             return self._nothing(length)
         if length == 1:
-            return self._advance({name: array[..., 0] for name, array in inputs.items()})[..., None]
-        return self._advance(inputs)
+            return self._advance({name: array[..., 0] for name, array in inputs.items()})[..., None].copy()
+        return self._advance(inputs).copy()
 
     @alone
     def step(self, x_t: ArrayLike, condition: Data | None = None) -> Array:
         """Take one token of each sequence, x_b or x_bc: the output after it, y_bc. `condition` as in `push`, of one position."""
         inputs = self._fresh("step", x_t, condition, at_once=True)
-        return self._advance(inputs) if self.batch else self._nothing(1)[..., 0]
+        return self._advance(inputs).copy() if self.batch else self._nothing(1)[..., 0]
 
     @alone
     def rewind(self, steps: int) -> None:
@@ -290,7 +290,10 @@ class Stream:
         self._conditions = conditions
 
     def _advance(self, inputs: Arrays) -> Array:
-        """Make one visit, or several where the inputs have a time axis. `inputs` are those of the models, not checked."""
+        """Make one visit, or several where the inputs have a time axis. `inputs` are those of the models, not checked.
+
+        The outputs are the memory of this stream until the next call.
+        """
         x = inputs[self._found.sequence]
         several = x.ndim == len(self._found.types[self._found.sequence].axes)
         raw = y = self._visits.many(inputs) if several else self._visits.one(inputs)
@@ -304,7 +307,7 @@ class Stream:
             y = np.where(early if several else early[..., 0], np.float32("nan"), y)
         self._taken += visits
         self._back = min(self._layout.spare, self._back + visits)
-        self._output = (y[..., -1] if several else y).copy()
+        self._output = y[..., -1] if several else y
         return y if whole else finite(raw, BLOCK if several else STEP)
 
 
