@@ -88,6 +88,13 @@ def _gate_slopes(th: Array, sg: Array, dy: Array) -> Array:
     return dx
 
 
+def one_hot(x: Array, classes: int, dtype: np.dtype) -> Array:
+    """Return 1 in the channel of each class and 0 elsewhere; of an image, class q of colour c is channel q·C + c."""
+    each = np.arange(classes).reshape(classes, *[1] * (x.ndim - 1))
+    found = (x[:, None] == each).astype(dtype)
+    return found.reshape(len(x), classes * x.shape[1], *x.shape[2:]) if x.ndim == 4 else found
+
+
 def lookup(table_qc: Array, x: Array) -> Array:
     """Return row x of the table as channels; of an image, number k of colour c becomes channel k·C + c."""
     found = np.moveaxis(table_qc[x], -1, 1)

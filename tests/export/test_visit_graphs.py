@@ -11,21 +11,22 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from helpers import refuses
 from onnx import helper
 from plain_caller import Caller
 from stream_graphs import GRAPHS, conditioned, delays, pools
 
 import refar
-from refar import Builder, Graph, models
+from refar import Builder, Graph, models, ops
 from refar.analysis.facts import facts
 from refar.analysis.slots import Slots, StateLayout, state_layout
-from refar.errors import BackendError, FileError
+from refar.errors import BackendError, FileError, InputError
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
 from refar.runtime.stream import Stream
 from refar.testing import run_bundle_laws
 from refar.testing.contract.cases import generic_inputs, generic_parameters
-from refar_export import export, in_place, visit_graphs, whole_graphs
+from refar_export import export, in_place, lower, visit_graphs, whole_graphs
 from refar_export.build import build
 from refar_export.lower import LAST, Emitter
 from refar_export.verify import verify
@@ -301,3 +302,75 @@ def test_a_visit_too_many_cannot_be_taken_back(tmp_path: Path) -> None:
     assert all(np.abs(caller.step(at(t)) - outputs[t]).max() <= allowed for t in (10, 11))
     caller.rewind(3)
     assert any(np.abs(caller.step(at(t)) - outputs[t]).max() > allowed for t in (9, 10, 11))
+
+
+def of_classes(kernel: int = 3) -> Graph:
+    """A product of one-hots over several tokens, and their one-hots read as numbers too."""
+    g = Builder()
+    h = g.one_hot(g.input(classes=5), name="classes")
+    mixed = g.conv1d(h, 4, kernel=kernel, dilation=2, strict=True, name="mixed")
+    return g.build(g.conv1d(g.concat(g.tanh(mixed), g.delay(h, 2)), 5), ops.Categorical())
+
+
+@pytest.mark.parametrize("kind", ["step", "block"])
+def test_a_product_of_one_hots_is_a_lookup_for_each_tap(kind: Any) -> None:
+    graph = models.wavenet(9, [1, 2], residual=4, gate=3, skip=5)
+    found = {node.op_type for node in build(graph, refar.init(graph), kind).graph.node}
+    assert "OneHot" not in found
+    assert "OneHot" in {node.op_type for node in build(graph, refar.init(graph), kind, rewrites=()).graph.node}
+
+
+@pytest.mark.parametrize("rewrites", [None, ()])
+def test_classes_in_slots(rewrites: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = of_classes()
+    (port,) = [each for each in state_layout(facts(graph)).slots.values() if each.node == "classes"]
+    assert (port.tensor, port.channels, port.classes, port.width) == ("int64x1", 1, 5, 5)
+    if rewrites is not None:
+        monkeypatch.setattr("refar_export.build._REWRITTEN", {"step": rewrites, "block": rewrites})
+    path = export(graph, generic_parameters(graph, np.random.default_rng(3)), tmp_path / "b", verify=True)
+    stream = load(path).stream(2, prompt=[[], [3]])
+    state = stream.state["classes"]
+    assert state.shape == (2, 5, port.kept)
+    assert state.sum(axis=(1, 2)).tolist() == [0, 1]
+    assert state[1, 3, -1] == 1
+    y = stream.push([[1, 4], [0, 2]])
+    stream.state = load(path).stream(2, prompt=[[], [3]]).state
+    np.testing.assert_array_equal(stream.push([[1, 4], [0, 2]]), y)
+    with refuses(InputError, "state 'classes': expected one 1 among zeros at each position, or zeros alone"):
+        stream.state = {name: value * 0.5 if name == "classes" else value for name, value in stream.state.items()}
+
+
+def test_many_classes_cost_a_row_each(tmp_path: Path) -> None:
+    """A one-hot of 65 536 classes would be read, multiplied and kept in every step."""
+    g = Builder()
+    h = g.conv1d(g.one_hot(g.input(classes=2**16)), 3, kernel=2, strict=True)
+    graph = g.build(g.conv1d(h, 2))
+    model = build(graph, refar.init(graph), "step")
+    assert {node.op_type for node in model.graph.node}.isdisjoint({"OneHot", "Concat"})
+    session = load(export(graph, refar.init(graph), tmp_path / "b"))
+    y = session.stream(prompt=[[65535, 0, 7]]).output
+    x = np.array([[65535, 0, 7, 1]])
+    np.testing.assert_allclose(y, refar.forward(graph, session.weights, x)[:, :, 3], atol=1e-6)
+
+
+def none_is_a_class(patch: pytest.MonkeyPatch) -> None:
+    """What is not there is looked up as class 0."""
+    right = lower.looked_up
+
+    def wrong(e: Emitter, op: ops.Conv1d, classes: Any) -> str:
+        return right(e, op, [e.emit("Mod", index, e.constant(e.params[f"{e.owner}.weight"].shape[1])) for index in classes])
+
+    patch.setattr(lower, "looked_up", wrong)
+
+
+def taps_of_lookups_reversed(patch: pytest.MonkeyPatch) -> None:
+    right = lower.looked_up
+    patch.setattr(lower, "looked_up", lambda e, op, classes: right(e, op, classes[::-1]))
+
+
+@pytest.mark.parametrize("mistake", [none_is_a_class, taps_of_lookups_reversed])
+def test_mistakes_in_lookups_are_seen(mistake: Mistake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = of_classes()
+    mistake(monkeypatch)
+    with pytest.raises(BackendError, match=r"\[x\] step"):
+        export(graph, generic_parameters(graph, np.random.default_rng(3)), tmp_path / "b", verify=True)
