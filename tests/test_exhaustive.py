@@ -121,6 +121,15 @@ PICKED = {
     "refar_export/rewrites.py: lookups": "a dense layer of a one-hot vector",
     "refar_export/rewrites.py: sums": "a sum of dense layers",
     "refar_export/rewrites.py: gates": "a gate of a convolution",
+    "refar_export/one_visit.py: compute": "sums of dense layers, and one-hots that only dense layers read",
+    "refar_export/one_visit.py: _is_joined": "a dense layer in a sum",
+    "refar_export/one_visit.py: _is_lookup": "a dense layer of a one-hot vector",
+    "refar_export/visit_graphs.py: block": "a dense layer of a one-hot vector",
+    # of all values only a one-hot is determined by one number
+    "analysis/slots.py: state_layout": "a one-hot is kept as its class",
+    # the operators that have a matrix product
+    "bench/floor.py: products": "convolutions",
+    "bench/floor.py: _product": "convolutions",
 }
 """The functions that single out operators by `isinstance`, where any other operator is no mistake, and for what."""
 
