@@ -66,7 +66,6 @@ WINDOWED = READING | {
     "analysis/offsets.py: _of_windows",
     "oracle/windows.py: window_offsets",
     "refar_export/lower.py: windowed_step",
-    "refar_export/lower.py: windowed_block",
 }
 """The tables of an operator that reads other positions, over time."""
 
@@ -121,9 +120,9 @@ PICKED = {
     "refar_export/rewrites.py: lookups": "a dense layer of a one-hot vector",
     "refar_export/rewrites.py: sums": "a sum of dense layers",
     "refar_export/rewrites.py: gates": "a gate of a convolution",
-    "refar_export/one_visit.py: compute": "sums of dense layers, and one-hots that only dense layers read",
-    "refar_export/one_visit.py: _is_joined": "a dense layer in a sum",
-    "refar_export/one_visit.py: _is_lookup": "a dense layer of a one-hot vector",
+    "refar_export/rows.py: compute": "sums of dense layers, and one-hots that only dense layers read",
+    "refar_export/rows.py: _is_joined": "a dense layer in a sum",
+    "refar_export/rows.py: _is_lookup": "a dense layer of a one-hot vector",
     "refar_export/visit_graphs.py: block": "a dense layer of a one-hot vector",
     # of all values only a one-hot is determined by one number
     "analysis/slots.py: state_layout": "a one-hot is kept as its class",
@@ -260,7 +259,6 @@ TABLES: dict[str, Callable[[Any], object]] = {
     "analysis/offsets.py: _of_windows": lambda op: offsets._of_windows(op, 2, SEEN),
     "oracle/windows.py: window_offsets": window_offsets,
     "refar_export/lower.py: windowed_step": lambda op: lower.windowed_step(EMITTER, op, [["x"]]),
-    "refar_export/lower.py: windowed_block": lambda op: lower.windowed_block(EMITTER, op, ["x"], [[0]], [0]),
     "analysis/windows.py: kernel_steps": windows.kernel_steps,
     "analysis/windows.py: sees": lambda op: windows.sees(op, PIXEL, 0, 0),
     "analysis/windows.py: steps": windows.steps,

@@ -79,9 +79,9 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export": {"refar_export.export"},
     "refar_export.lower": {*CHECKED, "refar.runtime.bundle", "onnx", "numpy"},
     "refar_export.whole_graphs": {*CHECKED, "refar_export.lower", "refar.runtime.bundle", "numpy"},
-    "refar_export.one_visit": {*CHECKED, "refar_export.lower", "numpy"},
+    "refar_export.rows": {*CHECKED, "refar_export.lower", "numpy"},
     "refar_export.visit_graphs": {
-        *CHECKED, "refar_export.lower", "refar_export.in_place", "refar_export.one_visit", "refar.runtime.bundle", "numpy"
+        *CHECKED, "refar_export.lower", "refar_export.in_place", "refar_export.rows", "refar.runtime.bundle", "numpy"
     },
     "refar_export.rewrites": {*CHECKED, "msgspec", "numpy"},
     "refar_export.in_place": {"refar.errors", "refar.runtime.bundle", "onnx"},

@@ -27,7 +27,7 @@ VALUE = "value"
 Kind = Literal["full", "prefill", "condition", "step", "block"]
 
 JOINED = "joined"
-"""The choice, among rewrites, that a sum of products costs no node of its own: see `one_visit`."""
+"""The choice, among rewrites, that a sum of products costs no node of its own: see `rows`."""
 
 _REWRITTEN = {"step": (*REWRITES, JOINED), "block": OF_BLOCKS}
 
@@ -160,7 +160,11 @@ class _Ports:
 
     def exposed(self, node: Node) -> onnx.ValueInfoProto:
         """Emit one more output: the value of a node, of the axes that it has in this graph."""
-        name = self.e.emit("Identity", self.e.values[node.name], outputs=[f"{VALUE}/{node.name}"])
+        name = f"{VALUE}/{node.name}"
+        if self.kind == "block" and self.e.types[node.name].timed:
+            visit_graphs.over_time(self.e, node.name, name)
+        else:
+            self.e.emit("Identity", self.e.values[node.name], outputs=[name])
         return declared(name, self._type(node.name, False), f"length of {node.name}")
 
     def _type(self, name: str, last: bool) -> Type:

@@ -332,23 +332,9 @@ def windowed_step(e: Emitter, op: ops.WindowedOp, windows: Sequence[list[str]]) 
             assert_never(op)
 
 
-def windowed_block(
-    e: Emitter, op: ops.WindowedOp, buffers: Sequence[str], where: Sequence[list[int]], kept: Sequence[int]
-) -> str:
-    """The same at T positions: `buffers` are (B, C, kept + T), `where` the taps of the first position in each."""
-    match op:
-        case ops.Shift():
-            return span(e, buffers[0], where[0], kept[0])
-        case ops.Conv1d():
-            return _convolved(e, op, span(e, buffers[0], where[0], kept[0]), _weights(e, op), [0, 0])
-        case ops.Pool1d():
-            windows = [
-                [span(e, buffer, [place], most) for place in each]
-                for buffer, each, most in zip(buffers, where, kept, strict=True)
-            ]
-            return pool1d(e, op, windows[0], windows[1] if op.pad == "exclude" else None)
-        case _:
-            assert_never(op)
+def conv1d_block(e: Emitter, op: ops.Conv1d, buffer: str, where: Sequence[int], kept: int) -> str:
+    """A convolution over time at T positions: `buffer` is (B, C, kept + T), `where` the taps of the first position in it."""
+    return _convolved(e, op, span(e, buffer, where, kept), _weights(e, op), [0, 0])
 
 
 def span(e: Emitter, buffer: str, where: Sequence[int], kept: int, axis: int = 2) -> str:

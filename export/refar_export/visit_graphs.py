@@ -18,7 +18,13 @@ from refar.runtime.bundle import CLOCK, FIXED, OUTPUT, PAST, PRESENT
 from refar_export import lower
 from refar_export.in_place import depends
 from refar_export.lower import LAST, Emitter
-from refar_export.one_visit import OneVisit, Read, together
+from refar_export.rows import Rows, together
+
+_Read = tuple[str, int]
+"""A node, and how many visits ago its value was computed."""
+
+_SIDE_BY_SIDE = 4
+"""Taps of a convolution that a block puts side by side. A longer one is a Conv: so many copies of its input cost more."""
 
 
 def step(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool = True) -> list[str]:
@@ -32,7 +38,7 @@ def step(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool 
     visits = e.emit("Add", f"{PAST}.{CLOCK}", e.constant(np.concatenate([*parts, [1]])))
     slots = _split(e, _slots(e, visits, [*(each for part in owners for each in part), None]), [*map(len, parts), 1])[:-1]
     e.emit("Gather", visits, e.constant(sum(map(len, parts))), outputs=[f"{PRESENT}.{CLOCK}"])
-    old: dict[Read, str] = {}
+    old: dict[_Read, str] = {}
     written: dict[str, tuple[str, str]] = {}
     for (tensor, nodes), indices in zip(layout.tensors.items(), slots, strict=True):
         e.own(f"{PAST}.{tensor}")
@@ -41,21 +47,26 @@ def step(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool 
         gathered = e.emit("Gather", f"{PAST}.{tensor}", read, axis=0)
         written[tensor] = write, gathered
         flat = [-1] if nodes[0].classes else [-1, nodes[0].channels]
-        rows = e.emit("Reshape", gathered, e.constant(flat)) if count else ""
-        old |= dict(zip(reads[tensor], _equal_parts(e, rows, count), strict=True))
+        joined_rows = e.emit("Reshape", gathered, e.constant(flat)) if count else ""
+        old |= dict(zip(reads[tensor], _equal_parts(e, joined_rows, count), strict=True))
     for name in layout.fixed:
         e.values[name] = f"{FIXED}.{name}"
-    visit = OneVisit(e, layout, old, joined=joined, lookups=lookups)
+    rows = Rows(e, layout, lambda source, age: old[source, age], joined=joined, lookups=lookups)
     for node in _timed(e, layout):
-        visit.compute(node)
+        e.own(node.name)
+        if isinstance(node.op, ops.Input):
+            e.values[node.name] = node.name
+        else:
+            rows.compute(node)
     for tensor, nodes in layout.tensors.items():
         e.own(f"{PRESENT}.{tensor}")
-        _write(e, tensor, *written[tensor], visit.rows([each.node for each in nodes], nodes[0].channels))
-    visit.whole(e.graph.output)
-    return _outputs(e, layout)
+        _write(e, tensor, *written[tensor], rows.all_stored([each.node for each in nodes], nodes[0].channels))
+    e.own(OUTPUT)
+    e.emit("Identity", rows.whole(e.graph.output), outputs=[OUTPUT])
+    return _named_outputs(layout)
 
 
-def _read_by_step(e: Emitter, layout: StateLayout, nodes: Sequence[Slots]) -> list[Read]:
+def _read_by_step(e: Emitter, layout: StateLayout, nodes: Sequence[Slots]) -> list[_Read]:
     """List what one visit reads of a tensor: a value for each age that some tap looks at, by node, oldest first."""
     names = {each.node for each in nodes}
     found = {
@@ -71,11 +82,14 @@ def _read_by_step(e: Emitter, layout: StateLayout, nodes: Sequence[Slots]) -> li
 
 
 def block(e: Emitter, layout: StateLayout, *, lookups: bool = True) -> list[str]:
-    """T visits: values over time are (B, C, T). With `lookups` no product reads a one-hot. Returns the names of the outputs."""
+    """T visits. Values over time are rows, (T·B, C), visit by visit, as in a step of T·B sequences. Returns the outputs' names.
+
+    A product over few rows costs little more than over one, where a Conv over 2 positions costs as much as over 16.
+    """
     kept = [each for nodes in layout.tensors.values() for each in nodes for _ in range(each.kept)]
     ages = [age for nodes in layout.tensors.values() for each in nodes for age in range(each.kept, 0, -1)]
     e.own(f"{PAST}.{CLOCK}")
-    length = e.emit("Shape", e.facts.sequence, start=-1)
+    batch, length = e.emit("Shape", e.facts.sequence, start=0, end=1), e.emit("Shape", e.facts.sequence, start=-1)
     run = e.emit("Range", e.constant(0), e.emit("Squeeze", e.emit("Add", length, e.constant([1]))), e.constant(1))
     visits = e.emit("Add", f"{PAST}.{CLOCK}", e.emit("Concat", e.constant(-np.array(ages, np.int64)), run, axis=0))
     e.emit("Gather", visits, e.constant(-1), outputs=[f"{PRESENT}.{CLOCK}"])
@@ -84,87 +98,117 @@ def block(e: Emitter, layout: StateLayout, *, lookups: bool = True) -> list[str]
     slots = []
     if ages:
         slots = _split(e, _slots(e, e.emit("Slice", visits, e.constant([0]), e.constant([len(ages)])), kept), counts)
+    buffers: dict[str, _Buffer] = {}
     gathered: dict[str, str] = {}
-    past: dict[str, str] = {}
-    classes: dict[str, str] = {}
     for (tensor, nodes), indices in zip(layout.tensors.items(), slots, strict=True):
         e.own(f"{PAST}.{tensor}")
         gathered[tensor] = e.emit("Gather", f"{PAST}.{tensor}", indices, axis=0)
+        shape = e.emit("Concat", e.constant([-1]), batch, e.constant([nodes[0].channels]), axis=0)
         for each, value in zip(nodes, _split(e, gathered[tensor], [each.kept for each in nodes]), strict=True):
-            if each.classes:
-                value = e.emit("Squeeze", value, e.constant([2]))
-            past[each.node] = e.emit("Transpose", value, perm=[1, 0] if each.classes else [1, 2, 0])
-    for name in layout.fixed:
-        e.values[name] = f"{FIXED}.{name}"
+            buffers[each.node] = _Buffer(each, value, shape)
+    _repeat_fixed(e, layout, length)
+    rows = Rows(e, layout, lambda source, age: buffers[source].aged(e, age), joined=False, lookups=lookups)
     for node in _timed(e, layout):
         e.own(node.name)
-        if node.name in layout.slots and layout.slots[node.name].classes:
-            classes[node.name] = e.emit("Concat", past.pop(node.name), e.values[node.inputs[0]], axis=1)
-            continue
-        if lookups and isinstance(node.op, ops.Conv1d) and node.op.groups == 1 and node.inputs[0] in classes:
-            e.values[node.name] = _looked_up(e, layout, node, node.op, classes[node.inputs[0]])
+        if isinstance(node.op, ops.Input):
+            e.values[node.name] = _input_rows(e, node.name)
+        elif isinstance(node.op, ops.Conv1d) and _is_long(layout, node, node.op):
+            e.values[node.name] = _long_convolution(e, layout, node, node.op, buffers[node.inputs[0]])
         else:
-            for name in node.inputs:
-                _as_numbers(e, layout, name, past, classes)
-            e.values[node.name] = _several(e, layout, node, past)
-        if node.name in past:
-            past[node.name] = e.emit("Concat", past[node.name], e.values[node.name], axis=2)
+            rows.compute(node)
+        if node.name in buffers:
+            buffers[node.name].add(e, rows.stored(node.name))
+    e.own(f"{PRESENT}.{CLOCK}")
+    written = _slots_of_all(e, layout, new) if layout.slots else ""
     for tensor, nodes in layout.tensors.items():
         e.own(f"{PRESENT}.{tensor}")
-        indices = together(e, [_last_slots(e, each, new) for each in nodes])
-        _write(e, tensor, indices, gathered[tensor], together(e, [_last_new(e, each) for each in nodes]))
-    _as_numbers(e, layout, e.graph.output, past, classes)
-    return _outputs(e, layout)
+        places = [_last_slots(e, each, written, list(layout.slots).index(each.node)) for each in nodes]
+        indices = e.emit("Reshape", places[0] if len(places) == 1 else e.emit("Concat", *places, axis=1), e.constant([-1]))
+        _write(e, tensor, indices, gathered[tensor], together(e, [_last_new(e, each, buffers[each.node].new) for each in nodes]))
+    e.own(OUTPUT)
+    rows.whole(e.graph.output)
+    over_time(e, e.graph.output, OUTPUT)
+    return _named_outputs(layout)
 
 
-def _looked_up(e: Emitter, layout: StateLayout, node: Node, op: ops.Conv1d, buffer: str) -> str:
-    """A convolution of one-hots in T visits, of which `buffer` holds the classes, (B, kept + T)."""
-    kept = layout.slots[node.inputs[0]].kept
-    taps = [lower.span(e, buffer, [kept - age], kept, axis=1) for age in layout.ages(node, node.inputs[0])]
-    return e.emit("Transpose", lower.looked_up(e, op, taps), perm=[0, 2, 1])
+class _Buffer:
+    """What slots hold of a node that a block reads: of earlier visits, and, once it is added, what is `new`; `whole` is both.
+
+    All are (visits, B, C); `shape` is [-1, B, C].
+    """
+
+    def __init__(self, slots: Slots, kept: str, shape: str) -> None:
+        self.slots, self.whole, self._shape, self.new = slots, kept, shape, ""
+
+    def add(self, e: Emitter, rows: str) -> None:
+        """Put new rows behind those kept."""
+        self.new = e.emit("Reshape", rows, self._shape)
+        self.whole = e.emit("Concat", self.whole, self.new, axis=0)
+
+    def aged(self, e: Emitter, age: int) -> str:
+        """The rows of `age` visits before each of T visits: (T·B, C), or classes (T·B)."""
+        first = self.slots.kept - age
+        visits = e.emit("Slice", self.whole, e.constant([first]), e.constant([-age]), e.constant([0]))
+        return e.emit("Reshape", visits, e.constant([-1] if self.slots.classes else [-1, self.slots.channels]))
 
 
-def _as_numbers(e: Emitter, layout: StateLayout, name: str, past: dict[str, str], classes: dict[str, str]) -> None:
-    """Put the one-hots of a node beside the other values, of which the classes are there, unless they are."""
-    if name in classes and name not in past:
-        past[name] = lower.one_hot(e, classes[name], layout.slots[name].classes)
-        kept = layout.slots[name].kept
-        e.values[name] = lower.span(e, past[name], [kept], kept)
+def _input_rows(e: Emitter, name: str) -> str:
+    """Make an input (B, T) or (B, C, T) into rows, (T·B) or (T·B, C)."""
+    kind = e.types[name]
+    if kind.indexed:
+        return e.emit("Reshape", e.emit("Transpose", name, perm=[1, 0]), e.constant([-1]))
+    return e.emit("Reshape", e.emit("Transpose", name, perm=[2, 0, 1]), e.constant([-1, kind.channels]))
 
 
-def _several(e: Emitter, layout: StateLayout, node: Node, buffers: dict[str, str]) -> str:
-    """One node in T visits. `buffers` of its sources hold the values kept and, behind them, the new ones."""
-    op, kinds = node.op, e.facts.kinds[node.name]
-    if isinstance(op, ops.Input):
-        return node.name
-    sources = [buffers.get(name, e.values[name]) for name in node.inputs]
-    kept = [layout.slots[name].kept if name in layout.slots else 0 for name in node.inputs]
-    ages = [layout.ages(node, name) if name in layout.schedule.lead else None for name in node.inputs]
-    where = [[most - age for age in each] if each else None for most, each in zip(kept, ages, strict=True)]
-    if isinstance(op, ops.PointwiseOp):
-        args = [
-            source if place is None else lower.span(e, source, place, most)
-            for source, place, most in zip(sources, where, kept, strict=True)
-        ]
-        return lower.pointwise(e, op, args, kinds, sequence=True)
-    assert not isinstance(op, ops.ImageOp)  # of an image: refar_export.image_graphs
-    return lower.windowed_block(e, op, sources, [place or [] for place in where], kept)
+def over_time(e: Emitter, name: str, output: str) -> None:
+    """Emit the rows of a node as `output`, (B, C, T), or (B, T) of class indices."""
+    kind, batch = e.types[name], e.emit("Shape", e.facts.sequence, start=0, end=1)
+    channels = [] if kind.indexed else [e.constant([kind.channels])]
+    shape = e.emit("Concat", e.constant([-1]), batch, *channels, axis=0)
+    by_visit = e.emit("Reshape", e.values[name], shape)
+    e.emit("Transpose", by_visit, outputs=[output], perm=[1, 0] if kind.indexed else [1, 2, 0])
 
 
-def _last_slots(e: Emitter, each: Slots, visits: str) -> str:
-    """The slots that the last of these visits write."""
-    last = e.emit("Slice", visits, e.constant([-each.count]), e.constant([LAST]))
-    return e.emit("Add", e.emit("Mod", last, e.constant(each.count)), e.constant(each.base))
+def _is_long(layout: StateLayout, node: Node, op: ops.Conv1d) -> bool:
+    """Whether the taps of a convolution side by side would be many times its input, which are numbers."""
+    return op.kernel > _SIDE_BY_SIDE and not layout.slots[node.inputs[0]].classes
 
 
-def _last_new(e: Emitter, each: Slots) -> str:
+def _long_convolution(e: Emitter, layout: StateLayout, node: Node, op: ops.Conv1d, buffer: _Buffer) -> str:
+    """A convolution as a Conv over time."""
+    kept, ages = buffer.slots.kept, layout.ages(node, node.inputs[0])
+    over = e.emit("Transpose", buffer.whole, perm=[1, 2, 0])
+    y = lower.conv1d_block(e, op, over, [kept - age for age in ages], kept)
+    return e.emit("Reshape", e.emit("Transpose", y, perm=[2, 0, 1]), e.constant([-1, op.channels]))
+
+
+def _repeat_fixed(e: Emitter, layout: StateLayout, length: str) -> None:
+    """Repeat what follows from global conditions in each visit, (T·B, C)."""
+    names = [f"{FIXED}.{name}" for name in layout.fixed]
+    if not names:
+        return
+    e.own(FIXED)
+    joined = names[0] if len(names) == 1 else e.emit("Concat", *names, axis=1)
+    repeated = e.emit("Tile", joined, e.emit("Concat", length, e.constant([1]), axis=0))
+    parts = _split(e, repeated, [e.types[name].channels for name in layout.fixed], axis=1)
+    e.values |= dict(zip(layout.fixed, parts, strict=True))
+
+
+def _slots_of_all(e: Emitter, layout: StateLayout, visits: str) -> str:
+    """The slot of each node (a row) at each visit (a column), (nodes, T)."""
+    owners = layout.slots.values()
+    turns = e.emit("Mod", visits, e.constant([[each.count] for each in owners]))
+    return e.emit("Add", turns, e.constant([[each.base] for each in owners]))
+
+
+def _last_slots(e: Emitter, each: Slots, slots: str, row: int) -> str:
+    """The slots that the last of these visits write, (1, ≤ slots)."""
+    return e.emit("Slice", slots, e.constant([row, -each.count]), e.constant([row + 1, LAST]), e.constant([0, 1]))
+
+
+def _last_new(e: Emitter, each: Slots, new: str) -> str:
     """The new values that fit into the slots of a node, (≤ slots, B, C)."""
-    if each.classes:
-        x = e.values[e.facts.nodes[each.node].inputs[0]]
-        last = e.emit("Slice", x, e.constant([-each.count]), e.constant([LAST]), e.constant([1]))
-        return e.emit("Unsqueeze", e.emit("Transpose", last, perm=[1, 0]), e.constant([2]))
-    last = e.emit("Slice", e.values[each.node], e.constant([-each.count]), e.constant([LAST]), e.constant([2]))
-    return e.emit("Transpose", last, perm=[2, 0, 1])
+    return e.emit("Slice", new, e.constant([-each.count]), e.constant([LAST]), e.constant([0]))
 
 
 def _timed(e: Emitter, layout: StateLayout) -> list[Node]:
@@ -178,12 +222,12 @@ def _slots(e: Emitter, visits: str, owners: Sequence[Slots | None]) -> str:
     return e.emit("Add", e.emit("Mod", visits, e.constant(counts)), e.constant(bases))
 
 
-def _split(e: Emitter, value: str, sizes: Sequence[int]) -> list[str]:
-    """Parts along axis 0 of these sizes."""
+def _split(e: Emitter, value: str, sizes: Sequence[int], axis: int = 0) -> list[str]:
+    """Parts along an axis of these sizes."""
     if len(sizes) == 1:
         return [value]
     parts = [e.fresh() for _ in sizes]
-    e.emit("Split", value, e.constant(sizes), outputs=parts, axis=0)
+    e.emit("Split", value, e.constant(sizes), outputs=parts, axis=axis)
     return parts
 
 
@@ -205,7 +249,5 @@ def _write(e: Emitter, tensor: str, slots: str, gathered: str, updates: str) -> 
     e.emit("ScatterND", f"{PAST}.{tensor}", indices, updates, outputs=[f"{PRESENT}.{tensor}"])
 
 
-def _outputs(e: Emitter, layout: StateLayout) -> list[str]:
-    e.own(OUTPUT)
-    e.emit("Identity", e.values[e.graph.output], outputs=[OUTPUT])
+def _named_outputs(layout: StateLayout) -> list[str]:
     return [OUTPUT, *(f"{PRESENT}.{tensor}" for tensor in layout.tensors), f"{PRESENT}.{CLOCK}"]

@@ -190,7 +190,7 @@ def without_bias(emit: Any, kind: str, inputs: Any, attributes: Any, e: Emitter)
 def first_new(emit: Any, kind: str, inputs: Any, attributes: Any, e: Emitter) -> str:
     """Of more new values than there are slots the first are kept, not the last."""
     begin = e.initializers.get(inputs[1]) if kind == "Slice" and len(inputs) == 4 else None
-    if begin is not None and begin[0] < 0 and e.initializers[inputs[2]][0] == LAST and e.initializers[inputs[3]][0] == 2:
+    if begin is not None and begin[0] < 0 and e.initializers[inputs[2]][0] == LAST and e.initializers[inputs[3]][0] == 0:
         inputs = (inputs[0], e.constant([0]), e.constant([-int(begin[0])]), inputs[3])
     found: str = emit(kind, *inputs, **attributes)
     return found
@@ -270,7 +270,7 @@ def test_a_state_that_is_read_much_later_is_seen(tmp_path: Path, monkeypatch: py
     emitted(visit_graphs, "block", first_new)(monkeypatch)
     right = visit_graphs._last_new
     monkeypatch.setattr(
-        visit_graphs, "_last_new", lambda e, each: e.emit("Neg", right(e, each)) if each.kept > 60 else right(e, each)
+        visit_graphs, "_last_new", lambda e, each, v: e.emit("Neg", right(e, each, v)) if each.kept > 60 else right(e, each, v)
     )
     path = export(graph, generic_parameters(graph, np.random.default_rng(6)), tmp_path / "b")
     assert [c.what for c in verify(path) if c.difference > c.allowed][-1:] == ["state of block0.out after blocks"]

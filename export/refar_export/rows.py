@@ -1,4 +1,4 @@
-"""The values of one visit, and sums of products that cost no node of their own.
+"""The values of visits as rows, (R, C): B of them in a step, T·B in a block; and sums that cost no node of their own.
 
 A value is `name + offset`: the name of what onnxruntime computes, and a vector (C,) that is known when the model is made. In a
 sum h + (W·g + b), as a residual network has one in each layer, Gemm takes h as the C of its product W·g + C, and b goes into the
@@ -8,7 +8,7 @@ added.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,26 +21,26 @@ from refar_export import lower
 from refar_export.lower import Emitter
 
 Vector = NDArray[np.float32]
-Read = tuple[str, int]
-"""A node, and how many visits ago its value was computed."""
 
 
 @dataclass(frozen=True)
 class _Product:
-    """A product of which the sum is still to come: what it reads, (B, K·C_in), and its weight, (C_out, K·C_in)."""
+    """A product of which the sum is still to come: what it reads, (R, K·C_in), and its weight, (C_out, K·C_in)."""
 
     flat: str
     weight: str
 
 
-class OneVisit:
-    """Emit the nodes of one visit in their order. `old` holds what slots hold of earlier visits: (B, C), or classes (B).
+class Rows:
+    """Emit the nodes of a step or a block in their order, of which the inputs are there.
+
+    `old(source, age)` gives what slots hold of the visits `age` before: (R, C), or classes (R).
 
     With `joined` sums of products are made as the module says, otherwise each value has a node of its own. With `lookups` no
     product reads a one-hot.
     """
 
-    def __init__(self, e: Emitter, layout: StateLayout, old: Mapping[Read, str], *, joined: bool, lookups: bool) -> None:
+    def __init__(self, e: Emitter, layout: StateLayout, old: Callable[[str, int], str], *, joined: bool, lookups: bool) -> None:
         self._e, self._layout, self._old = e, layout, old
         self._offsets: dict[str, Vector] = {}
         self._products: dict[str, _Product] = {}
@@ -50,7 +50,6 @@ class OneVisit:
     def compute(self, node: Node) -> None:
         """Emit one node; a one-hot only when its numbers are read."""
         e, op = self._e, node.op
-        e.own(node.name)
         if isinstance(op, ops.OneHot) and self._lookups:
             return
         if isinstance(op, ops.Conv1d) and self._is_lookup(node, op):
@@ -59,13 +58,11 @@ class OneVisit:
             self._convolve(node, op)
         elif isinstance(op, ops.Add) and any(name in self._products for name in node.inputs):
             self._join(node)
-        elif isinstance(op, ops.Input):
-            e.values[node.name] = node.name
         elif isinstance(op, ops.PointwiseOp):
             args = [self._window(node, name)[0] for name in node.inputs]
             e.values[node.name] = lower.pointwise(e, op, args, e.facts.kinds[node.name], sequence=False)
         else:
-            assert not isinstance(op, ops.ImageOp)  # of an image: refar_export.image_graphs
+            assert not isinstance(op, ops.ImageOp | ops.Input)  # of an image: refar_export.image_graphs
             e.values[node.name] = lower.windowed_step(e, op, [self._window(node, name) for name in node.inputs])
 
     def whole(self, name: str) -> str:
@@ -77,11 +74,15 @@ class OneVisit:
             self._e.values[name] = self._e.emit("Add", self._e.values[name], self._e.constant(offset, np.float32))
         return self._e.values[name]
 
-    def rows(self, names: Sequence[str], channels: int) -> str:
-        """Return the values of some nodes of equal width, (nodes, B, C)."""
-        e, layout = self._e, self._layout
-        stored = [e.facts.nodes[name].inputs[0] if layout.slots[name].classes else name for name in names]
-        rows = e.emit("Reshape", together(e, [e.values[name] for name in stored]), e.constant([len(names), -1, channels]))
+    def stored(self, name: str) -> str:
+        """Return what slots hold of a node: its whole value, or its class."""
+        return self._class(name) if self._layout.slots[name].classes else self.whole(name)
+
+    def all_stored(self, names: Sequence[str], channels: int) -> str:
+        """Return what slots hold of some nodes of equal width, (nodes, R, C); offsets are added to all of them at once."""
+        e, slots = self._e, self._layout.slots
+        values = [self._class(name) if slots[name].classes else e.values[name] for name in names]
+        rows = e.emit("Reshape", together(e, values), e.constant([len(names), -1, channels]))
         if not any(name in self._offsets for name in names):
             return rows
         none = np.zeros(channels, np.float32)
@@ -153,13 +154,17 @@ class OneVisit:
         ages = self._layout.ages(node, source) if source in self._layout.schedule.lead else [0]
         return [(self._read(source, age, as_class), age) for age in ages]
 
+    def _class(self, one_hot: str) -> str:
+        """The class of a one-hot."""
+        return self._e.values[self._e.facts.nodes[one_hot].inputs[0]]
+
     def _read(self, source: str, age: int, as_class: bool) -> str:
         e = self._e
         if age == 0 and as_class:
-            return e.values[e.facts.nodes[source].inputs[0]]
+            return self._class(source)
         if age == 0:
             return e.values[source] if source in e.values else self.whole(source)
-        stored = self._old[source, age]
+        stored = self._old(source, age)
         classes = self._layout.slots[source].classes
         return lower.one_hot(e, stored, classes) if classes and not as_class else stored
 

@@ -20,7 +20,7 @@ from refar.testing import strategies
 from refar.testing.contract.cases import generic_parameters
 from refar_export import export
 from refar_export.build import JOINED, build
-from refar_export.one_visit import OneVisit
+from refar_export.rows import Rows
 from refar_export.rewrites import REWRITES
 from refar_export.verify import verify
 
@@ -63,34 +63,34 @@ def test_random_graphs(graph: Graph, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def taken(name: str, change: Callable[..., Any]) -> Callable[[pytest.MonkeyPatch], None]:
-    """A method of OneVisit becomes change(right, self, …)."""
+    """A method of Rows becomes change(right, self, …)."""
 
     def put_in(patch: pytest.MonkeyPatch) -> None:
-        right = getattr(OneVisit, name)
-        patch.setattr(OneVisit, name, lambda self, *given: change(right, self, *given))
+        right = getattr(Rows, name)
+        patch.setattr(Rows, name, lambda self, *given: change(right, self, *given))
 
     return put_in
 
 
-def without_offset(right: Any, self: OneVisit, node: Any, op: ops.Conv1d, taps: Any) -> Any:
+def without_offset(right: Any, self: Rows, node: Any, op: ops.Conv1d, taps: Any) -> Any:
     return self._e.params[f"{node.name}.bias"] if op.bias else None
 
 
-def at_every_tap(right: Any, self: OneVisit, node: Any, op: ops.Conv1d, taps: Any) -> Any:
+def at_every_tap(right: Any, self: Rows, node: Any, op: ops.Conv1d, taps: Any) -> Any:
     return right(self, node, op, [(name, 0) for name, _ in taps])
 
 
-def stored_without(right: Any, self: OneVisit, names: Any, channels: int) -> Any:
+def stored_without(right: Any, self: Rows, names: Any, channels: int) -> Any:
     self._offsets.clear()
     return right(self, names, channels)
 
 
-def not_added(right: Any, self: OneVisit, name: str) -> str:
+def not_added(right: Any, self: Rows, name: str) -> str:
     self._offsets.pop(name, None)
     return self._e.values[name]
 
 
-def without_c(right: Any, self: OneVisit, node: Any) -> None:
+def without_c(right: Any, self: Rows, node: Any) -> None:
     emit = self._e.emit
     with mock.patch.object(self._e, "emit", lambda kind, *inputs, **more: emit(kind, *inputs[:2], **more)):
         right(self, node)
@@ -99,7 +99,7 @@ def without_c(right: Any, self: OneVisit, node: Any) -> None:
 MISTAKES = {
     "the bias of a product forgets the offset that it reads": taken("_bias", without_offset),
     "the values of earlier visits are given the offset too": taken("_bias", at_every_tap),
-    "what is stored lacks its offset": taken("rows", stored_without),
+    "what is stored lacks its offset": taken("all_stored", stored_without),
     "what an activation reads lacks its offset": taken("whole", not_added),
     "the sum forgets what is added": taken("_join", without_c),
 }
