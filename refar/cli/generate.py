@@ -35,6 +35,9 @@ def generate(
         list[str] | None, typer.Option(metavar="C", help="3, or 0,1,2 (a row each), or a .npy file; NAME=… if there are several.")
     ] = None,
     prompt: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these tokens or rows: .npy or .csv.")] = None,
+    ahead: Annotated[
+        int, typer.Option(metavar="W", help="Guess W tokens at once; the tokens stay the same. See export --spare.")
+    ] = 0,
     shape: Annotated[str | None, typer.Option(metavar="HxW", help="The size of a picture or of images.")] = None,
     provider: Annotated[str, typer.Option(metavar="cpu|cuda", help="Where to run; cuda never falls back.")] = "cpu",
     certify: Annotated[
@@ -72,8 +75,9 @@ def generate(
     begin = time.perf_counter()
     with progress("generating", n) as advance:
         tokens = session.generate(
-            n, batch=batch, seed=seed, temperature=temperature, top_k=top_k, prompt=start, condition=given, progress=advance
-        )
+            n, batch=batch, seed=seed, temperature=temperature, top_k=top_k, prompt=start, condition=given, ahead=ahead,
+            progress=advance,
+        )  # fmt: skip
     seconds = time.perf_counter() - begin
     if size is None:
         files.write_array(out, tokens)

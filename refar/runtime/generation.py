@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class GenerateOptions(TypedDict, total=False):
     prompt: ArrayLike | Sequence[ArrayLike] | None
     condition: Data | None
     stop: int | Sequence[int | None] | None
+    ahead: int
     progress: Callable[[int], None] | None
 
 
@@ -79,6 +81,15 @@ class Draws:
         ]
         return np.concatenate(rows)
 
+    def sample_several(self, y_bct: Array, noise_tbc: Array) -> Array:
+        """A token for each row and position of a network of classes: x_bt."""
+        rows, channels, count = y_bct.shape
+        if self._temperature is not None:
+            y, noises = y_bct.transpose(2, 0, 1).reshape(-1, channels), noise_tbc.reshape(count * rows, -1)
+            return noise.sample(self.head, y, noises, self._temperature, self.top_k).reshape(count, rows).T
+        each = zip(y_bct, noise_tbc.transpose(1, 0, 2), self.temperatures, strict=True)
+        return np.stack([noise.sample(self.head, y.T, noises, float(t), self.top_k) for y, noises, t in each])
+
 
 def bind_draws(
     opened: Opened, head: ops.AnyHead, rows: int, n: object, seed: Any, temperature: Any, top_k: int | None, stop: Any
@@ -115,6 +126,100 @@ def _each(name: str, values: Sequence[Any], rows: int) -> list[Any]:
     return found
 
 
+class Generation:
+    """Sequences under way: `done` tokens of each are drawn, `left` are to come, and `y` is the output at the next position, y_bc.
+
+    `stopped` says which rows have come to their stop class.
+    """
+
+    def __init__(self, opened: Opened, prompts: Prompts, n: int | None, draws: Draws, *, log_prob: bool) -> None:
+        self.opened, self.draws, self.stream = opened, draws, after(opened, prompts)
+        assert self.stream.output is not None
+        self.y, self.done, self.stopped = self.stream.output, 0, np.zeros(len(prompts.lengths), bool)
+        self.noises = Noises(_drawn_ahead(draws, prompts.lengths, n, opened.found.types[opened.graph.output].size))
+        self.left = sys.maxsize if n is None else n
+        self.local = opened.feeds({name: prompts.conditions[name] for name in opened.local})
+        self._starts, self._log_prob = prompts.lengths, log_prob
+
+    @property
+    def finished(self) -> bool:
+        """Whether no token is to come: all are drawn, or every row has stopped."""
+        return self.left == 0 or bool(self.stopped.all())
+
+    @property
+    def next_positions(self) -> Array:
+        """The position after the next token of each row: (B,)."""
+        return self._starts + self.done + 1
+
+    def steps(self, count: int) -> tuple[Array, Array]:
+        """Draw `count` ≤ `left` more tokens, each from the output after the one before, and log p of each if it is wanted."""
+        sequence, stops = self.opened.found.sequence, self.draws.stops
+        new, log_p = empty(self.opened, self.draws.rows, count), np.zeros((self.draws.rows, count if self._log_prob else 0))
+        for i in range(count):
+            token, over = self.draws.sample(self.y, self.noises.take()), self.stopped
+            if stops is not None:
+                token = np.where(over, stops, token)
+                self.stopped = over | (token == stops)
+            new[..., i] = token
+            if self._log_prob:
+                log_p[:, i] = self.log_p(self.y[..., None], new[..., i : i + 1], over[:, None])[:, 0]
+            if stops is not None and self.stopped.all():
+                new[..., i + 1 :] = stops[:, None]
+                break
+            if self.left > i + 1:
+                self.y = self.stream._advance({sequence: new[..., i], **_at(self.local, self.next_positions + i)})
+        self._advanced(count)
+        return new, log_p
+
+    def keep(self, new: Array, y_bct: Array, y: Array, over_bt: Array) -> tuple[Array, Array]:
+        """Count tokens x_bt as drawn, from outputs of which `y_bct` holds those but the first; `y` is the next output.
+
+        `over_bt` says of which a row had stopped before.
+        """
+        count = new.shape[1]
+        log_p = np.zeros((len(new), 0))
+        if self._log_prob:
+            log_p = self.log_p(np.concatenate([self.y[..., None], y_bct], axis=2), new, over_bt)
+        if self.draws.stops is not None:
+            self.stopped = self.stopped | (new == self.draws.stops[:, None]).any(axis=1)
+        self.y = y
+        self.noises.skip(count)
+        self._advanced(count)
+        return new, log_p
+
+    def log_p(self, y_bct: Array, new: Array, over_bt: Array) -> Array:
+        """log p of tokens under the network, (B, T); 0 where a row had stopped before."""
+        return np.where(over_bt, 0, density.log_prob(self.draws.head, y_bct, new))
+
+    def _advanced(self, count: int) -> None:
+        self.done, self.left = self.done + count, self.left - count
+
+
+class Noises:
+    """The noise of the coming steps, (B, …) each, from batches (steps, B, …). It may be looked at before it is taken."""
+
+    def __init__(self, batches: Iterator[Array]) -> None:
+        self._batches, self._at = batches, 0
+        self._batch = next(batches)
+
+    def take(self) -> Array:
+        """The noise of the next step."""
+        if self._at == len(self._batch):
+            self._at, self._batch = 0, next(self._batches)
+        self._at += 1
+        return self._batch[self._at - 1]
+
+    def look(self, count: int) -> Array:
+        """The noise of the next `count` steps, (count, B, …), which stay to be taken."""
+        while len(self._batch) < self._at + count:
+            self._at, self._batch = 0, np.concatenate([self._batch[self._at :], next(self._batches)])
+        return self._batch[self._at : self._at + count]
+
+    def skip(self, count: int) -> None:
+        """Take the noise of `count` steps that were looked at."""
+        self._at += count
+
+
 def generated(
     opened: Opened, prompts: Prompts, n: int | None, size: int, draws: Draws, *, log_prob: bool = False
 ) -> Iterator[tuple[Array, Array]]:
@@ -123,44 +228,20 @@ def generated(
     Ends after `n` tokens, or when every row has stopped. What a row gives after its stop class is that class again, of which
     log p is 0.
     """
-    found, rows = opened.found, len(prompts.lengths)
-    width = found.types[opened.graph.output].size
+    rows = len(prompts.lengths)
     if rows == 0 or n == 0:  # not every operator of onnxruntime takes none
         yield empty(opened, rows, n or 0), np.zeros((rows, n or 0))
         return
-    local = opened.feeds({name: prompts.conditions[name] for name in opened.local})
-    stream = after(opened, prompts)
-    y, stopped, done = stream.output, np.zeros(rows, bool), 0
-    noises = _drawn_ahead(draws, prompts.lengths, n, width)
-    assert y is not None
-    while n is None or done < n:
-        count = size if n is None else min(size, n - done)
-        new, log_p = empty(opened, rows, count), np.zeros((rows, count if log_prob else 0))
-        for i in range(count):
-            token = draws.sample(y, next(noises))
-            over = stopped.copy()
-            if draws.stops is not None:
-                token = np.where(stopped, draws.stops, token)
-                stopped |= token == draws.stops
-            new[..., i] = token
-            if log_prob:
-                log_p[:, i] = np.where(over, 0, density.log_prob(draws.head, y[..., None], new[..., i : i + 1])[:, 0])
-            if stopped.all():
-                new[..., i + 1 :] = 0 if draws.stops is None else draws.stops[:, None]
-                break
-            if n is None or done + i + 1 < n:
-                y = stream._advance({found.sequence: new[..., i], **_at(local, prompts.lengths + done + i + 1)})
-        done += count
-        yield new, log_p
-        if stopped.all():
-            return
+    generation = Generation(opened, prompts, n, draws, log_prob=log_prob)
+    while not generation.finished:
+        yield generation.steps(min(size, generation.left))
 
 
 def _drawn_ahead(draws: Draws, starts: Array, n: int | None, width: int) -> Iterator[Array]:
-    """Yield the noise of `n` steps, or of any number. The next batch is drawn in another thread while one is used."""
+    """Yield batches of the noise of `n` steps, or of any number. The next batch is drawn in another thread while one is used."""
     size = max(1, min(_NOISE_STEPS, _NOISE_NUMBERS // max(1, len(starts) * width)))
     if n is not None and n <= size:
-        yield from draws.noise(starts, 0, n, width)
+        yield draws.noise(starts, 0, n, width)
         return
     with ThreadPoolExecutor(1) as other:
         done, batch = 0, draws.noise(starts, 0, size, width)
@@ -168,7 +249,7 @@ def _drawn_ahead(draws: Draws, starts: Array, n: int | None, width: int) -> Iter
             done += len(batch)
             left = size if n is None else min(size, n - done)
             following = other.submit(draws.noise, starts, done, left, width) if left else None
-            yield from batch
+            yield batch
             if following is not None:
                 batch = following.result()
 

@@ -33,6 +33,7 @@ from refar.runtime.bundle import (
 )
 from refar.runtime.denormals import mode_of
 from refar.runtime.model_header import Header, read_header
+from refar.runtime.pace import Pace
 from refar.runtime.provider import Guarded, finite, shaped
 from refar.runtime.signature import check_signature
 
@@ -56,6 +57,7 @@ class Opened:
         self.local = [name for name in self.found.conditions if self.found.types[name].timed]
         self.mode = mode_of(self.found)
         self.sessions: dict[str, Any] = {}
+        self.paces: dict[tuple[int, int], Pace] = {}  # of sampling ahead, {(rows, guesses): whether it pays}
         for name in models_of(self.graph):
             data, count = bundle.read(name), 1 if name in _ALONE else threads
             what = f"bundle {str(bundle.path)!r}: {name}"

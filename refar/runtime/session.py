@@ -27,10 +27,11 @@ from refar.errors import GraphError, InputError, check_integer
 from refar.graph.graph import require_head
 from refar.runtime import density
 from refar.runtime import provider as providers
+from refar.runtime.ahead import check_ahead, generated_ahead
 from refar.runtime.beginning import begin, restored
 from refar.runtime.bundle import read_weights
 from refar.runtime.canvas import Canvas
-from refar.runtime.generation import Draws, GenerateOptions, bind_draws, empty, generated, is_each
+from refar.runtime.generation import Draws, GenerateOptions, bind_draws, empty, is_each
 from refar.runtime.opened import Opened
 from refar.runtime.opening import check_vectors, open_bundle
 from refar.runtime.painter import Painter
@@ -172,6 +173,7 @@ class Session:
         prompt: ArrayLike | Sequence[ArrayLike] | None = None,
         condition: Data | None = None,
         stop: int | Sequence[int | None] | None = None,
+        ahead: int = 0,
         log_prob: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> Array | tuple[Array, Array]:
@@ -189,9 +191,10 @@ class Session:
             plain: Any = {"shape": n, "batch": batch, "seed": seed, "temperature": temperature, "top_k": top_k, "prompt": prompt}
             return self._painter("generate").paint(**plain, condition=condition, progress=progress)
         prompts, count, draws = self._prepared(n, batch, seed, temperature, top_k, prompt, condition, stop)
+        check_ahead(self._opened, ahead)
         tokens, log_p, done = [empty(self._opened, draws.rows, 0)], [np.zeros((draws.rows, 0))], 0
         size = _BLOCK if progress is None else 1
-        for new, each in generated(self._opened, prompts, count, size, draws, log_prob=log_prob):
+        for new, each in generated_ahead(self._opened, prompts, count, size, draws, ahead, log_prob=log_prob):
             tokens.append(new)
             log_p.append(each)
             done += new.shape[-1]
@@ -229,6 +232,7 @@ class Session:
         prompt: ArrayLike | Sequence[ArrayLike] | None = None,
         condition: Data | None = None,
         stop: int | Sequence[int | None] | None = None,
+        ahead: int = 0,
     ) -> Iterator[Array]:
         """Yield the tokens of `generate` in blocks of `block`, as soon as they are there.
 
@@ -239,7 +243,8 @@ class Session:
             raise InputError(f"n: expected a number, since there is a local condition, {self._opened.local[0]!r}; got None")
         more = 1 if n is None else n
         prompts, count, draws = self._prepared(more, batch, seed, temperature, top_k, prompt, condition, stop)
-        found = generated(self._opened, prompts, None if n is None else count, size, draws)
+        check_ahead(self._opened, ahead)
+        found = generated_ahead(self._opened, prompts, None if n is None else count, size, draws, ahead)
         return (tokens for tokens, _ in found)
 
     def _prepared(

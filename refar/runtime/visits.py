@@ -9,7 +9,7 @@ import numpy as np
 from refar.arguments.arrays import Array, Arrays
 from refar.runtime.buffers import Buffer
 from refar.runtime.bundle import BLOCK, CLOCK, FIXED, OUTPUT, PAST, PRESENT, STEP
-from refar.runtime.provider import Guarded, shaped
+from refar.runtime.provider import Guarded
 
 if TYPE_CHECKING:
     from refar.runtime.opened import Opened
@@ -24,6 +24,8 @@ class Visits:
         self.clock = Buffer(np.array(0, np.int64), self.device)
         self.fixed = {name: Buffer(fixed[name], self.device) for name in opened.layout.fixed}
         self._inputs: dict[str, Buffer] = {}
+        self._given: dict[str, Buffer] = {}
+        self._length = 0  # of the block that is bound
         self._step: Any = None
         self._block: Any = None
 
@@ -44,17 +46,26 @@ class Visits:
         return self._y.get()
 
     def many(self, inputs: Arrays) -> Array:
-        """Make T ≥ 1 visits: y_bct."""
+        """Make T ≥ 1 visits: y_bct. What is bound stays for the next call of the same length."""
         if self._block is None:
             self._block = self._bound(BLOCK)
+        x = inputs[self._opened.found.sequence]
+        if x.shape[-1] != self._length:
+            self._bind_length(inputs, x.shape[-1])
         for name, array in inputs.items():
-            self._block.bind_cpu_input(name, array)
-        self._block.bind_output(OUTPUT, "cpu")
+            self._given[name].set(array)
         with Guarded(BLOCK), self._opened.mode():
             self._opened.sessions[BLOCK].run_with_iobinding(self._block)
-        y = np.array(self._block.get_outputs()[-1].numpy())  # the one that was bound last
-        x = inputs[self._opened.found.sequence]
-        return shaped(y, (len(x), self._opened.found.types[self._opened.graph.output].size, x.shape[-1]), BLOCK)
+        return self._several.get()
+
+    def _bind_length(self, inputs: Arrays, length: int) -> None:
+        """Bind inputs and the output of blocks of one length."""
+        rows, kind = len(inputs[self._opened.found.sequence]), self._opened.found.types[self._opened.graph.output]
+        self._length, self._given = length, {name: Buffer(array, self.device) for name, array in inputs.items()}
+        self._several = Buffer(np.zeros((rows, kind.size, length), np.float32), self.device)
+        for name, buffer in self._given.items():
+            self._block.bind_ortvalue_input(name, buffer.value)
+        self._block.bind_ortvalue_output(OUTPUT, self._several.value)
 
     def _bound(self, model: str) -> Any:
         """Bind what a call reads and writes in place: the state, the clock and what follows from global conditions."""

@@ -281,7 +281,7 @@ def test_an_output_of_another_shape_is_seen(bundle: Path) -> None:
 
     edited(bundle, "block.onnx", twice)
     stream = load(bundle).stream(1, 0)
-    with refuses(BackendError, "block.onnx: expected an array of shape (1, 5, 3), got one of shape (2, 5, 3)"):
+    with refuses(BackendError, "block.onnx: onnxruntime", "could not run it"):
         stream.push([[0, 1, 2]])
 
 
