@@ -57,7 +57,7 @@ def generate(
         given = values.conditions(session.graph, condition or [])
         sampling = Sampling(require_head(session.graph, "generate"), n, seed, temperature, top_k)
         known = values.shape(shape or session.manifest.metadata.get("picture"))
-        if not paint(session, out, known, n, sampling, prompt, given, certify=certify):
+        if not paint(session, out, known, n, sampling, prompt, given, ahead=ahead, certify=certify):
             raise typer.Exit(1)
         return
     pictures = out.suffix.lower() == ".png"

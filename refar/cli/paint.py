@@ -31,6 +31,7 @@ def paint(
     prompt: Path | None,
     condition: dict[str, Array] | None,
     *,
+    ahead: int,
     certify: bool,
 ) -> bool:
     """Paint `batch` images and write them. Returns whether what was asked to be certified is certain."""
@@ -49,7 +50,7 @@ def paint(
     with progress("painting", size[0]) as advance:
         images = session.generate(
             size, batch=batch, seed=sampling.seed, temperature=sampling.temperature, top_k=sampling.top_k, prompt=first,
-            condition=condition, progress=advance,
+            condition=condition, ahead=ahead, progress=advance,
         )  # fmt: skip
     seconds = time.perf_counter() - begin
     write_bytes(out, sheet(session.graph, images)) if pictures else files.write_array(out, images)

@@ -39,12 +39,22 @@ def check_ahead(opened: Opened, ahead: object) -> int:
 
 
 def generated_ahead(
-    opened: Opened, prompts: Prompts, n: int | None, size: int, draws: Draws, ahead: int, *, log_prob: bool = False
+    opened: Opened, prompts: Prompts, n: int | None, size: int, draws: Draws, ahead: object, *, log_prob: bool = False
 ) -> Iterator[Piece]:
-    """Yield what `generated` yields, by rounds that guess up to `ahead` tokens, and by steps while these are faster."""
-    if ahead == 0 or n == 0 or len(prompts.lengths) == 0:
-        yield from generated(opened, prompts, n, size, draws, log_prob=log_prob)
-        return
+    """Return what `generated` yields, by rounds that guess up to `ahead` tokens, and by steps while these are faster.
+
+    Raises GraphError for a signal, and InputError for more guesses than steps can be taken back, before anything is computed.
+    """
+    most = check_ahead(opened, ahead)
+    if most == 0 or n == 0 or len(prompts.lengths) == 0:
+        return generated(opened, prompts, n, size, draws, log_prob=log_prob)
+    return _blocks(opened, prompts, n, size, draws, most, log_prob)
+
+
+def _blocks(
+    opened: Opened, prompts: Prompts, n: int | None, size: int, draws: Draws, ahead: int, log_prob: bool
+) -> Iterator[Piece]:
+    """Yield blocks of `size` tokens, and what is left at the end."""
     waiting: list[Piece] = []
     for piece in _pieces(Generation(opened, prompts, n, draws, log_prob=log_prob), ahead):
         waiting.append(piece)

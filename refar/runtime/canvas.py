@@ -135,19 +135,26 @@ class Canvas:
         self._begin()
         start = self._slots.first_visit if self._column == 0 else self._column
         count, before = x_bcn.shape[2], np.zeros((self._column - start, *self._nothing.shape), self._nothing.dtype)
-        visits = count + len(before)
-        if visits not in self._runs:
-            self._runs[visits] = self._several(visits)
-        x_nbc, y_nbc, binding = self._runs[visits]
-        x_nbc.set(np.concatenate([before, x_bcn.transpose(2, 0, 1)]))
-        self._state["column"].set(np.array(start))
         known = self._y.get()[None]  # the output of visit start - 1
-        self._run(PIXELS, binding)
-        known = np.concatenate([known, y_nbc.get()])
+        known = np.concatenate([known, self._visit_several(start, np.concatenate([before, x_bcn.transpose(2, 0, 1)]))])
         first = self._column - self._slots.output_lead - start + 1
-        self._y.set(known[-1])
-        self._column += count
+        self._go_to(self._column + count, known[-1])
         return known[first : first + count].transpose(1, 2, 0)
+
+    def _visit_several(self, first: int, x_nbc: Array) -> Array:
+        """Make n visits from the first on, in one call: their outputs, y_nbc."""
+        if len(x_nbc) not in self._runs:
+            self._runs[len(x_nbc)] = self._several(len(x_nbc))
+        pixels, outputs, binding = self._runs[len(x_nbc)]
+        pixels.set(x_nbc)
+        self._state["column"].set(np.array(first))
+        self._run(PIXELS, binding)
+        return outputs.get()
+
+    def _go_to(self, column: int, y_bc: Array) -> None:
+        """Go on at a column of the present row, of which all before are taken; `y_bc` is the output of the last visit."""
+        self._column = column
+        self._y.set(y_bc)
 
     def _several(self, visits: int) -> tuple[Buffer, Buffer, Any]:
         x_nbc, y_nbc = (

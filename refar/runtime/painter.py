@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -18,25 +19,29 @@ from refar.arguments.sampling import Sampling, SamplingOptions
 from refar.errors import FileError, InputError
 from refar.graph.graph import Graph, require_head
 from refar.runtime.canvas import Canvas
+from refar.runtime.pace import Pace
 from refar.runtime.provider import finite
+from refar.runtime.row_ahead import DrawPixels, RowAhead, check_row_ahead
 from refar.runtime.signature import check_signature
 
 
 class PaintOptions(SamplingOptions, total=False):
     """The options of `paint`."""
 
+    ahead: int
     progress: Callable[[int], None] | None
 
 
 class Painter:
     """Paint with the graphs of a network over images: `sessions` of onnxruntime, by the names of their files.
 
+    `paces` {(images, guesses): whether guessing pays} is kept by the caller, who paints with several painters.
     Raises GraphError for a graph over time, or one whose output sees what comes after its pixel, FileError for a graph that is
     missing or has other ports.
     """
 
-    def __init__(self, graph: Graph, sessions: Mapping[str, Any]) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, sessions: Mapping[str, Any], paces: dict[tuple[int, int], Pace] | None = None) -> None:
+        self.graph, self._paces = graph, {} if paces is None else paces
         self._found, self._slots = facts(graph), image_slots(graph)
         if missing := [name for name in self._slots.ports if name not in sessions]:
             raise FileError(f"{missing[0]}: expected a session of this graph, got none")
@@ -55,6 +60,7 @@ class Painter:
         The options are those of `refar.generate`. `prompt` holds what is there already: with four axes the first rows x_bchw;
         with three the first pixels x_bcn in raster order, such as `image.reshape(B, C, -1)[:, :, :n]`. So an array says by itself
         what it is, and no pixel is handed over that is not meant. `progress` is called with the number of rows that are done.
+        With `ahead` so many pixels are guessed at once, and the right ones kept: the same images.
         Raises GraphError for a graph that is not strict or has no head, InputError for arguments that do not fit.
         """
         return self.paint_with_outputs(shape, **options)[0]
@@ -69,6 +75,7 @@ class Painter:
         top_k: int | None = None,
         prompt: ArrayLike | None = None,
         condition: Data | None = None,
+        ahead: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Array, Array]:
         """Paint, and return the outputs y_bchw too that the values were drawn from, 0 where the prompt is."""
@@ -82,17 +89,28 @@ class Painter:
             raise InputError(f"prompt: expected {one_or(rows, 'image')}, got {len(first)}")
         check_sampling(height * width * kind.channels, temperature, seed, rows)
         noise.check_top_k(head, top_k, kind.size)
+        guesses = check_row_ahead(self._found, self._slots, ahead)
         images = np.zeros((rows, kind.channels, height, width), np.int64 if kind.indexed else np.float32)
         images.reshape(rows, kind.channels, height * width)[:, :, : first.shape[2]] = first
         outputs = np.zeros((rows, self._found.types[self.graph.output].channels, height, width), np.float32)
         if rows and first.shape[2] < height * width:
             canvas = Canvas(self.graph, self._sessions, conditions, rows, (height, width))
             sampling = Sampling(head, rows, seed, temperature, top_k)
-            self._fill(canvas, images, outputs, first.shape[2], sampling, progress or _nothing)
+            draw: DrawPixels = partial(self._pixels, canvas, sampling)
+            if guesses:
+                draw = RowAhead(canvas, sampling, guesses, self._paces.setdefault((rows, guesses), Pace()), draw).draw
+            self._fill(canvas, images, outputs, first.shape[2], sampling, draw, progress or _nothing)
         return images, outputs
 
     def _fill(
-        self, canvas: Canvas, images: Array, outputs: Array, known: int, sampling: Sampling, progress: Callable[[int], None]
+        self,
+        canvas: Canvas,
+        images: Array,
+        outputs: Array,
+        known: int,
+        sampling: Sampling,
+        draw: DrawPixels,
+        progress: Callable[[int], None],
     ) -> None:
         """Draw all pixels but the `known` ones, in place, with the outputs that they are drawn from."""
         rows, colours, height, width = images.shape
@@ -104,11 +122,16 @@ class Painter:
             else:
                 canvas._enter()
             if start < width:
-                draws = noise.draw(sampling.head, sampling.seed, range(rows), row * width * colours, width * colours, each)
-                for column in range(start, width):
-                    noises = draws[column * colours : (column + 1) * colours]
-                    self._pixel(canvas, images[:, :, row, column], outputs[:, :, row, column], noises, sampling)
+                noises = noise.draw(sampling.head, sampling.seed, range(rows), row * width * colours, width * colours, each)
+                draw(images[:, :, row], outputs[:, :, row], noises, range(start, width))
             progress(row + 1)
+
+    def _pixels(self, canvas: Canvas, sampling: Sampling, x_bcw: Array, y_bcw: Array, noises: Array, columns: range) -> None:
+        """Draw pixels of a row, one after the other; `noises` are those of all values of the row."""
+        colours = x_bcw.shape[1]
+        for column in columns:
+            own = noises[column * colours : (column + 1) * colours]
+            self._pixel(canvas, x_bcw[:, :, column], y_bcw[:, :, column], own, sampling)
 
     def _pixel(self, canvas: Canvas, x_bc: Array, y_bc: Array, draws: Array, sampling: Sampling) -> None:
         """Draw one pixel, colour by colour; where colours are ordered each sees those before it."""

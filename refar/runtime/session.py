@@ -27,7 +27,7 @@ from refar.errors import GraphError, InputError, check_integer
 from refar.graph.graph import require_head
 from refar.runtime import density
 from refar.runtime import provider as providers
-from refar.runtime.ahead import check_ahead, generated_ahead
+from refar.runtime.ahead import generated_ahead
 from refar.runtime.beginning import begin, restored
 from refar.runtime.bundle import read_weights
 from refar.runtime.canvas import Canvas
@@ -101,7 +101,7 @@ class Session:
         if self._found.grid is None:
             raise GraphError(f"{purpose} needs a network over images; this one is over time, see stream")
         self._found.require_causal(purpose)
-        return Painter(self.graph, self._opened.sessions)
+        return Painter(self.graph, self._opened.sessions, self._opened.paces)
 
     def stream(
         self, batch: int | None = None, condition: Data | None = None, *, prompt: ArrayLike | Sequence[ArrayLike] | None = None
@@ -181,17 +181,16 @@ class Session:
 
         `seed`, `temperature` and `stop` may be one for each row; a row with a seed of its own gives what a batch of one gives
         with it. After its class `stop` a row holds that class alone, of which log p is 0. With `log_prob` also log p of each
-        token under the network, in nats, (B, n). `progress` is called with the number of tokens that are done. See
-        `refar.generate` for the others.
+        token under the network, in nats, (B, n). `ahead` tokens are guessed at once, and the right ones kept: the tokens are the
+        same. `progress` is called with the number of tokens that are done. See `refar.generate` for the others.
         Of images `n` is the shape (H, W), and the result x_bchw; `prompt` holds the first rows, x_bchw, or the first pixels in
         raster order, x_bcn; seed and temperature are one each, there is neither stop nor log_prob, and `progress` counts rows.
         """
         if self._found.grid is not None:
             self._check_plain(seed, temperature, stop, log_prob)
             plain: Any = {"shape": n, "batch": batch, "seed": seed, "temperature": temperature, "top_k": top_k, "prompt": prompt}
-            return self._painter("generate").paint(**plain, condition=condition, progress=progress)
+            return self._painter("generate").paint(**plain, condition=condition, ahead=ahead, progress=progress)
         prompts, count, draws = self._prepared(n, batch, seed, temperature, top_k, prompt, condition, stop)
-        check_ahead(self._opened, ahead)
         tokens, log_p, done = [empty(self._opened, draws.rows, 0)], [np.zeros((draws.rows, 0))], 0
         size = _BLOCK if progress is None else 1
         for new, each in generated_ahead(self._opened, prompts, count, size, draws, ahead, log_prob=log_prob):
@@ -243,7 +242,6 @@ class Session:
             raise InputError(f"n: expected a number, since there is a local condition, {self._opened.local[0]!r}; got None")
         more = 1 if n is None else n
         prompts, count, draws = self._prepared(more, batch, seed, temperature, top_k, prompt, condition, stop)
-        check_ahead(self._opened, ahead)
         found = generated_ahead(self._opened, prompts, None if n is None else count, size, draws, ahead)
         return (tokens for tokens, _ in found)
 

@@ -189,6 +189,16 @@ def test_generate_from_the_most_probable_only(refar, here):
     assert np.array_equal(np.load("x.npy"), runtime.load("bundle").generate(9, condition=3, temperature=0.0))
 
 
+def test_generate_ahead(refar, here):
+    assert refar("export", "run", "-o", "new", "--spare", 5).code == 0
+    for more in ([], ["--ahead", 5]):
+        options = ["--batch", 2, "--condition", "3,4", "--seed", 2, "--certify"]
+        assert refar("generate", "new", "-n", 20, *options, *more, "-o", f"x{len(more)}.npy").code == 0
+    assert np.array_equal(np.load("x0.npy"), np.load("x2.npy"))
+    sentence = refar("generate", "new", "-n", 20, "--condition", 3, "--ahead", 6, "-o", "x.npy").sentence
+    assert sentence.startswith("ahead: expected at most 5, as many steps as this bundle can take back, got 6")
+
+
 def test_export_with_spare_steps(refar, here):
     said = refar("export", "run", "-o", "new", "--spare", "3", "--block")
     assert said.out == "wrote new: full, prefill, step and block agree with the oracle\n"

@@ -96,6 +96,13 @@ def test_generate_images(refar, images, here):
     np.testing.assert_array_equal(tile, np.rint(expected[0, 0] * 255 / 16))
 
 
+def test_generate_images_ahead(refar, images, here):
+    given = ["--shape", "8x8", "-n", 2, "--condition", "3,1", "--seed", 5]
+    for more in ([], ["--ahead", 7]):
+        assert refar("generate", "pixels", *given, *more, "-o", f"x{len(more)}.npy").code == 0
+    np.testing.assert_array_equal(np.load("x0.npy"), np.load("x2.npy"))
+
+
 def test_generate_coloured_images(refar, here):
     graph = models.masked_pixelcnn(4, channels=3, hidden=6, layers=1)
     session = runtime.load(export(graph, init(graph, seed=2), "rgb", metadata={"picture": "5x6"}))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from refar.runtime.pace import LONGEST_PAUSE, PAUSE, RECENT, STEPS, TRIAL, Pace
+from refar.runtime.pace import FIRST_CHECK, LONGEST_PAUSE, PAUSE, RECENT, STEPS, TRIAL, Pace
 
 
 def heard(pace: Pace, tokens: list[int], round_: float = 3.0) -> None:
@@ -37,7 +35,24 @@ def test_a_pace_goes_on_where_it_pays() -> None:
     pace = Pace()
     heard(pace, [4] * TRIAL)
     pace.stepped(8.0, 8)
-    heard(pace, [4, 3, 5] * RECENT)
-    heard(pace, [4] * RECENT, 3.9)  # slowed down by others: the fewest seconds count
-    with pytest.raises(AssertionError):
-        heard(pace, [2] * RECENT)
+    heard(pace, [4, 3, 5, 4] * (FIRST_CHECK // 4 - 1))
+    assert not pace.guesses  # a few steps are timed once more
+    pace.stepped(1.0 * STEPS, STEPS)
+    heard(pace, [4] * FIRST_CHECK, 3.9)  # slowed down by others: the fewest seconds count
+    for _ in range(2 * RECENT):
+        if not pace.guesses:
+            break
+        pace.guessed(3.0, 7, 2)
+    assert pace.steps > STEPS  # given up
+
+
+def test_a_step_that_was_slowed_down_is_timed_once_more() -> None:
+    pace = Pace()
+    heard(pace, [2] * TRIAL)
+    pace.stepped(5.0 * 2 * STEPS, 2 * STEPS)  # five times what it takes
+    heard(pace, [2] * (FIRST_CHECK - TRIAL))
+    pace.stepped(1.0 * STEPS, STEPS)
+    assert pace.guesses
+    pace.guessed(3.0, 7, 2)
+    assert not pace.guesses
+    assert pace.steps > STEPS

@@ -1,0 +1,107 @@
+"""Exact sampling ahead within a row of an image: see `refar.runtime.ahead`, which does the same over time.
+
+Every column of the present row may be computed once more until the next row begins, so nothing need be kept to go back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from refar import noise
+from refar.analysis.facts import Facts
+from refar.analysis.image_slots import PIXELS, ImageSlots
+from refar.arguments.arrays import Array
+from refar.arguments.sampling import Sampling
+from refar.errors import GraphError, check_integer
+from refar.runtime.canvas import Canvas
+from refar.runtime.pace import Pace
+from refar.runtime.provider import finite
+
+
+def check_row_ahead(found: Facts, slots: ImageSlots, ahead: object) -> int:
+    """Return how many pixels are guessed. Raises GraphError for real values, and where an output sees its own pixel."""
+    count = check_integer("ahead", ahead, 0)
+    if count and not found.types[found.sequence].indexed:
+        raise GraphError(
+            "ahead: expected a network of classes, of which a guess can be exactly right; this one is of real values"
+        )
+    if count and (found.ordered or not slots.output_lead):
+        raise GraphError("ahead: expected an output that is known before its pixel; here a colour sees the colours before it")
+    return count
+
+
+DrawPixels = Callable[[Array, Array, Array, range], None]
+"""Draws pixels of a row in place: x_bcw, their outputs y_bcw, the noise of all values of the row, the columns."""
+
+
+class RowAhead:
+    """Draw the pixels of rows, several in one call: guesses first, of which the right ones are kept.
+
+    The first guesses are the pixels of the row above, the next ones what the call before drew. `one_by_one` draws pixels while
+    guessing does not pay, as `pace` tells.
+    """
+
+    def __init__(self, canvas: Canvas, sampling: Sampling, ahead: int, pace: Pace, one_by_one: DrawPixels) -> None:
+        self._canvas, self._sampling, self._ahead, self._pace, self._one_by_one = canvas, sampling, ahead, pace, one_by_one
+        self._above = np.zeros((*canvas._nothing.shape, canvas.shape[1]), np.int64)
+
+    def draw(self, x_bcw: Array, y_bcw: Array, noises: Array, columns: range) -> None:
+        """Draw these pixels of a row that is begun, in place, with their outputs; `noises` are those of all values of the row."""
+        x_bcw[:, :, columns.start :] = self._above[:, :, columns.start :]
+        column, last, known = columns.start, columns.stop - 1, False
+        while column <= last:
+            begin = time.perf_counter()
+            if column < last and self._pace.guesses:
+                count = min(self._ahead, last - column)
+                if not known:
+                    self._draw_next(x_bcw, y_bcw, noises, column)
+                end, known = self._several(x_bcw, y_bcw, noises, column, count), True
+                self._pace.guessed(time.perf_counter() - begin, count, end - column)
+            else:
+                end, known = min(column + self._pace.steps, columns.stop), False
+                self._one_by_one(x_bcw, y_bcw, noises, range(column, end))
+                self._pace.stepped(time.perf_counter() - begin, end - column)
+            column = end
+        self._above = x_bcw.copy()
+
+    def _draw_next(self, x_bcw: Array, y_bcw: Array, noises: Array, column: int) -> None:
+        """Draw the pixel at `column` from the output of the last visit."""
+        y_bcw[:, :, column] = self._canvas._y.get()
+        x_bcw[:, :, column] = self._drawn(y_bcw[None, :, :, column], noises, column)[:, :, 0]
+
+    def _several(self, x_bcw: Array, y_bcw: Array, noises: Array, column: int, count: int) -> int:
+        """Compute the pixel at `column`, which is right, and `count` guesses after it: the column behind those that are right.
+
+        What is drawn there, and behind it, takes the place of the guesses; the pixel at that column is right again.
+        """
+        outputs = finite(self._canvas._visit_several(column, x_bcw[:, :, column : column + count + 1].transpose(2, 0, 1)), PIXELS)
+        stop = min(column + count + 2, x_bcw.shape[2])  # the last output is of no pixel if it lies right of the image
+        new = outputs[: stop - column - 1]
+        drawn = self._drawn(new, noises, column + 1)
+        kept = confirmed_pixels(x_bcw[:, :, column + 1 : column + count + 1], drawn[:, :, :count])
+        end = column + kept + 1
+        y_bcw[:, :, column + 1 : stop] = new.transpose(1, 2, 0)
+        x_bcw[:, :, end:stop] = drawn[:, :, kept:]
+        self._canvas._go_to(end, outputs[kept])
+        return end
+
+    def _drawn(self, y_nbc: Array, draws: Array, column: int) -> Array:
+        """A value for each row, colour and column from `column` on, (B, C, n)."""
+        sampling, (count, rows, _) = self._sampling, y_nbc.shape
+        colours = self._canvas._nothing.shape[1]
+        found = np.empty((rows, colours, count), np.int64)
+        for colour in range(colours):
+            y = y_nbc[:, :, colour::colours].reshape(count * rows, -1)
+            noises = draws[column * colours + colour :: colours][:count].reshape(count * rows, -1)
+            drawn = noise.sample(sampling.head, y, noises, sampling.temperature, sampling.top_k)
+            found[:, colour] = drawn.reshape(count, rows).T
+        return found
+
+
+def confirmed_pixels(guesses: Array, drawn: Array) -> int:
+    """Count the first guesses (B, C, n) that are what was `drawn`, in every image and colour."""
+    wrong = (guesses != drawn).any(axis=(0, 1))
+    return int(wrong.argmax()) if wrong.any() else len(wrong)
