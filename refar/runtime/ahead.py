@@ -78,14 +78,13 @@ def _cut(piece: Piece, size: int) -> list[Piece]:
 
 def _pieces(generation: Generation, ahead: int) -> Iterator[Piece]:
     """Yield tokens as they come, until all are drawn."""
-    rows = generation.draws.rows
-    pace, known = generation.opened.paces.setdefault((rows, ahead), Pace()), np.zeros((rows, 0), np.int64)
+    rows, count = generation.draws.rows, min(ahead, generation.left - 1)
+    pace, known = generation.opened.paces.setdefault((rows, count), Pace()), np.zeros((rows, 0), np.int64)
     while not generation.finished:
         begin = time.perf_counter()
         if generation.left == 1:  # no call is made after it, so it tells no pace
             yield generation.steps(1)
         elif pace.guesses:
-            count = min(ahead, generation.left - 1)
             piece, known = round_of(generation, known, count)
             pace.guessed(time.perf_counter() - begin, count, piece[0].shape[1])
             yield piece
@@ -96,10 +95,10 @@ def _pieces(generation: Generation, ahead: int) -> Iterator[Piece]:
 
 
 def round_of(generation: Generation, known: Array, count: int) -> tuple[Piece, Array]:
-    """Guess the `count` < `left` tokens after the next one, and keep the guesses that are confirmed in every row.
+    """Guess `count` tokens after the next one, and keep the guesses that are confirmed in every row, none after the last token.
 
     `known` (B, any) holds the next token and first guesses, or nothing, and what is returned besides the tokens is that of the
-    next round.
+    next round. Every round has one length, though fewer tokens may be `left`: what is bound for a call stays for the next.
     """
     draws, stream, noises = generation.draws, generation.stream, generation.noises.look(min(count + 2, generation.left))
     if known.shape[1] == 0:
@@ -108,11 +107,12 @@ def round_of(generation: Generation, known: Array, count: int) -> tuple[Piece, A
     local = {name: window(array, generation.next_positions, count + 1) for name, array in generation.local.items()}
     y = stream._advance({generation.opened.found.sequence: x, **local})
     drawn = draws.sample_several(y[..., : len(noises) - 1], noises[1:])
+    x = x[:, : generation.left]
     new, over = x, np.zeros(x.shape, bool)
     if draws.stops is not None:
-        over = stopped_before(np.concatenate([x[:, :1], drawn[:, :count]], axis=1), draws.stops, generation.stopped)
+        over = stopped_before(np.concatenate([x[:, :1], drawn[:, : x.shape[1] - 1]], axis=1), draws.stops, generation.stopped)
         new = np.where(over, draws.stops[:, None], x)
-    kept = confirmed(x[:, 1:], drawn[:, :count], over[:, 1:])
+    kept = confirmed(x[:, 1:], drawn[:, : x.shape[1] - 1], over[:, 1:])
     if kept < count:
         stream.rewind(count - kept)
     piece = generation.keep(new[:, : kept + 1], y[..., :kept], y[..., kept], over[:, : kept + 1])

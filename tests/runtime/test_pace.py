@@ -1,58 +1,61 @@
-"""A pace tells whether sampling ahead pays, from seconds that are made up here."""
+"""A pace tells whether sampling ahead pays, from seconds that are made up here: a step takes one."""
 
 from __future__ import annotations
 
-from refar.runtime.pace import FIRST_CHECK, LONGEST_PAUSE, PAUSE, RECENT, STEPS, TRIAL, Pace
+from itertools import cycle
+
+from refar.runtime.pace import CHECK, LONGEST_PAUSE, MOST_SAVED, PAUSE, STAKE, STEPS, Pace
 
 
-def heard(pace: Pace, tokens: list[int], round_: float = 3.0) -> None:
-    for count in tokens:
-        assert pace.guesses
-        pace.guessed(round_, 7, count)
+def until_given_up(pace: Pace, seconds: float, values: list[int], most: int = 1000) -> int:
+    """Calls that take so many seconds and give these values, in turn, until guessing is given up: how many there were."""
+    for count, given in enumerate(cycle(values)):
+        if not pace.guesses and pace.steps > STEPS:
+            return count
+        if not pace.guesses:
+            pace.stepped(1.0 * STEPS, STEPS)
+        if count == most:
+            return most
+        pace.guessed(seconds, 7, given)
+    raise AssertionError
 
 
-def test_a_pace_gives_up_where_a_round_takes_longer_than_its_tokens() -> None:
-    pace, step = Pace(), 1.0
-    heard(pace, [2] * TRIAL)
-    assert not pace.guesses  # what a step takes is not known yet
-    pace.stepped(2 * STEPS * step, 2 * STEPS)
-    heard(pace, [2] * (RECENT - TRIAL))
-    pauses = []
+def begun(step: float = 1.0) -> Pace:
+    """A pace that has heard what a step takes."""
+    pace = Pace()
+    while not pace.guesses:
+        pace.stepped(step * pace.steps, pace.steps)
+    return pace
+
+
+def test_what_a_step_takes_is_heard_first() -> None:
+    assert not Pace().guesses
+    assert Pace().steps == STEPS
+    assert begun().guesses
+
+
+def test_guessing_is_given_up_when_it_has_lost_its_stake() -> None:
+    pace, pauses = begun(), list[int]()
     for _ in range(8):
-        assert not pace.guesses
+        assert until_given_up(pace, 3.0, [1]) in range(int(STAKE / 2), int(STAKE / 2) + 2)  # two steps lost by each call
         pauses.append(0)
         while not pace.guesses:
             count = pace.steps
-            pace.stepped(count * step, count)
+            pace.stepped(1.0 * count, count)
             pauses[-1] += count
-        heard(pace, [1] * TRIAL)  # hopeless at once
     assert pauses[0] in range(PAUSE, PAUSE + PAUSE // 8)
     assert pauses[1] > 1.8 * pauses[0]
     assert max(pauses) < LONGEST_PAUSE * 1.125
 
 
-def test_a_pace_goes_on_where_it_pays() -> None:
-    pace = Pace()
-    heard(pace, [4] * TRIAL)
-    pace.stepped(8.0, 8)
-    heard(pace, [4, 3, 5, 4] * (FIRST_CHECK // 4 - 1))
-    assert not pace.guesses  # a few steps are timed once more
-    pace.stepped(1.0 * STEPS, STEPS)
-    heard(pace, [4] * FIRST_CHECK, 3.9)  # slowed down by others: the fewest seconds count
-    for _ in range(2 * RECENT):
-        if not pace.guesses:
-            break
-        pace.guessed(3.0, 7, 2)
-    assert pace.steps > STEPS  # given up
+def test_guessing_goes_on_where_it_pays() -> None:
+    pace = begun()
+    assert until_given_up(pace, 3.0, [1, 8, 1, 3, 4]) == 1000
+    assert until_given_up(pace, 9.0, [4]) == 1000  # slowed down by others: the fewest seconds count
+    assert until_given_up(pace, 3.0, [1]) in range(int(MOST_SAVED / 2), int(MOST_SAVED / 2) + 2)  # what it saved is lost first
 
 
 def test_a_step_that_was_slowed_down_is_timed_once_more() -> None:
-    pace = Pace()
-    heard(pace, [2] * TRIAL)
-    pace.stepped(5.0 * 2 * STEPS, 2 * STEPS)  # five times what it takes
-    heard(pace, [2] * (FIRST_CHECK - TRIAL))
-    pace.stepped(1.0 * STEPS, STEPS)
-    assert pace.guesses
-    pace.guessed(3.0, 7, 2)
-    assert not pace.guesses
-    assert pace.steps > STEPS
+    pace = begun(step=5.0)
+    assert until_given_up(pace, 3.0, [2]) > CHECK
+    assert until_given_up(begun(), 3.0, [2]) in range(int(STAKE), int(STAKE) + 2)
