@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import refuses
+from image_corners import CORNERS
 from image_graphs import opened
 
 import refar
@@ -93,6 +94,10 @@ def test_what_cannot_be_guessed_is_refused() -> None:
     params = {name: value.astype(np.float32) for name, value in refar.init(ordered).items()}
     with refuses(GraphError, "ahead: expected an output that is known before its pixel", "colours before it"):
         Painter(ordered, opened(ordered, params)).paint(SHAPE, ahead=2)
+    real = CORNERS["far_rows"]
+    params = {name: value.astype(np.float32) for name, value in refar.init(real).items()}
+    with refuses(GraphError, "ahead: expected a network of classes", "real values"):
+        Painter(real, opened(real, params)).paint(SHAPE, ahead=2)
     with refuses(InputError, "ahead", "-1"):
         painter("masked")[0].paint(SHAPE, condition=np.zeros((1, 3)), ahead=-1)
 
