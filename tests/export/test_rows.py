@@ -20,8 +20,8 @@ from refar.testing import strategies
 from refar.testing.contract.cases import generic_parameters
 from refar_export import export
 from refar_export.build import JOINED, build
-from refar_export.rows import Rows
 from refar_export.rewrites import REWRITES
+from refar_export.rows import Rows
 from refar_export.verify import verify
 
 
