@@ -83,7 +83,7 @@ def test_a_builder_speaks_of_no_file() -> None:
         (lambda d: d.update(version=3), ["bundle.json: version 3; this refar reads version 2", NEWER]),
         (lambda d: d.update(rate=16000, version=3), ["bundle.json: version 3; this refar reads version 2", NEWER]),
         (lambda d: d.update(rate=16000), ["unknown field `rate`; this refar reads version 2 without it", NEWER]),
-        (lambda d: d.update(dtype="float16"), ["'float16'", "`$.dtype`", NEWER]),
+        (lambda d: d.update(dtype="bfloat16"), ["'bfloat16'", "`$.dtype`", NEWER]),
         (lambda d: d["graph"].update(version=2), ["graph: version 2; this refar reads version 1", NEWER]),
         (lambda d: d["graph"]["nodes"][0].update(clock=1), ["unknown field `clock` - at `$.graph.nodes[0]`", NEWER]),
         (lambda d: d["graph"]["nodes"][1]["op"].update(type="conv3d"), ["'conv3d'", "`$.graph.nodes[1].op.type`", NEWER]),

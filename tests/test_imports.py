@@ -100,8 +100,10 @@ ALLOWED: dict[str, set[str]] = {
     },
     "refar_export.vectors": {*CHECKED, "refar.oracle", "numpy"},
     "refar_export.contents": {
-        *CHECKED, "refar_export.build", "refar_export.image_graphs", "refar_export.vectors", "refar.runtime.bundle", *LIGHT
+        *CHECKED, "refar_export.build", "refar_export.float16", "refar_export.image_graphs", "refar_export.vectors",
+        "refar.runtime.bundle", *LIGHT
     },
+    "refar_export.float16": {*CHECKED, "onnx", "numpy"},
     "refar_export.export": {
         *CHECKED, "refar.files", "refar_export.contents", "refar_export.verify", "refar.runtime.bundle", "numpy"
     },

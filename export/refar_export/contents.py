@@ -27,6 +27,7 @@ from refar.runtime.bundle import (
     VECTORS,
     WEIGHTS,
     BundleManifest,
+    Dtype,
     check_nodes,
     check_size,
     digest,
@@ -37,6 +38,7 @@ from refar.runtime.bundle import (
     slots_of,
     state_ports,
 )
+from refar_export import float16
 from refar_export.build import Kind, build
 from refar_export.image_graphs import image_models
 from refar_export.vectors import vectors
@@ -45,30 +47,42 @@ _KINDS: dict[str, Kind] = {FULL: "full", PREFILL: "prefill", CONDITION: "conditi
 
 
 def files_of(
-    graph: Graph, weights: Arrays, *, spare: int = 0, metadata: Mapping[str, str] | None = None, check: bool = True
+    graph: Graph,
+    weights: Arrays,
+    *,
+    spare: int = 0,
+    metadata: Mapping[str, str] | None = None,
+    dtype: Dtype = "float32",
+    check: bool = True,
 ) -> dict[str, bytes]:
     """Make every file of a bundle from a graph and checked float32 parameters: {name: bytes}. The same bytes each time.
 
-    Without `check` there are no check vectors, for which the oracle has to run.
+    With `dtype` float16 the parameters are rounded to it first, and stored in it; the check vectors then hold the outputs
+    before rounding too, "y.unrounded". Without `check` there are no check vectors, for which the oracle has to run.
+    Raises ParameterError for a parameter that float16 does not hold.
     """
     check_nodes(graph)
+    given, weights = weights, float16.rounded(weights) if dtype == "float16" else weights
     spare = check_integer("spare", spare, 0, MOST_SPARE)
     check_size(layout_of(graph, spare))
     images = image_models(graph, weights) if slots_of(graph) is not None else {}
     models = {
         name: images[name] if name in images else build(graph, weights, _KINDS[name], spare=spare) for name in models_of(graph)
     }
+    if dtype == "float16":
+        models = {name: float16.stored(model) for name, model in models.items()}
     files = {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
-    files[WEIGHTS] = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in weights.items()})
+    files[WEIGHTS] = safetensors.numpy.save({name: np.ascontiguousarray(array, dtype) for name, array in weights.items()})
     if check:
-        files[VECTORS] = safetensors.numpy.save(vectors(graph, weights))
+        unrounded = {"y.unrounded": vectors(graph, given)["y"]} if dtype == "float16" else {}
+        files[VECTORS] = safetensors.numpy.save(vectors(graph, weights) | unrounded)
     layout = layout_of(graph, spare)
     manifest = BundleManifest(
         format="refar-bundle",
         version=2,
         refar=FORMAT,
         strict=is_strict(graph),
-        dtype="float32",
+        dtype=dtype,
         opset=OPSET,
         ir=IR,
         spare=spare,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from refar.cli import examples
+from refar.cli import examples, values
 from refar.cli.console import line
 from refar.cli.sources import open_source, run_path
 from refar.errors import FileError
@@ -18,6 +18,7 @@ def export(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="BUNDLE", help="The folder to write.")],
     check: Annotated[bool, typer.Option("--check/--no-check", help="Run the bundle against the oracle first.")] = True,
     spare: Annotated[int, typer.Option("--spare", metavar="N", help="How many of the last steps a stream can take back.")] = 0,
+    dtype: Annotated[str, typer.Option(metavar="fp32|fp16", help="What the parameters are stored in.")] = "fp32",
     block: Annotated[bool, typer.Option("--block", help="No effect: block.onnx is always written.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there, with nothing beside it.")] = False,
 ) -> None:
@@ -29,9 +30,10 @@ def export(
     from refar.runtime.bundle import layout_of, slots_of
 
     assert opened.params is not None
+    kind = values.dtype(dtype)
     metadata = examples.metadata(opened)
     refar_export.export(
-        opened.graph, opened.params, out, metadata=metadata, spare=spare, block=block, verify=check, overwrite=force
+        opened.graph, opened.params, out, metadata=metadata, spare=spare, block=block, dtype=kind, verify=check, overwrite=force
     )
     steps, images = layout_of(opened.graph), slots_of(opened.graph)
     agree = "full, prefill, step and block agree" if steps else "full and pixels agree" if images else "full agrees"

@@ -117,3 +117,14 @@ def device(provider: str) -> Literal["cpu", "cuda"]:
             return provider
         case _:
             raise InputError(f"--provider: expected one of cpu, cuda, got {provider!r}")
+
+
+def dtype(text: str) -> Literal["float32", "float16"]:
+    """What --dtype says. Raises InputError for another word."""
+    match text:
+        case "fp32":
+            return "float32"
+        case "fp16":
+            return "float16"
+        case _:
+            raise InputError(f"--dtype: expected one of fp32, fp16, got {text!r}")

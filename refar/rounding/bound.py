@@ -30,7 +30,7 @@ TANH, SIGMOID, EXP = 8, 8, 4
 FLOAT64, FLOAT32, TF32, FLOAT16, BFLOAT16 = 2.0**-53, 2.0**-24, 2.0**-11, 2.0**-11, 2.0**-8
 """Unit roundoffs: half the distance from 1 to the next number. The last three are for `reduced` alone."""
 
-_SUBNORMAL = 2.0**-25
+SUBNORMAL = 2.0**-25
 """What rounding to float16 may do to a number too small for its unit roundoff; of the other formats it is far less."""
 
 
@@ -187,7 +187,7 @@ def backward(
 
 def _products(sizes: Array, count: Array, unit: float, reduced: float, spread: Array | float) -> Array:
     """A sum of `count` products a·b with Σ|a·b| = `sizes`, and Σ(|a| + |b|) = `spread` where the factors are rounded first."""
-    g, rounded, lost = gamma(count, unit), 2 * reduced + reduced**2, _SUBNORMAL if reduced else 0.0
+    g, rounded, lost = gamma(count, unit), 2 * reduced + reduced**2, SUBNORMAL if reduced else 0.0
     inexact = rounded * sizes + lost * (1 + reduced) * spread + lost**2 * count
     return np.asarray(g * (sizes + inexact) + inexact + 2 * count * tiny(unit))
 

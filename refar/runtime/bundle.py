@@ -59,6 +59,9 @@ _MOST_BYTES = 64 << 20
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
+Dtype = Literal["float32", "float16"]
+"""What the parameters of a bundle are rounded to, and stored in."""
+
 
 class StatePort(Struct, frozen=True, forbid_unknown_fields=True):
     """Hold the slots of one node: `slots` entries of axis 0 of past.<tensor> (slots, batch_size, channels), from `base` on.
@@ -97,15 +100,16 @@ class ImageTable(Struct, frozen=True, forbid_unknown_fields=True):
 class BundleManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """bundle.json. `files` holds the SHA-256 of every other file; `metadata` is the exporter's to fill.
 
-    `refar` is FORMAT, so that a release changes no byte. `spare`: how many of the last visits may be made once more. Outputs
-    before position `first_output` mean nothing.
+    `refar` is FORMAT, so that a release changes no byte. `dtype`: what the parameters are stored in; ports, state and arithmetic
+    are float32 in any case. `spare`: how many of the last visits may be made once more. Outputs before position `first_output`
+    mean nothing.
     """
 
     format: Literal["refar-bundle"]
     version: Literal[2]  # VERSION
     refar: str
     strict: bool
-    dtype: Literal["float32"]
+    dtype: Dtype
     opset: int
     ir: int
     spare: Annotated[int, Meta(ge=0, le=MOST_SPARE)]
@@ -411,13 +415,13 @@ def read_regular(path: Path, most: int, what: str) -> bytes:
 
 
 def read_weights(bundle: Bundle) -> Arrays:
-    """The parameters, {name: float32 array}: what the models were made from. Raises FileError."""
-    tensors = _tensors(bundle.path, WEIGHTS, bundle.read(WEIGHTS))
-    if wrong := [name for name, array in tensors.items() if array.dtype != np.float32]:
-        dtype = tensors[wrong[0]].dtype
-        raise FileError(f"bundle {str(bundle.path)!r}: {WEIGHTS}: {printable(wrong[0])!r}: expected float32, got {dtype}")
+    """The parameters, {name: float32 array}: what the models were made from, widened if stored in float16. Raises FileError."""
+    tensors, dtype = _tensors(bundle.path, WEIGHTS, bundle.read(WEIGHTS)), bundle.manifest.dtype
+    if wrong := [name for name, array in tensors.items() if array.dtype != np.dtype(dtype)]:
+        came = tensors[wrong[0]].dtype
+        raise FileError(f"bundle {str(bundle.path)!r}: {WEIGHTS}: {printable(wrong[0])!r}: expected {dtype}, got {came}")
     try:
-        return check_parameters(facts(bundle.manifest.graph), tensors)
+        return check_parameters(facts(bundle.manifest.graph), {name: array.astype(np.float32) for name, array in tensors.items()})
     except ParameterError as error:
         raise FileError(f"bundle {str(bundle.path)!r}: {WEIGHTS}: {printable(str(error))}") from None
 

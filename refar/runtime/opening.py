@@ -17,6 +17,7 @@ from refar.runtime.bundle import (
     MANIFEST,
     Bundle,
     BundleManifest,
+    Dtype,
     decode_version_1,
     is_version_1,
     raw_manifest,
@@ -49,7 +50,7 @@ def open_bundle(path: str | Path, *, rebuild: bool = False) -> Bundle:
     if not rebuild:
         return bundle
     manifest = bundle.manifest
-    return _remade(folder, manifest.graph, lambda: read_weights(bundle), manifest.spare, manifest.metadata)
+    return _remade(folder, manifest.graph, lambda: read_weights(bundle), manifest.spare, manifest.metadata, manifest.dtype)
 
 
 def _of_version_1(folder: Path, data: bytes, raw: object) -> Bundle:
@@ -62,11 +63,18 @@ def _of_version_1(folder: Path, data: bytes, raw: object) -> Bundle:
 
         return of_model(model, manifest.graph, folder)
 
-    return replace(_remade(folder, manifest.graph, weights, 0, manifest.metadata, " is one of version 1"), of_version_1=True)
+    remade = _remade(folder, manifest.graph, weights, 0, manifest.metadata, "float32", " is one of version 1")
+    return replace(remade, of_version_1=True)
 
 
 def _remade(
-    folder: Path, graph: Graph, weights: Callable[[], Arrays], spare: int, metadata: dict[str, str], why: str = ""
+    folder: Path,
+    graph: Graph,
+    weights: Callable[[], Arrays],
+    spare: int,
+    metadata: dict[str, str],
+    dtype: Dtype,
+    why: str = "",
 ) -> Bundle:
     """Make every file anew in memory: the one thing here that needs onnx."""
     try:
@@ -77,7 +85,7 @@ def _remade(
             "or export the run again where onnx is installed: refar export RUN -o BUNDLE"
         ) from None
     try:
-        files = files_of(graph, weights(), spare=spare, metadata=metadata, check=False)
+        files = files_of(graph, weights(), spare=spare, metadata=metadata, dtype=dtype, check=False)
     except MemoryError:
         raise FileError(f"bundle {str(folder)!r}: its models are too large to be made anew in this memory") from None
     return Bundle(folder, msgspec.json.decode(files.pop(MANIFEST), type=BundleManifest), files)

@@ -212,6 +212,15 @@ def test_export_with_spare_steps(refar, here):
     assert not (here / "old").exists()
 
 
+def test_export_in_float16(refar, here):
+    assert refar("export", "run", "-o", "half", "--dtype", "fp16").out.startswith(
+        "wrote half: full, prefill, step and block agree"
+    )
+    assert runtime.load("half").manifest.dtype == "float16"
+    assert "[✓] precision  off by" in refar("check", "half").out
+    assert refar("export", "run", "-o", "x", "--dtype", "bf16").sentence == "--dtype: expected one of fp32, fp16, got 'bf16'"
+
+
 def test_export_knows_the_data(refar, here):
     said = refar("export", "run", "-o", "new")
     assert said.code == 0

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from refar.analysis.facts import facts
 from refar.graph.graph import Graph
 from refar.oracle.bound_graph import bound_graph
-from refar.testing.contract import cases, dependence, numbers, of_bundle, streaming
+from refar.testing.contract import cases, dependence, numbers, of_bundle, precision, streaming
 from refar.testing.contract.backends import BACKENDS, OnnxBackend, load_bundle, open_backends
 from refar.testing.contract.subject import Subject
 from refar.testing.report import ContractError, Line, Measure, Report
@@ -39,6 +39,9 @@ BUNDLE_LAWS: dict[str, Law] = {
     "models": of_bundle.models,
 }
 """What can be seen of a bundle; of `reach`, that the output depends on no more."""
+
+PRECISION_LAWS: dict[str, Law] = {"precision": precision.precision}
+"""What is said of a bundle in float16 besides."""
 
 
 def check_contract(
@@ -97,7 +100,7 @@ def run_bundle_laws(
     session = load_bundle(path, provider, trust)
     session.check_vectors(), session.weights  # a damaged file is no broken law
     subject = Subject(session.graph, None, [OnnxBackend(session.graph, session)], (), seed)
-    return _run(subject, BUNDLE_LAWS, progress)
+    return _run(subject, BUNDLE_LAWS | (PRECISION_LAWS if session.manifest.dtype == "float16" else {}), progress)
 
 
 def _run(subject: Subject, laws: Mapping[str, Law], progress: Callable[[str], None] | None) -> Report:
