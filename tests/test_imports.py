@@ -100,12 +100,15 @@ ALLOWED: dict[str, set[str]] = {
     },
     "refar_export.vectors": {*CHECKED, "refar.oracle", "numpy"},
     "refar_export.contents": {
-        *CHECKED, "refar_export.build", "refar_export.float16", "refar_export.image_graphs", "refar_export.vectors",
-        "refar.runtime.bundle", *LIGHT
+        *CHECKED, "refar_export.build", "refar_export.float16", "refar_export.image_graphs", "refar_export.int8",
+        "refar_export.vectors", "refar.runtime.bundle", "onnx", *LIGHT
     },
     "refar_export.float16": {*CHECKED, "onnx", "numpy"},
+    "refar_export.int8": {*CHECKED, "onnx", "numpy"},
+    "refar_export.calibration": {*CHECKED, "refar.oracle", "numpy"},
     "refar_export.export": {
-        *CHECKED, "refar.files", "refar_export.contents", "refar_export.verify", "refar.runtime.bundle", "numpy"
+        *CHECKED, "refar.files", "refar_export.calibration", "refar_export.contents", "refar_export.verify",
+        "refar.runtime.bundle", "numpy"
     },
     "refar_export.parameters": {*CHECKED, "refar.runtime.bundle", "refar.runtime.opening"},
     "refar_export.version_1": {*CHECKED, "onnx"},

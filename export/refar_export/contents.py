@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 import msgspec
 import numpy as np
+import onnx
 import safetensors.numpy
 
 from refar.analysis.causality import is_strict
 from refar.analysis.facts import facts
 from refar.analysis.image_slots import CONDITION
+from refar.analysis.int8_products import InputScale
 from refar.arguments.arrays import Arrays
 from refar.errors import check_integer
 from refar.graph.graph import Graph
@@ -39,6 +41,7 @@ from refar.runtime.bundle import (
     state_ports,
 )
 from refar_export import float16
+from refar_export import int8 as in_int8
 from refar_export.build import Kind, build
 from refar_export.image_graphs import image_models
 from refar_export.vectors import vectors
@@ -53,29 +56,30 @@ def files_of(
     spare: int = 0,
     metadata: Mapping[str, str] | None = None,
     dtype: Dtype = "float32",
+    int8: Mapping[str, InputScale] | None = None,
+    calibration: Arrays | None = None,
     check: bool = True,
 ) -> dict[str, bytes]:
     """Make every file of a bundle from a graph and checked float32 parameters: {name: bytes}. The same bytes each time.
 
     With `dtype` float16 the parameters are rounded to it first, and stored in it; the check vectors then hold the outputs
-    before rounding too, "y.unrounded". Without `check` there are no check vectors, for which the oracle has to run.
+    before rounding too, "y.unrounded". With `int8`, {node: scale and zero point of its input}, the convolutions over time are
+    computed in int8; the check vectors are those of float32, and `calibration`, {"calibration.<input>": array}, lies beside
+    them. Without `check` there are no check vectors, for which the oracle has to run.
     Raises ParameterError for a parameter that float16 does not hold.
     """
     check_nodes(graph)
     given, weights = weights, float16.rounded(weights) if dtype == "float16" else weights
     spare = check_integer("spare", spare, 0, MOST_SPARE)
     check_size(layout_of(graph, spare))
-    images = image_models(graph, weights) if slots_of(graph) is not None else {}
-    models = {
-        name: images[name] if name in images else build(graph, weights, _KINDS[name], spare=spare) for name in models_of(graph)
-    }
+    models = _models(graph, weights, spare, int8 or {})
     if dtype == "float16":
         models = {name: float16.stored(model) for name, model in models.items()}
     files = {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
     files[WEIGHTS] = safetensors.numpy.save({name: np.ascontiguousarray(array, dtype) for name, array in weights.items()})
     if check:
         unrounded = {"y.unrounded": vectors(graph, given)["y"]} if dtype == "float16" else {}
-        files[VECTORS] = safetensors.numpy.save(vectors(graph, weights) | unrounded)
+        files[VECTORS] = safetensors.numpy.save(vectors(graph, weights) | unrounded | (calibration or {}))
     layout = layout_of(graph, spare)
     manifest = BundleManifest(
         format="refar-bundle",
@@ -93,6 +97,18 @@ def files_of(
         files={name: digest(data) for name, data in files.items()},
         metadata=dict(metadata or {}),
         graph=graph,
+        int8=dict(int8 or {}),
     )
     files[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     return files
+
+
+def _models(graph: Graph, weights: Arrays, spare: int, scales: Mapping[str, InputScale]) -> dict[str, onnx.ModelProto]:
+    """Every model by the name of its file, with the convolutions that `scales` names in int8."""
+    if scales:  # each belongs to a convolution as it stands in the graph, so nothing is rewritten
+        plain = {name: build(graph, weights, _KINDS[name], spare=spare, rewrites=()) for name in models_of(graph)}
+        return {name: in_int8.stored(model, scales) for name, model in plain.items()}
+    images = image_models(graph, weights) if slots_of(graph) is not None else {}
+    return {
+        name: images[name] if name in images else build(graph, weights, _KINDS[name], spare=spare) for name in models_of(graph)
+    }

@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from refar.analysis.facts import facts
-from refar.arguments.arrays import check_parameters
+from refar.analysis.int8_products import InputScale, int8_products
+from refar.arguments.arrays import Arrays, Data, bind_inputs, check_parameters
 from refar.errors import BackendError, FileError, InputError
 from refar.files import writing
 from refar.graph.graph import Graph
@@ -36,6 +37,8 @@ def export(
     spare: int = 0,
     block: bool = True,
     dtype: Dtype = "float32",
+    quantize: Literal["int8"] | None = None,
+    calibration: Data | None = None,
     verify: bool = False,
     overwrite: bool = False,
 ) -> Path:
@@ -44,6 +47,9 @@ def export(
     Parameters are rounded to `dtype`, "float32" or "float16", and stored in it; ports, state and arithmetic are float32, so a
     bundle in float16 is about half as large and runs as any other. `metadata` is kept in bundle.json. The last `spare` steps of
     a stream can be taken back.
+    With quantize="int8" every convolution over time multiplies integers of 8 bits. `calibration` is then needed: sequences such
+    as the network will meet, or a mapping with all inputs. From their ranges follow the scales, and some of them are kept in
+    check.safetensors. Parameters lie in the bundle in float32, and all else is computed so.
     With `verify` the new bundle is run in onnxruntime against the oracle first (see `refar_export.verify`), and is not left
     behind if it disagrees. The folder appears only when it is complete. With `overwrite` it may replace a bundle, as it was
     exported, in a folder that holds nothing else. `block` has no meaning any more: block.onnx is always written.
@@ -53,11 +59,13 @@ def export(
 
     if dtype not in get_args(Dtype):
         raise InputError(f"dtype: expected one of {', '.join(get_args(Dtype))}, got {dtype!r}")
+    _check_quantize(quantize, calibration, dtype)
     target = Path(path)
     _check_free(target, overwrite)
     weights = {name: array.astype(np.float32) for name, array in check_parameters(facts(graph), params).items()}
     check_parameters(facts(graph), weights)  # what float32 cannot hold is infinite now
-    files = files_of(graph, weights, spare=spare, metadata=metadata, dtype=dtype)
+    scales, examples = ({}, {}) if calibration is None else _calibrated(graph, weights, calibration)
+    files = files_of(graph, weights, spare=spare, metadata=metadata, dtype=dtype, int8=scales, calibration=examples)
     with writing(target), _beside(target) as folder:
         fresh = Path(folder) / "bundle"
         fresh.mkdir()
@@ -76,6 +84,33 @@ def export(
                 replaced.rename(target)
             raise
     return target
+
+
+def _check_quantize(quantize: str | None, calibration: Data | None, dtype: str) -> None:
+    """Raise InputError unless int8 comes with calibration data and float32, and nothing else comes with either."""
+    if quantize not in (None, "int8"):
+        raise InputError(f"quantize: expected 'int8' or None, got {quantize!r}")
+    if quantize is None and calibration is not None:
+        raise InputError("calibration: expected quantize='int8' with it, got None")
+    if quantize is not None and calibration is None:
+        raise InputError(
+            "calibration: expected sequences such as the network will meet, from which int8 takes its scales; got None"
+        )
+    if quantize is not None and dtype != "float32":
+        raise InputError(f"quantize: int8 goes with dtype 'float32', in which all else is computed; got {dtype!r}")
+
+
+def _calibrated(graph: Graph, weights: Arrays, calibration: Data) -> tuple[dict[str, InputScale], Arrays]:
+    """The scales of int8, and the calibration data that are kept. Raises InputError for data that do not fit the graph."""
+    from refar_export.calibration import input_scales, kept
+
+    int8_products(facts(graph))
+    try:
+        inputs = bind_inputs(facts(graph), calibration)
+    except InputError as error:
+        raise InputError(f"calibration: {error}") from None
+    inputs = {name: array if array.dtype == np.int64 else array.astype(np.float32) for name, array in inputs.items()}
+    return input_scales(graph, weights, inputs), kept(graph, inputs)
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from refar.cli import examples, values
-from refar.cli.console import line
+from refar.analysis.facts import facts
+from refar.cli import examples, int8_report, values
+from refar.cli.console import line, show
 from refar.cli.sources import open_source, run_path
 from refar.errors import FileError
 
@@ -19,6 +20,10 @@ def export(
     check: Annotated[bool, typer.Option("--check/--no-check", help="Run the bundle against the oracle first.")] = True,
     spare: Annotated[int, typer.Option("--spare", metavar="N", help="How many of the last steps a stream can take back.")] = 0,
     dtype: Annotated[str, typer.Option(metavar="fp32|fp16", help="What the parameters are stored in.")] = "fp32",
+    quantize: Annotated[str | None, typer.Option(metavar="int8", help="Compute convolutions in int8; needs --calibrate.")] = None,
+    calibrate: Annotated[
+        str | None, typer.Option(metavar="DATA", help="What int8 takes its scales from: as DATA of 'refar score'.")
+    ] = None,
     block: Annotated[bool, typer.Option("--block", help="No effect: block.onnx is always written.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there, with nothing beside it.")] = False,
 ) -> None:
@@ -30,11 +35,26 @@ def export(
     from refar.runtime.bundle import layout_of, slots_of
 
     assert opened.params is not None
-    kind = values.dtype(dtype)
+    kind, integers = values.dtype(dtype), values.quantization(quantize, calibrate)
+    given = examples.load(calibrate, opened.graph) if calibrate is not None else None
     metadata = examples.metadata(opened)
     refar_export.export(
-        opened.graph, opened.params, out, metadata=metadata, spare=spare, block=block, dtype=kind, verify=check, overwrite=force
+        opened.graph,
+        opened.params,
+        out,
+        metadata=metadata,
+        spare=spare,
+        block=block,
+        dtype=kind,
+        quantize=integers,
+        calibration=None if given is None else {facts(opened.graph).sequence: given.x, **given.conditions},
+        verify=check,
+        overwrite=force,
     )
     steps, images = layout_of(opened.graph), slots_of(opened.graph)
     agree = "full, prefill, step and block agree" if steps else "full and pixels agree" if images else "full agrees"
-    line(f"wrote {out}" + (f": {agree} with the oracle" if check else " (not checked)"))
+    whom = "with the oracle" if given is None else "with each other"
+    line(f"wrote {out}" + (f": {agree} {whom}" if check else " (not checked)"))
+    if given is not None:
+        line(f"in float32 and in int8, on {given.title}:")
+        show(int8_report.report(opened.graph, opened.params, out, given))

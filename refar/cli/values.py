@@ -128,3 +128,13 @@ def dtype(text: str) -> Literal["float32", "float16"]:
             return "float16"
         case _:
             raise InputError(f"--dtype: expected one of fp32, fp16, got {text!r}")
+
+
+def quantization(text: str | None, data: str | None) -> Literal["int8"] | None:
+    """What --quantize says beside --calibrate `data`. Raises InputError for another word, and for one without the other."""
+    if text not in (None, "int8"):
+        raise InputError(f"--quantize: expected int8, got {text!r}")
+    if (text is None) != (data is None):
+        missing = "--calibrate DATA, from which int8 takes its scales" if data is None else "--quantize int8"
+        raise InputError(f"--quantize and --calibrate go together; expected {missing}, too")
+    return None if text is None else "int8"

@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 
 from refar.analysis.facts import Facts, facts
 from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, ImageSlots, image_slots
+from refar.analysis.int8_products import InputScale, int8_products
 from refar.analysis.slots import StateLayout, state_layout
 from refar.arguments.arrays import Arrays, check_parameters
 from refar.errors import FileError, GraphError, ParameterError, is_newer, newer, printable
@@ -97,12 +98,12 @@ class ImageTable(Struct, frozen=True, forbid_unknown_fields=True):
     rings: dict[str, int]
 
 
-class BundleManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BundleManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """bundle.json. `files` holds the SHA-256 of every other file; `metadata` is the exporter's to fill.
 
     `refar` is FORMAT, so that a release changes no byte. `dtype`: what the parameters are stored in; ports, state and arithmetic
-    are float32 in any case. `spare`: how many of the last visits may be made once more. Outputs before position `first_output`
-    mean nothing.
+    are float32 in any case. `int8`: how the inputs of the convolutions that are computed in int8 become integers. `spare`: how
+    many of the last visits may be made once more. Outputs before position `first_output` mean nothing.
     """
 
     format: Literal["refar-bundle"]
@@ -120,6 +121,7 @@ class BundleManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     files: dict[str, Digest]
     metadata: dict[str, str]
     graph: Graph
+    int8: dict[str, InputScale] = {}
 
     @property
     def layout(self) -> StateLayout | None:
@@ -311,6 +313,23 @@ def _check_belongs(folder: Path, manifest: BundleManifest) -> None:
         came = getattr(manifest, field)
         if came != value:
             raise FileError(f"bundle {str(folder)!r}: {MANIFEST}: {field}: {printable(_differs(value, came))}")
+    if manifest.int8:
+        _check_int8(folder, found, manifest)
+
+
+def _check_int8(folder: Path, found: Facts, manifest: BundleManifest) -> None:
+    """Raise FileError unless every convolution over time has a scale and a zero point that int8 can use."""
+    what = f"bundle {str(folder)!r}: {MANIFEST}: int8"
+    try:
+        names = int8_products(found)
+    except GraphError as error:
+        raise FileError(f"{what}: {printable(str(error))}") from None
+    if manifest.dtype != "float32" or manifest.int8.keys() != set(names):
+        came = f"{', '.join(map(printable, manifest.int8))} and {manifest.dtype}"
+        raise FileError(f"{what}: expected scales of {', '.join(names)} and dtype float32, got {came}")
+    for name, (scale, zero) in manifest.int8.items():
+        if not (0 < scale < math.inf and float(np.float32(scale)) == scale and 0 <= zero <= 255):
+            raise FileError(f"{what}: {name}: expected a positive number of float32 and a zero point 0..255, got {scale}, {zero}")
 
 
 def _differs(value: object, came: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,7 +18,6 @@ from refar.runtime.bundle import (
     MANIFEST,
     Bundle,
     BundleManifest,
-    Dtype,
     decode_version_1,
     is_version_1,
     raw_manifest,
@@ -50,7 +50,8 @@ def open_bundle(path: str | Path, *, rebuild: bool = False) -> Bundle:
     if not rebuild:
         return bundle
     manifest = bundle.manifest
-    return _remade(folder, manifest.graph, lambda: read_weights(bundle), manifest.spare, manifest.metadata, manifest.dtype)
+    options: dict[str, Any] = {"spare": manifest.spare, "dtype": manifest.dtype, "int8": manifest.int8}
+    return _remade(folder, manifest.graph, lambda: read_weights(bundle), manifest.metadata, **options)
 
 
 def _of_version_1(folder: Path, data: bytes, raw: object) -> Bundle:
@@ -63,20 +64,13 @@ def _of_version_1(folder: Path, data: bytes, raw: object) -> Bundle:
 
         return of_model(model, manifest.graph, folder)
 
-    remade = _remade(folder, manifest.graph, weights, 0, manifest.metadata, "float32", " is one of version 1")
-    return replace(remade, of_version_1=True)
+    return replace(_remade(folder, manifest.graph, weights, manifest.metadata, " is one of version 1"), of_version_1=True)
 
 
 def _remade(
-    folder: Path,
-    graph: Graph,
-    weights: Callable[[], Arrays],
-    spare: int,
-    metadata: dict[str, str],
-    dtype: Dtype,
-    why: str = "",
+    folder: Path, graph: Graph, weights: Callable[[], Arrays], metadata: dict[str, str], why: str = "", **options: Any
 ) -> Bundle:
-    """Make every file anew in memory: the one thing here that needs onnx."""
+    """Make every file anew in memory: the one thing here that needs onnx. `options` are those of `files_of`."""
     try:
         from refar_export.contents import files_of
     except (BackendError, ModuleNotFoundError):
@@ -85,7 +79,7 @@ def _remade(
             "or export the run again where onnx is installed: refar export RUN -o BUNDLE"
         ) from None
     try:
-        files = files_of(graph, weights(), spare=spare, metadata=metadata, dtype=dtype, check=False)
+        files = files_of(graph, weights(), metadata=metadata, check=False, **options)
     except MemoryError:
         raise FileError(f"bundle {str(folder)!r}: its models are too large to be made anew in this memory") from None
     return Bundle(folder, msgspec.json.decode(files.pop(MANIFEST), type=BundleManifest), files)

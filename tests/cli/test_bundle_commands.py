@@ -221,6 +221,53 @@ def test_export_in_float16(refar, here):
     assert refar("export", "run", "-o", "x", "--dtype", "bf16").sentence == "--dtype: expected one of fp32, fp16, got 'bf16'"
 
 
+def test_export_in_int8(refar, here):
+    said = refar("export", "run", "-o", "int8", "--quantize", "int8", "--calibrate", "digits:test")
+    assert said.code == 0, said
+    assert said.out.startswith(
+        "wrote int8: full, prefill, step and block agree with each other\nin float32 and in int8, on digits"
+    )
+    for row in ("nats per dimension", "models", "all files", "a step of one row"):
+        assert sum(line.startswith(row) for line in said.out.splitlines()) == 1
+    session, given = runtime.load("int8"), data.load("digits").splits["test"]
+    nats = -session.score(given.x, given.condition).sum() / given.x.size
+    assert f" {nats:.4f} " in said.out
+    checked = refar("check", "int8").out
+    assert "[✓] products   8 products in int8 at" in checked
+    assert "nats per dimension" in checked
+
+
+def test_int8_of_a_network_without_a_head(refar, here):
+    from refar.cli import int8_report
+    from refar.cli.examples import Examples
+    from refar_export import export
+
+    g = Builder()
+    graph = g.build(g.tanh(g.conv1d(g.input(channels=2), 3, kernel=2)))
+    params, x = init(graph, seed=1), np.random.default_rng(0).normal(size=(70, 2, 20)).astype(np.float32)
+    path = export(graph, params, here / "effect", quantize="int8", calibration=x)
+    table = int8_report.report(graph, params, path, Examples("x", x, {}))
+    y, other = (runtime.load(each).forward(x) for each in (export(graph, params, here / "wide"), path))
+    off = 100 * np.sqrt(((other - y) ** 2).sum() / (y**2).sum())
+    assert next(iter(table.columns[3].cells)) == f"off by {off:.2g} %"
+    assert len(table.rows) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--quantize", "int4", "--calibrate", "digits"], "--quantize: expected int8, got 'int4'"),
+        (["--quantize", "int8"], "--quantize and --calibrate go together; expected --calibrate DATA, from which int8 takes its"),
+        (["--calibrate", "digits"], "--quantize and --calibrate go together; expected --quantize int8, too"),
+        (["--quantize", "int8", "--calibrate", "nothing.npy"], "data 'nothing.npy' is neither a file nor a data set"),
+        (["--quantize", "int8", "--calibrate", "digits", "--dtype", "fp16"], "quantize: int8 goes with dtype 'float32'"),
+    ],
+)
+def test_int8_that_cannot_be(refar, here, options, said):
+    assert refar("export", "run", "-o", "x", *options).sentence.startswith(said)
+    assert not (here / "x").exists()
+
+
 def test_export_knows_the_data(refar, here):
     said = refar("export", "run", "-o", "new")
     assert said.code == 0

@@ -70,7 +70,12 @@ def models(subject: Subject, measure: Measure) -> None:
             measure.does_not_apply("a bundle of version 1, whose models are not judged; those made anew from it are")
             return
         made = files_of(
-            subject.graph, backend.session.weights, spare=manifest.spare, metadata=manifest.metadata, dtype=manifest.dtype
+            subject.graph,
+            backend.session.weights,
+            spare=manifest.spare,
+            metadata=manifest.metadata,
+            dtype=manifest.dtype,
+            int8=manifest.int8,
         )
         wrong = [name for name, found in shipped.items() if hashlib.sha256(made[name]).hexdigest() != found]
         measure.statements += len(shipped)
