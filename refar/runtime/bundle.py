@@ -158,9 +158,10 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """What tells one network from another: the SHA-256 of the parameters and of the graph."""
+        """What tells one network from another: the SHA-256 of the parameters, of the graph, and of the scales of int8 if any."""
         together = f"{self.manifest.files[WEIGHTS]} {hashlib.sha256(msgspec.json.encode(self.manifest.graph)).hexdigest()}"
-        return digest(together.encode())
+        scales = msgspec.json.encode(self.manifest.int8) if self.manifest.int8 else b""
+        return digest(together.encode() + scales)
 
 
 def has_steps(found: Facts) -> bool:

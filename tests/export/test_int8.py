@@ -83,6 +83,16 @@ def test_generating_needs_no_other_call(bundle: Path) -> None:
     np.testing.assert_allclose(each.sum(axis=1), log_p, rtol=1e-6)
 
 
+def test_a_stream_in_float32_does_not_go_on_in_int8(bundle: Path, tmp_path: Path) -> None:
+    wide = load(export(WAVENET, refar.init(WAVENET, seed=1), tmp_path / "wide"))
+    wide.stream(1, condition=0).save(tmp_path / "stream.safetensors")
+    with refuses(FileError, "stream.safetensors"):
+        load(bundle).load_stream(tmp_path / "stream.safetensors")
+    session = load(bundle)
+    session.stream(1, condition=0).save(tmp_path / "other.safetensors")
+    assert load(bundle, trust="rebuild").load_stream(tmp_path / "other.safetensors").batch == 1
+
+
 def test_it_is_made_anew_byte_for_byte(bundle: Path, tmp_path: Path) -> None:
     made = load(bundle, trust="rebuild")._opened.bundle.made
     assert made is not None
