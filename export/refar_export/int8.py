@@ -53,6 +53,7 @@ class _Rewriting:
         self._added: dict[str, _Array] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._owner = ""
+        self._shared: dict[tuple[str, InputScale], str] = {}
         self.done: set[str] = set()
 
     def tensors(self) -> list[onnx.TensorProto]:
@@ -68,7 +69,7 @@ class _Rewriting:
         self.done.add(name)
         weight, attributes = numpy_helper.to_array(self._given[node.input[1]]), _attributes(node)
         if node.op_type == "Gemm":
-            self._product(name, self._quantized(name, node.input[0]), weight, node, node.output[0])
+            self._product(name, self._quantized(name, node.input[0], turned=False), weight, node, node.output[0])
         else:
             rows = self._taps(name, node.input[0], weight.shape[2], attributes["dilations"][0], attributes["pads"][0])
             y = f"{self._owner}/rows"
@@ -80,7 +81,7 @@ class _Rewriting:
         """The quantised values at each tap side by side: x (B, C, T) to (B, T, kernel·C), oldest first."""
         if pad:
             x = self._emit("Pad", x, self._constant("pads", np.array([0, 0, pad, 0, 0, 0])))
-        rows = self._quantized(name, self._emit("Transpose", x, perm=[0, 2, 1]))
+        rows = self._quantized(name, x, turned=True)
         if kernel == 1:
             return rows
         one, windows = self._constant("axis", np.array([1])), []
@@ -91,9 +92,14 @@ class _Rewriting:
             windows.append(self._emit("Slice", rows, first, end, one))
         return self._emit("Concat", *windows, axis=2)
 
-    def _quantized(self, name: str, x: str) -> str:
+    def _quantized(self, name: str, x: str, *, turned: bool) -> str:
+        """The integers of x, `turned` from (B, C, T) to (B, T, C): once for all convolutions that read it with the same scale."""
         at = self._scales[name]
-        return self._emit("QuantizeLinear", x, self._own(name, "scale", np.float32(at.scale)), self._zero(name))
+        if (x, at) not in self._shared:
+            rows = self._emit("Transpose", x, perm=[0, 2, 1]) if turned else x
+            scale = self._own(name, "scale", np.float32(at.scale))
+            self._shared[x, at] = self._emit("QuantizeLinear", rows, scale, self._zero(name))
+        return self._shared[x, at]
 
     def _zero(self, name: str) -> str:
         return self._own(name, "zero", np.uint8(self._scales[name].zero))

@@ -50,7 +50,8 @@ def report(graph: Graph, params: Arrays, bundle: Path, given: Examples) -> Table
 def _loss(float32: Session, int8: Session, given: Examples) -> tuple[str, str, str, str]:
     """Nats per dimension of both; without a density how far the outputs are apart."""
     parts = [slice(first, first + _ROWS) for first in range(0, len(given.x), _ROWS)]
-    if float32.graph.head is not None and float32.manifest.strict:
+    whole = float32.manifest.strict and float32.manifest.first_output == 0
+    if float32.graph.head is not None and whole:
         each = [
             -sum(float(session.score(given.x[rows], _rows(given, rows)).sum()) for rows in parts) / given.x.size
             for session in (float32, int8)

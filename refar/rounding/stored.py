@@ -37,7 +37,7 @@ def stored_bounds(graph: Graph, params: Arrays, values: Arrays) -> tuple[Arrays,
         off = {name: bound.FLOAT16 * np.abs(array) + bound.SUBNORMAL for name, array in own.items()}
         classes, earlier = found.types[each.inputs[0]].size, [before.get(name) for name in each.inputs]
         result[each.name] = _moved(each, [values[name] for name in each.inputs], earlier, off, classes)
-        if graph.padding == "input" and found.types[each.name].timed:
+        if graph.padding == "input" and found.types[each.name].timed and each.name not in found.sources:
             steady[each.name] = _moved(each, [before[name] for name in each.inputs], earlier, off, classes)
     return result, steady
 

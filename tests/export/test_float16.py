@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from helpers import refuses
+from hypothesis import given, settings
 from onnx import TensorProto, numpy_helper
 
 import refar
@@ -16,14 +17,14 @@ from refar import Builder, Graph, models
 from refar.errors import FileError, InputError, ParameterError
 from refar.runtime import load
 from refar.runtime.bundle import digest
-from refar.testing import check_bundle, run_bundle_laws
+from refar.testing import check_bundle, run_bundle_laws, strategies
 from refar_export import export, float16
 from refar_export.build import build
 from refar_export.export import files_of
 
 
-def test_every_law_holds(model: Graph, tmp_path: Path) -> None:
-    report = check_bundle(export(model, refar.init(model, seed=1), tmp_path / "bundle", dtype="float16", verify=True))
+def test_every_law_holds(streamed: Graph, tmp_path: Path) -> None:
+    report = check_bundle(export(streamed, refar.init(streamed, seed=1), tmp_path / "bundle", dtype="float16", verify=True))
     assert [line.law for line in report.lines][-1] == "precision"
     assert all(line.applies for line in report.lines[-3:])
 
@@ -31,6 +32,12 @@ def test_every_law_holds(model: Graph, tmp_path: Path) -> None:
 def test_every_law_holds_of_images(image_model: Graph, tmp_path: Path) -> None:
     report = check_bundle(export(image_model, refar.init(image_model, seed=1), tmp_path / "bundle", dtype="float16"))
     assert report.lines[-1].applies
+
+
+@settings(max_examples=10)
+@given(graph=strategies.graphs())
+def test_every_law_holds_of_random_networks(graph: Graph, tmp_path_factory: pytest.TempPathFactory) -> None:
+    check_bundle(export(graph, refar.init(graph), tmp_path_factory.mktemp("half") / "bundle", dtype="float16"))
 
 
 def test_its_files_are_half_as_large(tmp_path: Path) -> None:

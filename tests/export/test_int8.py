@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,16 @@ import numpy as np
 import onnx
 import pytest
 from helpers import refuses
+from hypothesis import given, settings
 
 import refar
 from refar import Builder, Graph, models
 from refar.analysis.facts import facts
+from refar.analysis.int8_products import int8_products
 from refar.errors import BackendError, FileError, GraphError, InputError
 from refar.runtime import load
 from refar.runtime.session import Session
-from refar.testing import check_bundle, run_bundle_laws
+from refar.testing import check_bundle, run_bundle_laws, strategies
 from refar.testing.contract.cases import generic_inputs
 from refar_export import calibration, export, int8
 
@@ -45,6 +49,17 @@ def test_every_law_holds(model: Graph, tmp_path: Path) -> None:
     report = check_bundle(exported(model, tmp_path / "bundle", verify=True))
     assert [line.law for line in report.lines][-3:] == ["models", "products", "loss"]
     assert all(line.applies for line in report.lines)
+
+
+@settings(max_examples=25)
+@given(graph=strategies.graphs())
+def test_every_law_holds_of_random_networks(graph: Graph, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Those that int8 knows; padding "valid" among them."""
+    try:
+        int8_products(facts(graph))
+    except GraphError:
+        return
+    check_bundle(exported(graph, tmp_path_factory.mktemp("int8") / "bundle"))
 
 
 def test_steps_and_blocks_are_the_whole_pass_bit_for_bit(model: Graph, tmp_path: Path) -> None:
@@ -122,6 +137,15 @@ def test_some_calibration_data_are_kept() -> None:
     assert {name: array.shape for name, array in kept.items()} == {"calibration.x": (40, 100), "calibration.condition": (40,)}
     long = calibration.kept(WAVENET, {"x": np.zeros((2, 20000), np.int64), "condition": np.arange(2)})
     assert long["calibration.x"].shape == (1, 2**12)
+
+
+def test_onnx_is_needed_to_look_at_nodes_alone(bundle: Path) -> None:
+    code = (
+        "import sys; sys.modules.update(onnx=None, torch=None); from refar.testing import check_bundle\n"
+        f"lines = {{line.law: line for line in check_bundle({str(bundle)!r}).lines}}\n"
+        "assert 'onnx is not installed' in lines['products'].figure and not lines['products'].applies and lines['loss'].applies"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def wrong_zero(right: Any) -> Any:

@@ -73,3 +73,14 @@ def test_values_before_the_first_position_move_too() -> None:
     off = np.abs(exact["second"] - values["second"])[:, 1, 0]
     assert (off <= allowed * 1.01).all()  # second order is what the bound leaves out
     assert (off / allowed).max() > 0.05
+
+
+def test_what_is_looked_up_is_zero_before_the_first_position() -> None:
+    g = Builder()
+    graph = g.build(g.conv1d(g.embedding(g.input(classes=3), 2, name="rows"), 2, kernel=2, name="op"), padding="input")
+    params = {key: np.ones(shape) for key, shape in facts(graph).parameters.items()}
+    values = forward_nodes(unchecked(graph, params, np.float64), {"x": np.array([[0, 1, 2]])})
+    each, steady = stored_bounds(graph, params, values)
+    assert each.keys() == {"rows", "op"}
+    assert steady.keys() == {"op"}
+    assert steady["op"].tolist() == [[[2.0**-11 + 2.0**-25]] * 2]

@@ -9,6 +9,7 @@ import numpy as np
 from refar import ops
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
+from refar.errors import BackendError
 from refar.oracle import functions, int8_network
 from refar.oracle.bound_graph import cast, own_parameters, unchecked
 from refar.oracle.whole import forward_nodes
@@ -24,11 +25,14 @@ _FURTHER = 2
 
 
 def products(subject: Subject, measure: Measure) -> None:
-    """Every node of the model is, on its own arguments, what its definition in int8 or its operator gives, within its bound."""
+    """Every node of the model is, on its own arguments, what its definition in int8 or its operator gives, within its bound.
+
+    Of the model of the whole pass on the CPU, as graph, parameters and scales give it; that it is the shipped one says `models`.
+    """
     try:
         from refar_export.build import build
         from refar_export.int8 import stored
-    except ModuleNotFoundError:
+    except (BackendError, ModuleNotFoundError):
         measure.does_not_apply("onnx is not installed, so the values of nodes cannot be looked at")
         return
     for backend in subject.backends:
@@ -94,7 +98,7 @@ def loss(subject: Subject, measure: Measure) -> None:
         allowed = max(_FURTHER * by_numpy, subject.tolerance(backend.dtype))
         measure.require(came <= allowed, f"{backend.name}: distance from float32", f"at most {allowed:.3g}", f"{came:.3g}")
         measure.notes.append(f"off from float32 by {100 * came:.2g} % of the outputs, int8 in NumPy by {100 * by_numpy:.2g} %")
-        if graph.head is not None and subject.strict:
+        if graph.head is not None and subject.strict and found.first_position == 0:
             measure.notes.append(_nats(backend, graph, params, inputs))
 
 
