@@ -42,8 +42,8 @@ def networks() -> str:
             paths["int8"] = export(graph, params, Path(folder) / "int8", quantize="int8", calibration=tokens)
             bytes_of = {form: sum(file.stat().st_size for file in path.iterdir()) / 1e6 for form, path in paths.items()}
             sessions = {form: load(path) for form, path in paths.items()}
-            found = [best({form: stepping(session, batch) for form, session in sessions.items()}, 20) for batch in BATCHES]
-            found.append(best({form: passing(session, tokens[:1]) for form, session in sessions.items()}, 20))
+            found = [best({form: stepping(session, batch) for form, session in sessions.items()}, 60) for batch in BATCHES]
+            found.append(best({form: passing(session, tokens[:1]) for form, session in sessions.items()}, 40))
         for form, size in bytes_of.items():
             cells = [f"{each[form]:.0f} ({each[form] / each['float32']:.2f})" for each in found]
             rows.append(f"| {name} | {form} | {size:.1f} ({size / bytes_of['float32']:.2f}) | {' | '.join(cells)} |")
