@@ -91,10 +91,8 @@ def sample(head: ops.AnyHead, y: Floats, noise: Floats, temperature: float, top_
 
 def _gumbel(u: Floats) -> Floats:
     """-log(-log u), in the memory of u."""
-    for _ in range(2):
-        np.log(u, out=u)
-        np.negative(u, out=u)
-    return u
+    np.negative(np.log(u, out=u), out=u)
+    return np.negative(np.log(u, out=u), out=u)
 
 
 def _gumbel_max(y_bq: Floats, noise_bq: Floats, temperature: float) -> Floats:

@@ -129,6 +129,9 @@ PICKED = {
     # the operators that have a matrix product
     "bench/floor.py: products": "convolutions",
     "bench/floor.py: _product": "convolutions",
+    "analysis/int8_products.py: int8_products": "convolutions over time",
+    "oracle/int8_network.py: forward_nodes": "convolutions over time",
+    "testing/contract/in_int8.py: _product_errors": "convolutions over time",
 }
 """The functions that single out operators by `isinstance`, where any other operator is no mistake, and for what."""
 

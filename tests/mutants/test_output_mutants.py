@@ -104,7 +104,7 @@ MUTANTS = [
            test_heads.test_temperature_zero_is_the_heaviest_mean),
     Mutant("a tiny temperature overflows", noise, "_gumbel_max", "(y_bq - y_bq.max(axis=1, keepdims=True))", "y_bq",
            test_heads.test_a_temperature_next_to_zero_takes_the_most_probable),
-    Mutant("Gumbel with the wrong sign", noise, "_gumbel", "return -", "return ",
+    Mutant("Gumbel with the wrong sign", noise, "_gumbel", "return np.negative(np.log(u, out=u), out=u)", "return np.log(u, out=u)",
            partial(test_noise.test_gumbel_maximum_samples_the_softmax, 1.0)),
     Mutant("temperature multiplies", noise, "_gumbel_max", "/ temperature", "* temperature", samples),
     Mutant("temperature leaves the scale", noise, "sample", "x + temperature * np.exp", "x + np.exp", samples),
