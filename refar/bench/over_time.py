@@ -18,7 +18,7 @@ from refar.bench.results import Block, Blocks, Table, summary
 from refar.runtime.session import Session
 from refar.runtime.stream import Stream
 
-STEPS = 200
+STEPS = 500
 """Steps, or tokens, of one timed call."""
 _BEFORE, _LAST = 8, 4
 """Positions before the window of a recomputation, and how many of the last ones the stream takes step by step."""

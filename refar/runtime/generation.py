@@ -23,6 +23,9 @@ from refar.runtime.prompts import Prompts
 _NOISE_STEPS, _NOISE_NUMBERS = 64, 2**20
 """Steps, and numbers, of noise that are drawn at once at most: 8 MiB."""
 
+_FIRST_NUMBERS = 2**16
+"""Numbers of noise that are drawn before the first token."""
+
 
 class GenerateOptions(TypedDict, total=False):
     """What `Session.generate` takes besides the number of tokens."""
@@ -238,16 +241,20 @@ def generated(
 
 
 def _drawn_ahead(draws: Draws, starts: Array, n: int | None, width: int) -> Iterator[Array]:
-    """Yield batches of the noise of `n` steps, or of any number. The next batch is drawn in another thread while one is used."""
-    size = max(1, min(_NOISE_STEPS, _NOISE_NUMBERS // max(1, len(starts) * width)))
-    if n is not None and n <= size:
-        yield draws.noise(starts, 0, n, width)
+    """Yield batches of the noise of `n` steps, or of any number. The next batch is drawn in another thread while one is used.
+
+    The first is a small one, since generation waits for it.
+    """
+    total, each = sys.maxsize if n is None else n, max(1, len(starts) * width)
+    first = min(total, max(1, min(_NOISE_STEPS, _FIRST_NUMBERS // each)))
+    if first == total:
+        yield draws.noise(starts, 0, first, width)
         return
     with ThreadPoolExecutor(1) as other:
-        done, batch = 0, draws.noise(starts, 0, size, width)
-        while n is None or done < n:
+        done, batch = 0, draws.noise(starts, 0, first, width)
+        while done < total:
             done += len(batch)
-            left = size if n is None else min(size, n - done)
+            left = min(max(1, min(_NOISE_STEPS, _NOISE_NUMBERS // each)), total - done)
             following = other.submit(draws.noise, starts, done, left, width) if left else None
             yield batch
             if following is not None:
