@@ -23,7 +23,7 @@ test: .venv/installed
 fast: .venv/installed # all but tests/slow.txt: something of everything, in about a minute
 	$(BIN)/$(PYTEST) -m "not foreign and not javascript and not slow"
 
-test-foreign: .venv/installed # the worked examples in JAX and Keras
+test-foreign: .venv/installed # the worked examples in JAX and Keras, and the projects that refar bench times
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,foreign]'
 	$(BIN)/pytest -m foreign
 

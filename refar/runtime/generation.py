@@ -27,8 +27,8 @@ _FIRST_NUMBERS = 2**16
 """Numbers of noise that are drawn before the first token."""
 
 
-class GenerateOptions(TypedDict, total=False):
-    """What `Session.generate` takes besides the number of tokens."""
+class BlockOptions(TypedDict, total=False):
+    """What `Session.generate_blocks` takes besides the number of tokens, their blocks and `log_prob`."""
 
     batch: int | None
     seed: int | Sequence[int]
@@ -38,6 +38,11 @@ class GenerateOptions(TypedDict, total=False):
     condition: Data | None
     stop: int | Sequence[int | None] | None
     ahead: int
+
+
+class GenerateOptions(BlockOptions, total=False):
+    """What `Session.generate` takes besides the number of tokens and `log_prob`."""
+
     progress: Callable[[int], None] | None
 
 

@@ -31,7 +31,7 @@ from refar.runtime.ahead import generated_ahead
 from refar.runtime.beginning import begin, restored
 from refar.runtime.bundle import read_weights
 from refar.runtime.canvas import Canvas
-from refar.runtime.generation import Draws, GenerateOptions, bind_draws, empty, is_each
+from refar.runtime.generation import BlockOptions, Draws, GenerateOptions, bind_draws, empty, is_each
 from refar.runtime.opened import Opened
 from refar.runtime.opening import check_vectors, open_bundle
 from refar.runtime.painter import Painter
@@ -219,6 +219,14 @@ class Session:
                 f"{wrong[0]}: of images there is one seed, one temperature, and neither stop nor log_prob; got {came!r}"
             )
 
+    @overload
+    def generate_blocks(
+        self, n: int | None = None, *, block: int = _BLOCK, log_prob: Literal[False] = False, **options: Unpack[BlockOptions]
+    ) -> Iterator[Array]: ...
+    @overload
+    def generate_blocks(
+        self, n: int | None = None, *, block: int = _BLOCK, log_prob: Literal[True], **options: Unpack[BlockOptions]
+    ) -> Iterator[tuple[Array, Array]]: ...
     def generate_blocks(
         self,
         n: int | None = None,
@@ -232,8 +240,9 @@ class Session:
         condition: Data | None = None,
         stop: int | Sequence[int | None] | None = None,
         ahead: int = 0,
-    ) -> Iterator[Array]:
-        """Yield the tokens of `generate` in blocks of `block`, as soon as they are there.
+        log_prob: bool = False,
+    ) -> Iterator[Array] | Iterator[tuple[Array, Array]]:
+        """Yield the tokens of `generate` in blocks of `block`, as soon as they are there, with `log_prob` also log p of each.
 
         It ends when every row has come to its class `stop`; without that and without `n` it never does.
         """
@@ -242,8 +251,8 @@ class Session:
             raise InputError(f"n: expected a number, since there is a local condition, {self._opened.local[0]!r}; got None")
         more = 1 if n is None else n
         prompts, count, draws = self._prepared(more, batch, seed, temperature, top_k, prompt, condition, stop)
-        found = generated_ahead(self._opened, prompts, None if n is None else count, size, draws, ahead)
-        return (tokens for tokens, _ in found)
+        found = generated_ahead(self._opened, prompts, None if n is None else count, size, draws, ahead, log_prob=log_prob)
+        return found if log_prob else (tokens for tokens, _ in found)
 
     def _prepared(
         self, n: Any, batch: int | None, seed: Any, temperature: Any, top_k: int | None, prompt: Any, condition: Any, stop: Any

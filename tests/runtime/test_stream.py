@@ -378,6 +378,10 @@ def test_blocks_as_soon_as_they_are_there(speaking: Session) -> None:
     ended = list(speaking.generate_blocks(block=10, condition=1, seed=2, stop=3))
     assert ended[-1][0, -1] == 3
     assert len(ended) < 30
+    pairs = list(speaking.generate_blocks(40, block=7, batch=2, condition=1, seed=2, log_prob=True))
+    tokens, log_p = speaking.generate(40, batch=2, condition=1, seed=2, log_prob=True)
+    np.testing.assert_array_equal(np.concatenate([block for block, _ in pairs], axis=1), tokens)
+    np.testing.assert_array_equal(np.concatenate([each for _, each in pairs], axis=1), log_p)
 
 
 @pytest.mark.parametrize(

@@ -239,17 +239,17 @@ def broken(*_: object, **__: object) -> None:
     raise RuntimeError("no compiler")
 
 
+@pytest.mark.foreign
 @pytest.mark.parametrize("batch", [1, 3])
 def test_wavenet_vocoder_is_the_same_network(batch: int, tmp_path: Path) -> None:
-    pytest.importorskip("wavenet_vocoder")
     session = opened(SIZES.graph(front=1), tmp_path)
     peers.vocoder(Sequences(session, batch), len(SIZES.dilations), SIZES.stacks).call()
     with pytest.raises(NotTimedError, match=r"^its outputs"):
         peers.vocoder(Sequences(session, batch), len(SIZES.dilations), 1)
 
 
+@pytest.mark.foreign
 def test_pytorch_tcn_is_the_same_network(tmp_path: Path) -> None:
-    pytest.importorskip("pytorch_tcn")
     session = opened(models.tcn(6, (4, 4, 5)), tmp_path)
     peers.streaming_tcn(Sequences(session, 1)).call()
     with pytest.raises(NotTimedError, match="one sequence at a time"):
