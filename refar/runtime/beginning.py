@@ -13,8 +13,10 @@ from refar.runtime.opened import Opened
 from refar.runtime.prompts import Begun, Prompts, bind_prompts, chosen, prefill, window
 from refar.runtime.stream import Stream
 
-_AT_ONCE = 2**16
-"""Positions of all rows together in one prefill; what is longer goes on in blocks of as many."""
+_LEAST, _MOST, _AT_ONCE = 64, 256, 2**13
+"""Positions of a row in one call, and of all rows together. A longer prompt goes on in blocks, which are faster than a whole pass:
+their values stay in the cache. Shorter ones than the least would read the whole state too often.
+"""
 
 
 def begin(opened: Opened, prompt: object, condition: Data | None, batch: int | None) -> Stream:
@@ -26,7 +28,7 @@ def begin(opened: Opened, prompt: object, condition: Data | None, batch: int | N
 
 def after(opened: Opened, prompts: Prompts) -> Stream:
     """The stream after prompts. What is longer than one prefill takes goes on in blocks, rows of equally many together."""
-    size = max(1, _AT_ONCE // max(1, len(prompts.lengths)))
+    size = min(_MOST, max(_LEAST, _AT_ONCE // max(1, len(prompts.lengths))))
     blocks = np.maximum(prompts.lengths - 1, 0) // size
     if not blocks.any():
         return Stream(opened, prefill(opened, prompts, prompts.lengths))

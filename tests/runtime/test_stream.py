@@ -106,6 +106,7 @@ def test_a_prompt_of_any_length_is_taken_in_pieces(case: Case, monkeypatch: pyte
     prompt = [case.tokens(0, length, b) for b, length in enumerate(lengths)]
     condition = case.part(0, 30 + case.strict, local=False) or None
     whole = case.session.stream(condition=condition, prompt=prompt)
+    monkeypatch.setattr(beginning, "_LEAST", 8)
     monkeypatch.setattr(beginning, "_AT_ONCE", 3 * 8)
     pieces = case.session.stream(condition=condition, prompt=prompt)
     assert pieces.taken.tolist() == lengths
