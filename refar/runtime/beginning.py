@@ -14,7 +14,7 @@ from refar.runtime.prompts import Begun, Prompts, bind_prompts, chosen, prefill,
 from refar.runtime.stream import Stream
 
 _LEAST, _MOST, _AT_ONCE = 64, 256, 2**13
-"""Positions of a row in one call, and of all rows together. A longer prompt goes on in blocks, which are faster than a whole pass:
+"""Positions of a row in one call, and of all rows together. A longer prompt goes on in blocks, which are faster than one pass:
 their values stay in the cache. Shorter ones than the least would read the whole state too often.
 """
 
