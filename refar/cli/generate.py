@@ -17,7 +17,7 @@ from refar.cli import files, values
 from refar.cli.console import count, line, number, progress
 from refar.cli.paint import paint
 from refar.cli.sources import bundle_path
-from refar.errors import InputError
+from refar.errors import InputError, check_integer
 from refar.files import write_bytes
 from refar.graph.graph import require_head
 from refar.rounding.certify import certify as refar_certify
@@ -39,6 +39,7 @@ def generate(
         int, typer.Option(metavar="W", help="Guess W tokens at once; the tokens stay the same. See export --spare.")
     ] = 0,
     shape: Annotated[str | None, typer.Option(metavar="HxW", help="The size of a picture or of images.")] = None,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads, which share the rows of a batch out.")] = 1,
     provider: Annotated[str, typer.Option(metavar="cpu|cuda", help="Where to run; cuda never falls back.")] = "cpu",
     certify: Annotated[
         bool,
@@ -49,7 +50,8 @@ def generate(
     from refar import runtime
 
     files.check_output(out, (".npy", ".csv", ".png"))
-    session = runtime.load(bundle_path(bundle), values.device(provider))
+    check_integer("--threads", threads, 1, 1024)
+    session = runtime.load(bundle_path(bundle), values.device(provider), threads=threads)
     if facts(session.graph).grid is not None:
         check_sampling(n, temperature, seed, batch)
         if batch not in (None, n):

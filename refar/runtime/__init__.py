@@ -23,9 +23,10 @@ def load(
 ) -> Session:
     """Open a bundle, see `refar.runtime.session.Session`.
 
-    `provider="cuda"` raises BackendError where CUDA does not start, unless `fallback` allows the CPU. `threads` is the number of
-    threads, 1..1024, for one operator of the sequence graphs. A model is a program: of a bundle that is not your own use
-    trust="rebuild", which makes the models anew from graph and parameters and never opens the shipped ones; it needs onnx.
+    `provider="cuda"` raises BackendError where CUDA does not start, unless `fallback` allows the CPU. `threads`, 1..1024, is the
+    number of threads for one operator of the sequence graphs, and for the rows of `generate`, of which each takes 8 or more. A
+    model is a program: of a bundle that is not your own use trust="rebuild", which makes the models anew from graph and
+    parameters and never opens the shipped ones; it needs onnx.
     Raises FileError for a bundle that is damaged or altered, InputError for another word than these two.
     """
     from refar.runtime.session import Session  # onnxruntime is imported on use only

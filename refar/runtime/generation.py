@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypedDict
 
@@ -48,7 +48,7 @@ class GenerateOptions(BlockOptions, total=False):
 
 @dataclass(frozen=True)
 class Draws:
-    """How tokens are drawn. Row b draws stream b of `seed`; where `seeds` are given, what a batch of one draws with seeds[b]."""
+    """How tokens are drawn. Row b draws stream `first` + b of `seed`, or, where `seeds` are given, stream 0 of seeds[b]."""
 
     head: ops.AnyHead
     seed: int
@@ -56,11 +56,21 @@ class Draws:
     temperatures: Array
     top_k: int | None
     stops: Array | None
+    first: int = 0
+
+    def of_rows(self, rows: Array) -> Draws:
+        """Return how some rows, which lie one after the other, are drawn."""
+        seeds, stops = (None if each is None else each[rows] for each in (self.seeds, self.stops))
+        return replace(self, seeds=seeds, stops=stops, temperatures=self.temperatures[rows], first=self.first + int(rows[0]))
 
     @property
     def rows(self) -> int:
         """How many sequences there are."""
         return len(self.temperatures)
+
+    @property
+    def _streams(self) -> range:
+        return range(self.first, self.first + self.rows)
 
     @cached_property
     def _temperature(self) -> float | None:
@@ -71,8 +81,8 @@ class Draws:
     def noise(self, starts: Array, done: int, steps: int, size: int) -> Array:
         """The noise of `steps` steps after `done`, (steps, B, …); row b began at position starts[b]."""
         if self.seeds is None and len(set(starts.tolist())) == 1:
-            return noise.draw(self.head, self.seed, range(len(starts)), int(starts[0]) + done, steps, size)
-        keys = [(self.seed, row) for row in range(len(starts))] if self.seeds is None else [(int(s), 0) for s in self.seeds]
+            return noise.draw(self.head, self.seed, self._streams, int(starts[0]) + done, steps, size)
+        keys = [(self.seed, stream) for stream in self._streams] if self.seeds is None else [(int(s), 0) for s in self.seeds]
         each = [
             noise.draw(self.head, seed, [stream], int(start) + done, steps, size)
             for (seed, stream), start in zip(keys, starts, strict=True)

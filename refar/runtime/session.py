@@ -31,7 +31,8 @@ from refar.runtime.ahead import generated_ahead
 from refar.runtime.beginning import begin, restored
 from refar.runtime.bundle import read_weights
 from refar.runtime.canvas import Canvas
-from refar.runtime.generation import BlockOptions, Draws, GenerateOptions, bind_draws, empty, is_each
+from refar.runtime.collected import collected
+from refar.runtime.generation import BlockOptions, Draws, GenerateOptions, bind_draws, is_each
 from refar.runtime.opened import Opened
 from refar.runtime.opening import check_vectors, open_bundle
 from refar.runtime.painter import Painter
@@ -56,7 +57,7 @@ class Session:
     ) -> None:
         bundle = open_bundle(path, rebuild=rebuild)
         self.path, self.manifest, self.graph = bundle.path, bundle.manifest, bundle.manifest.graph
-        self._opened = Opened(bundle, provider, fallback=fallback, threads=threads)
+        self._opened, self._threads = Opened(bundle, provider, fallback=fallback, threads=threads), threads
         self._found, self.provider = self._opened.found, self._opened.provider
         self._stream: Stream | None = None
 
@@ -191,19 +192,10 @@ class Session:
             plain: Any = {"shape": n, "batch": batch, "seed": seed, "temperature": temperature, "top_k": top_k, "prompt": prompt}
             return self._painter("generate").paint(**plain, condition=condition, ahead=ahead, progress=progress)
         prompts, count, draws = self._prepared(n, batch, seed, temperature, top_k, prompt, condition, stop)
-        tokens, log_p, done = [empty(self._opened, draws.rows, 0)], [np.zeros((draws.rows, 0))], 0
-        size = _BLOCK if progress is None else 1
-        for new, each in generated_ahead(self._opened, prompts, count, size, draws, ahead, log_prob=log_prob):
-            tokens.append(new)
-            log_p.append(each)
-            done += new.shape[-1]
-            if progress is not None:
-                progress(done)
-        if done < count and draws.stops is not None and draws.rows:  # every row has stopped
-            tokens.append(np.repeat(draws.stops[:, None], count - done, axis=1))
-            log_p.append(np.zeros((draws.rows, (count - done) * log_prob)))
-        found = np.concatenate(tokens, axis=-1)
-        return (found, np.concatenate(log_p, axis=-1)) if log_prob else found
+        tokens, log_p = collected(
+            self._opened, prompts, count, draws, ahead, log_prob=log_prob, progress=progress, threads=self._threads
+        )
+        return (tokens, log_p) if log_prob else tokens
 
     def _check_plain(self, seed: Any, temperature: Any, stop: Any, log_prob: bool) -> None:
         """Raise InputError for what generation of images does not take."""
