@@ -185,7 +185,8 @@ class Generation:
                 new[..., i + 1 :] = stops[:, None]
                 break
             if self.left > i + 1:
-                self.y = self.stream._advance({sequence: new[..., i], **_at(self.local, self.next_positions + i)})
+                conditions = _at(self.local, self.next_positions + i) if self.local else {}
+                self.y = self.stream._advance({sequence: new[..., i], **conditions})
         self._advanced(count)
         return new, log_p
 
