@@ -51,6 +51,8 @@ def generate(
 
     files.check_output(out, (".npy", ".csv", ".png"))
     check_integer("--threads", threads, 1, 1024)
+    if batch is not None:
+        check_integer("--batch", batch, 1)
     session = runtime.load(bundle_path(bundle), values.device(provider), threads=threads)
     if facts(session.graph).grid is not None:
         check_sampling(n, temperature, seed, batch)

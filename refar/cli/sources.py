@@ -74,15 +74,11 @@ def bundle_path(text: str) -> Path:
     path = Path(text)
     if is_bundle(path):
         return path
-    if is_run(path):
-        raise FileError(f"{text!r} is a run, not a bundle; write one with: refar export {text} -o BUNDLE")
-    if path.is_dir():
-        raise FileError(f"{text!r} is a folder without bundle.json; expected a bundle (written by 'refar export')")
-    if path.is_file():
-        raise FileError(f"{text!r} is a file; expected the folder of a bundle (written by 'refar export')")
-    if text.partition(":")[0] in models.NAMES:
+    if not path.exists() and text.partition(":")[0] in models.NAMES:
         raise FileError(f"{text!r} is a built-in model, which is not trained; expected a bundle (written by 'refar export')")
-    raise FileError(f"{text!r}: there is no such bundle{near_file(path, folders=True)}")
+    from refar.runtime.bundle import no_bundle
+
+    raise FileError(no_bundle(path) + ("" if path.exists() else near_file(path, folders=True)))
 
 
 def run_path(text: str) -> Path:

@@ -346,8 +346,21 @@ def _differs(value: object, came: object) -> str:
     return f"expected {value}, got {came}"
 
 
+def no_bundle(folder: Path) -> str:
+    """Say what a path without bundle.json is, and what to do."""
+    if (folder / "config.toml").is_file():
+        return f"{str(folder)!r} is a run, not a bundle; write one with: refar export {folder} -o BUNDLE"
+    if folder.is_dir():
+        return f"{str(folder)!r} is a folder without bundle.json; expected a bundle (written by 'refar export')"
+    if folder.is_file():
+        return f"{str(folder)!r} is a file; expected the folder of a bundle (written by 'refar export')"
+    return f"{str(folder)!r}: there is no such bundle"
+
+
 def raw_manifest(folder: Path) -> tuple[bytes, Any]:
     """bundle.json as it stands, and what it holds: text in UTF-8, without a key twice."""
+    if not os.path.lexists(folder / MANIFEST):
+        raise FileError(printable(no_bundle(folder)))
     data = read_regular(folder / MANIFEST, _MOST_JSON, f"bundle {str(folder)!r}: {MANIFEST}")
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

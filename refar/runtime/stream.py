@@ -267,7 +267,8 @@ class Stream:
         kinds = {name: types[name].at_once if at_once else types[name] for name in (sequence, *local)}
         checked = {name: check_rows(name, x if name == sequence else given[name], kind) for name, kind in kinds.items()}
         if len(checked[sequence]) != self.batch:
-            raise InputError(f"{sequence!r}: expected {self.batch} rows, as the stream has, got {len(checked[sequence])}")
+            hint = "" if at_once or np.shape(x) != (self.batch,) else "; step takes one token of each row"
+            raise InputError(f"{sequence!r}: expected {self.batch} rows, as the stream has, got {len(checked[sequence])}{hint}")
         checked |= repeat_rows({name: checked[name] for name in local}, self.batch)
         lengths = {name: extent(kinds[name], array) for name, array in checked.items()}
         if len(set(lengths.values())) > 1:

@@ -168,8 +168,20 @@ def test_bytes_that_are_no_text(bundle: Path) -> None:
     (bundle / "bundle.json").write_bytes(b'{"format": "\xff"}')
     with refuses(FileError, "bundle.json is damaged", "utf-8"):
         load(bundle)
-    with refuses(FileError, "cannot be read"):
+    with refuses(FileError, "there is no such bundle"):
         load("a\0b")
+
+
+def test_what_is_no_bundle(tmp_path: Path) -> None:
+    with refuses(FileError, "nowhere': there is no such bundle"):
+        load(tmp_path / "nowhere")
+    with refuses(FileError, "is a folder without bundle.json; expected a bundle"):
+        load(tmp_path)
+    (tmp_path / "config.toml").write_text("")
+    with refuses(FileError, "is a run, not a bundle; write one with: refar export"):
+        load(tmp_path)
+    with refuses(FileError, "config.toml' is a file; expected the folder of a bundle"):
+        load(tmp_path / "config.toml")
 
 
 def weights(folder: Path, change: Callable[[dict[str, np.ndarray]], object]) -> None:
