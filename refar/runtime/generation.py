@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypedDict
@@ -17,6 +16,7 @@ from refar.arguments.arrays import Array, Arrays, Data, check_sampling
 from refar.errors import InputError, check_integer
 from refar.runtime import density
 from refar.runtime.beginning import after
+from refar.runtime.noise_ahead import Noises, in_batches
 from refar.runtime.opened import Opened
 from refar.runtime.prompts import Prompts
 
@@ -214,31 +214,6 @@ class Generation:
         self.done, self.left = self.done + count, self.left - count
 
 
-class Noises:
-    """The noise of the coming steps, (B, …) each, from batches (steps, B, …). It may be looked at before it is taken."""
-
-    def __init__(self, batches: Iterator[Array]) -> None:
-        self._batches, self._at = batches, 0
-        self._batch = next(batches)
-
-    def take(self) -> Array:
-        """The noise of the next step."""
-        if self._at == len(self._batch):
-            self._at, self._batch = 0, next(self._batches)
-        self._at += 1
-        return self._batch[self._at - 1]
-
-    def look(self, count: int) -> Array:
-        """The noise of the next `count` steps, (count, B, …), which stay to be taken."""
-        while len(self._batch) < self._at + count:
-            self._at, self._batch = 0, np.concatenate([self._batch[self._at :], next(self._batches)])
-        return self._batch[self._at : self._at + count]
-
-    def skip(self, count: int) -> None:
-        """Take the noise of `count` steps that were looked at."""
-        self._at += count
-
-
 def generated(
     opened: Opened, prompts: Prompts, n: int | None, size: int, draws: Draws, *, log_prob: bool = False
 ) -> Iterator[tuple[Array, Array]]:
@@ -257,24 +232,10 @@ def generated(
 
 
 def _drawn_ahead(draws: Draws, starts: Array, n: int | None, width: int) -> Iterator[Array]:
-    """Yield batches of the noise of `n` steps, or of any number. The next batch is drawn in another thread while one is used.
-
-    The first is a small one, since generation waits for it.
-    """
+    """Yield batches of the noise of `n` steps, or of any number. The first is a small one, since generation waits for it."""
     total, each = sys.maxsize if n is None else n, max(1, len(starts) * width)
-    first = min(total, max(1, min(_NOISE_STEPS, _FIRST_NUMBERS // each)))
-    if first == total:
-        yield draws.noise(starts, 0, first, width)
-        return
-    with ThreadPoolExecutor(1) as other:
-        done, batch = 0, draws.noise(starts, 0, first, width)
-        while done < total:
-            done += len(batch)
-            left = min(max(1, min(_NOISE_STEPS, _NOISE_NUMBERS // each)), total - done)
-            following = other.submit(draws.noise, starts, done, left, width) if left else None
-            yield batch
-            if following is not None:
-                batch = following.result()
+    first, most = (max(1, min(_NOISE_STEPS, numbers // each)) for numbers in (_FIRST_NUMBERS, _NOISE_NUMBERS))
+    return in_batches(lambda done, steps: draws.noise(starts, done, steps, width), total, first, most)
 
 
 def _at(local: Arrays, positions: Array) -> Arrays:
