@@ -84,7 +84,7 @@ def sample(head: ops.AnyHead, y: Floats, noise: Floats, temperature: float, top_
                 with np.errstate(over="ignore"):  # a scale beyond all numbers reaches the first or the last class
                     x = x + temperature * np.exp(np.take_along_axis(log_scales, k, axis=1)[:, 0]) * noise[:, -1]
             nearest = np.floor((x + 1) / 2 * (head.classes - 1) + 0.5)
-            return np.clip(nearest, 0, head.classes - 1).astype(np.int64)
+            return np.fmax(np.fmin(nearest, head.classes - 1), 0).astype(np.int64)  # a class, even of what is no number
         case _:
             assert_never(head)
 
@@ -96,10 +96,15 @@ def _gumbel(u: Floats) -> Floats:
 
 
 def _gumbel_max(y_bq: Floats, noise_bq: Floats, temperature: float) -> Floats:
+    """argmax_q (y_q / temperature + noise_q), in the memory of y."""
     if temperature == 0:
-        return np.argmax(y_bq, axis=1)
+        return y_bq.argmax(axis=1)
     with np.errstate(over="ignore"):  # relative to the largest, so that a tiny temperature leaves that one at 0
-        return np.argmax((y_bq - y_bq.max(axis=1, keepdims=True)) / temperature + noise_bq, axis=1)
+        y_bq -= np.maximum.reduce(y_bq, axis=1, keepdims=True)
+        if temperature != 1:
+            y_bq /= temperature
+        y_bq += noise_bq
+    return y_bq.argmax(axis=1)
 
 
 def _largest(y_bq: Floats, k: int) -> Floats:

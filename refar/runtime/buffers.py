@@ -18,8 +18,8 @@ class Buffer:
         self._shared = device == "cpu"
         self.value: Any = onnxruntime.OrtValue.ortvalue_from_numpy(self._array, device)
 
-    def set(self, value: Array) -> None:
-        """Write other numbers of the same shape and dtype."""
+    def set(self, value: Array | int) -> None:
+        """Write other numbers of the same shape and dtype; one whole number where the shape is ()."""
         if self._shared:
             self._array[...] = value
         else:
@@ -28,3 +28,7 @@ class Buffer:
     def get(self) -> Array:
         """Copy the numbers."""
         return self._array.copy() if self._shared else np.array(self.value.numpy())
+
+    def read(self, into: Array) -> None:
+        """Copy the numbers into an array of the same shape."""
+        into[...] = self._array if self._shared else self.value.numpy()

@@ -34,14 +34,16 @@ class Canvas:
             raise InputError(f"batch: expected at least 1 image, got {rows}")
         self.shape, self.rows, self._lock = shape, rows, threading.RLock()
         self._sessions, self._slots = sessions, image_slots(graph)
+        self._guards = {file: Guarded(file) for file in sessions}
         self._found = facts(graph)
-        self._mode = mode_of(self._found)
+        self._mode = mode_of(self._found)()
         self._row = self._column = 0
         self._begun = False  # whether the present row is
         self._device = running(sessions[PIXEL])
         first = {**self._first_values(), **self._constants(conditions)}
         read = {name for ports in self._slots.ports.values() for name in ports.inputs} | {"row", "column"}
         self._state = {name: Buffer(array, self._device) for name, array in first.items() if name in read}
+        self._visited, self._pixel = self._state["column"], self._state[self._found.sequence]
         self._nothing = self._empty(self._found.sequence)
         self._y = Buffer(self._empty(self._found.graph.output), self._device)
         self._runs: dict[int, tuple[Buffer, Buffer, Any]] = {}  # of each number of visits: pixels, outputs, binding
@@ -76,7 +78,9 @@ class Canvas:
         """
         known = self._checked(self._nothing if x_bc is None else x_bc)
         self._enter()
-        return finite(self._seen(known), PIXEL)
+        y_bc = self._empty(self._found.graph.output)
+        self._see(known, y_bc)
+        return finite(y_bc, PIXEL)
 
     @alone
     def block(self, x_bcn: ArrayLike) -> Array:
@@ -102,7 +106,7 @@ class Canvas:
         if self._begun:
             return False
         if self._before_row is not None:
-            self._state["row"].set(np.array(self._row))
+            self._state["row"].set(self._row)
             self._run(ROW, self._before_row)
         self._begun = True
         return True
@@ -112,19 +116,19 @@ class Canvas:
         self._visit(self._column, x_bc)
         self._column += 1
 
-    def _seen(self, x_bc: Array) -> Array:
-        """Return the output at the next pixel of a row that is begun, given what is known of it. Not checked."""
+    def _see(self, x_bc: Array, y_bc: Array) -> None:
+        """Write the output at the next pixel of a row that is begun into `y_bc`, given what is known of it. Not checked."""
         if not self._slots.output_lead:
             self._visit(self._column, x_bc)
-        return self._y.get()  # of the last visit, where the output is one pixel ahead
+        self._y.read(y_bc)  # of the last visit, where the output is one pixel ahead
 
     def _visit(self, visit: int, x_bc: Array) -> None:
-        self._state["column"].set(np.array(visit))
-        self._state[self._found.sequence].set(x_bc)
+        self._visited.set(visit)
+        self._pixel.set(x_bc)
         self._run(PIXEL, self._visit_once)
 
     def _run(self, file: str, binding: Any) -> None:
-        with Guarded(file), self._mode():
+        with self._guards[file], self._mode:
             self._sessions[file].run_with_iobinding(binding)
 
     def _take_several(self, x_bcn: Array) -> Array:
@@ -147,7 +151,7 @@ class Canvas:
             self._runs[len(x_nbc)] = self._several(len(x_nbc))
         pixels, outputs, binding = self._runs[len(x_nbc)]
         pixels.set(x_nbc)
-        self._state["column"].set(np.array(first))
+        self._visited.set(first)
         self._run(PIXELS, binding)
         return outputs.get()
 

@@ -19,10 +19,14 @@ from refar.arguments.sampling import Sampling, SamplingOptions
 from refar.errors import FileError, InputError
 from refar.graph.graph import Graph, require_head
 from refar.runtime.canvas import Canvas
+from refar.runtime.noise_ahead import Noises, in_batches
 from refar.runtime.pace import Pace
 from refar.runtime.provider import finite
 from refar.runtime.row_ahead import DrawPixels, RowAhead, check_row_ahead
 from refar.runtime.signature import check_signature
+
+_FIRST_NUMBERS, _NOISE_NUMBERS = 2**14, 2**18
+"""Numbers of noise that are drawn before the first row, and at once later on; whole rows, one at the least."""
 
 
 class PaintOptions(SamplingOptions, total=False):
@@ -63,11 +67,16 @@ class Painter:
         With `ahead` so many pixels are guessed at once, and the right ones kept: the same images.
         Raises GraphError for a graph that is not strict or has no head, InputError for arguments that do not fit.
         """
-        return self.paint_with_outputs(shape, **options)[0]
+        return self._painted(shape, False, **options)[0]
 
-    def paint_with_outputs(
+    def paint_with_outputs(self, shape: tuple[int, int], **options: Unpack[PaintOptions]) -> tuple[Array, Array]:
+        """Paint, and return the outputs y_bchw too that the values were drawn from, 0 where the prompt is."""
+        return self._painted(shape, True, **options)
+
+    def _painted(
         self,
         shape: tuple[int, int],
+        keep: bool,
         *,
         batch: int | None = None,
         seed: int = 0,
@@ -78,7 +87,7 @@ class Painter:
         ahead: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Array, Array]:
-        """Paint, and return the outputs y_bchw too that the values were drawn from, 0 where the prompt is."""
+        """Return images x_bchw, and their outputs y_bchw if they are to be kept, else none of them, (B, C, 0, W)."""
         require_strict(self._found, "generate")
         head, kind = require_head(self.graph, "generate"), self._found.types[self._found.sequence]
         height, width = check_shape(shape)
@@ -92,7 +101,7 @@ class Painter:
         guesses = check_row_ahead(self._found, self._slots, ahead)
         images = np.zeros((rows, kind.channels, height, width), np.int64 if kind.indexed else np.float32)
         images.reshape(rows, kind.channels, height * width)[:, :, : first.shape[2]] = first
-        outputs = np.zeros((rows, self._found.types[self.graph.output].channels, height, width), np.float32)
+        outputs = np.zeros((rows, self._found.types[self.graph.output].channels, height if keep else 0, width), np.float32)
         if rows and first.shape[2] < height * width:
             canvas = Canvas(self.graph, self._sessions, conditions, rows, (height, width))
             sampling = Sampling(head, rows, seed, temperature, top_k)
@@ -113,8 +122,9 @@ class Painter:
         progress: Callable[[int], None],
     ) -> None:
         """Draw all pixels but the `known` ones, in place, with the outputs that they are drawn from."""
-        rows, colours, height, width = images.shape
-        each = outputs.shape[1] // colours
+        rows, _, height, width = images.shape
+        noises = self._noises(sampling, known // width, images.shape)
+        y_wbc = np.zeros((width, rows, outputs.shape[1]), np.float32)
         for row in range(height):
             start = min(max(known - row * width, 0), width)
             if start:
@@ -122,28 +132,37 @@ class Painter:
             else:
                 canvas._enter()
             if start < width:
-                noises = noise.draw(sampling.head, sampling.seed, range(rows), row * width * colours, width * colours, each)
-                draw(images[:, :, row], outputs[:, :, row], noises, range(start, width))
+                with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are not finite, which are found below
+                    draw(images[:, :, row], y_wbc, noises.take(), range(start, width))
+                finite(y_wbc[start:], PIXEL)
+                outputs[:, :, row : row + 1, start:] = y_wbc[start:].transpose(1, 2, 0)[:, :, None]
             progress(row + 1)
 
-    def _pixels(self, canvas: Canvas, sampling: Sampling, x_bcw: Array, y_bcw: Array, noises: Array, columns: range) -> None:
-        """Draw pixels of a row, one after the other; `noises` are those of all values of the row."""
-        colours = x_bcw.shape[1]
-        for column in columns:
-            own = noises[column * colours : (column + 1) * colours]
-            self._pixel(canvas, x_bcw[:, :, column], y_bcw[:, :, column], own, sampling)
+    def _noises(self, sampling: Sampling, first: int, shape: tuple[int, ...]) -> Noises:
+        """Return the noise of the rows of images of `shape` (B, C, H, W) from row `first` on: of all values of a row at once."""
+        rows, colours, height, width = shape
+        values, each = width * colours, self._found.types[self.graph.output].channels // colours
 
-    def _pixel(self, canvas: Canvas, x_bc: Array, y_bc: Array, draws: Array, sampling: Sampling) -> None:
-        """Draw one pixel, colour by colour; where colours are ordered each sees those before it."""
-        colours = x_bc.shape[1]
-        for colour in range(colours):
-            if colour == 0 or self._found.ordered:
-                seen = finite(canvas._seen(x_bc), PIXEL)
-            own = seen[:, colour::colours]
-            y_bc[:, colour::colours] = own
-            value = noise.sample(sampling.head, own, draws[colour], sampling.temperature, sampling.top_k)
-            x_bc[:, colour] = value.reshape(len(x_bc))
-        canvas._take(x_bc)
+        def draw(done: int, count: int) -> Array:
+            start = (first + done) * values
+            found = noise.draw(sampling.head, sampling.seed, range(rows), start, count * values, each)
+            return found.reshape(count, values, *found.shape[1:])
+
+        begin, most = (max(1, numbers // (rows * values * each)) for numbers in (_FIRST_NUMBERS, _NOISE_NUMBERS))
+        return Noises(in_batches(draw, height - first, begin, most))
+
+    def _pixels(self, canvas: Canvas, sampling: Sampling, x_bcw: Array, y_wbc: Array, noises: Array, columns: range) -> None:
+        """Draw pixels of a row, one after the other; `noises` are those of all values of the row. Nothing is checked."""
+        head, temperature, top_k = sampling.head, sampling.temperature, sampling.top_k
+        colours, ordered = x_bcw.shape[1], self._found.ordered
+        for column in columns:
+            x_bc, y_bc = x_bcw[:, :, column], y_wbc[column]
+            for colour in range(colours):  # where colours are ordered each sees those before it
+                if colour == 0 or ordered:
+                    canvas._see(x_bc, y_bc)
+                own, draws = y_bc[:, colour::colours], noises[column * colours + colour]
+                x_bc[:, colour] = noise.sample(head, own, draws, temperature, top_k).reshape(-1)
+            canvas._take(x_bc)
 
 
 def first_pixels(kind: Type, prompt: ArrayLike | None, shape: tuple[int, int]) -> Array:

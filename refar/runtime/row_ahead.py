@@ -34,7 +34,7 @@ def check_row_ahead(found: Facts, slots: ImageSlots, ahead: object) -> int:
 
 
 DrawPixels = Callable[[Array, Array, Array, range], None]
-"""Draws pixels of a row in place: x_bcw, their outputs y_bcw, the noise of all values of the row, the columns."""
+"""Draws pixels of a row in place: x_bcw, their outputs y_wbc, the noise of all values of the row, the columns."""
 
 
 class RowAhead:
@@ -48,7 +48,7 @@ class RowAhead:
         self._canvas, self._sampling, self._ahead, self._pace, self._one_by_one = canvas, sampling, ahead, pace, one_by_one
         self._above = np.zeros((*canvas._nothing.shape, canvas.shape[1]), np.int64)
 
-    def draw(self, x_bcw: Array, y_bcw: Array, noises: Array, columns: range) -> None:
+    def draw(self, x_bcw: Array, y_wbc: Array, noises: Array, columns: range) -> None:
         """Draw these pixels of a row that is begun, in place, with their outputs; `noises` are those of all values of the row."""
         x_bcw[:, :, columns.start :] = self._above[:, :, columns.start :]
         column, last, known = columns.start, columns.stop - 1, False
@@ -57,22 +57,22 @@ class RowAhead:
             if column < last and self._pace.guesses:
                 count = min(self._ahead, last - column)
                 if not known:
-                    self._draw_next(x_bcw, y_bcw, noises, column)
-                end, known = self._several(x_bcw, y_bcw, noises, column, count), True
+                    self._draw_next(x_bcw, y_wbc, noises, column)
+                end, known = self._several(x_bcw, y_wbc, noises, column, count), True
                 self._pace.guessed(time.perf_counter() - begin, count, end - column)
             else:
                 end, known = min(column + self._pace.steps, columns.stop), False
-                self._one_by_one(x_bcw, y_bcw, noises, range(column, end))
+                self._one_by_one(x_bcw, y_wbc, noises, range(column, end))
                 self._pace.stepped(time.perf_counter() - begin, end - column)
             column = end
         self._above = x_bcw.copy()
 
-    def _draw_next(self, x_bcw: Array, y_bcw: Array, noises: Array, column: int) -> None:
+    def _draw_next(self, x_bcw: Array, y_wbc: Array, noises: Array, column: int) -> None:
         """Draw the pixel at `column` from the output of the last visit."""
-        y_bcw[:, :, column] = self._canvas._y.get()
-        x_bcw[:, :, column] = self._drawn(y_bcw[None, :, :, column], noises, column)[:, :, 0]
+        self._canvas._y.read(y_wbc[column])
+        x_bcw[:, :, column] = self._drawn(y_wbc[column : column + 1], noises, column)[:, :, 0]
 
-    def _several(self, x_bcw: Array, y_bcw: Array, noises: Array, column: int, count: int) -> int:
+    def _several(self, x_bcw: Array, y_wbc: Array, noises: Array, column: int, count: int) -> int:
         """Compute the pixel at `column`, which is right, and `count` guesses after it: the column behind those that are right.
 
         What is drawn there, and behind it, takes the place of the guesses; the pixel at that column is right again.
@@ -83,7 +83,7 @@ class RowAhead:
         drawn = self._drawn(new, noises, column + 1)
         kept = confirmed_pixels(x_bcw[:, :, column + 1 : column + count + 1], drawn[:, :, :count])
         end = column + kept + 1
-        y_bcw[:, :, column + 1 : stop] = new.transpose(1, 2, 0)
+        y_wbc[column + 1 : stop] = new
         x_bcw[:, :, end:stop] = drawn[:, :, kept:]
         self._canvas._go_to(end, outputs[kept])
         return end

@@ -316,6 +316,26 @@ def test_an_output_that_is_not_finite_is_an_error() -> None:
         Painter(graph, opened(graph, params)).paint((2, 4))
 
 
+def test_classes_of_outputs_that_are_not_finite_are_an_error_too() -> None:
+    """The classes drawn from them are classes all the same, so that the row can be completed and looked at."""
+    graph = models.pixelcnn(9, mixture=2, kernel=3, hidden=2)
+    params = {name: np.full_like(array, np.nan) for name, array in refar.init(graph).items()}
+    with refuses(BackendError, PIXEL, "finite"):
+        Painter(graph, opened(graph, params)).paint((2, 4))
+
+
+@pytest.mark.parametrize("numbers", [1, 200])
+@pytest.mark.parametrize("known", [0, 7])
+def test_noise_that_is_drawn_ahead_is_the_same(numbers: int, known: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In batches of one row, and of some rows; also where the first pixels are known."""
+    painter, *_ = prepared(IMAGE_MODELS["masked_rgb"], 1, (6, 4))
+    prompt = painter.paint((6, 4), batch=2, seed=5).reshape(2, 3, -1)[:, :, :known]
+    wanted = painter.paint((6, 4), batch=2, seed=3, prompt=prompt)
+    monkeypatch.setattr("refar.runtime.painter._FIRST_NUMBERS", 1)
+    monkeypatch.setattr("refar.runtime.painter._NOISE_NUMBERS", numbers)
+    np.testing.assert_array_equal(painter.paint((6, 4), batch=2, seed=3, prompt=prompt), wanted)
+
+
 def test_slots_are_zero_left_of_the_image_ever() -> None:
     painter, _, inputs, given = prepared(IMAGE_MODELS["masked_rgb"], 2, (3, 3))
     canvas = painter.start((3, 3), 2, given)
