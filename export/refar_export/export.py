@@ -50,9 +50,10 @@ def export(
     With quantize="int8" every convolution over time multiplies integers of 8 bits. `calibration` is then needed: sequences such
     as the network will meet, or a mapping with all inputs. From their ranges follow the scales, and some of them are kept in
     check.safetensors. Parameters lie in the bundle in float32, and all else is computed so.
-    With `verify` the new bundle is run in onnxruntime against the oracle first (see `refar_export.verify`), and is not left
-    behind if it disagrees. The folder appears only when it is complete. With `overwrite` it may replace a bundle, as it was
-    exported, in a folder that holds nothing else. `block` has no meaning any more: block.onnx is always written.
+    With `verify` the new bundle is run in onnxruntime against the oracle first, or, in int8, its models against each other (see
+    `refar_export.verify`), and is not left behind if it disagrees. The folder appears only when it is complete. With `overwrite`
+    it may replace a bundle, as it was exported, in a folder that holds nothing else. `block` has no meaning any more: block.onnx
+    is always written.
     Raises FileError for anything else that is there, ParameterError, GraphError and InputError for what cannot be exported.
     """
     from refar_export.verify import require

@@ -1,6 +1,6 @@
 """Operators to ONNX nodes, opset 18. One `Emitter` holds a graph under construction.
 
-In a sequence or block graph values over time are (B, C, T); in a step graph they are (B, C), like the constants, so the
+In a graph of whole sequences values over time are (B, C, T); in steps and blocks they are rows (R, C), like the constants, so the
 pointwise operators are written once for all. Only the operators that read other positions have a rule for each.
 """
 
@@ -147,12 +147,12 @@ def _lookup(e: Emitter, table_qc: str, x: str, kind: Type, sequence: bool) -> st
 
 
 def one_hot(e: Emitter, classes: str, count: int) -> str:
-    """The one-hots of class indices, (B) or (B, T), along axis 1; of an index beyond the last class zeros."""
+    """The one-hots of class indices (R), (R, Q); of an index beyond the last class zeros."""
     return e.emit("OneHot", classes, e.constant([count]), e.constant([0, 1], np.float32), axis=1)
 
 
 def looked_up(e: Emitter, op: ops.Conv1d, classes: Sequence[str]) -> str:
-    """A convolution of one-hots: of each tap the class that it reads, (B) or (B, T), and Q for none. (B, C) or (B, T, C)."""
+    """A convolution of one-hots, (R, C): `classes` are those that each tap reads, (R), and Q for none."""
     weight_oik = e.params[f"{e.owner}.weight"]
     none = np.zeros((1, op.channels), np.float32)
     rows = []
@@ -337,10 +337,10 @@ def conv1d_block(e: Emitter, op: ops.Conv1d, buffer: str, where: Sequence[int], 
     return _convolved(e, op, span(e, buffer, where, kept), _weights(e, op), [0, 0])
 
 
-def span(e: Emitter, buffer: str, where: Sequence[int], kept: int, axis: int = 2) -> str:
+def span(e: Emitter, buffer: str, where: Sequence[int], kept: int) -> str:
     """All that T windows see in a (B, C, kept + T), if `where` are the places of the first: T + newest - oldest positions."""
     oldest, newest = where[0], where[-1]
     if (oldest, newest) == (0, kept):
         return buffer
     end = LAST if newest == kept else newest - kept
-    return e.emit("Slice", buffer, e.constant([oldest]), e.constant([end]), e.constant([axis]))
+    return e.emit("Slice", buffer, e.constant([oldest]), e.constant([end]), e.constant([2]))

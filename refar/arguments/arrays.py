@@ -227,7 +227,12 @@ def as_float32(what: str, array: Array) -> Array:
 def check_rows(name: str, value: object, kind: Type) -> Array:
     """As `check_array`; a lone row may come without its axis."""
     array = as_array(f"input {name!r}", value, f"an array with axes {kind.axes}")
-    return check_array(name, array[None] if array.ndim == len(kind.axes) - 1 else array, kind)
+    if array.ndim != len(kind.axes) - 1:
+        return check_array(name, array, kind)
+    if "c" in kind.axes and array.shape[0] != kind.channels:
+        shape = f"{kind.axes} with {kind.channels} channels, or without b"
+        raise InputError(f"input {name!r}: expected axes {shape}, got an array of shape {array.shape}")
+    return check_array(name, array[None], kind)
 
 
 def check_array(name: str, value: ArrayLike, kind: Type) -> Array:

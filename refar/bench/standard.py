@@ -89,7 +89,7 @@ def streaming_tcn(plan: Plan, threads: int, seconds: float, progress: Progress) 
 
 
 def known(plan: Plan, threads: int, seconds: float, progress: Progress) -> Table:
-    """Time taking samples that are known: all in one pass, in blocks, one by one. The last outputs are compared first."""
+    """Time taking samples that are known: as a prompt, in blocks, one by one. The last outputs are compared first."""
     progress(f"{plan.known} known samples")
     with exported(plan.wavenet.graph(), threads) as session:
         x = np.random.default_rng(0).integers(0, plan.wavenet.classes, (1, plan.known))

@@ -35,7 +35,7 @@ def bench(
     ] = None,
     buffer: Annotated[str | None, typer.Option(metavar="N,N,…", help="Samples of a block; 64,128,512 if left out.")] = None,
     shape: Annotated[str | None, typer.Option(metavar="HxW", help="The size of images; 28x28 if left out.")] = None,
-    threads: Annotated[int, typer.Option(metavar="N", help="Threads of whole passes, of PyTorch and NumPy; steps take one.")] = 1,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads; a step always takes one.")] = 1,
     provider: Annotated[str, typer.Option(metavar="cpu|cuda", help="Where a bundle runs; cuda never falls back.")] = "cpu",
     seconds: Annotated[float, typer.Option(metavar="S", help="About how long a row of a table is timed.")] = 2.0,
     picture: Annotated[Path | None, typer.Option("-o", "--out", metavar="OUT.{png,svg,pdf}", help="Draw the times.")] = None,
@@ -43,7 +43,7 @@ def bench(
 ) -> None:
     """Time steps, blocks or pixels beside a floor, PyTorch, and recomputing, in turn.
 
-    Each is timed after its outputs were compared with refar's. Without a bundle this takes about three minutes.
+    What stands beside refar is timed after its outputs were compared. Without a bundle this takes about three minutes.
     """
     check_integer("--threads", threads, 1, 1024)
     if not (math.isfinite(seconds) and seconds > 0):

@@ -36,10 +36,11 @@ def generate(
     ] = None,
     prompt: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these tokens or rows: .npy or .csv.")] = None,
     ahead: Annotated[
-        int, typer.Option(metavar="W", help="Guess W tokens at once; the tokens stay the same. See export --spare.")
+        int,
+        typer.Option(metavar="W", help="Guess W tokens at once; but for rounding the tokens are the same. See export --spare."),
     ] = 0,
     shape: Annotated[str | None, typer.Option(metavar="HxW", help="The size of a picture or of images.")] = None,
-    threads: Annotated[int, typer.Option(metavar="N", help="Threads, which share the rows of a batch out.")] = 1,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads, which share the rows of a batch of sequences out.")] = 1,
     provider: Annotated[str, typer.Option(metavar="cpu|cuda", help="Where to run; cuda never falls back.")] = "cpu",
     certify: Annotated[
         bool,

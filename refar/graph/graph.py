@@ -51,7 +51,8 @@ class Graph(
         names = [node.name for node in self.nodes]
         for name in names:
             if not _NAME.fullmatch(name):
-                raise GraphError(f"node name {name!r}: expected identifiers joined by dots, such as 'block0.conv'")
+                expected = "expected identifiers joined by dots, each beginning with a letter or _, such as 'block0.conv'"
+                raise GraphError(f"node name {name!r}: {expected}")
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise GraphError(f"node name {twice!r} is used twice; every node needs a name of its own")

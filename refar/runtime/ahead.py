@@ -1,8 +1,9 @@
 """Exact sampling ahead: guess the next tokens, evaluate them in one call, and keep those that the noise confirms.
 
 The token of position t is a function of the output and of the noise there. So a guess of it can be checked, and a wrong one is
-never kept: the tokens are those of one step each. The first token of each round is drawn from an output that is known, so a
-round gives at least one token. What it drew beyond a wrong guess are the guesses of the next round: a fixed point is sought.
+never kept: the tokens are those of one step each, wherever rounding does not decide. The first token of each round is drawn from
+an output that is known, so a round gives at least one token. What it drew beyond a wrong guess are the guesses of the next round:
+a fixed point is sought.
 Source: Song et al. 2021, "Accelerating feedforward computation via parallel nonlinear equation solving"; Wiggers and Hoogeboom
 2020, "Predictive sampling with forecasting autoregressive models".
 """
@@ -15,7 +16,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from refar.arguments.arrays import Array
-from refar.errors import GraphError, InputError, check_integer
+from refar.errors import BackendError, GraphError, InputError, check_integer
+from refar.runtime.bundle import BLOCK
 from refar.runtime.generation import Draws, Generation, generated
 from refar.runtime.opened import Opened
 from refar.runtime.pace import Pace
@@ -56,13 +58,15 @@ def _blocks(
 ) -> Iterator[Piece]:
     """Yield blocks of `size` tokens, and what is left at the end."""
     waiting: list[Piece] = []
+    there = 0
     for piece in _pieces(Generation(opened, prompts, n, draws, log_prob=log_prob), ahead):
         waiting.append(piece)
-        if sum(new.shape[1] for new, _ in waiting) >= size:
+        there += piece[0].shape[1]
+        if there >= size:
             *whole, rest = _cut(_joined(waiting), size)
             yield from whole
-            waiting = [rest]
-    if sum(new.shape[1] for new, _ in waiting):
+            waiting, there = [rest], rest[0].shape[1]
+    if there:
         yield _joined(waiting)
 
 
@@ -105,14 +109,19 @@ def round_of(generation: Generation, known: Array, count: int) -> tuple[Piece, A
         known = draws.sample(generation.y, noises[0])[:, None]
     x = filled(known, count + 1)
     local = {name: window(array, generation.next_positions, count + 1) for name, array in generation.local.items()}
-    y = stream._advance({generation.opened.found.sequence: x, **local})
-    drawn = draws.sample_several(y[..., : len(noises) - 1], noises[1:])
+    y, wrong = stream._visited({generation.opened.found.sequence: x, **local})
+    with np.errstate(over="ignore", invalid="ignore"):  # an output behind a wrong guess means nothing
+        drawn = draws.sample_several(y[..., : len(noises) - 1], noises[1:])
     x = x[:, : generation.left]
     new, over = x, np.zeros(x.shape, bool)
     if draws.stops is not None:
         over = stopped_before(np.concatenate([x[:, :1], drawn[:, : x.shape[1] - 1]], axis=1), draws.stops, generation.stopped)
         new = np.where(over, draws.stops[:, None], x)
     kept = confirmed(x[:, 1:], drawn[:, : x.shape[1] - 1], over[:, 1:])
+    if (ended := over[:, : kept + 1].all(axis=0)).any():  # every row has stopped before
+        kept = int(ended.argmax()) - 1
+    if wrong is not None and (used := wrong[..., : kept + 1]).any():
+        raise BackendError(f"{BLOCK}: expected finite outputs, got {y[..., : kept + 1][used][0]}")
     if kept < count:
         stream.rewind(count - kept)
     piece = generation.keep(new[:, : kept + 1], y[..., :kept], y[..., kept], over[:, : kept + 1])

@@ -1,4 +1,4 @@
-"""Begin a stream after prompts, which are computed in pieces of bounded size, or from a saved state."""
+"""Begin a stream after prompts, which are computed in pieces of bounded length, or from a saved state."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from refar.runtime.prompts import Begun, Prompts, bind_prompts, chosen, prefill,
 from refar.runtime.stream import Stream
 
 _LEAST, _MOST, _AT_ONCE = 64, 256, 2**13
-"""Positions of a row in one call, and of all rows together. A longer prompt goes on in blocks, which are faster than one pass:
-their values stay in the cache. Shorter ones than the least would read the whole state too often.
+"""Positions of a row in one call, at least and at most; in between, as many as make so many positions of all rows together.
+
+A longer prompt goes on in blocks, which are faster than one pass: their values stay in the cache. Blocks shorter than the least
+would read the whole state too often.
 """
 
 

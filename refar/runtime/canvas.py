@@ -19,6 +19,9 @@ from refar.runtime.buffers import Buffer
 from refar.runtime.denormals import mode_of
 from refar.runtime.provider import Guarded, finite, running, shaped
 
+_LENGTHS = 32
+"""Numbers of pixels in one call of which the buffers are kept, at most."""
+
 
 class Canvas:
     """Hold a batch of images of one shape, computed pixel by pixel in raster order.
@@ -84,7 +87,10 @@ class Canvas:
 
     @alone
     def block(self, x_bcn: ArrayLike) -> Array:
-        """Take the next n ≥ 0 pixels in raster order, x_bcn, and return the outputs there, y_bcn: one call for each row."""
+        """Take the next n ≥ 0 pixels in raster order, x_bcn, and return the outputs there, y_bcn: one call for each row.
+
+        Raises BackendError for outputs that are not finite, here and in `push`; the pixels have been taken then.
+        """
         pixels = self._checked_block(x_bcn)
         outputs = np.zeros((self.rows, self._found.types[self._found.graph.output].channels, pixels.shape[2]), np.float32)
         done = 0
@@ -148,6 +154,8 @@ class Canvas:
     def _visit_several(self, first: int, x_nbc: Array) -> Array:
         """Make n visits from the first on, in one call: their outputs, y_nbc."""
         if len(x_nbc) not in self._runs:
+            if len(self._runs) == _LENGTHS:
+                del self._runs[next(iter(self._runs))]
             self._runs[len(x_nbc)] = self._several(len(x_nbc))
         pixels, outputs, binding = self._runs[len(x_nbc)]
         pixels.set(x_nbc)
@@ -218,8 +226,9 @@ class Canvas:
     def _checked_block(self, x_bcn: ArrayLike) -> Array:
         name, left = self._found.sequence, self.shape[0] * self.shape[1] - self.place
         pixels = as_array(f"input {name!r}", x_bcn, "an array with axes bcn")
-        if pixels.ndim != 3:
-            raise InputError(f"input {name!r}: expected axes bcn, got an array of shape {pixels.shape}")
+        if pixels.ndim != 3 or pixels.shape[1] != self._nothing.shape[1]:
+            expected = f"axes bcn with {self._nothing.shape[1]} channels"
+            raise InputError(f"input {name!r}: expected {expected}, got an array of shape {pixels.shape}")
         if pixels.shape[2] > left:
             raise InputError(f"canvas: expected at most the {left} pixels to come, got {pixels.shape[2]}")
         if pixels.shape == (*self._nothing.shape, 0):

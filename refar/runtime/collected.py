@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from refar.runtime.prompts import Prompts, chosen
 
 _BLOCK = 256
 _LEAST_ROWS = 8
-"""Rows of a thread: of fewer a step costs nearly as much as one of them."""
+"""Rows of a thread: with fewer a step costs nearly as much as with these."""
 
 Tokens = tuple[Array, Array]
 """Tokens x_bt or x_bct, and log p of each, (B, T), or (B, 0) where it is not wanted."""
@@ -36,25 +36,45 @@ def collected(
 ) -> Tokens:
     """Return `n` tokens of each row. `progress` is called, by one thread at a time, with how many all rows have."""
     shares = min(threads, draws.rows // _LEAST_ROWS)
+    size = _BLOCK if progress is None else 1
+    one = partial(_of_rows, opened, ahead, n, size, log_prob)
     if shares < 2:
-        return _of_rows(opened, ahead, n, log_prob, prompts, draws, progress)
-    rows = np.array_split(np.arange(draws.rows), shares)
-    shared = None if progress is None else Shared(progress, shares)
-    reports = [None if shared is None else partial(shared, number) for number in range(shares)]
+        return one(prompts, draws, progress or _nothing)
+    shared = Shared(progress or _nothing, shares)
     with ThreadPoolExecutor(shares) as pool:
-        one = partial(_of_rows, opened, ahead, n, log_prob)
-        parts = list(pool.map(one, [chosen(prompts, each) for each in rows], [draws.of_rows(each) for each in rows], reports))
+        rows = np.array_split(np.arange(draws.rows), shares)
+        futures = [
+            pool.submit(one, chosen(prompts, each), draws.of_rows(each), partial(shared, number))
+            for number, each in enumerate(rows)
+        ]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        finally:  # after an error, or Ctrl-C, the other threads need not go on
+            shared.over = True
+        for future in done:
+            future.result()  # raises what one of them raised
+    parts = [future.result() for future in futures]
     return np.concatenate([tokens for tokens, _ in parts]), np.concatenate([log_p for _, log_p in parts])
 
 
+def _nothing(_: int) -> None:
+    pass
+
+
+class _OverError(Exception):
+    """Another thread has failed, or the caller does not wait any more."""
+
+
 class Shared:
-    """Report how far all of some threads have come: as far as the last one."""
+    """Report how far all of some threads have come: as far as the last one. When it is `over`, no thread goes on."""
 
     def __init__(self, progress: Callable[[int], None], threads: int) -> None:
-        self._progress, self._done, self._lock = progress, [0] * threads, threading.Lock()
+        self._progress, self._done, self._lock, self.over = progress, [0] * threads, threading.Lock(), False
 
     def __call__(self, thread: int, done: int) -> None:
         """Say how far one thread has come."""
+        if self.over:
+            raise _OverError
         with self._lock:
             before = min(self._done)
             self._done[thread] = done
@@ -66,21 +86,21 @@ def _of_rows(
     opened: Opened,
     ahead: int,
     n: int,
+    size: int,
     log_prob: bool,
     prompts: Prompts,
     draws: Draws,
-    progress: Callable[[int], None] | None,
+    progress: Callable[[int], None],
 ) -> Tokens:
-    """Return the tokens of some rows, drawn in this thread."""
+    """Return the tokens of some rows, drawn in this thread; `progress` is called after each block of `size` tokens."""
     tokens, log_p, done = [empty(opened, draws.rows, 0)], [np.zeros((draws.rows, 0))], 0
-    size = _BLOCK if progress is None else 1
     for new, each in generated_ahead(opened, prompts, n, size, draws, ahead, log_prob=log_prob):
         tokens.append(new)
         log_p.append(each)
         done += new.shape[-1]
-        if progress is not None:
-            progress(done)
+        progress(done)
     if done < n and draws.stops is not None and draws.rows:  # every row has stopped
         tokens.append(np.repeat(draws.stops[:, None], n - done, axis=1))
         log_p.append(np.zeros((draws.rows, (n - done) * log_prob)))
+        progress(n)
     return np.concatenate(tokens, axis=-1), np.concatenate(log_p, axis=-1)

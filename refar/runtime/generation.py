@@ -170,7 +170,7 @@ class Generation:
         return self._starts + self.done + 1
 
     def steps(self, count: int) -> tuple[Array, Array]:
-        """Draw `count` ≤ `left` more tokens, each from the output after the one before, and log p of each if it is wanted."""
+        """Draw `count` ≤ `left` more tokens, or as many as until every row has stopped, and log p of each if it is wanted."""
         sequence, stops = self.opened.found.sequence, self.draws.stops
         new, log_p = empty(self.opened, self.draws.rows, count), np.zeros((self.draws.rows, count if self._log_prob else 0))
         for i in range(count):
@@ -182,13 +182,13 @@ class Generation:
             if self._log_prob:
                 log_p[:, i] = self.log_p(self.y[..., None], new[..., i : i + 1], over[:, None])[:, 0]
             if stops is not None and self.stopped.all():
-                new[..., i + 1 :] = stops[:, None]
+                count = i + 1
                 break
             if self.left > i + 1:
                 conditions = _at(self.local, self.next_positions + i) if self.local else {}
                 self.y = self.stream._advance({sequence: new[..., i], **conditions})
         self._advanced(count)
-        return new, log_p
+        return new[..., :count], log_p[:, :count]
 
     def keep(self, new: Array, y_bct: Array, y: Array, over_bt: Array) -> tuple[Array, Array]:
         """Count tokens x_bt as drawn, from outputs of which `y_bct` holds those but the first; `y` is the next output.

@@ -85,7 +85,11 @@ class Opened:
         """Raise FileError unless a model has the versions, the metadata and the ports that the manifest implies."""
         session, path = self.sessions[name], str(self.bundle.path)
         wanted = Header(IR, "refar", FORMAT, {"": OPSET})
-        if (header := read_header(data)) != wanted:
+        try:
+            header = read_header(data)
+        except ValueError as error:
+            raise FileError(f"bundle {path!r}: {name} is damaged: {error}") from None
+        if header != wanted:
             raise FileError(f"bundle {path!r}: {name}: expected {wanted}, got {printable(str(header))}")
         metadata = session.get_modelmeta().custom_metadata_map
         if metadata.get("refar.graph_sha256") != digest(self.graph):

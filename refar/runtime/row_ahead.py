@@ -12,13 +12,12 @@ import numpy as np
 
 from refar import noise
 from refar.analysis.facts import Facts
-from refar.analysis.image_slots import PIXELS, ImageSlots
+from refar.analysis.image_slots import ImageSlots
 from refar.arguments.arrays import Array
 from refar.arguments.sampling import Sampling
 from refar.errors import GraphError, check_integer
 from refar.runtime.canvas import Canvas
 from refar.runtime.pace import Pace
-from refar.runtime.provider import finite
 
 
 def check_row_ahead(found: Facts, slots: ImageSlots, ahead: object) -> int:
@@ -77,10 +76,11 @@ class RowAhead:
 
         What is drawn there, and behind it, takes the place of the guesses; the pixel at that column is right again.
         """
-        outputs = finite(self._canvas._visit_several(column, x_bcw[:, :, column : column + count + 1].transpose(2, 0, 1)), PIXELS)
+        outputs = self._canvas._visit_several(column, x_bcw[:, :, column : column + count + 1].transpose(2, 0, 1))
         stop = min(column + count + 2, x_bcw.shape[2])  # the last output is of no pixel if it lies right of the image
         new = outputs[: stop - column - 1]
-        drawn = self._drawn(new, noises, column + 1)
+        with np.errstate(over="ignore", invalid="ignore"):  # an output behind a wrong guess means nothing
+            drawn = self._drawn(new, noises, column + 1)
         kept = confirmed_pixels(x_bcw[:, :, column + 1 : column + count + 1], drawn[:, :, :count])
         end = column + kept + 1
         y_wbc[column + 1 : stop] = new

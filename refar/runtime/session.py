@@ -73,6 +73,11 @@ class Session:
         """The parameters that the models were made from, {name: float32 array}."""
         return read_weights(self._opened.bundle)
 
+    @property
+    def rebuilt(self) -> bool:
+        """Whether the models were made anew from graph and parameters."""
+        return self._opened.bundle.made is not None
+
     def shipped(self) -> dict[str, str]:
         """The SHA-256 of each ONNX file in the folder, which are those that run unless `rebuild` was given; {} of version 1."""
         return self._opened.bundle.shipped()
@@ -183,7 +188,8 @@ class Session:
         `seed`, `temperature` and `stop` may be one for each row; a row with a seed of its own gives what a batch of one gives
         with it. After its class `stop` a row holds that class alone, of which log p is 0. With `log_prob` also log p of each
         token under the network, in nats, (B, n). `ahead` tokens are guessed at once, and the right ones kept: the tokens are the
-        same. `progress` is called with the number of tokens that are done. See `refar.generate` for the others.
+        same, wherever rounding does not decide. `progress` is called with the number of tokens that are done. See
+        `refar.generate` for the others.
         Of images `n` is the shape (H, W), and the result x_bchw; `prompt` holds the first rows, x_bchw, or the first pixels in
         raster order, x_bcn; seed and temperature are one each, there is neither stop nor log_prob, and `progress` counts rows.
         """

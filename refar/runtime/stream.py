@@ -16,7 +16,6 @@ from refar.runtime import saved, stored
 from refar.runtime.alone import alone
 from refar.runtime.bundle import BLOCK, STEP
 from refar.runtime.prompts import Begun, bind_prompts, prefill
-from refar.runtime.provider import finite
 from refar.runtime.visits import Visits
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Stream:
         self._conditions, self._taken, self._output = begun.conditions, begun.taken.copy(), begun.output
         self._visits = Visits(opened, begun.past, begun.fixed)
         self._back = self._layout.spare  # how many visits can be taken back: a prompt is visits too
-        self._sound = np.full(len(begun.taken), _ALWAYS)  # how many tokens had been taken when all its outputs were finite
+        self._sound = np.full(len(begun.taken), _ALWAYS)  # how many tokens were taken until an output was not finite
         self._lock = threading.RLock()
 
     @property
@@ -104,6 +103,7 @@ class Stream:
         if steps:
             self._visits.clock.set(np.array(int(self._visits.clock.get()) - steps))
             self._taken -= steps
+            self._sound[self._taken <= self._sound] = _ALWAYS
             self._back -= steps
             self._output = None
 
@@ -293,23 +293,41 @@ class Stream:
     def _advance(self, inputs: Arrays) -> Array:
         """Make one visit, or several where the inputs have a time axis. `inputs` are those of the models, not checked.
 
-        The outputs are the memory of this stream until the next call.
+        The outputs are the memory of this stream until the next call. Raises BackendError unless they are finite; the tokens have
+        been taken then.
         """
-        x = inputs[self._found.sequence]
-        several = x.ndim == len(self._found.types[self._found.sequence].axes)
-        raw = y = self._visits.many(inputs) if several else self._visits.one(inputs)
+        y, wrong = self._visited(inputs)
+        if wrong is None:
+            return y
+        model = BLOCK if self._is_several(inputs) else STEP
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        taken = "the tokens have been taken: take them back with rewind, or begin their rows anew with reset"
+        raise BackendError(f"{model}: expected finite outputs, got {y[place]} at index {place}; {taken}")
+
+    def _visited(self, inputs: Arrays) -> tuple[Array, Array | None]:
+        """As `_advance`, but return the outputs whatever they are, and where the network's are not finite; None if all are."""
+        several = self._is_several(inputs)
+        y = self._visits.many(inputs) if several else self._visits.one(inputs)
         visits = y.shape[-1] if several else 1
-        whole = bool(np.isfinite(y).all())
-        if not whole:
-            self._sound = np.where(np.isfinite(y).all(axis=tuple(range(1, y.ndim))), _ALWAYS, self._taken)
+        wrong: Array | None = None
+        if not (right := np.isfinite(y)).all():
+            wrong = np.logical_not(right, out=np.empty(y.shape, bool))
         if self._opened.first_output:  # before it an output means nothing
             places = self._taken[:, None] + self._found.strict + np.arange(visits)
             early = (places < self._opened.first_output)[:, None]
             y = np.where(early if several else early[..., 0], np.float32("nan"), y)
+        if wrong is not None:
+            by_visit = np.any(wrong, axis=1).reshape(self.batch, visits)
+            first = np.where(np.any(by_visit, axis=1), self._taken + by_visit.argmax(axis=1), _ALWAYS)
+            self._sound = np.minimum(self._sound, first)
         self._taken += visits
         self._back = min(self._layout.spare, self._back + visits)
         self._output = y[..., -1] if several else y
-        return y if whole else finite(raw, BLOCK if several else STEP)
+        return y, wrong
+
+    def _is_several(self, inputs: Arrays) -> bool:
+        """Whether inputs have a time axis."""
+        return inputs[self._found.sequence].ndim == len(self._found.types[self._found.sequence].axes)
 
 
 def _put(array: Array, rows: Array, values: Array) -> Array:

@@ -79,7 +79,7 @@ def test_parameters(params: dict[str, Any], fragments: list[str]) -> None:
         ({"condition": C}, None, ["input 'x'", "3 classes over time", "missing"]),
         (X, {"condition": C, "speaker": C}, ["'speaker'", "no such input", "'x', 'condition'"]),
         (X, C[:, :1], ["'condition'", "bc with 2 channels", "shape (2, 1)"]),
-        (X, C[0, :1], ["'condition'", "bc with 2 channels", "shape (1, 1)"]),
+        (X, C[0, :1], ["'condition'", "bc with 2 channels", "shape (1,)"]),
         (X, C[[0, 1, 0]], ["condition 'condition'", "expected 1 or 2 rows", "got 3"]),
         (X[:1], C, ["condition 'condition'", "expected 1 row", "got 2"]),
         (None, C, ["input 'x'", "expected integers", "got object"]),

@@ -193,7 +193,7 @@ def test_the_right_image_is_taken() -> None:
         (X, {"chart": CHART[:, :, :2]}, ["the inputs differ in length", "'x' has 3 x 4 pixels", "'chart' has 2 x 4 pixels"]),
         (X, {"chart": CHART.swapaxes(2, 3)}, ["the inputs differ in length", "'chart' has 4 x 3 pixels"]),
         (X, {"chart": np.zeros((2, 2, 3, 4))}, ["'chart'", "expected axes bchw with 1 channels", "shape (2, 2, 3, 4)"]),
-        (X, {"chart": np.zeros((2, 3, 4))}, ["'chart'", "expected axes bchw with 1 channels", "shape (1, 2, 3, 4)"]),
+        (X, {"chart": np.zeros((2, 3, 4))}, ["'chart'", "expected axes bchw with 1 channels", "shape (2, 3, 4)"]),
         (X, {"chart": CHART[[0, 1, 0]]}, ["condition 'chart'", "expected 1 or 2 rows", "got 3"]),
         (X, {"chart": CHART * np.nan}, ["'chart'", "expected finite numbers", "at index (0, 0, 0, 0)"]),
         (X, {"label": LABEL[:, None]}, ["'label'", "expected axes b", "shape (2, 1)"]),

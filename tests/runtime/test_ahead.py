@@ -12,9 +12,9 @@ from ahead_cases import NETWORKS, conditions, parameters
 from helpers import refuses
 
 import refar
-from refar import models
+from refar import Builder, Graph, models, ops
 from refar.arguments.sampling import Sampling
-from refar.errors import GraphError, InputError
+from refar.errors import BackendError, GraphError, InputError
 from refar.graph.graph import require_head
 from refar.oracle.ahead_generation import generate_ahead
 from refar.oracle.bound_graph import bound_graph
@@ -199,3 +199,49 @@ def test_certify_speaks_about_the_same_tokens(sessions: dict[str, Session]) -> N
     session = sessions["wavenet_class"]
     tokens = session.generate(12, batch=2, condition=[0, 2], seed=7, ahead=5)
     assert refar.certify(session.graph, session.weights, tokens, seed=7, condition=[0, 2])
+
+
+def after_two_ones() -> tuple[Graph, dict[str, np.ndarray]]:
+    """A network whose output is infinite after two 1s in a row, which it never draws."""
+    g = Builder()
+    graph = g.build(g.conv1d(g.embedding(g.input(classes=2), 1, name="e"), 2, kernel=2, strict=True, name="c"), ops.Categorical())
+    weight = np.array([[[1.0, 1.0]], [[0.0, 0.0]]], np.float32)
+    return graph, {"e.weight": np.array([[0], [2e38]], np.float32), "c.weight": weight, "c.bias": np.zeros(2, np.float32)}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_guess_may_lead_to_infinity(tmp_path: Path) -> None:
+    """What lies behind a wrong guess means nothing."""
+    graph, params = after_two_ones()
+    session = load(export(graph, params, tmp_path / "b", spare=8))
+    plain = session.generate(200, seed=1)
+    assert plain.any()
+    np.testing.assert_array_equal(session.generate(200, seed=1, ahead=4), plain)
+
+
+def test_an_overflow_is_seen_with_and_without_guesses(tmp_path: Path) -> None:
+    graph, params = after_two_ones()
+    session = load(export(graph, {**params, "c.bias": np.array([3e38, 0], np.float32)}, tmp_path / "b", spare=8))
+    prompt = [[0, 1]]
+    for ahead in (0, 4):
+        with pytest.raises(BackendError, match="expected finite outputs"):
+            session.generate(20, seed=1, ahead=ahead, prompt=prompt)
+
+
+@pytest.mark.parametrize("stop", [0, 1, [0, 2]])
+def test_blocks_end_where_the_last_row_stops(sessions: dict[str, Session], stop: Any) -> None:
+    options: dict[str, Any] = {"batch": 2, "condition": [0, 1], "seed": 3, "stop": stop, "block": 16}
+    session = sessions["wavenet_class"]
+    plain, found = (np.concatenate(list(session.generate_blocks(ahead=ahead, **options)), 1) for ahead in (0, 8))
+    np.testing.assert_array_equal(found, plain)
+    stops = np.broadcast_to(stop, 2)
+    assert (plain[:, -1] == stops).all()
+    assert plain.shape[1] == 1 or (plain[:, -2] != stops).any()
+
+
+def test_an_early_stop_does_not_spoil_the_pace(sessions: dict[str, Session], monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(Pace, "stepped", lambda self, seconds, values: told.append(values))
+    session = sessions["wavenet_class"]
+    tokens = session.generate(40, condition=1, seed=3, ahead=8, stop=1)
+    assert sum(told) <= int((tokens == 1).argmax()) + 1

@@ -256,6 +256,14 @@ def test_a_model_of_other_versions_or_metadata(bundle: Path, change: Callable[[A
     assert "\x1b" not in str(caught.value)
 
 
+def test_a_model_with_a_field_that_nobody_knows(bundle: Path) -> None:
+    """onnxruntime reads over it; refar reads no such file."""
+    group = bytes([100 << 3 & 127 | 3 | 128, 100 << 3 >> 7, 100 << 3 & 127 | 4 | 128, 100 << 3 >> 7])
+    replaced(bundle, "step.onnx", (bundle / "step.onnx").read_bytes() + group)
+    with refuses(FileError, "step.onnx is damaged: a field of the unknown wire type 3"):
+        load(bundle)
+
+
 @given(st.binary(max_size=60))
 def test_bytes_that_are_no_model_have_no_header(data: bytes) -> None:
     """Any bytes are read, or refused with a ValueError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,15 @@ from image_corners import CORNERS
 from image_graphs import opened
 
 import refar
-from refar import Graph, models
+from refar import Builder, Graph, models, ops
 from refar.analysis.facts import facts
-from refar.errors import GraphError, InputError
-from refar.runtime import row_ahead
+from refar.errors import BackendError, GraphError, InputError
+from refar.runtime import load, row_ahead
 from refar.runtime.canvas import Canvas
 from refar.runtime.pace import Pace
 from refar.runtime.painter import Painter
 from refar.testing.contract.cases import generic_inputs
+from refar_export import export
 
 NETWORKS: dict[str, Graph] = {
     "two stacks": models.pixelcnn(4, kernel=3, hidden=6, position=2, condition="class:3"),
@@ -142,3 +144,19 @@ def test_a_mistake_gives_other_pixels(mistake: Callable[[pytest.MonkeyPatch], No
     plain = network.paint(SHAPE, **options)
     mistake(monkeypatch)
     assert (network.paint(SHAPE, ahead=4, **options) != plain).any()
+
+
+@pytest.mark.parametrize("ahead", [0, 4])
+def test_outputs_that_are_not_finite_are_seen(ahead: int, tmp_path: Path) -> None:
+    """Also the one at which a row begins."""
+    g = Builder()
+    x, c = g.image(classes=2), g.condition("c", channels=1, local=True, axes="hw")
+    h = g.conv2d(g.embedding(x, 2), 2, kernel=3, mask="A")
+    graph = g.build(g.add(h, g.conv2d(c, 2, kernel=1, name="k")), ops.Categorical())
+    params = {name: np.full_like(array, 10) if name == "k.weight" else array for name, array in refar.init(graph).items()}
+    session = load(export(graph, params, tmp_path / "b"))
+    for column in (0, 5, 7):
+        condition = np.zeros((1, 1, 4, 8))
+        condition[0, 0, 2, column] = 2e38
+        with pytest.raises(BackendError, match="expected finite outputs"):
+            session.generate((4, 8), seed=1, condition=condition, ahead=ahead)

@@ -326,6 +326,21 @@ def test_what_overflowed_is_taken_back_where_there_are_spare_slots(tmp_path: Pat
         stream.take([1, 0]).take([1]).push([[[0.0]]])
     stream.rewind(size)
     assert stream.push(np.full((2, 1, 1), 1e-37))[:, 0, 0].tolist() == pytest.approx([0.25 + 30, 30])
+    assert stream.push(np.zeros((2, 1, 2)))[:, 0, -1].tolist() == [0, 0]
+    stream.save(tmp_path / "stream")
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_what_was_finite_before_an_overflow_need_not_be_taken_back(tmp_path: Path) -> None:
+    params = {"ar.weight": np.array([[[0.5, 3e38]]]), "ar.bias": np.zeros(1)}
+    stream = load(export(models.linear_ar(2), params, tmp_path / "b", spare=3)).stream()
+    with refuses(BackendError, "block.onnx: expected finite outputs, got inf at index (0, 0, 1); the tokens have been taken"):
+        stream.push([[[0.5, 9.0, 0.25]]])
+    stream.rewind(1)
+    with refuses(BackendError, "rows [0] of this stream"):
+        stream.push([[[0.0]]])
+    stream.rewind(1)
+    assert stream.push([[[0.25]]]).tolist() == pytest.approx(np.array([[[7.5e37 + 0.25]]]))
 
 
 def test_a_state_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:

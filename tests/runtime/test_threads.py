@@ -74,3 +74,23 @@ def test_progress_is_that_of_the_last_thread(sessions: dict[int, Session]) -> No
     for thread, done in ((0, 1), (0, 2), (1, 1), (1, 3), (0, 5)):
         shared(thread, done)
     assert seen == [1, 2, 3]
+
+
+def test_progress_comes_to_the_end_where_rows_stop(sessions: dict[int, Session]) -> None:
+    seen: list[int] = []
+    stop = [0, 1, 2, 3, 4] * 2 + [None] * 10
+    sessions[2].generate(N, batch=ROWS, condition=0, stop=stop, progress=seen.append)
+    assert seen[-1] == N
+
+
+def test_an_error_ends_all_threads(sessions: dict[int, Session]) -> None:
+    """What `progress` raises comes to the caller, and nobody goes on."""
+    seen: list[int] = []
+
+    def progress(done: int) -> None:
+        seen.append(done)
+        raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        sessions[2].generate(10_000, batch=ROWS, condition=0, progress=progress)
+    assert seen == [1]

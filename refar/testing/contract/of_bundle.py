@@ -82,6 +82,6 @@ def models(subject: Subject, measure: Measure) -> None:
         if wrong:
             raise ContractError(
                 f"{', '.join(wrong)}: other bytes than graph and parameters give with onnx {onnx.__version__}; "
-                "whoever made them used another program, or another version of onnx"
+                "they or the parameters were altered, or they were made by another program or with another version of onnx"
             )
         measure.notes.append(f"{len(shipped)} files byte for byte")
