@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refar.analysis.facts import facts
-from refar.arguments.arrays import Array
+from refar.arguments.arrays import Array, check_array
 from refar.cli import files, values
 from refar.cli.sources import Source, near_file
 from refar.errors import FileError, InputError, RefarError, near
@@ -36,7 +36,11 @@ def load(text: str, graph: Graph, *, conditions: bool = True) -> Examples:
     for name, array in fitting.items():
         if len(array) != len(x):
             raise InputError(f"data {text!r}: {name!r} has {len(array)} rows, 'x' has {len(x)}")
-    return Examples(title, x, fitting)
+    try:
+        checked = {name: check_array(name, array, found.types[name]) for name, array in {found.sequence: x, **fitting}.items()}
+    except InputError as error:
+        raise InputError(f"data {text!r}: {error}") from None
+    return Examples(title, checked.pop(found.sequence), checked)
 
 
 def _read(text: str, graph: Graph, conditions: tuple[str, ...]) -> tuple[str, Array, dict[str, Array]]:

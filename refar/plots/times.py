@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -37,8 +38,13 @@ def times(panels: Sequence[TimePanel]) -> Figure:
     styles = {name: (_COLOURS[i % len(_COLOURS)], _MARKS[i % len(_MARKS)]) for i, name in enumerate(names)}
     with font():
         figure = Figure(figsize=(_WIDE * columns, _HIGH * rows), dpi=150, facecolor="white", layout="constrained")
+        shown: dict[str, Any] = {}
         for place, panel in enumerate(panels, 1):
-            _draw(figure.add_subplot(rows, columns, place), panel, styles)
+            axes = figure.add_subplot(rows, columns, place)
+            _draw(axes, panel, styles)
+            shown |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        ordered = [shown[name] for name in names]
+        figure.legend(ordered, names, loc="outside lower left", ncols=3 * columns, frameon=False, fontsize=8)
     return figure
 
 
@@ -67,4 +73,3 @@ def _draw(axes: Axes, panel: TimePanel, styles: Mapping[str, tuple[str, str]]) -
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(color=FAINT, labelcolor=INK)
     axes.grid(axis="y", color="#eef0f2")
-    axes.legend(frameon=False, fontsize=8)

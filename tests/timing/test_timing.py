@@ -360,4 +360,4 @@ def test_a_picture_has_a_panel_for_each_table() -> None:
     panel = plots.TimePanel("t", "B", "µs a step", {"a": [(1, 3, 2, 5), (8, 4, 4, 4)], "b": [(1, 9, 8, 9)]})
     figure = plots.times([panel] * 4)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["t"] * 4
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a", "b"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
