@@ -83,6 +83,10 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export.visit_graphs": {
         *CHECKED, "refar_export.lower", "refar_export.in_place", "refar_export.rows", "refar.runtime.bundle", "numpy"
     },
+    "refar_export.sampler_graph": {
+        *CHECKED, "refar_export.build", "refar_export.in_place", "refar_export.lower", "refar_export.rewrites",
+        "refar_export.visit_graphs", "refar.runtime.bundle", "refar.runtime.sampler_ports", "onnx", "numpy"
+    },
     "refar_export.rewrites": {*CHECKED, "msgspec", "numpy"},
     "refar_export.in_place": {"refar.errors", "refar.runtime.bundle", "onnx"},
     "refar_export.build": {
@@ -101,7 +105,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export.vectors": {*CHECKED, "refar.oracle", "numpy"},
     "refar_export.contents": {
         *CHECKED, "refar_export.build", "refar_export.float16", "refar_export.image_graphs", "refar_export.int8",
-        "refar_export.vectors", "refar.runtime.bundle", "onnx", *LIGHT
+        "refar_export.sampler_graph", "refar_export.vectors", "refar.runtime.bundle", "onnx", *LIGHT
     },
     "refar_export.float16": {*CHECKED, "onnx", "numpy"},
     "refar_export.int8": {*CHECKED, "onnx", "numpy"},

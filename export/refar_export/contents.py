@@ -25,11 +25,13 @@ from refar.runtime.bundle import (
     MOST_SPARE,
     OPSET,
     PREFILL,
+    SAMPLER,
     STEP,
     VECTORS,
     WEIGHTS,
     BundleManifest,
     Dtype,
+    Sampler,
     check_nodes,
     check_size,
     digest,
@@ -44,6 +46,7 @@ from refar_export import float16
 from refar_export import int8 as in_int8
 from refar_export.build import Kind, build
 from refar_export.image_graphs import image_models
+from refar_export.sampler_graph import sampler as sampler_model
 from refar_export.vectors import vectors
 
 _KINDS: dict[str, Kind] = {FULL: "full", PREFILL: "prefill", CONDITION: "condition", STEP: "step", BLOCK: "block"}
@@ -58,6 +61,7 @@ def files_of(
     dtype: Dtype = "float32",
     int8: Mapping[str, InputScale] | None = None,
     calibration: Arrays | None = None,
+    sampler: Sampler | None = None,
     check: bool = True,
 ) -> dict[str, bytes]:
     """Make every file of a bundle from a graph and checked float32 parameters: {name: bytes}. The same bytes each time.
@@ -65,14 +69,15 @@ def files_of(
     With `dtype` float16 the parameters are rounded to it first, and stored in it; the check vectors then hold the outputs
     before rounding too, "y.unrounded". With `int8`, {node: scale and zero point of its input}, the convolutions over time are
     computed in int8; the check vectors are those of float32, and `calibration`, {"calibration.<input>": array}, lies beside
-    them. Without `check` there are no check vectors, for which the oracle has to run.
+    them. With `sampler` there is a model that draws tokens. Without `check` there are no check vectors, for which the oracle has
+    to run.
     Raises ParameterError for a parameter that float16 does not hold.
     """
     check_nodes(graph)
     given, weights = weights, float16.rounded(weights) if dtype == "float16" else weights
     spare = check_integer("spare", spare, 0, MOST_SPARE)
     check_size(layout_of(graph, spare))
-    models = _models(graph, weights, spare, int8 or {})
+    models = _models(graph, weights, spare, int8 or {}) | _sampler(graph, weights, spare, int8 or {}, sampler)
     if dtype == "float16":
         models = {name: float16.stored(model) for name, model in models.items()}
     files = {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
@@ -98,6 +103,7 @@ def files_of(
         metadata=dict(metadata or {}),
         graph=graph,
         int8=dict(int8 or {}),
+        sampler=sampler,
     )
     files[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     return files
@@ -112,3 +118,13 @@ def _models(graph: Graph, weights: Arrays, spare: int, scales: Mapping[str, Inpu
     return {
         name: images[name] if name in images else build(graph, weights, _KINDS[name], spare=spare) for name in models_of(graph)
     }
+
+
+def _sampler(
+    graph: Graph, weights: Arrays, spare: int, scales: Mapping[str, InputScale], wanted: Sampler | None
+) -> dict[str, onnx.ModelProto]:
+    """The model that draws tokens, if it is wanted, by the name of its file."""
+    if wanted is None:
+        return {}
+    model = sampler_model(graph, weights, spare=spare, top_k=wanted.top_k, rewrite=not scales)
+    return {SAMPLER: in_int8.stored(model, scales) if scales else model}

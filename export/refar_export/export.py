@@ -7,18 +7,20 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from refar.analysis.facts import facts
 from refar.analysis.int8_products import InputScale, int8_products
+from refar.analysis.sampler import require_sampler
 from refar.arguments.arrays import Arrays, Data, bind_inputs, check_parameters
 from refar.errors import BackendError, FileError, InputError
 from refar.files import writing
-from refar.graph.graph import Graph
-from refar.runtime.bundle import Dtype, check_replaceable
+from refar.graph.graph import Graph, require_head
+from refar.noise import check_top_k
+from refar.runtime.bundle import Dtype, Sampler, check_replaceable
 
 try:
     from refar_export.contents import files_of
@@ -39,6 +41,8 @@ def export(
     dtype: Dtype = "float32",
     quantize: Literal["int8"] | None = None,
     calibration: Data | None = None,
+    sampler: bool = False,
+    top_k: int | None = None,
     verify: bool = False,
     overwrite: bool = False,
 ) -> Path:
@@ -50,6 +54,8 @@ def export(
     With quantize="int8" every convolution over time multiplies integers of 8 bits. `calibration` is then needed: sequences such
     as the network will meet, or a mapping with all inputs. From their ranges follow the scales, and some of them are kept in
     check.safetensors. Parameters lie in the bundle in float32, and all else is computed so.
+    With `sampler` the bundle holds sampler.onnx too, which draws tokens in the graph: see `Session.generate`. With `top_k` it
+    draws of so many of the largest logits.
     With `verify` the new bundle is run in onnxruntime against the oracle first, or, in int8, its models against each other (see
     `refar_export.verify`), and is not left behind if it disagrees. The folder appears only when it is complete. With `overwrite`
     it may replace a bundle, as it was exported, in a folder that holds nothing else. `block` has no meaning any more: block.onnx
@@ -63,10 +69,12 @@ def export(
     _check_quantize(quantize, calibration, dtype)
     target = Path(path)
     _check_free(target, overwrite)
+    drawing = _sampler(graph, sampler, top_k)
     weights = {name: array.astype(np.float32) for name, array in check_parameters(facts(graph), params).items()}
     check_parameters(facts(graph), weights)  # what float32 cannot hold is infinite now
     scales, examples = ({}, {}) if calibration is None else _calibrated(graph, weights, calibration)
-    files = files_of(graph, weights, spare=spare, metadata=metadata, dtype=dtype, int8=scales, calibration=examples)
+    options: dict[str, Any] = {"spare": spare, "metadata": metadata, "dtype": dtype, "sampler": drawing}
+    files = files_of(graph, weights, **options, int8=scales, calibration=examples)
     with writing(target), _beside(target) as folder:
         fresh = Path(folder) / "bundle"
         fresh.mkdir()
@@ -99,6 +107,17 @@ def _check_quantize(quantize: str | None, calibration: Data | None, dtype: str) 
         )
     if quantize is not None and dtype != "float32":
         raise InputError(f"quantize: int8 goes with dtype 'float32', in which all else is computed; got {dtype!r}")
+
+
+def _sampler(graph: Graph, sampler: bool, top_k: int | None) -> Sampler | None:
+    """Say what sampler.onnx is to be. Raises GraphError and InputError where tokens cannot be drawn so."""
+    if not sampler:
+        if top_k is not None:
+            raise InputError(f"top_k: expected sampler=True with it, whose model draws of so many classes; got {top_k!r}")
+        return None
+    require_sampler(facts(graph))
+    check_top_k(require_head(graph, "sampler"), top_k, facts(graph).types[graph.output].size)
+    return Sampler(top_k)
 
 
 def _calibrated(graph: Graph, weights: Arrays, calibration: Data) -> tuple[dict[str, InputScale], Arrays]:

@@ -7,7 +7,7 @@ may lie in the memory of past.*: `in_place` holds it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -23,12 +23,19 @@ from refar_export.rows import Rows, together
 _Read = tuple[str, int]
 """A node, and how many visits ago its value was computed."""
 
+Writer = Callable[[Emitter, str, str, str, str], None]
+"""Writes updates into slots of a tensor, after what is read of it has been read: see `_write`."""
+
 _SIDE_BY_SIDE = 4
 """Taps of a convolution that a block puts side by side. A longer one is a Conv: so many copies of its input cost more."""
 
 
-def step(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool = True) -> list[str]:
-    """One visit: values over time are (B, C). For `joined` and `lookups` see `OneVisit`. Returns the names of the outputs."""
+def step(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool = True, write: Writer | None = None) -> list[str]:
+    """One visit: values over time are (B, C). For `joined` and `lookups` see `Rows`. Returns the names of the outputs.
+
+    The new values are written by `write`, or by ScatterND if it is left out.
+    """
+    write = _write if write is None else write
     reads = {tensor: _read_by_step(e, layout, nodes) for tensor, nodes in layout.tensors.items()}
     parts = [np.array([-age for _, age in reads[tensor]] + [0] * len(nodes)) for tensor, nodes in layout.tensors.items()]
     owners = [
@@ -43,9 +50,9 @@ def step(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool 
     for (tensor, nodes), indices in zip(layout.tensors.items(), slots, strict=True):
         e.own(f"{PAST}.{tensor}")
         count = len(reads[tensor])
-        read, write = _split(e, indices, [count, len(nodes)])
+        read, new = _split(e, indices, [count, len(nodes)])
         gathered = e.emit("Gather", f"{PAST}.{tensor}", read, axis=0)
-        written[tensor] = write, gathered
+        written[tensor] = new, gathered
         flat = [-1] if nodes[0].classes else [-1, nodes[0].channels]
         joined_rows = e.emit("Reshape", gathered, e.constant(flat)) if count else ""
         old |= dict(zip(reads[tensor], _equal_parts(e, joined_rows, count), strict=True))
@@ -60,7 +67,7 @@ def step(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool 
             rows.compute(node)
     for tensor, nodes in layout.tensors.items():
         e.own(f"{PRESENT}.{tensor}")
-        _write(e, tensor, *written[tensor], rows.all_stored([each.node for each in nodes], nodes[0].channels))
+        write(e, tensor, *written[tensor], rows.all_stored([each.node for each in nodes], nodes[0].channels))
     e.own(OUTPUT)
     e.emit("Identity", rows.whole(e.graph.output), outputs=[OUTPUT])
     return _named_outputs(layout)

@@ -24,6 +24,12 @@ def export(
     calibrate: Annotated[
         str | None, typer.Option(metavar="DATA", help="What int8 takes its scales from: as DATA of 'refar score'.")
     ] = None,
+    sampler: Annotated[
+        bool, typer.Option("--sampler", help="Write sampler.onnx too, which draws tokens in the graph: see generate --sampler.")
+    ] = False,
+    top_k: Annotated[
+        int | None, typer.Option(metavar="K", help="Of how many classes sampler.onnx draws; all if left out.")
+    ] = None,
     block: Annotated[bool, typer.Option("--block", help="No effect: block.onnx is always written.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there, with nothing beside it.")] = False,
 ) -> None:
@@ -48,6 +54,8 @@ def export(
         dtype=kind,
         quantize=integers,
         calibration=None if given is None else {facts(opened.graph).sequence: given.x, **given.conditions},
+        sampler=sampler,
+        top_k=top_k,
         verify=check,
         overwrite=force,
     )

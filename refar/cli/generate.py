@@ -17,7 +17,7 @@ from refar.cli import files, values
 from refar.cli.console import count, line, number, progress
 from refar.cli.paint import paint
 from refar.cli.sources import bundle_path
-from refar.errors import InputError, check_integer
+from refar.errors import GraphError, InputError, check_integer
 from refar.files import write_bytes
 from refar.graph.graph import require_head
 from refar.rounding.certify import certify as refar_certify
@@ -39,6 +39,9 @@ def generate(
         int,
         typer.Option(metavar="W", help="Guess W tokens at once; but for rounding the tokens are the same. See export --spare."),
     ] = 0,
+    sampler: Annotated[
+        bool, typer.Option("--sampler", help="Draw the tokens in the graph, in float32; needs export --sampler.")
+    ] = False,
     shape: Annotated[str | None, typer.Option(metavar="HxW", help="The size of a picture or of images.")] = None,
     threads: Annotated[int, typer.Option(metavar="N", help="Threads, which share the rows of a batch of sequences out.")] = 1,
     provider: Annotated[str, typer.Option(metavar="cpu|cuda", help="Where to run; cuda never falls back.")] = "cpu",
@@ -57,6 +60,8 @@ def generate(
     session = runtime.load(bundle_path(bundle), values.device(provider), threads=threads)
     if facts(session.graph).grid is not None:
         check_sampling(n, temperature, seed, batch)
+        if sampler:
+            raise GraphError("sampler: expected a network over time, got one over images")
         if batch not in (None, n):
             raise InputError(f"--batch {batch}: of images -n says how many, here {n}")
         given = values.conditions(session.graph, condition or [])
@@ -81,7 +86,7 @@ def generate(
     with progress("generating", n) as advance:
         tokens = session.generate(
             n, batch=batch, seed=seed, temperature=temperature, top_k=top_k, prompt=start, condition=given, ahead=ahead,
-            progress=advance,
+            sampler=sampler, progress=advance,
         )  # fmt: skip
     seconds = time.perf_counter() - begin
     if size is None:
@@ -98,5 +103,7 @@ def generate(
             )  # fmt: skip
         line(str(certificate))
     line(f"wrote {out}: {count(tokens.shape[0], 'sequence')} of {count(n, 'token')}{rate}")
+    if sampler and session.provider == "cuda" and session.not_captured:
+        line(f"its steps are not replayed as a CUDA graph: {session.not_captured}")
     if certify and not certificate:
         raise typer.Exit(1)

@@ -24,7 +24,7 @@ from refar.runtime.pace import Pace
 from refar.runtime.prompts import Prompts, window
 
 Piece = tuple[Array, Array]
-"""New tokens x_bt, and log p of each, (B, T), or (B, 0) where it is not wanted."""
+"""New tokens x_bt or x_bct, and log p of each, (B, T), or (B, 0) where it is not wanted."""
 
 
 def check_ahead(opened: Opened, ahead: object) -> int:
@@ -50,38 +50,37 @@ def generated_ahead(
     most = check_ahead(opened, ahead)
     if most == 0 or n == 0 or len(prompts.lengths) == 0:
         return generated(opened, prompts, n, size, draws, log_prob=log_prob)
-    return _blocks(opened, prompts, n, size, draws, most, log_prob)
+    return in_blocks(_pieces(opened, prompts, n, draws, most, log_prob), size)
 
 
-def _blocks(
-    opened: Opened, prompts: Prompts, n: int | None, size: int, draws: Draws, ahead: int, log_prob: bool
-) -> Iterator[Piece]:
+def in_blocks(pieces: Iterator[Piece], size: int) -> Iterator[Piece]:
     """Yield blocks of `size` tokens, and what is left at the end."""
     waiting: list[Piece] = []
     there = 0
-    for piece in _pieces(Generation(opened, prompts, n, draws, log_prob=log_prob), ahead):
+    for piece in pieces:
         waiting.append(piece)
-        there += piece[0].shape[1]
+        there += piece[0].shape[-1]
         if there >= size:
             *whole, rest = _cut(_joined(waiting), size)
             yield from whole
-            waiting, there = [rest], rest[0].shape[1]
+            waiting, there = [rest], rest[0].shape[-1]
     if there:
         yield _joined(waiting)
 
 
 def _joined(pieces: list[Piece]) -> Piece:
-    return np.concatenate([new for new, _ in pieces], axis=1), np.concatenate([log_p for _, log_p in pieces], axis=1)
+    return np.concatenate([new for new, _ in pieces], axis=-1), np.concatenate([log_p for _, log_p in pieces], axis=1)
 
 
 def _cut(piece: Piece, size: int) -> list[Piece]:
     """Cut a piece into ones of `size` tokens and a shorter rest, which may be empty."""
     new, log_p = piece
-    return [(new[:, i : i + size], log_p[:, i : i + size]) for i in range(0, new.shape[1] + 1, size)]
+    return [(new[..., i : i + size], log_p[:, i : i + size]) for i in range(0, new.shape[-1] + 1, size)]
 
 
-def _pieces(generation: Generation, ahead: int) -> Iterator[Piece]:
+def _pieces(opened: Opened, prompts: Prompts, n: int | None, draws: Draws, ahead: int, log_prob: bool) -> Iterator[Piece]:
     """Yield tokens as they come, until all are drawn."""
+    generation = Generation(opened, prompts, n, draws, log_prob=log_prob)
     rows, count = generation.draws.rows, min(ahead, generation.left - 1)
     pace, known = generation.opened.paces.setdefault((rows, count), Pace()), np.zeros((rows, 0), np.int64)
     while not generation.finished:

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from refar.arguments.arrays import Array
+from refar.arguments.arrays import Array, Arrays
+from refar.errors import BackendError
+from refar.runtime.provider import ERRORS, free_memory
 
 
 class Buffer:
@@ -32,3 +34,12 @@ class Buffer:
     def read(self, into: Array) -> None:
         """Copy the numbers into an array of the same shape."""
         into[...] = self._array if self._shared else self.value.numpy()
+
+
+def made(what: str, arrays: Arrays, device: str) -> dict[str, Buffer]:
+    """Copy arrays to a device. Raises BackendError, saying how much they take and how much there is, where they do not fit."""
+    try:
+        return {name: Buffer(array, device) for name, array in arrays.items()}
+    except ERRORS:
+        takes = sum(array.nbytes for array in arrays.values()) / 1e6
+        raise BackendError(f"{what} takes {takes:.0f} MB on {device}, {free_memory(device)}") from None

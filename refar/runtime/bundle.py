@@ -19,11 +19,13 @@ from msgspec import Meta, Struct
 from refar.analysis.facts import Facts, facts
 from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, ImageSlots, image_slots
 from refar.analysis.int8_products import InputScale, int8_products
+from refar.analysis.sampler import require_sampler
 from refar.analysis.slots import StateLayout, state_layout
 from refar.arguments.arrays import Arrays, check_parameters
-from refar.errors import FileError, GraphError, ParameterError, is_newer, newer, printable
+from refar.errors import FileError, GraphError, InputError, ParameterError, is_newer, newer, printable
 from refar.files import as_path, sha256, stray
-from refar.graph.graph import Graph
+from refar.graph.graph import Graph, require_head
+from refar.noise import check_top_k
 
 PAST, PRESENT, CLOCK, FIXED, LENGTH, OUTPUT = "past", "present", "clock", "fixed", "length", "output"
 """The ports beside the graph's own inputs: past.<tensor> → present.<tensor>, past.clock → present.clock, fixed.<node>, and
@@ -36,9 +38,9 @@ VERSION = 2
 FORMAT = f"refar-bundle {VERSION}"
 """What a bundle says of itself: `refar` in bundle.json, `producer_version` and `refar.format` in each model. No release."""
 
-FULL, PREFILL, STEP, BLOCK = "full.onnx", "prefill.onnx", "step.onnx", "block.onnx"
+FULL, PREFILL, STEP, BLOCK, SAMPLER = "full.onnx", "prefill.onnx", "step.onnx", "block.onnx", "sampler.onnx"
 WEIGHTS, VECTORS, MANIFEST = "weights.safetensors", "check.safetensors", "bundle.json"
-_KNOWN = {FULL, PREFILL, CONDITION, STEP, BLOCK, ROW, PIXEL, PIXELS, WEIGHTS, VECTORS}
+_KNOWN = {FULL, PREFILL, CONDITION, STEP, BLOCK, SAMPLER, ROW, PIXEL, PIXELS, WEIGHTS, VECTORS}
 
 MOST_STATE = 2**28
 """Numbers that a stream may keep for each sequence: 1 GiB."""
@@ -98,12 +100,19 @@ class ImageTable(Struct, frozen=True, forbid_unknown_fields=True):
     rings: dict[str, int]
 
 
+class Sampler(Struct, frozen=True, forbid_unknown_fields=True):
+    """Say that the bundle holds sampler.onnx, and of how many of the largest logits it draws; None if of all."""
+
+    top_k: int | None = None
+
+
 class BundleManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """bundle.json. `files` holds the SHA-256 of every other file; `metadata` is the exporter's to fill.
 
     `refar` is FORMAT, so that a release changes no byte. `dtype`: what the parameters are stored in; ports, state and arithmetic
-    are float32 in any case. `int8`: how the inputs of the convolutions that are computed in int8 become integers. `spare`: how
-    many of the last visits may be made once more. Outputs before position `first_output` mean nothing.
+    are float32 in any case. `int8`: how the inputs of the convolutions that are computed in int8 become integers. `sampler`: what
+    sampler.onnx draws, if it is there. `spare`: how many of the last visits may be made once more. Outputs before position
+    `first_output` mean nothing.
     """
 
     format: Literal["refar-bundle"]
@@ -122,6 +131,12 @@ class BundleManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     metadata: dict[str, str]
     graph: Graph
     int8: dict[str, InputScale] = {}
+    sampler: Sampler | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of its ONNX files."""
+        return (*models_of(self.graph), *([] if self.sampler is None else [SAMPLER]))
 
     @property
     def layout(self) -> StateLayout | None:
@@ -219,7 +234,7 @@ def check_channels(found: Facts) -> None:
 
 
 def models_of(graph: Graph) -> tuple[str, ...]:
-    """The names of the ONNX files that the bundle of a graph holds."""
+    """The names of the ONNX files that the bundle of a graph holds, but for sampler.onnx, which is there by choice."""
     layout, slots = layout_of(graph), slots_of(graph)
     if slots is not None:
         return (FULL, *slots.ports)
@@ -257,7 +272,7 @@ def read_manifest(path: str | Path) -> BundleManifest:
         said = newer(f"it lists the file {later[0]!r}", f"version {VERSION} without it")
         raise FileError(f"bundle {str(path)!r}: {MANIFEST}: {said}")
     _check_belongs(folder, manifest)
-    expected = {*models_of(manifest.graph), WEIGHTS, VECTORS}
+    expected = {*manifest.models, WEIGHTS, VECTORS}
     if manifest.files.keys() != expected:
         raise FileError(
             f"bundle {str(path)!r}: {MANIFEST}: expected digests of {', '.join(sorted(expected))}, "
@@ -316,6 +331,8 @@ def _check_belongs(folder: Path, manifest: BundleManifest) -> None:
             raise FileError(f"bundle {str(folder)!r}: {MANIFEST}: {field}: {printable(_differs(value, came))}")
     if manifest.int8:
         _check_int8(folder, found, manifest)
+    if manifest.sampler is not None:
+        _check_sampler(folder, found, manifest.sampler)
 
 
 def _check_int8(folder: Path, found: Facts, manifest: BundleManifest) -> None:
@@ -331,6 +348,15 @@ def _check_int8(folder: Path, found: Facts, manifest: BundleManifest) -> None:
     for name, (scale, zero) in manifest.int8.items():
         if not (0 < scale < math.inf and float(np.float32(scale)) == scale and 0 <= zero <= 255):
             raise FileError(f"{what}: {name}: expected a positive number of float32 and a zero point 0..255, got {scale}, {zero}")
+
+
+def _check_sampler(folder: Path, found: Facts, sampler: Sampler) -> None:
+    """Raise FileError unless tokens of the network can be drawn in the graph, of so many logits."""
+    try:
+        require_sampler(found)
+        check_top_k(require_head(found.graph, "sampler"), sampler.top_k, found.types[found.graph.output].size)
+    except (GraphError, InputError) as error:
+        raise FileError(f"bundle {str(folder)!r}: {MANIFEST}: sampler: {printable(str(error))}") from None
 
 
 def _differs(value: object, came: object) -> str:

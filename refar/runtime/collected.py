@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from refar.arguments.arrays import Array
 from refar.runtime.ahead import generated_ahead
-from refar.runtime.generation import Draws, empty
+from refar.runtime.generation import Draws
+from refar.runtime.in_graph import generated_in_graph
 from refar.runtime.opened import Opened
 from refar.runtime.prompts import Prompts, chosen
 
@@ -30,14 +31,19 @@ def collected(
     draws: Draws,
     ahead: int,
     *,
+    sampler: bool,
     log_prob: bool,
     progress: Callable[[int], None] | None,
     threads: int,
 ) -> Tokens:
     """Return `n` tokens of each row. `progress` is called, by one thread at a time, with how many all rows have."""
-    shares = min(threads, draws.rows // _LEAST_ROWS)
+    shares = 1 if sampler else min(threads, draws.rows // _LEAST_ROWS)
     size = _BLOCK if progress is None else 1
-    one = partial(_of_rows, opened, ahead, n, size, log_prob)
+    way = generated_in_graph if sampler else generated_ahead
+
+    def one(prompts: Prompts, draws: Draws, report: Callable[[int], None]) -> Tokens:
+        return _joined(way(opened, prompts, n, size, draws, ahead, log_prob=log_prob), n, draws, report)
+
     if shares < 2:
         return one(prompts, draws, progress or _nothing)
     shared = Shared(progress or _nothing, shares)
@@ -82,25 +88,16 @@ class Shared:
                 self._progress(min(self._done))
 
 
-def _of_rows(
-    opened: Opened,
-    ahead: int,
-    n: int,
-    size: int,
-    log_prob: bool,
-    prompts: Prompts,
-    draws: Draws,
-    progress: Callable[[int], None],
-) -> Tokens:
-    """Return the tokens of some rows, drawn in this thread; `progress` is called after each block of `size` tokens."""
-    tokens, log_p, done = [empty(opened, draws.rows, 0)], [np.zeros((draws.rows, 0))], 0
-    for new, each in generated_ahead(opened, prompts, n, size, draws, ahead, log_prob=log_prob):
+def _joined(pieces: Iterator[Tokens], n: int, draws: Draws, progress: Callable[[int], None]) -> Tokens:
+    """Return `n` tokens from pieces, which end where every row has stopped; `progress` is called after each piece."""
+    tokens, log_p, done = list[Array](), list[Array](), 0
+    for new, each in pieces:
         tokens.append(new)
         log_p.append(each)
         done += new.shape[-1]
         progress(done)
-    if done < n and draws.stops is not None and draws.rows:  # every row has stopped
+    if done < n and draws.stops is not None:
         tokens.append(np.repeat(draws.stops[:, None], n - done, axis=1))
-        log_p.append(np.zeros((draws.rows, (n - done) * log_prob)))
+        log_p.append(np.zeros((draws.rows, (n - done) * (log_p[0].shape[1] > 0))))
         progress(n)
     return np.concatenate(tokens, axis=-1), np.concatenate(log_p, axis=-1)

@@ -38,6 +38,7 @@ class BlockOptions(TypedDict, total=False):
     condition: Data | None
     stop: int | Sequence[int | None] | None
     ahead: int
+    sampler: bool
 
 
 class GenerateOptions(BlockOptions, total=False):
@@ -147,14 +148,17 @@ def _each(name: str, values: Sequence[Any], rows: int) -> list[Any]:
 class Generation:
     """Sequences under way: `done` tokens of each are drawn, `left` are to come, and `y` is the output at the next position, y_bc.
 
-    `stopped` says which rows have come to their stop class.
+    `stopped` says which rows have come to their stop class. Noise is drawn in so many `threads`.
     """
 
-    def __init__(self, opened: Opened, prompts: Prompts, n: int | None, draws: Draws, *, log_prob: bool) -> None:
+    def __init__(
+        self, opened: Opened, prompts: Prompts, n: int | None, draws: Draws, *, log_prob: bool, threads: int = 1
+    ) -> None:
         self.opened, self.draws, self.stream = opened, draws, after(opened, prompts)
         assert self.stream.output is not None
         self.y, self.done, self.stopped = self.stream.output, 0, np.zeros(len(prompts.lengths), bool)
-        self.noises = Noises(_drawn_ahead(draws, prompts.lengths, n, opened.found.types[opened.graph.output].size))
+        width = opened.found.types[opened.graph.output].size
+        self.noises = Noises(_drawn_ahead(draws, prompts.lengths, n, width, threads))
         self.left = sys.maxsize if n is None else n
         self.local = opened.feeds({name: prompts.conditions[name] for name in opened.local})
         self._starts, self._log_prob = prompts.lengths, log_prob
@@ -231,11 +235,11 @@ def generated(
         yield generation.steps(min(size, generation.left))
 
 
-def _drawn_ahead(draws: Draws, starts: Array, n: int | None, width: int) -> Iterator[Array]:
+def _drawn_ahead(draws: Draws, starts: Array, n: int | None, width: int, threads: int) -> Iterator[Array]:
     """Yield batches of the noise of `n` steps, or of any number. The first is a small one, since generation waits for it."""
     total, each = sys.maxsize if n is None else n, max(1, len(starts) * width)
     first, most = (max(1, min(_NOISE_STEPS, numbers // each)) for numbers in (_FIRST_NUMBERS, _NOISE_NUMBERS))
-    return in_batches(lambda done, steps: draws.noise(starts, done, steps, width), total, first, most)
+    return in_batches(lambda done, steps: draws.noise(starts, done, steps, width), total, first, most, threads)
 
 
 def _at(local: Arrays, positions: Array) -> Arrays:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -35,20 +36,22 @@ class Noises:
         self._at += count
 
 
-def in_batches(draw: Callable[[int, int], Array], total: int, first: int, most: int) -> Iterator[Array]:
+def in_batches(draw: Callable[[int, int], Array], total: int, first: int, most: int, threads: int = 1) -> Iterator[Array]:
     """Yield the noise of `total` ≥ 1 steps: a batch of `first` steps, then batches of up to `most`.
 
-    `draw(done, steps)` draws the noise of `steps` steps after `done`. While a batch is used, another thread draws the next one.
+    `draw(done, steps)` draws the noise of `steps` steps after `done`. While a batch is used, other `threads` draw the next ones.
     """
     if first >= total:
         yield draw(0, total)
         return
-    with ThreadPoolExecutor(1) as other:
-        done, batch = 0, draw(0, first)
-        while done < total:
-            done += len(batch)
-            left = min(most, total - done)
-            following = other.submit(draw, done, left) if left else None
+    with ThreadPoolExecutor(threads) as others:
+        done, batch, following = first, draw(0, first), deque[Future[Array]]()
+        while True:
+            while done < total and len(following) < threads:
+                count = min(most, total - done)
+                following.append(others.submit(draw, done, count))
+                done += count
             yield batch
-            if following is not None:
-                batch = following.result()
+            if not following:
+                return
+            batch = following.popleft().result()

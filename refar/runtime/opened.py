@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -24,9 +26,9 @@ from refar.runtime.bundle import (
     IR,
     OPSET,
     OUTPUT,
+    SAMPLER,
     STEP,
     Bundle,
-    models_of,
     read_vectors,
     read_weights,
     slots_of,
@@ -37,8 +39,11 @@ from refar.runtime.pace import Pace
 from refar.runtime.provider import Guarded, finite, shaped
 from refar.runtime.signature import check_signature
 
+if TYPE_CHECKING:
+    from refar.runtime.resident import Resident
+
 _MOST_THREADS = 1024  # onnxruntime starts as many as it is told to
-_ALONE = {STEP, BLOCK, CONDITION, ROW, PIXEL, PIXELS}
+_ALONE = {STEP, BLOCK, SAMPLER, CONDITION, ROW, PIXEL, PIXELS}
 """Models that run in one thread."""
 
 
@@ -49,7 +54,7 @@ class Opened:
     start.
     """
 
-    def __init__(self, bundle: Bundle, provider: providers.Provider, *, fallback: bool, threads: int) -> None:
+    def __init__(self, bundle: Bundle, provider: providers.Provider, *, fallback: bool, threads: int, tf32: bool = False) -> None:
         threads = check_integer("threads", threads, 1, _MOST_THREADS)
         self.bundle, self.graph = bundle, bundle.manifest.graph
         self.found, self._layout, self.slots = facts(self.graph), bundle.manifest.layout, slots_of(self.graph)
@@ -57,16 +62,35 @@ class Opened:
         self.local = [name for name in self.found.conditions if self.found.types[name].timed]
         self.mode = mode_of(self.found)
         self.sessions: dict[str, Any] = {}
+        self._cuda = {"use_tf32": str(int(tf32))}
+        self.not_captured = f"there is no {SAMPLER}"  # why its steps are no CUDA graph; "" if they are
+        self.residents: dict[int, Resident] = {}  # what each thread last drew tokens in
+        self.graph_numbers, self.sampling = itertools.count(1), threading.Lock()
         self.paces: dict[tuple[int, int], Pace] = {}  # of sampling ahead, {(rows, guesses): whether it pays}
-        for name in models_of(self.graph):
+        for name in bundle.manifest.models:
             data, count = bundle.read(name), 1 if name in _ALONE else threads
             what = f"bundle {str(bundle.path)!r}: {name}"
-            self.sessions[name] = providers.open_session(data, what, provider, fallback=fallback, threads=count)
+            options: dict[str, Any] = {"fallback": fallback, "threads": count, "cuda": self._cuda}
+            if name == SAMPLER:
+                self.sessions[name], self.not_captured = providers.open_captured(data, what, provider, **options)
+            else:
+                self.sessions[name] = providers.open_session(data, what, provider, **options)
             self._check_model(name, data)
         self.provider = providers.running(self.sessions[FULL])
         read_weights(bundle)  # damaged ones are found now, not when they are asked for
         if bundle.made is None:
             read_vectors(bundle)
+
+    @property
+    def captures(self) -> bool:
+        """Whether sampler.onnx records its steps as CUDA graphs."""
+        return not self.not_captured
+
+    def stop_capturing(self, why: str) -> None:
+        """Open sampler.onnx anew, without CUDA graphs."""
+        data, what = self.bundle.read(SAMPLER), f"bundle {str(self.bundle.path)!r}: {SAMPLER}"
+        self.sessions[SAMPLER] = providers.open_session(data, what, "cuda", fallback=False, threads=1, cuda=self._cuda)
+        self.not_captured = why
 
     @property
     def layout(self) -> StateLayout:

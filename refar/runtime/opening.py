@@ -50,7 +50,12 @@ def open_bundle(path: str | Path, *, rebuild: bool = False) -> Bundle:
     if not rebuild:
         return bundle
     manifest = bundle.manifest
-    options: dict[str, Any] = {"spare": manifest.spare, "dtype": manifest.dtype, "int8": manifest.int8}
+    options: dict[str, Any] = {
+        "spare": manifest.spare,
+        "dtype": manifest.dtype,
+        "int8": manifest.int8,
+        "sampler": manifest.sampler,
+    }
     return _remade(folder, manifest.graph, lambda: read_weights(bundle), manifest.metadata, **options)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import warnings
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -19,21 +21,40 @@ try:
 except ImportError:
     raise BackendError("refar.runtime needs onnxruntime; install it with: pip install 'refar[runtime]'") from None
 
-_ERRORS: tuple[type[Exception], ...] = (
+ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     MemoryError,
     *(found for found in vars(state).values() if isinstance(found, type) and issubclass(found, Exception)),
 )
 """What onnxruntime raises, in loading and in running."""
 
-_LOADING: tuple[type[Exception], ...] = (*_ERRORS, UnicodeDecodeError)
+_LOADING: tuple[type[Exception], ...] = (*ERRORS, UnicodeDecodeError)
 
 Provider = Literal["cpu", "cuda"]
 NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
+_CAPTURE = "enable_cuda_graph"
 
-def open_session(model: bytes, name: str, provider: Provider, *, fallback: bool, threads: int) -> Any:
+
+def open_captured(
+    model: bytes, name: str, provider: Provider, *, fallback: bool, threads: int, cuda: Mapping[str, str]
+) -> tuple[Any, str]:
+    """An InferenceSession that captures its runs as CUDA graphs, and ""; or one that does not, and why. See `open_session`."""
+    if provider != "cuda":
+        return open_session(model, name, provider, fallback=fallback, threads=threads), f"it runs on {provider}"
+    try:
+        return open_session(model, name, provider, fallback=False, threads=threads, cuda={**cuda, _CAPTURE: "1"}), ""
+    except (FileError, BackendError) as error:
+        session = open_session(model, name, provider, fallback=fallback, threads=threads, cuda=cuda)
+        return session, str(error) if running(session) == "cuda" else "it runs on cpu"
+
+
+def open_session(
+    model: bytes, name: str, provider: Provider, *, fallback: bool, threads: int, cuda: Mapping[str, str] | None = None
+) -> Any:
     """An InferenceSession that really runs on `provider`; onnxruntime itself falls back without raising.
+
+    `cuda` holds options of the CUDA provider besides.
 
     Raises BackendError if the provider does not start (and `fallback` is not given), FileError if the model does not load.
     """
@@ -47,15 +68,16 @@ def open_session(model: bytes, name: str, provider: Provider, *, fallback: bool,
         options.add_session_config_entry("session.set_denormal_as_zero", "1")  # in threads of its own
     options.log_severity_level = 4  # what goes wrong is reported below, in our own words
     wanted: list[Any] = [NAMES["cpu"]]
+    alone = {"enable_fallback": 0} if _CAPTURE in (cuda or {}) else {}  # what cannot be captured is to be an error
     reason = ""
     if provider == "cuda":
-        wanted.insert(0, (NAMES["cuda"], {"use_tf32": "0"}))
+        wanted.insert(0, (NAMES["cuda"], {"use_tf32": "0", **(cuda or {})}))
         onnxruntime.set_default_logger_severity(4)
         reason = _preload_cuda()
     with warnings.catch_warnings(), denormals.Kept():
         warnings.simplefilter("ignore")
         try:
-            session = onnxruntime.InferenceSession(model, options, providers=wanted)
+            session = onnxruntime.InferenceSession(model, options, providers=wanted, **alone)
             session.get_modelmeta(), session.get_inputs(), session.get_outputs()  # text that is no UTF-8 is found here
         except _LOADING as error:
             problem = printable(str(error))
@@ -72,6 +94,16 @@ def open_session(model: bytes, name: str, provider: Provider, *, fallback: bool,
 def running(session: Any) -> str:
     """'cuda' or 'cpu': what a session really runs on."""
     return "cuda" if session.get_providers()[0] == NAMES["cuda"] else "cpu"
+
+
+def free_memory(device: str) -> str:
+    """Say how much memory of a device is free, as far as that is known."""
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    try:
+        failed = device != "cuda" or ctypes.CDLL("libcuda.so.1").cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+    except (OSError, AttributeError):
+        failed = True
+    return "more than there is" if failed else f"where {free.value / 1e6:.0f} MB of {total.value / 1e6:.0f} MB are free"
 
 
 def _preload_cuda() -> str:
@@ -94,7 +126,7 @@ class Guarded:
         pass
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, _ERRORS):
+        if isinstance(error, ERRORS):
             problem = printable(str(error))
             raise BackendError(f"{self._model}: onnxruntime {onnxruntime.__version__} could not run it: {problem}") from None
 

@@ -33,6 +33,7 @@ from refar.runtime.bundle import read_weights
 from refar.runtime.canvas import Canvas
 from refar.runtime.collected import collected
 from refar.runtime.generation import BlockOptions, Draws, GenerateOptions, bind_draws, is_each
+from refar.runtime.in_graph import generated_in_graph
 from refar.runtime.opened import Opened
 from refar.runtime.opening import check_vectors, open_bundle
 from refar.runtime.painter import Painter
@@ -53,16 +54,28 @@ class Session:
     """
 
     def __init__(
-        self, path: str | Path, provider: providers.Provider, *, fallback: bool, threads: int, rebuild: bool = False
+        self,
+        path: str | Path,
+        provider: providers.Provider,
+        *,
+        fallback: bool,
+        threads: int,
+        rebuild: bool = False,
+        tf32: bool = False,
     ) -> None:
         bundle = open_bundle(path, rebuild=rebuild)
         self.path, self.manifest, self.graph = bundle.path, bundle.manifest, bundle.manifest.graph
-        self._opened, self._threads = Opened(bundle, provider, fallback=fallback, threads=threads), threads
+        self._opened, self._threads = Opened(bundle, provider, fallback=fallback, threads=threads, tf32=tf32), threads
         self._found, self.provider = self._opened.found, self._opened.provider
         self._stream: Stream | None = None
 
     def __repr__(self) -> str:
         return f"Session({str(self.path)!r}, provider={self.provider!r})"
+
+    @property
+    def not_captured(self) -> str:
+        """Why the steps of sampler.onnx are not replayed as a CUDA graph; "" where they are."""
+        return self._opened.not_captured
 
     def require_steps(self, purpose: str) -> None:
         """Raise GraphError, saying what to use instead, for a network that is not run one token at a time."""
@@ -180,6 +193,7 @@ class Session:
         condition: Data | None = None,
         stop: int | Sequence[int | None] | None = None,
         ahead: int = 0,
+        sampler: bool = False,
         log_prob: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> Array | tuple[Array, Array]:
@@ -188,23 +202,34 @@ class Session:
         `seed`, `temperature` and `stop` may be one for each row; a row with a seed of its own gives what a batch of one gives
         with it. After its class `stop` a row holds that class alone, of which log p is 0. With `log_prob` also log p of each
         token under the network, in nats, (B, n). `ahead` tokens are guessed at once, and the right ones kept: the tokens are the
-        same, wherever rounding does not decide. `progress` is called with the number of tokens that are done. See
-        `refar.generate` for the others.
+        same, wherever rounding does not decide. With `sampler` they are drawn in the graph in float32, by sampler.onnx: the same
+        wherever that does not decide. `progress` is called with the number of tokens that are done. See `refar.generate` for the
+        others.
         Of images `n` is the shape (H, W), and the result x_bchw; `prompt` holds the first rows, x_bchw, or the first pixels in
         raster order, x_bcn; seed and temperature are one each, there is neither stop nor log_prob, and `progress` counts rows.
         """
         if self._found.grid is not None:
-            self._check_plain(seed, temperature, stop, log_prob)
+            self._check_plain(seed, temperature, stop, log_prob, sampler)
             plain: Any = {"shape": n, "batch": batch, "seed": seed, "temperature": temperature, "top_k": top_k, "prompt": prompt}
             return self._painter("generate").paint(**plain, condition=condition, ahead=ahead, progress=progress)
         prompts, count, draws = self._prepared(n, batch, seed, temperature, top_k, prompt, condition, stop)
         tokens, log_p = collected(
-            self._opened, prompts, count, draws, ahead, log_prob=log_prob, progress=progress, threads=self._threads
+            self._opened,
+            prompts,
+            count,
+            draws,
+            ahead,
+            sampler=sampler,
+            log_prob=log_prob,
+            progress=progress,
+            threads=self._threads,
         )
         return (tokens, log_p) if log_prob else tokens
 
-    def _check_plain(self, seed: Any, temperature: Any, stop: Any, log_prob: bool) -> None:
-        """Raise InputError for what generation of images does not take."""
+    def _check_plain(self, seed: Any, temperature: Any, stop: Any, log_prob: bool, sampler: bool) -> None:
+        """Raise InputError or GraphError for what generation of images does not take."""
+        if sampler:
+            raise GraphError("sampler: expected a network over time, got one over images")
         given = {
             "seed": is_each(seed),
             "temperature": is_each(temperature),
@@ -238,6 +263,7 @@ class Session:
         condition: Data | None = None,
         stop: int | Sequence[int | None] | None = None,
         ahead: int = 0,
+        sampler: bool = False,
         log_prob: bool = False,
     ) -> Iterator[Array] | Iterator[tuple[Array, Array]]:
         """Yield the tokens of `generate` in blocks of `block`, as soon as they are there, with `log_prob` also log p of each.
@@ -249,7 +275,8 @@ class Session:
             raise InputError(f"n: expected a number, since there is a local condition, {self._opened.local[0]!r}; got None")
         more = 1 if n is None else n
         prompts, count, draws = self._prepared(more, batch, seed, temperature, top_k, prompt, condition, stop)
-        found = generated_ahead(self._opened, prompts, None if n is None else count, size, draws, ahead, log_prob=log_prob)
+        generated = generated_in_graph if sampler else generated_ahead
+        found = generated(self._opened, prompts, None if n is None else count, size, draws, ahead, log_prob=log_prob)
         return found if log_prob else (tokens for tokens, _ in found)
 
     def _prepared(

@@ -10,7 +10,7 @@ from refar.analysis.image_slots import ImageSlots
 from refar.analysis.slots import StateLayout
 from refar.analysis.types import Type
 from refar.errors import FileError, printable
-from refar.runtime import bundle
+from refar.runtime import bundle, sampler_ports
 from refar.runtime.bundle import CLOCK, FIXED, FULL, LENGTH, OUTPUT, PAST, PRESENT
 
 Port = tuple[str, tuple[int | None, ...]]
@@ -48,6 +48,8 @@ def signature(model: str, found: Facts, layout: StateLayout | None) -> tuple[dic
     clock: Port = (_INT, ())
     timed = {name: port for name, port in whole.items() if found.types[name].timed}
     match model:
+        case bundle.SAMPLER:
+            return _free(sampler_ports.inputs(found, layout)), _free(sampler_ports.outputs(found, layout))
         case bundle.PREFILL:
             return {**whole, LENGTH: (_INT, (None,))}, {OUTPUT: _port(y.at_once), **present, **fixed}
         case image_slots.CONDITION:
@@ -61,6 +63,14 @@ def signature(model: str, found: Facts, layout: StateLayout | None) -> tuple[dic
             return given, {OUTPUT: _port(y), **present, f"{PRESENT}.{CLOCK}": clock}
         case _:
             raise AssertionError(model)
+
+
+def _free(ports: dict[str, sampler_ports.Port]) -> dict[str, Port]:
+    """The ports with types as onnxruntime names them, and free sizes without names."""
+    return {
+        name: (_INT if whole else _FLOAT, tuple(size if isinstance(size, int) else None for size in sizes))
+        for name, (whole, sizes) in ports.items()
+    }
 
 
 def image_signature(model: str, found: Facts, slots: ImageSlots) -> tuple[dict[str, Port], dict[str, Port]]:

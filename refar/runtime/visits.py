@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
-from refar.runtime.buffers import Buffer
+from refar.runtime.buffers import Buffer, made
 from refar.runtime.bundle import BLOCK, CLOCK, FIXED, OUTPUT, PAST, PRESENT, STEP
 from refar.runtime.provider import Guarded
 
@@ -20,7 +20,8 @@ class Visits:
 
     def __init__(self, opened: Opened, past: Arrays, fixed: Arrays) -> None:
         self._opened, self.device = opened, opened.provider
-        self.past = {name: Buffer(past[name], self.device) for name in opened.layout.sizes}
+        rows = next(iter(past.values())).shape[1] if past else 0
+        self.past = made(f"the state of {rows} sequences", {name: past[name] for name in opened.layout.sizes}, self.device)
         self.clock = Buffer(np.array(0, np.int64), self.device)
         self.fixed = {name: Buffer(fixed[name], self.device) for name in opened.layout.fixed}
         self._inputs: dict[str, Buffer] = {}

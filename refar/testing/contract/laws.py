@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from refar.analysis.facts import facts
 from refar.graph.graph import Graph
 from refar.oracle.bound_graph import bound_graph
-from refar.testing.contract import cases, dependence, in_int8, numbers, of_bundle, precision, streaming
+from refar.testing.contract import cases, dependence, drawn, in_int8, numbers, of_bundle, precision, streaming
 from refar.testing.contract.backends import BACKENDS, OnnxBackend, load_bundle, open_backends
 from refar.testing.contract.subject import Subject
 from refar.testing.report import ContractError, Line, Measure, Report
@@ -42,6 +42,9 @@ BUNDLE_LAWS: dict[str, Law] = {
 
 PRECISION_LAWS: dict[str, Law] = {"precision": precision.precision}
 """What is said of a bundle in float16 besides."""
+
+SAMPLER_LAWS: dict[str, Law] = {"sampler": drawn.sampler}
+"""What is said of a bundle with sampler.onnx besides."""
 
 INT8_LAWS: dict[str, Law] = {
     **{name: law for name, law in BUNDLE_LAWS.items() if name not in ("vectors", "oracle")},
@@ -107,9 +110,9 @@ def run_bundle_laws(
     session = load_bundle(path, provider, trust)
     session.check_vectors(), session.weights  # a damaged file is no broken law
     subject = Subject(session.graph, None, [OnnxBackend(session.graph, session)], (), seed)
-    if session.manifest.int8:
-        return _run(subject, INT8_LAWS, progress)
-    return _run(subject, BUNDLE_LAWS | (PRECISION_LAWS if session.manifest.dtype == "float16" else {}), progress)
+    laws = INT8_LAWS if session.manifest.int8 else BUNDLE_LAWS
+    laws = laws | (PRECISION_LAWS if session.manifest.dtype == "float16" else {})
+    return _run(subject, laws | (SAMPLER_LAWS if session.manifest.sampler is not None else {}), progress)
 
 
 def _run(subject: Subject, laws: Mapping[str, Law], progress: Callable[[str], None] | None) -> Report:

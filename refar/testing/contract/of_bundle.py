@@ -76,6 +76,7 @@ def models(subject: Subject, measure: Measure) -> None:
             metadata=manifest.metadata,
             dtype=manifest.dtype,
             int8=manifest.int8,
+            sampler=manifest.sampler,
         )
         wrong = [name for name, found in shipped.items() if hashlib.sha256(made[name]).hexdigest() != found]
         measure.statements += len(shipped)

@@ -1,0 +1,152 @@
+"""sampler.onnx: one visit as in step.onnx, and behind it the draw of the next token, so that nothing leaves the device.
+
+Tokens lie in past.drawn, one after the other: a step reads one by a Gather, which copies it, and writes the next. So no token is
+overwritten before the state has it. New values are written by ScatterElements: on CUDA, ScatterND copies each row of its updates
+in one thread. And every node has a kernel on CUDA that reads its numbers there, which a CUDA graph needs.
+`refar.exact.sampler` is the definition of the draw.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from refar import ops
+from refar.analysis.facts import facts
+from refar.analysis.sampler import NOISE, STEPS, TEMPERATURE, require_sampler
+from refar.analysis.slots import state_layout
+from refar.graph.graph import Graph, require_head
+from refar.runtime.bundle import OUTPUT, PAST, PRESENT
+from refar.runtime.sampler_ports import (
+    DRAWN,
+    FAULTS,
+    TURN,
+    Port,
+    inputs,
+    local_conditions,
+    outputs,
+)
+from refar_export import in_place, visit_graphs
+from refar_export.build import assembled
+from refar_export.lower import Emitter
+from refar_export.rewrites import REWRITES, rewritten
+
+_LARGEST = np.finfo(np.float32).max
+
+
+def sampler(
+    graph: Graph, params: dict[str, NDArray[np.float32]], *, spare: int = 0, top_k: int | None = None, rewrite: bool = True
+) -> onnx.ModelProto:
+    """Make the model, checked. `params` are checked float32 arrays; with `top_k` only so many classes can be drawn.
+
+    Raises GraphError for a network that is not strict, not over time, or without a head, and for names of ports.
+    """
+    require_sampler(facts(graph))
+    run, params = rewritten(graph, params, REWRITES) if rewrite else (graph, params)
+    e = Emitter(params, run)
+    layout = state_layout(e.facts, spare)
+    read = _read_inputs(e)
+    visit_graphs.step(e, layout, joined=rewrite, lookups=rewrite, write=write)
+    _write_drawn(e, read, _draw(e, top_k))
+    _check(e)
+    entries, exits = inputs(e.facts, layout), outputs(e.facts, layout)
+    model = assembled(e, graph, "sampler", _declared(entries), _declared(exits))
+    in_place.require_order(model, "sampler.onnx")
+    return model
+
+
+def _read_inputs(e: Emitter) -> str:
+    """Take the token, noise and local conditions of this turn, under the names of the inputs; returns the slot to be written."""
+    e.own(f"{PAST}.{TURN}")
+    turns = e.emit("Add", f"{PAST}.{TURN}", e.constant([0, 1]))
+    now = e.emit("Gather", turns, e.constant(0))
+    e.emit("Gather", turns, e.constant(1), outputs=[f"{PRESENT}.{TURN}"])
+    e.emit("Gather", f"{PAST}.{DRAWN}", now, outputs=[e.facts.sequence], axis=0)
+    for name in local_conditions(e.facts):
+        e.emit("Gather", f"{STEPS}.{name}", now, outputs=[name], axis=0)
+    e.emit("Gather", NOISE, now, outputs=[f"{NOISE}/now"], axis=0)
+    return e.emit("Gather", turns, e.constant([1]))
+
+
+def _draw(e: Emitter, top_k: int | None) -> str:
+    """Emit the next token, (B) or (B, C)."""
+    e.own(DRAWN)
+    head, scaled = require_head(e.graph, "sampler"), e.emit("Mul", f"{NOISE}/now", TEMPERATURE)
+    match head:
+        case ops.Categorical() if top_k is None:
+            return e.emit("ArgMax", e.emit("Add", OUTPUT, scaled), axis=1, keepdims=0)
+        case ops.Categorical():
+            return _draw_of_best(e, scaled, top_k)
+        case ops.Gaussian():
+            return e.emit("Add", OUTPUT, e.emit("Mul", scaled, e.constant(head.std, np.float32)))
+        case ops.MixtureLogistics():
+            return _draw_of_mixture(e, head, scaled)
+        case _:
+            assert_never(head)
+
+
+def _draw_of_best(e: Emitter, scaled: str, top_k: int | None) -> str:
+    """Emit the largest sum among the `top_k` largest outputs."""
+    values, classes = e.fresh(), e.fresh()
+    e.emit("TopK", OUTPUT, e.constant([top_k]), outputs=[values, classes], axis=1)
+    sums = e.emit("Add", values, e.emit("GatherElements", scaled, classes, axis=1))
+    best = e.emit("ArgMax", sums, axis=1, keepdims=1)
+    return e.emit("Reshape", e.emit("GatherElements", classes, best, axis=1), e.constant([-1]))
+
+
+def _draw_of_mixture(e: Emitter, head: ops.MixtureLogistics, scaled: str) -> str:
+    """Emit the class nearest to a number drawn from one component."""
+    logits, means, log_scales = e.fresh(), e.fresh(), e.fresh()
+    e.emit("Split", OUTPUT, outputs=[logits, means, log_scales], axis=1, num_outputs=3)
+    gumbel, logistic = e.fresh(), e.fresh()
+    e.emit("Split", scaled, e.constant([head.components, 1]), outputs=[gumbel, logistic], axis=1)
+    best = e.emit("ArgMax", e.emit("Add", logits, gumbel), axis=1, keepdims=1)
+    scale = e.emit("Exp", e.emit("GatherElements", log_scales, best, axis=1))
+    scale = e.emit("Min", scale, e.constant(_LARGEST, np.float32))  # infinity times a temperature of 0 would be no number
+    x = e.emit("Add", e.emit("GatherElements", means, best, axis=1), e.emit("Mul", logistic, scale))
+    grown = e.emit("Mul", e.emit("Add", x, e.constant(1, np.float32)), e.constant((head.classes - 1) / 2, np.float32))
+    place = e.emit("Floor", e.emit("Add", grown, e.constant(0.5, np.float32)))
+    cut = e.emit("Clip", place, e.constant(0, np.float32), e.constant(head.classes - 1, np.float32))
+    return e.emit("Reshape", e.emit("Cast", cut, to=TensorProto.INT64), e.constant([-1]))
+
+
+def _write_drawn(e: Emitter, slot: str, token: str) -> None:
+    """Write the token behind the one that was read."""
+    e.own(f"{PRESENT}.{DRAWN}")
+    write(e, DRAWN, slot, e.facts.sequence, e.emit("Unsqueeze", token, e.constant([0])))
+
+
+def _check(e: Emitter) -> None:
+    """Emit the sum of what every output was times 0, which is nan once one of them was not finite."""
+    e.own(f"{PRESENT}.{FAULTS}")
+    nothing = e.emit("ReduceSum", e.emit("Mul", OUTPUT, e.constant(0, np.float32)), keepdims=0)
+    e.emit("Add", f"{PAST}.{FAULTS}", nothing, outputs=[f"{PRESENT}.{FAULTS}"])
+
+
+def write(e: Emitter, tensor: str, slots: str, gathered: str, updates: str) -> None:
+    """Write the updates (N, B, …) into slots (N) of a tensor, after `gathered` has been read of it; see the module."""
+    if not in_place.depends(e.nodes, updates, gathered):
+        slots = e.emit("Add", slots, _zero(e, gathered))
+    of_classes = tensor == DRAWN and e.types[e.facts.sequence].indexed
+    axes = [1] if of_classes else [1, 1]
+    indices = e.emit("Expand", e.emit("Reshape", slots, e.constant([-1, *axes])), e.emit("Shape", updates))
+    e.emit("ScatterElements", f"{PAST}.{tensor}", indices, updates, outputs=[f"{PRESENT}.{tensor}"], axis=0)
+
+
+def _zero(e: Emitter, value: str) -> str:
+    """Emit 0, which is known once a value is; Shape would be known on the CPU, and a CUDA graph takes nothing from there."""
+    first = e.emit("Gather", e.emit("Reshape", value, e.constant([-1])), e.constant(0))
+    truth = e.emit("Cast", first, to=TensorProto.BOOL)  # nan is true, too
+    return e.emit("Mul", e.emit("Cast", truth, to=TensorProto.INT64), e.constant(0))
+
+
+def _declared(ports: dict[str, Port]) -> list[onnx.ValueInfoProto]:
+    """Declare inputs or outputs."""
+    return [
+        helper.make_tensor_value_info(name, TensorProto.INT64 if whole else TensorProto.FLOAT, list(sizes))
+        for name, (whole, sizes) in ports.items()
+    ]

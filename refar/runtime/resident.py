@@ -1,0 +1,132 @@
+"""A batch of sequences of which the tokens are drawn in sampler.onnx: all stays on the device, in memory that is bound once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+
+from refar.analysis.sampler import NOISE, STEPS, TEMPERATURE
+from refar.arguments.arrays import Array, Arrays
+from refar.errors import BackendError
+from refar.runtime import sampler_ports
+from refar.runtime.buffers import made
+from refar.runtime.bundle import CLOCK, FIXED, OUTPUT, PAST, PRESENT, SAMPLER
+from refar.runtime.provider import Guarded
+from refar.runtime.sampler_ports import DRAWN, FAULTS, TURN
+from refar.runtime.visits import Visits
+
+if TYPE_CHECKING:
+    from refar.runtime.opened import Opened
+
+_MOST_STEPS, _MOST_NUMBERS = 64, 2**22
+"""Steps, and numbers of noise, that are on the device at once."""
+
+_CAPTURING_RUNS = 3
+"""How often onnxruntime makes the step in the call that records it."""
+
+
+class Resident:
+    """Memory for `rows` sequences and the noise of `steps` steps, and the calls that go on in it.
+
+    `begin` sets what a generation begins with. `feed` gives the noise of some steps, and `draw` makes them. On CUDA, where the
+    session captures, a step is one replay of a CUDA graph. That belongs to one thread and to this memory, so both are kept.
+    """
+
+    def __init__(self, opened: Opened, rows: int) -> None:
+        self._opened, self.rows, self.thread = opened, rows, threading.get_ident()
+        ports = sampler_ports.inputs(opened.found, opened.layout)
+        per_step = rows * int(ports[NOISE][1][-1])
+        self.steps = max(_CAPTURING_RUNS, min(_MOST_STEPS, _MOST_NUMBERS // max(1, per_step)))
+        sizes = {"batch_size": rows, "steps": self.steps, "entries": self.steps + 1}
+        arrays: Arrays = {
+            name: np.zeros([sizes[n] if isinstance(n, str) else n for n in shape], np.int64 if whole else np.float32)
+            for name, (whole, shape) in ports.items()
+        }
+        arrays[OUTPUT] = np.zeros((rows, opened.found.types[opened.graph.output].size), np.float32)
+        self._buffers = made(f"a batch of {rows}", arrays, opened.provider)
+        self._fed = {name: array for name, array in arrays.items() if name == NOISE or name.startswith(f"{STEPS}.")}
+        self._drawn, self._at = arrays[f"{PAST}.{DRAWN}"], 0
+        self._begin_session()
+
+    def _begin_session(self) -> None:
+        """Bind all memory to the session as it is now, and have it record its step. The values are those of no generation."""
+        self._session, self._options = self._opened.sessions[SAMPLER], onnxruntime.RunOptions()
+        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        self._binding: Any = self._session.io_binding()
+        for name, buffer in self._buffers.items():
+            if name == OUTPUT:
+                self._binding.bind_ortvalue_output(name, buffer.value)
+                continue
+            self._binding.bind_ortvalue_input(name, buffer.value)
+            if name.startswith(f"{PAST}."):
+                self._binding.bind_ortvalue_output(name.replace(PAST, PRESENT, 1), buffer.value)
+        if not self._opened.captures:
+            return
+        self._options.add_run_config_entry("gpu_graph_id", str(next(self._opened.graph_numbers)))
+        try:
+            self._run(1)
+        except BackendError as error:
+            self._opened.stop_capturing(str(error))
+            self._begin_session()
+
+    def begin(self, visits: Visits, token: Array, temperatures: Array) -> None:
+        """Go on from the state of a stream, which has not taken `token`, (B) or (B, C); `temperatures` is (B)."""
+        for name, buffer in visits.past.items():
+            self._buffers[f"{PAST}.{name}"].set(buffer.get())
+        for name, buffer in visits.fixed.items():
+            self._buffers[f"{FIXED}.{name}"].set(buffer.get())
+        self._buffers[f"{PAST}.{CLOCK}"].set(visits.clock.get())
+        self._buffers[TEMPERATURE].set(temperatures[:, None])
+        self._buffers[f"{PAST}.{FAULTS}"].set(np.zeros(()))
+        self._drawn[0] = token
+
+    def feed(self, noise: Array, local: Arrays) -> None:
+        """Give the noise (n, B, K) and the local conditions {name: (n, B, …)} of the next n ≤ `steps` steps."""
+        for name, values in {NOISE: noise, **{f"{STEPS}.{name}": each for name, each in local.items()}}.items():
+            self._fed[name][: len(values)] = values
+            self._buffers[name].set(self._fed[name])
+        self._buffers[f"{PAST}.{DRAWN}"].set(self._drawn)
+        self._buffers[f"{PAST}.{TURN}"].set(np.array(0))
+        self._at = 0
+
+    def draw(self, count: int) -> Array:
+        """Draw `count` more tokens, x_bt or x_bct, of steps that were fed.
+
+        Raises BackendError where an output was not finite.
+        """
+        self._run(count)
+        if self._buffers[f"{PAST}.{FAULTS}"].get() != 0:
+            raise BackendError(f"{SAMPLER}: expected finite outputs, got nan or infinity at one of {count} steps")
+        found = self._buffers[f"{PAST}.{DRAWN}"].get()[self._at + 1 : self._at + 1 + count]
+        self._at += count
+        self._drawn[0] = found[-1]
+        return np.moveaxis(found, 0, -1)
+
+    @property
+    def output(self) -> Array:
+        """The output y_bc that the newest token was drawn from."""
+        return self._buffers[OUTPUT].get()
+
+    def _run(self, count: int) -> None:
+        """Make steps, and wait for the last. Those of a session share memory of their own, so one thread is there at a time."""
+        with self._opened.sampling, Guarded(SAMPLER), self._opened.mode():
+            for _ in range(count):
+                self._session.run_with_iobinding(self._binding, self._options)
+            self._binding.synchronize_outputs()
+
+
+@contextmanager
+def borrowed(opened: Opened, rows: int) -> Iterator[Resident]:
+    """Memory for so many rows, which nobody else uses meanwhile: what this thread used last, if it fits, else other."""
+    resident = opened.residents.pop(threading.get_ident(), None)
+    if resident is None or resident.rows != rows:
+        resident = Resident(opened, rows)
+    try:
+        yield resident
+    finally:
+        opened.residents[resident.thread] = resident

@@ -1,0 +1,92 @@
+"""The law of bundles that draw tokens in the graph: each token is that of the definition, each output that of the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refar import noise, ops
+from refar.analysis.facts import facts
+from refar.arguments.arrays import Array, Arrays
+from refar.exact import sampler as exact
+from refar.graph.graph import require_head
+from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.whole import forward_nodes
+from refar.rounding import bound
+from refar.rounding import network as rounding
+from refar.runtime.resident import borrowed
+from refar.runtime.session import Session
+from refar.testing.contract.backends import OnnxBackend
+from refar.testing.contract.bounds import Oracle, compare
+from refar.testing.contract.subject import Subject
+from refar.testing.report import ContractError, Measure
+
+_STEPS, _OUTPUTS, _TEMPERATURES = 12, 6, (1.0, 0.5, 0.0)
+
+
+def sampler(subject: Subject, measure: Measure) -> None:
+    """Tokens drawn in the graph are those of the definition from the graph's own outputs, which are the oracle's."""
+    for backend in subject.backends:
+        assert isinstance(backend, OnnxBackend)
+        x, y_sbc = _drawn(subject, backend.session, measure)
+        if backend.session.manifest.int8:  # no bound says how good int8 is
+            continue
+        params = {name: array.astype(np.float64) for name, array in backend.session.weights.items()}
+        inputs = cast(_conditions(subject) | {subject.sequence: x}, np.float64)
+        values = forward_nodes(unchecked(subject.graph, params, np.float64), inputs)
+        oracle = Oracle(params, values, rounding.local_bounds(subject.graph, params, values, bound.FLOAT32))
+        rng, worst = subject.rng(13), 0.0
+        for _ in range(_OUTPUTS):
+            step, channel = int(rng.integers(_STEPS)), int(rng.integers(y_sbc.shape[2]))
+            measure.statements += 1
+            worst = max(worst, compare(subject.graph, oracle, (channel, step + 1), y_sbc[step, :, channel], backend.name))
+        measure.notes.append(f"outputs at {worst:.2g} of their bounds")
+
+
+def _conditions(subject: Subject) -> Arrays:
+    """The conditions of as many rows as there are temperatures, for all positions."""
+    given = subject.inputs((_STEPS + 1,))
+    return {
+        name: np.resize(given[name], (len(_TEMPERATURES), *given[name].shape[1:])) for name in facts(subject.graph).conditions
+    }
+
+
+def _drawn(subject: Subject, session: Session, measure: Measure) -> tuple[Array, Array]:
+    """Tokens x_bt or x_bct, the first drawn here, and the outputs that the others were drawn from: (steps, B, C).
+
+    Raises ContractError for a token that is not the one of the definition.
+    """
+    opened, head, rows = session._opened, require_head(subject.graph, "sampler"), len(_TEMPERATURES)
+    conditions, temperatures = _conditions(subject), np.array(_TEMPERATURES)
+    stream = session.stream(rows, conditions or None)
+    assert stream.output is not None
+    noises = noise.draw(head, subject.seed, range(rows), 0, _STEPS + 1, stream.output.shape[1]).astype(np.float32)
+    tokens, outputs = [noise.sample(head, stream.output, noises[0], 1.0)], []
+    local = {name: np.moveaxis(conditions[name], -1, 0)[1:] for name in opened.local}
+    with borrowed(opened, rows) as resident:
+        resident.begin(stream._visits, tokens[0], temperatures)
+        for step in range(_STEPS):
+            if step % resident.steps == 0:
+                part = slice(step, step + resident.steps)
+                resident.feed(noises[1:][part], {name: array[part] for name, array in local.items()})
+            tokens.append(resident.draw(1)[..., 0])
+            outputs.append(resident.output)
+            for row in range(rows):
+                given = outputs[-1][row], noises[step + 1, row], np.float32(temperatures[row])
+                _require(head, given, session, tokens[-1][row], f"step {step}, row {row}", measure)
+    return np.stack(tokens, axis=-1), np.stack(outputs)
+
+
+def _require(
+    head: ops.AnyHead, given: tuple[Array, Array, np.float32], session: Session, came: Array, where: str, measure: Measure
+) -> None:
+    """Raise ContractError unless a token is that of the definition; of a mixture, with exp off by its bound either way."""
+    assert session.manifest.sampler is not None
+    y, n, temperature = given
+    allowed = [exact.drawn(head, y, n, temperature, session.manifest.sampler.top_k)]
+    if isinstance(head, ops.MixtureLogistics):
+        for sign in (-1, 1):
+            scaled = np.concatenate([y[: 2 * head.components], y[2 * head.components :] + np.float32(sign * 1e-6)])
+            allowed.append(exact.drawn(head, scaled, n, temperature))
+    measure.statements += 1
+    if not any(np.array_equal(each, came) for each in allowed):
+        raise ContractError(f"sampler.onnx: {where}: expected token {allowed[0]} of this output and noise, got {came}")
