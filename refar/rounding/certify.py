@@ -9,6 +9,11 @@ What rounding can do: √2·N for any two logits (`rounding.norms`, a bound of a
 of the very difference (`rounding.network.first_order`), far smaller, but to first order only. The bound of all orders must do
 under input padding, and in a row in which rounding may have decided the sign of a relu's argument or the winner of a maximum,
 where no derivative tells what exact arithmetic does.
+
+With `dtype` float32 the question is another one: would every backend in float32 that draws its tokens in float32 too, as
+sampler.onnx does, give these tokens? Then N and E₁ are those of float32 and of the replay together. And the score itself is off:
+temperature T and noise n are rounded to float32, their product is, and its sum with the logit y. So T·(score) is off by at most
+γ_1·(|y| + N) + γ_4·T·|n| + 4 tiny for each of the two classes, and T by tiny·|n| where it is below the smallest normal number.
 """
 
 from __future__ import annotations
@@ -34,8 +39,11 @@ from refar.rounding import bound
 from refar.rounding import network as rounding
 from refar.rounding.norms import near_a_kink, norms
 
-_SLACK = 8 * bound.FLOAT64
-"""What adding and dividing in the replay itself may do, relative to the magnitudes."""
+_SLACK = 8
+"""What computing a score may do, in unit roundoffs, relative to the magnitudes."""
+
+_UNITS = {"float64": bound.FLOAT64, "float32": bound.FLOAT32 + bound.FLOAT64}
+"""The unit roundoffs of what is asked about, and of the replay, together: γ of the sum is at least the sum of both."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +72,15 @@ class Doubt:
 class Certificate:
     """The verdict on every step: `gaps` (rows, steps) to the nearest rival, their `bounds`, and what is in doubt.
 
-    `first_order` steps are certain by E₁ alone, which holds to first order; all others by a bound of all orders.
+    `first_order` steps are certain by E₁ alone, which holds to first order; all others by a bound of all orders. `of_float32`:
+    whether what is certain holds of every backend that draws in float32 too.
     """
 
     gaps: Array
     bounds: Array
     doubts: tuple[Doubt, ...]
     first_order: int
+    of_float32: bool = False
 
     @property
     def certain(self) -> bool:
@@ -84,7 +94,8 @@ class Certificate:
         if self.certain:
             smallest = f"; the smallest gap is {self.gaps.min():.3g}" if self.gaps.size else ""
             order = f", {self.first_order} of them to first order" if self.first_order else ""
-            return f"certified: all {self.gaps.size} tokens are those of exact arithmetic{order}{smallest}"
+            whose = "exact arithmetic and of every draw in float32" if self.of_float32 else "exact arithmetic"
+            return f"certified: all {self.gaps.size} tokens are those of {whose}{order}{smallest}"
         named = "\n".join(f"  {doubt}" for doubt in self.doubts[:10])
         more = f"\n  and {len(self.doubts) - 10} more" if len(self.doubts) > 10 else ""
         contradicted = sum(doubt.contradicted for doubt in self.doubts)
@@ -105,11 +116,13 @@ def certify(
     top_k: int | None = None,
     prompt: ArrayLike | None = None,
     condition: Data | None = None,
+    dtype: DTypeLike = np.float64,
     sweeps: int = 256,
     progress: Callable[[int], None] | None = None,
 ) -> Certificate:
     """Whether `generate` with the same options, in exact arithmetic, gives these tokens: x_bt after the prompt, or x_bchw.
 
+    With `dtype` float32, whether every backend does that computes and draws in float32: where the gap exceeds the bound of that.
     `params` are taken as the exact numbers: for tokens of a backend in float32 give the parameters rounded to it. Of images
     the prompt is their first rows, which `tokens` hold too. What the bound of all orders leaves open is settled one difference of
     two logits at a time, each a backward sweep, at most `sweeps` of them in a row of the batch; steps beyond stay uncertain.
@@ -120,6 +133,7 @@ def certify(
     if not isinstance(require_head(graph, "certify"), ops.Categorical):
         raise GraphError(f"certify needs a categorical head, of which the draws are classes; this one is {graph.head!r}")
     noise.check_temperature(temperature)
+    unit = _unit(dtype)
     sweeps = check_integer("sweeps", sweeps, 0, MOST)
     found = facts(graph)
     kind = found.types[found.sequence]
@@ -143,7 +157,8 @@ def certify(
     weights = bound_graph(graph, params, np.float64).params
     gaps, bounds, doubts, first_order = [], [], [], 0
     for row in range(rows):
-        replay = _Replay(graph, weights, sweeps, {name: array[row : row + 1] for name, array in cast(inputs, np.float64).items()})
+        alone = {name: array[row : row + 1] for name, array in cast(inputs, np.float64).items()}
+        replay = _Replay(graph, weights, sweeps, alone, unit)
         draws = noise.draw(ops.Categorical(), seed, [row], known, replay.steps - known, kind.size)[:, 0]
         gap, allowed, named = replay.judge(row, known, draws, temperature, top_k)
         gaps.append(gap)
@@ -153,21 +168,33 @@ def certify(
         if progress is not None:
             progress(row + 1)
     shape = (rows, -1) if rows else (0, 0)
-    return Certificate(np.reshape(gaps, shape), np.reshape(bounds, shape), tuple(doubts), first_order)
+    of_float32 = unit > bound.FLOAT64
+    return Certificate(np.reshape(gaps, shape), np.reshape(bounds, shape), tuple(doubts), first_order, of_float32)
+
+
+def _unit(dtype: DTypeLike) -> float:
+    """The unit roundoff that is asked about. Raises InputError for another dtype than float64 and float32."""
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = repr(dtype)
+    if name not in _UNITS:
+        raise InputError(f"dtype: expected float64 or float32, got {name}")
+    return _UNITS[name]
 
 
 class _Replay:
-    """One row in float64: all values, and how far its logits may be off together."""
+    """One row in float64: all values, and how far its logits may be off together in arithmetic with unit roundoff `unit`."""
 
-    def __init__(self, graph: Graph, params: Arrays, sweeps: int, inputs: Arrays) -> None:
-        self.graph, self.params, self.sweeps = graph, params, sweeps
+    def __init__(self, graph: Graph, params: Arrays, sweeps: int, inputs: Arrays, unit: float) -> None:
+        self.graph, self.params, self.sweeps, self.unit = graph, params, sweeps, unit
         found = facts(graph)
         self.kind = found.types[found.sequence]
         self.values = forward_nodes(unchecked(graph, params, np.float64), inputs)
         y_bqn, x_bn = in_order(self.kind, self.values[graph.output], inputs[found.sequence])
         self.logits, self.tokens = y_bqn[0], x_bn[0]
         self.steps = len(self.tokens)
-        off = norms(graph, params, self.values, bound.FLOAT64)
+        off = norms(graph, params, self.values, unit)
         self.off = np.repeat(off[graph.output].reshape(-1), self.kind.colours)
         self.smooth = graph.padding != "input" and not near_a_kink(graph, self.values, off).any()
         self.first_order = 0
@@ -183,8 +210,9 @@ class _Replay:
             n = draws[step - known] if temperature > 0 else np.zeros_like(y)
             scale = temperature if temperature > 0 else 1.0
             gap = (y[token] - y) / scale + (n[token] - n)
-            slack = _SLACK * ((np.abs(y[token]) + np.abs(y)) / scale + np.abs(n[token]) + np.abs(n))
-            allowed = math.sqrt(2) * self.off[step] / scale + slack
+            sizes, noises = np.abs(y[token]) + np.abs(y), np.abs(n[token]) + np.abs(n)
+            slack = _SLACK * (self.unit * (sizes / scale + noises) + bound.tiny(self.unit) * (noises + 1) / scale)
+            allowed = math.sqrt(2) * (1 + _SLACK * self.unit) * self.off[step] / scale + slack
             rivals = np.arange(len(y)) != token
             if top_k is not None:
                 border = math.sqrt(2) * self.off[step]
@@ -218,7 +246,7 @@ class _Replay:
         """E₁ of logit `token` minus logit `rival`."""
         self.sweeps -= 1
         if self._local is None:
-            self._local = rounding.local_bounds(self.graph, self.params, self.values, bound.FLOAT64)
+            self._local = rounding.local_bounds(self.graph, self.params, self.values, self.unit)
         dy = np.zeros(self.values[self.graph.output].shape)
         place, colour = divmod(step, self.kind.colours)
         flat = dy.reshape(len(self.logits) * self.kind.colours, -1)

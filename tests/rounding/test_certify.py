@@ -14,11 +14,13 @@ import refar
 from refar import Builder, Graph, ops
 from refar.analysis.facts import facts
 from refar.errors import GraphError, InputError
+from refar.exact import sampler as exact
 from refar.rounding import certify as certification
 from refar.rounding.certify import Certificate, certify
 from refar.rounding.norms import near_a_kink
 from refar.runtime import load
 from refar.testing.contract.cases import generic_parameters
+from refar_export import export
 
 
 def drawn(graph: Graph, n: Any, dtype: str = "float64", **options: Any) -> tuple[Any, Any, Any]:
@@ -292,3 +294,67 @@ def test_generate_certifies_with_all_its_options() -> None:
     others = {"seed": 0, "temperature": 1.0, "top_k": None, "prompt": [[2, 3, 0, 0]], "condition": np.zeros((1, 4))}
     for name, value in others.items():
         assert (certify(graph, params, tokens, **options | {name: value}).gaps != whole.gaps).any(), name
+
+
+def close_calls(count: int, temperature: float) -> tuple[Graph, Any, Any]:
+    """Two constant logits, and noise (steps, 1, 2) after which the scores differ by what float32 can tell apart or not."""
+    g = Builder()
+    graph = g.build(g.conv1d(g.one_hot(g.input(classes=2)), 2, strict=True, name="front"), ops.Categorical())
+    logits, rng = np.array([1.7, -0.4], np.float32), np.random.default_rng(0)
+    params = {"front.weight": np.zeros((2, 2, 1), np.float32), "front.bias": logits}
+    first = rng.gumbel(size=count)
+    apart = rng.choice([-1, 1], count) * 10 ** rng.uniform(-8.5, -4, count)
+    second = first + float(logits[0] - logits[1]) / temperature + apart
+    return graph, params, np.stack([first, second], axis=1)[:, None]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.3, 4.0])
+def test_what_float32_may_decide_is_uncertain_and_never_contradicted(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens that float32 draws otherwise than float64, from the same noise: the bound of float32 says so."""
+    graph, params, draws = close_calls(500, temperature)
+    y = params["front.bias"]
+    narrow = draws[:, 0].astype(np.float32)
+    tokens = np.array([[exact.drawn(ops.Categorical(), y, n, np.float32(temperature)) for n in narrow]])
+    wide = np.argmax(y.astype(float) / temperature + draws[:, 0], axis=1)
+    differ = np.flatnonzero(tokens[0] != wide)
+    assert len(differ) > 10
+    monkeypatch.setattr(certification.noise, "draw", lambda *_: draws)
+    plain = certify(graph, params, tokens, temperature=temperature)
+    assert {doubt.step for doubt in plain.doubts if doubt.contradicted} == set(differ.tolist())
+    found = certify(graph, params, tokens, temperature=temperature, dtype="float32")
+    assert not any(doubt.contradicted for doubt in found.doubts)
+    assert {doubt.step for doubt in found.doubts} >= set(differ.tolist())
+    assert len(found.doubts) < 400
+    monkeypatch.setattr(certification, "_SLACK", 0.0)
+    assert any(doubt.contradicted for doubt in certify(graph, params, tokens, temperature=temperature, dtype="float32").doubts)
+
+
+def test_a_temperature_below_the_numbers_of_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is 0 there, and the noise is not felt where it decides in float64."""
+    graph, params, _ = close_calls(1, 1.0)
+    params["front.bias"] = np.zeros(2, np.float32)
+    monkeypatch.setattr(certification.noise, "draw", lambda *_: np.array([[[0.0, 1.0]]]))
+    assert exact.drawn(ops.Categorical(), params["front.bias"], np.array([0, 1], np.float32), np.float32(1e-50)) == 0
+    (doubt,) = certify(graph, params, [[0]], temperature=1e-50, dtype="float32").doubts
+    assert not doubt.contradicted
+    (doubt,) = certify(graph, params, [[0]], temperature=1e-50).doubts
+    assert doubt.contradicted
+
+
+def test_tokens_drawn_in_the_graph_are_those_of_every_draw_in_float32(categorical: Graph, tmp_path: Path) -> None:
+    params, _, condition = drawn(categorical, 30)
+    session = load(export(categorical, params, tmp_path / "b", sampler=True))
+    tokens = session.generate(30, batch=2, seed=9, condition=condition or None, sampler=True)
+    plain = certify(categorical, params, tokens, seed=9, condition=condition)
+    certificate = certify(categorical, params, tokens, seed=9, condition=condition, dtype="float32")
+    assert plain.certain, str(plain)
+    assert certificate.certain, str(certificate)
+    assert (certificate.bounds > 1e3 * plain.bounds).all()
+    assert "all 60 tokens are those of exact arithmetic and of every draw in float32" in str(certificate)
+
+
+def test_the_dtype_of_a_certificate() -> None:
+    graph, params, _ = close_calls(1, 1.0)
+    for dtype, said in (("float16", "float16"), (int, "int64"), ("number", "'number'")):
+        with refuses(InputError, f"dtype: expected float64 or float32, got {said}"):
+            certify(graph, params, [[0]], dtype=dtype)
