@@ -9,31 +9,31 @@ import onnxruntime
 
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import BackendError
-from refar.runtime.provider import ERRORS, free_memory
+from refar.runtime.provider import ERRORS, memory
 
 
 class Buffer:
     """One tensor on a device. On the CPU it is the memory of a NumPy array."""
 
     def __init__(self, value: Array, device: str) -> None:
-        self._array = np.array(value, order="C")  # a copy of its own
-        self._shared = device == "cpu"
-        self.value: Any = onnxruntime.OrtValue.ortvalue_from_numpy(self._array, device)
+        array = np.array(value, order="C")  # a copy of its own
+        self._array, self._dtype = array if device == "cpu" else None, array.dtype
+        self.value: Any = onnxruntime.OrtValue.ortvalue_from_numpy(array, device)
 
     def set(self, value: Array | int) -> None:
         """Write other numbers of the same shape and dtype; one whole number where the shape is ()."""
-        if self._shared:
+        if self._array is not None:
             self._array[...] = value
         else:
-            self.value.update_inplace(np.ascontiguousarray(value, self._array.dtype))
+            self.value.update_inplace(np.ascontiguousarray(value, self._dtype))
 
     def get(self) -> Array:
         """Copy the numbers."""
-        return self._array.copy() if self._shared else np.array(self.value.numpy())
+        return np.array(self.value.numpy()) if self._array is None else self._array.copy()
 
     def read(self, into: Array) -> None:
         """Copy the numbers into an array of the same shape."""
-        into[...] = self._array if self._shared else self.value.numpy()
+        into[...] = self.value.numpy() if self._array is None else self._array
 
 
 def made(what: str, arrays: Arrays, device: str) -> dict[str, Buffer]:
@@ -41,5 +41,17 @@ def made(what: str, arrays: Arrays, device: str) -> dict[str, Buffer]:
     try:
         return {name: Buffer(array, device) for name, array in arrays.items()}
     except ERRORS:
-        takes = sum(array.nbytes for array in arrays.values()) / 1e6
-        raise BackendError(f"{what} takes {takes:.0f} MB on {device}, {free_memory(device)}") from None
+        raise _too_large(what, sum(array.nbytes for array in arrays.values()), device) from None
+
+
+def require_room(what: str, takes: int, device: str) -> None:
+    """Raise BackendError where so many bytes are more than the device has. Less may not fit either, which `made` finds."""
+    there = memory(device)
+    if there is not None and takes > there[1]:
+        raise _too_large(what, takes, device)
+
+
+def _too_large(what: str, takes: int, device: str) -> BackendError:
+    there = memory(device)
+    room = "more than there is" if there is None else f"where {there[0] / 1e6:.0f} MB of {there[1] / 1e6:.0f} MB are free"
+    return BackendError(f"{what} takes {takes / 1e6:.0f} MB on {device}, {room}")

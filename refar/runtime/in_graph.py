@@ -13,7 +13,7 @@ from refar.runtime.ahead import Piece, in_blocks, stopped_before
 from refar.runtime.generation import Draws, Generation, generated
 from refar.runtime.opened import Opened
 from refar.runtime.prompts import Prompts, window
-from refar.runtime.resident import Resident, borrowed
+from refar.runtime.resident import Resident, borrowed, check_batch
 
 _NUMBERS_OF_A_THREAD, _MOST_THREADS = 2**15, 8
 """Numbers of noise in a step for each thread that draws noise, and how many threads at most."""
@@ -25,10 +25,11 @@ def generated_in_graph(
     """Return what `generated` yields, drawn in sampler.onnx. With `log_prob` every output comes to the CPU.
 
     Raises InputError, before anything is computed, for a bundle without it, for another top_k than that of the bundle, and for
-    guesses.
+    guesses, and BackendError for more rows than there is memory for.
     """
     _check(opened, draws, ahead)
     temperatures = as_float32("temperature", draws.temperatures)
+    check_batch(opened, draws.rows)
     if n == 0 or draws.rows == 0:
         return generated(opened, prompts, n, size, draws, log_prob=log_prob)
     return in_blocks(_pieces(opened, prompts, n, draws, temperatures, log_prob), size)

@@ -96,14 +96,14 @@ def running(session: Any) -> str:
     return "cuda" if session.get_providers()[0] == NAMES["cuda"] else "cpu"
 
 
-def free_memory(device: str) -> str:
-    """Say how much memory of a device is free, as far as that is known."""
+def memory(device: str) -> tuple[int, int] | None:
+    """How many bytes of the memory of a device are free, and how many there are; None where that is not known."""
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     try:
         failed = device != "cuda" or ctypes.CDLL("libcuda.so.1").cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
     except (OSError, AttributeError):
         failed = True
-    return "more than there is" if failed else f"where {free.value / 1e6:.0f} MB of {total.value / 1e6:.0f} MB are free"
+    return None if failed else (free.value, total.value)
 
 
 def _preload_cuda() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from refar.analysis.sampler import NOISE, STEPS, TEMPERATURE
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import BackendError
 from refar.runtime import sampler_ports
-from refar.runtime.buffers import made
+from refar.runtime.buffers import made, require_room
 from refar.runtime.bundle import CLOCK, FIXED, OUTPUT, PAST, PRESENT, SAMPLER
 from refar.runtime.provider import Guarded
 from refar.runtime.sampler_ports import DRAWN, FAULTS, TURN
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 _MOST_STEPS, _MOST_NUMBERS = 64, 2**22
 """Steps, and numbers of noise, that are on the device at once."""
 
-_CAPTURING_RUNS = 3
-"""How often onnxruntime makes the step in the call that records it."""
+_LEAST_STEPS = 8
+"""As many as that at least, since onnxruntime makes three steps in the call that records one."""
 
 
 class Resident:
@@ -39,15 +40,9 @@ class Resident:
 
     def __init__(self, opened: Opened, rows: int) -> None:
         self._opened, self.rows, self.thread = opened, rows, threading.get_ident()
-        ports = sampler_ports.inputs(opened.found, opened.layout)
-        per_step = rows * int(ports[NOISE][1][-1])
-        self.steps = max(_CAPTURING_RUNS, min(_MOST_STEPS, _MOST_NUMBERS // max(1, per_step)))
-        sizes = {"batch_size": rows, "steps": self.steps, "entries": self.steps + 1}
-        arrays: Arrays = {
-            name: np.zeros([sizes[n] if isinstance(n, str) else n for n in shape], np.int64 if whole else np.float32)
-            for name, (whole, shape) in ports.items()
-        }
-        arrays[OUTPUT] = np.zeros((rows, opened.found.types[opened.graph.output].size), np.float32)
+        shapes = _shapes(opened, rows)
+        self.steps = shapes[NOISE][0]
+        arrays: Arrays = {name: np.zeros(shape, _dtype(opened, name)) for name, shape in shapes.items()}
         self._buffers = made(f"a batch of {rows}", arrays, opened.provider)
         self._fed = {name: array for name, array in arrays.items() if name == NOISE or name.startswith(f"{STEPS}.")}
         self._drawn, self._at = arrays[f"{PAST}.{DRAWN}"], 0
@@ -113,11 +108,42 @@ class Resident:
         return self._buffers[OUTPUT].get()
 
     def _run(self, count: int) -> None:
-        """Make steps, and wait for the last. Those of a session share memory of their own, so one thread is there at a time."""
+        """Make steps, and wait for the last. Those of a session share memory of their own, so one thread is there at a time.
+
+        Raises BackendError in another thread than the one in which the step was recorded, where it would be recorded anew.
+        """
+        if self._opened.captures and threading.get_ident() != self.thread:
+            raise BackendError(f"{SAMPLER}: expected the thread in which the generation began, since a CUDA graph belongs to it")
         with self._opened.sampling, Guarded(SAMPLER), self._opened.mode():
             for _ in range(count):
                 self._session.run_with_iobinding(self._binding, self._options)
             self._binding.synchronize_outputs()
+
+
+def _ports(opened: Opened) -> dict[str, sampler_ports.Port]:
+    """The inputs, and the output that is not the state that follows."""
+    given, found = sampler_ports.inputs(opened.found, opened.layout), sampler_ports.outputs(opened.found, opened.layout)
+    return given | {OUTPUT: found[OUTPUT]}
+
+
+def _shapes(opened: Opened, rows: int) -> dict[str, tuple[int, ...]]:
+    """The shape of each port for so many rows, and for as many steps as there is noise on the device at once."""
+    ports = _ports(opened)
+    per_step = max(1, rows * int(ports[NOISE][1][-1]))
+    steps = max(_LEAST_STEPS, min(_MOST_STEPS, _MOST_NUMBERS // per_step))
+    sizes = {"batch_size": rows, "steps": steps, "entries": steps + 1}
+    return {name: tuple(sizes[n] if isinstance(n, str) else n for n in shape) for name, (_, shape) in ports.items()}
+
+
+def _dtype(opened: Opened, name: str) -> type[np.int64] | type[np.float32]:
+    return np.int64 if _ports(opened)[name][0] else np.float32
+
+
+def check_batch(opened: Opened, rows: int) -> None:
+    """Raise BackendError, before anything is computed, for more rows than the device has memory for."""
+    numbers = {name: math.prod(shape) for name, shape in _shapes(opened, rows).items()}
+    takes = sum(count * np.dtype(_dtype(opened, name)).itemsize for name, count in numbers.items())
+    require_room(f"a batch of {rows}", takes, opened.provider)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -161,13 +162,27 @@ def test_a_model_that_cannot_be_captured_is_opened_without(monkeypatch: pytest.M
 def test_a_batch_that_does_not_fit_says_how_much_it_takes(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(buffers.Buffer):
         def __init__(self, value: Any, device: str) -> None:
-            if value.ndim == 3 and value.shape[0] == 64:
+            if value.ndim == 3 and value.shape[1] == 700:
                 raise MemoryError
             super().__init__(value, device)
 
     monkeypatch.setattr(buffers, "Buffer", Full)
     with refuses(BackendError, "a batch of 700 takes ", " MB on cpu, more than there is"):
-        session.generate(5, batch=700, condition=0, sampler=True)
+        buffers.made("a batch of 700", {"noise": np.zeros((9, 700, 2))}, "cpu")
+    monkeypatch.setattr(buffers, "memory", lambda device: (2_000_000, 3_000_000))
+    with refuses(BackendError, "a batch of 90000 takes ", " MB on cpu, where 2 MB of 3 MB are free"):
+        session.generate(5, batch=90_000, condition=0, sampler=True)
+
+
+def test_a_captured_step_stays_in_its_thread(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = session.generate_blocks(150, batch=2, condition=0, block=10, sampler=True)
+    next(blocks)  # the first steps are made; more follow
+    monkeypatch.setattr(session._opened, "not_captured", "")
+    with (
+        ThreadPoolExecutor(1) as other,
+        refuses(BackendError, "sampler.onnx: expected the thread in which the generation began"),
+    ):
+        other.submit(list, blocks).result()
 
 
 def test_free_memory_is_that_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,8 +192,8 @@ def test_free_memory_is_that_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> N
             return 0
 
     monkeypatch.setattr("ctypes.CDLL", lambda name: Driver())
-    assert provider.free_memory("cuda") == "where 3 MB of 80 MB are free"
-    assert provider.free_memory("cpu") == "more than there is"
+    assert provider.memory("cuda") == (3_000_000, 80_000_000)
+    assert provider.memory("cpu") is None
 
 
 def test_outputs_that_are_not_finite_are_seen(tmp_path: Path) -> None:
