@@ -32,8 +32,11 @@ def uniform(seed: int, streams: Sequence[int], start: int, steps: int, size: int
     seed = check_seed(seed)
     blocks = -(-size // _WORDS)
     u = np.empty((steps, len(streams), size))
+    generator = np.random.Philox(key=np.array([seed, 0], np.uint64), counter=start * blocks)
+    state = generator.state
     for row, stream in enumerate(streams):
-        generator = np.random.Philox(key=np.array([seed, stream], np.uint64), counter=start * blocks)
+        state["state"]["key"][1] = stream
+        generator.state = state  # which takes a tenth of the time of making another generator
         words = generator.random_raw(steps * blocks * _WORDS).reshape(steps, blocks * _WORDS)
         u[:, row] = words[:, :size] >> np.uint64(12)
     u += 0.5

@@ -21,15 +21,7 @@ from refar.analysis.sampler import NOISE, STEPS, TEMPERATURE, require_sampler
 from refar.analysis.slots import state_layout
 from refar.graph.graph import Graph, require_head
 from refar.runtime.bundle import OUTPUT, PAST, PRESENT
-from refar.runtime.sampler_ports import (
-    DRAWN,
-    FAULTS,
-    TURN,
-    Port,
-    inputs,
-    local_conditions,
-    outputs,
-)
+from refar.runtime.sampler_ports import DRAWN, FAULTS, TURN, Port, inputs, local_conditions, outputs
 from refar_export import in_place, visit_graphs
 from refar_export.build import assembled
 from refar_export.lower import Emitter

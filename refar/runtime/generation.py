@@ -20,8 +20,8 @@ from refar.runtime.noise_ahead import Noises, in_batches
 from refar.runtime.opened import Opened
 from refar.runtime.prompts import Prompts
 
-_NOISE_STEPS, _NOISE_NUMBERS = 64, 2**20
-"""Steps, and numbers, of noise that are drawn at once at most: 8 MiB."""
+_NOISE_STEPS = 64
+"""Steps of noise that are drawn at once at most."""
 
 _FIRST_NUMBERS = 2**16
 """Numbers of noise that are drawn before the first token."""
@@ -145,20 +145,36 @@ def _each(name: str, values: Sequence[Any], rows: int) -> list[Any]:
     return found
 
 
+@dataclass(frozen=True)
+class NoiseAhead:
+    """How noise is drawn ahead: in how many `threads`, how many `numbers` of one at once at most (8 MiB), and as what `dtype`."""
+
+    threads: int = 1
+    numbers: int = 2**20
+    dtype: type[np.float64] | type[np.float32] = np.float64
+
+
 class Generation:
     """Sequences under way: `done` tokens of each are drawn, `left` are to come, and `y` is the output at the next position, y_bc.
 
-    `stopped` says which rows have come to their stop class. Noise is drawn in so many `threads`.
+    `stopped` says which rows have come to their stop class. `noise_ahead` says how noise is drawn.
     """
 
     def __init__(
-        self, opened: Opened, prompts: Prompts, n: int | None, draws: Draws, *, log_prob: bool, threads: int = 1
+        self,
+        opened: Opened,
+        prompts: Prompts,
+        n: int | None,
+        draws: Draws,
+        *,
+        log_prob: bool,
+        noise_ahead: NoiseAhead | None = None,
     ) -> None:
         self.opened, self.draws, self.stream = opened, draws, after(opened, prompts)
         assert self.stream.output is not None
         self.y, self.done, self.stopped = self.stream.output, 0, np.zeros(len(prompts.lengths), bool)
         width = opened.found.types[opened.graph.output].size
-        self.noises = Noises(_drawn_ahead(draws, prompts.lengths, n, width, threads))
+        self.noises = Noises(drawn_ahead(draws, prompts.lengths, n, width, noise_ahead or NoiseAhead()))
         self.left = sys.maxsize if n is None else n
         self.local = opened.feeds({name: prompts.conditions[name] for name in opened.local})
         self._starts, self._log_prob = prompts.lengths, log_prob
@@ -235,11 +251,15 @@ def generated(
         yield generation.steps(min(size, generation.left))
 
 
-def _drawn_ahead(draws: Draws, starts: Array, n: int | None, width: int, threads: int) -> Iterator[Array]:
+def drawn_ahead(draws: Draws, starts: Array, n: int | None, width: int, how: NoiseAhead) -> Iterator[Array]:
     """Yield batches of the noise of `n` steps, or of any number. The first is a small one, since generation waits for it."""
     total, each = sys.maxsize if n is None else n, max(1, len(starts) * width)
-    first, most = (max(1, min(_NOISE_STEPS, numbers // each)) for numbers in (_FIRST_NUMBERS, _NOISE_NUMBERS))
-    return in_batches(lambda done, steps: draws.noise(starts, done, steps, width), total, first, most, threads)
+    first, most = (max(1, min(_NOISE_STEPS, numbers // each)) for numbers in (_FIRST_NUMBERS, how.numbers))
+
+    def batch_of(done: int, steps: int) -> Array:
+        return draws.noise(starts, done, steps, width).astype(how.dtype, copy=False)
+
+    return in_batches(batch_of, total, first, most, how.threads)
 
 
 def _at(local: Arrays, positions: Array) -> Arrays:

@@ -10,7 +10,7 @@ import numpy as np
 from refar.arguments.arrays import Array, as_float32
 from refar.errors import InputError
 from refar.runtime.ahead import Piece, in_blocks, stopped_before
-from refar.runtime.generation import Draws, Generation, generated
+from refar.runtime.generation import Draws, Generation, NoiseAhead, generated
 from refar.runtime.opened import Opened
 from refar.runtime.prompts import Prompts, window
 from refar.runtime.resident import Resident, borrowed, check_batch
@@ -52,7 +52,7 @@ def _pieces(
     opened: Opened, prompts: Prompts, n: int | None, draws: Draws, temperatures: Array, log_prob: bool
 ) -> Iterator[Piece]:
     """Yield tokens as they come. The first is drawn here, from the output that prefill gave."""
-    generation = Generation(opened, prompts, n, draws, log_prob=log_prob, threads=_threads(opened, draws))
+    generation = Generation(opened, prompts, n, draws, log_prob=log_prob, noise_ahead=_noise_ahead(opened, draws))
     token = draws.sample(generation.y, generation.noises.take())
     yield _counted(generation, token[..., None], generation.y if log_prob else None)
     if generation.finished:
@@ -92,7 +92,8 @@ def _counted(generation: Generation, new: Array, y: Array | None) -> Piece:
     return new, log_p
 
 
-def _threads(opened: Opened, draws: Draws) -> int:
-    """How many threads draw noise, so that it is there in time."""
+def _noise_ahead(opened: Opened, draws: Draws) -> NoiseAhead:
+    """Draw noise in so many threads that it is there in time, each for many steps, and round it there as the graph takes it."""
     numbers = draws.rows * opened.found.types[opened.graph.output].size
-    return min(1 + numbers // _NUMBERS_OF_A_THREAD, _MOST_THREADS, os.cpu_count() or 1)
+    threads = min(1 + numbers // _NUMBERS_OF_A_THREAD, _MOST_THREADS, os.cpu_count() or 1)
+    return NoiseAhead(threads, 2**22, np.float32)

@@ -60,7 +60,8 @@ class Resident:
             self._binding.bind_ortvalue_input(name, buffer.value)
             if name.startswith(f"{PAST}."):
                 self._binding.bind_ortvalue_output(name.replace(PAST, PRESENT, 1), buffer.value)
-        if not self._opened.captures:
+        self._captured = self._opened.captures
+        if not self._captured:
             return
         self._options.add_run_config_entry("gpu_graph_id", str(next(self._opened.graph_numbers)))
         try:
@@ -112,7 +113,7 @@ class Resident:
 
         Raises BackendError in another thread than the one in which the step was recorded, where it would be recorded anew.
         """
-        if self._opened.captures and threading.get_ident() != self.thread:
+        if self._captured and threading.get_ident() != self.thread:
             raise BackendError(f"{SAMPLER}: expected the thread in which the generation began, since a CUDA graph belongs to it")
         with self._opened.sampling, Guarded(SAMPLER), self._opened.mode():
             for _ in range(count):

@@ -12,6 +12,8 @@ import numpy as np
 
 from refar import noise, ops
 from refar.runtime import load
+from refar.runtime.generation import Draws, drawn_ahead
+from refar.runtime.in_graph import _noise_ahead as how
 from refar.runtime.resident import Resident
 from refar.runtime.session import Session
 
@@ -77,6 +79,21 @@ def generating(session: Session, batch: int, n: int, *, sampler: bool) -> Callab
     return lambda: 1e6 * (seconds(3 * n) - seconds(n)) / (2 * n)
 
 
+def noise_alone(session: Session, batch: int, n: int) -> Callable[[], float]:
+    """Return what times the noise of a step, drawn in threads as for generation in the graph."""
+    head = ops.Categorical()
+    draws = Draws(head, 0, None, np.ones(batch), None, None)
+
+    def measure() -> float:
+        batches = drawn_ahead(draws, np.zeros(batch, np.int64), n, 256, how(session._opened, draws))
+        next(batches)
+        begin = time.perf_counter()
+        steps = sum(len(each) for each in batches)
+        return 1e6 * (time.perf_counter() - begin) / max(1, steps)
+
+    return measure
+
+
 def ways(path: Path, provider: Provider, batch: int) -> Iterator[tuple[str, int, Callable[[], Callable[[], float]]]]:
     """Name each way, how many rounds it is timed, and what makes it."""
     device = "cuda" if provider == "cuda" else "cpu"
@@ -89,5 +106,6 @@ def ways(path: Path, provider: Provider, batch: int) -> Iterator[tuple[str, int,
         yield "torch, CUDA graph", ROUNDS, lambda: in_torch(opened(path, provider), batch, device, captured=True)
     yield "torch, eager", ROUNDS, lambda: in_torch(opened(path, provider), batch, device, captured=False)
     yield "generate, in the graph", 2, lambda: generating(opened(path, provider), batch, n, sampler=True)
+    yield "noise alone", 2, lambda: noise_alone(opened(path, provider), batch, 8 * n)
     if batch <= 64:
         yield "generate, on the CPU", 2, lambda: generating(opened(path, provider), batch, n // 4, sampler=False)

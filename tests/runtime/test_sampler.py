@@ -145,6 +145,7 @@ def test_a_session_that_cannot_capture_goes_on_without(session: Session, monkeyp
     np.testing.assert_array_equal(found, session.generate(20, batch=6, condition=0))
     assert failed == [1]
     assert session.not_captured == "no capture"
+    session._opened.residents.clear()
 
 
 def test_a_model_that_cannot_be_captured_is_opened_without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,14 +176,16 @@ def test_a_batch_that_does_not_fit_says_how_much_it_takes(session: Session, monk
 
 
 def test_a_captured_step_stays_in_its_thread(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = session.generate_blocks(150, batch=2, condition=0, block=10, sampler=True)
-    next(blocks)  # the first steps are made; more follow
     monkeypatch.setattr(session._opened, "not_captured", "")
+    blocks = session.generate_blocks(150, batch=5, condition=0, block=10, sampler=True)
+    for _ in range(2):
+        next(blocks)  # the first steps are made; more follow
     with (
         ThreadPoolExecutor(1) as other,
         refuses(BackendError, "sampler.onnx: expected the thread in which the generation began"),
     ):
         other.submit(list, blocks).result()
+    session._opened.residents.clear()
 
 
 def test_free_memory_is_that_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:

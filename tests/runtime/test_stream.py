@@ -19,6 +19,7 @@ from refar.errors import BackendError, FileError, InputError
 from refar.rounding.certify import certify
 from refar.rounding.tolerance import tolerance
 from refar.runtime import beginning, load
+from refar.runtime.generation import NoiseAhead
 from refar.runtime.session import Session
 from refar.runtime.stream import Stream
 from refar.testing.contract.cases import generic_inputs, generic_parameters
@@ -439,13 +440,13 @@ def test_tokens_of_every_network_with_prompts_seeds_and_conditions_of_their_own(
 
 
 def test_noise_that_is_drawn_ahead_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In batches of any size, and a last one that is smaller."""
+    """In batches of any size, a last one that is smaller, and any number of threads."""
     graph = models.nettoy1d(5, hidden=4, mean=2.0, std=1.0)
     params = {name: (3 * array).astype(np.float32) for name, array in refar.init(graph, seed=1).items()}
     session = load(export(graph, params, tmp_path / "b"))
     expected = refar.generate(graph, params, 600, batch=2, seed=9)
-    for numbers in (2**22, 70, 10, 1):
-        monkeypatch.setattr("refar.runtime.generation._NOISE_NUMBERS", numbers)
+    for threads, numbers in ((1, 2**22), (1, 70), (3, 70), (1, 10), (3, 10), (1, 1)):
+        monkeypatch.setattr("refar.runtime.generation.NoiseAhead", lambda t=threads, n=numbers: NoiseAhead(t, n))
         np.testing.assert_array_equal(session.generate(600, batch=2, seed=9), expected)
         parts = [block for block, _ in zip(session.generate_blocks(block=100, batch=2, seed=9), range(6), strict=False)]
         np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
