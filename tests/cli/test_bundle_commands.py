@@ -199,6 +199,18 @@ def test_generate_ahead(refar, here):
     assert sentence.startswith("ahead: expected at most 5, as many steps as this bundle can take back, got 6")
 
 
+def test_tokens_are_drawn_in_the_graph(refar, here):
+    assert refar("export", "run", "-o", "drawing", "--sampler", "--top-k", 3).code == 0
+    options = ["-n", 12, "--condition", "3,1", "--seed", 7, "--top-k", 3]
+    assert refar("generate", "drawing", *options, "--sampler", "-o", "x.npy").code == 0
+    expected = runtime.load("bundle").generate(12, seed=7, top_k=3, condition=[3, 1])
+    assert np.array_equal(np.load("x.npy"), expected)
+    said = refar("generate", "bundle", *options, "--sampler", "-o", "y.npy")
+    assert said.sentence.startswith("sampler: expected a bundle with sampler.onnx, got one without")
+    said = refar("export", "run", "-o", "other", "--top-k", 3)
+    assert said.sentence == "top_k: expected sampler=True with it, whose model draws of so many classes; got 3"
+
+
 def test_export_with_spare_steps(refar, here):
     said = refar("export", "run", "-o", "new", "--spare", "3", "--block")
     assert said.out == "wrote new: full, prefill, step and block agree with the oracle\n"
