@@ -116,6 +116,7 @@ PICKED = {
     # patterns of operators that are known to have a faster form, or a mistake; nothing happens to any other
     "mistakes/of_graphs.py: _with_halves_swapped": "a gate has halves",
     "refar_export/image_rows.py: _part": "an assertion",
+    "refar_export/image_rows.py: _keeps_zero": "what gives 0 of zeros need not be set to 0",
     "refar_export/rewrites.py: point": "a dense layer at each position",
     "refar_export/rewrites.py: lookups": "a dense layer of a one-hot vector",
     "refar_export/rewrites.py: sums": "a sum of dense layers",

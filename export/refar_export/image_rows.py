@@ -55,7 +55,7 @@ class RowGraph:
         """Emit one node over a row: this one, or the one above if it is complete only now."""
         starts = self.plan.clock[node.name] == "row-start"
         value = self._computed(node, ahead=int(starts))
-        if starts:
+        if starts or (_keeps_zero(node.op) and not any(self.plan.clock.get(name) in (None, "constant") for name in node.inputs)):
             return value
         e = self.e  # above the first row there is none: it is 0, not what zeros give
         return e.emit("Where", e.emit("Greater", "row", e.constant(0)), value, e.constant(0, np.float32))
@@ -132,13 +132,14 @@ class RowGraph:
 
     def _line(self, parts: dict[LinePart, str]) -> None:
         """Emit `line`. Entry s + 1 holds column s + lead: one of zeros is on the left for lead 0, on the right for lead 1."""
-        e, halves = self.e, []
-        for lead in (0, 1):
-            if mine := [value for line, value in parts.items() if line.lead == lead]:
-                pads = e.constant([0, 0, 0, 1 - lead, 0, 0, 0, lead])
-                halves.append(e.emit("Pad", joined(e, mine, axis=1), pads))
-        row_bcw = e.emit("Squeeze", joined(e, halves, axis=1), e.constant([2]))
-        e.emit("Transpose", row_bcw, outputs=["line"], perm=[2, 0, 1])
+        e, halves, leads = self.e, list[str](), sorted({line.lead for line in parts})
+        for lead in leads:
+            row_bcw = e.emit("Squeeze", joined(e, [parts[line] for line in parts if line.lead == lead], axis=1), e.constant([2]))
+            row_wbc = e.emit("Transpose", row_bcw, perm=[2, 0, 1])
+            pads = e.constant([1 - lead, 0, 0, lead, 0, 0])  # along the first axis, where it is one copy
+            halves.append(e.emit("Pad", row_wbc, pads, outputs=["line"] if len(leads) == 1 else ()))
+        if len(leads) > 1:
+            e.emit("Concat", *halves, outputs=["line"], axis=2)
 
     def _ring(self, name: str) -> None:
         """Put the node's newest row in the place of the spare one."""
@@ -148,3 +149,10 @@ class RowGraph:
         entry = e.emit("Reshape", self._entry(name, newest), e.constant([1, 1]))
         row_1bcw = e.emit("Transpose", e.values[name], perm=[2, 0, 1, 3])
         e.emit("ScatterND", f"past.rows.{name}", entry, row_1bcw, outputs=[port])
+
+
+def _keeps_zero(op: ops.AnyOp) -> bool:
+    """Whether an operator is known to give 0 where all its arguments are 0: above the first row they are."""
+    if isinstance(op, ops.Activation):
+        return op.kind in ("relu", "tanh")
+    return isinstance(op, ops.Gate | ops.Add | ops.Multiply | ops.Concat | ops.Shift2d)
