@@ -95,12 +95,16 @@ ALLOWED: dict[str, set[str]] = {
     },
     "refar_export.image_columns": {*CHECKED, "refar_export.lower", "refar.runtime.bundle", "numpy"},
     "refar_export.image_pixels": {
-        *CHECKED, "refar_export.image_columns", "refar_export.lower", "refar.runtime.bundle", "onnx", "numpy"
+        *CHECKED, "refar_export.image_columns", "refar_export.image_sums", "refar_export.lower", "refar.runtime.bundle", "onnx",
+        "numpy"
     },
+    "refar_export.image_sums": {*CHECKED, "refar_export.lower", "numpy"},
+    "refar_export.image_rewrites": {*CHECKED, "msgspec", "numpy"},
     "refar_export.image_rows": {*CHECKED, "refar_export.image_columns", "refar_export.lower", "numpy"},
     "refar_export.image_graphs": {
-        *CHECKED, "refar_export.build", "refar_export.image_columns", "refar_export.image_pixels", "refar_export.image_rows",
-        "refar_export.lower", "refar_export.whole_graphs", "refar.runtime.bundle", "onnx", "numpy", "msgspec"
+        *CHECKED, "refar_export.build", "refar_export.image_columns", "refar_export.image_pixels",
+        "refar_export.image_rewrites", "refar_export.image_rows", "refar_export.lower", "refar_export.whole_graphs",
+        "refar.runtime.bundle", "onnx", "numpy", "msgspec"
     },
     "refar_export.vectors": {*CHECKED, "refar.oracle", "numpy"},
     "refar_export.contents": {

@@ -92,10 +92,9 @@ class OneColumn(Columns):
         return self.e.emit("Equal", self._shifted(offset), port)
 
     def write(self, value: str) -> None:
-        """Emit one ScatterND, into slot P + 1 + s."""
-        slot = self.e.emit("Reshape", self._shifted(self.slots.past + 1), self.e.constant([1, 1]))
-        update_1bc = self.e.emit("Unsqueeze", value, self.e.constant([0]))
-        self.e.emit("ScatterND", "past.pixels", slot, update_1bc, outputs=["present.pixels"])
+        """Emit one ScatterND, into slot P + 1 + s: the sum with a vector (1,) is an index, of which the update is (B, C)."""
+        slot = self.e.emit("Add", "column", self.e.constant([self.slots.past + 1]))
+        self.e.emit("ScatterND", "past.pixels", slot, value, outputs=["present.pixels"])
 
     def result(self, value: str, channels: int) -> None:
         """Emit the output (B, C), which must not be an input itself."""

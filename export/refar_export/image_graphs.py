@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal
 
 import msgspec
@@ -18,6 +19,7 @@ from refar.runtime.bundle import OUTPUT, image_table
 from refar_export.build import assembled, declared
 from refar_export.image_columns import ManyColumns, OneColumn
 from refar_export.image_pixels import PixelGraph
+from refar_export.image_rewrites import moved_biases
 from refar_export.image_rows import RowGraph
 from refar_export.lower import Emitter
 from refar_export.whole_graphs import whole_node
@@ -29,36 +31,42 @@ Params = dict[str, NDArray[Any]]
 Size = str | int | None
 
 
-def image_models(graph: Graph, params: Params) -> dict[str, onnx.ModelProto]:
-    """Make all graphs that there are, by the names of their files. Raises as `pixel`."""
-    found = {CONDITION: condition(graph, params), ROW: row(graph, params)}
-    found |= {PIXEL: pixel(graph, params), PIXELS: pixel(graph, params, columns=None)}
+BIASES, SUMS = "biases", "sums"
+REWRITES = (BIASES, SUMS)
+"""What makes a pixel cheaper: `image_rewrites.moved_biases`, and sums of products as in `image_sums`."""
+
+
+def image_models(graph: Graph, params: Params, rewrites: Collection[str] = REWRITES) -> dict[str, onnx.ModelProto]:
+    """Make all graphs that there are, by the names of their files, with these rewrites. Raises as `pixel`."""
+    found = {CONDITION: condition(graph, params), ROW: row(graph, params, rewrites)}
+    found |= {PIXEL: pixel(graph, params, 1, rewrites), PIXELS: pixel(graph, params, None, rewrites)}
     return {name: model for name, model in found.items() if model is not None}
 
 
-def pixel(graph: Graph, params: Params, columns: Literal[1] | None = 1) -> onnx.ModelProto:
+def pixel(graph: Graph, params: Params, columns: Literal[1] | None = 1, rewrites: Collection[str] = REWRITES) -> onnx.ModelProto:
     """Make the graph of one visit, or with `columns=None` of any number n ≥ 1 in a row. `params` are checked float32 arrays.
 
+    `row` must be made with the same `rewrites`.
     Raises GraphError for a graph over time, one whose output sees what comes after its pixel, and names of ports.
     """
-    slots, e = _begun(graph, params)
+    slots, e = _begun(graph, params, rewrites)
     file, access = (PIXEL, OneColumn) if columns == 1 else (PIXELS, ManyColumns)
-    PixelGraph(e, slots, access(e, slots)).emit()
-    return _model(e, slots, file)
+    PixelGraph(e, slots, access(e, slots), joined_sums=SUMS in rewrites).emit()
+    return _model(e, slots, file, graph)
 
 
-def row(graph: Graph, params: Params) -> onnx.ModelProto | None:
+def row(graph: Graph, params: Params, rewrites: Collection[str] = REWRITES) -> onnx.ModelProto | None:
     """Make the graph that runs before each row; None if rows above and constants add nothing. Raises as `pixel`."""
-    slots, e = _begun(graph, params)
+    slots, e = _begun(graph, params, rewrites)
     if not slots.lines:
         return None
     RowGraph(e, slots).emit()
-    return _model(e, slots, ROW)
+    return _model(e, slots, ROW, graph)
 
 
 def condition(graph: Graph, params: Params) -> onnx.ModelProto | None:
     """Make the graph of what does not depend on the image; None if there is nothing. Raises as `pixel`."""
-    slots, e = _begun(graph, params)
+    slots, e = _begun(graph, params, ())
     if not slots.fixed:
         return None
     for name in slots.blank:
@@ -70,7 +78,7 @@ def condition(graph: Graph, params: Params) -> onnx.ModelProto | None:
         e.values[name] = whole_node(e, e.facts.nodes[name], args, [None] * len(args))
     for name in slots.fixed:
         _fixed(e, name)
-    return _model(e, slots, CONDITION)
+    return _model(e, slots, CONDITION, graph)
 
 
 def _blank(e: Emitter, name: str) -> str:
@@ -89,21 +97,23 @@ def _fixed(e: Emitter, name: str) -> None:
     e.emit(kind, e.values[name], outputs=[f"fixed.{name}"], **to)
 
 
-def _begun(graph: Graph, params: Params) -> tuple[ImageSlots, Emitter]:
+def _begun(graph: Graph, params: Params, rewrites: Collection[str]) -> tuple[ImageSlots, Emitter]:
     slots = image_slots(graph)
     for node in graph.nodes:
         first = node.name.split(".")[0]
         if first in ("past", "present", "fixed", OUTPUT) or (isinstance(node.op, ops.Input) and first in (*NUMBERS, "line")):
             raise GraphError(f"node {node.name!r}: this name is kept for a port of the pixel graphs")
+    if BIASES in rewrites:
+        graph, params = moved_biases(graph, params)
     return slots, Emitter(params, graph)
 
 
-def _model(e: Emitter, slots: ImageSlots, file: str) -> onnx.ModelProto:
-    """Declare the ports, and check that nothing is missing."""
+def _model(e: Emitter, slots: ImageSlots, file: str, graph: Graph) -> onnx.ModelProto:
+    """Declare the ports, and check that nothing is missing. `graph` is the network before it was rewritten."""
     ports = slots.ports[file]
     entries, exits = ([_port(e, slots, name, file) for name in names] for names in (ports.inputs, ports.outputs))
-    model = assembled(e, e.facts.graph, file.removesuffix(".onnx"), entries, exits)
-    model.metadata_props.add(key="refar.image", value=msgspec.json.encode(image_table(e.graph)).decode())
+    model = assembled(e, graph, file.removesuffix(".onnx"), entries, exits)
+    model.metadata_props.add(key="refar.image", value=msgspec.json.encode(image_table(graph)).decode())
     return model
 
 

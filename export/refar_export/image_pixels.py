@@ -21,36 +21,62 @@ from refar.graph.graph import Node
 from refar.runtime.bundle import OUTPUT
 from refar_export import lower
 from refar_export.image_columns import Columns, cut, joined
+from refar_export.image_sums import LineKey, Terms, added, emitted, gated, halved_lines, set_aside
 from refar_export.lower import Emitter
-
-LineKey = tuple[str, bool, int]
-"""Node, whether the line is what rows above add, and the lead that it is shifted by."""
 
 
 class PixelGraph:
-    """Build a pixel graph: `values` of the emitter are the pixel nodes at these visits, (R, C)."""
+    """Build a pixel graph: `values` of the emitter are the pixel nodes at these visits, (R, C).
 
-    def __init__(self, e: Emitter, slots: ImageSlots, columns: Columns) -> None:
+    With `joined_sums` sums of products are made as `image_sums` says, otherwise each node has a value of its own.
+    """
+
+    def __init__(self, e: Emitter, slots: ImageSlots, columns: Columns, *, joined_sums: bool) -> None:
         self.e, self.slots, self.columns, self.plan = e, slots, columns, e.facts.raster
         self.lines: dict[LineKey, str] = {}
         self.constants: dict[str, str] = {}
+        self.aside = set_aside(e, slots) if joined_sums else frozenset[str]()
+        self.terms: dict[str, Terms] = {}  # of the nodes set aside
+        self.halves: dict[str, tuple[str, str]] = {}  # of lines that are cut in two
 
     def emit(self) -> None:
         """Emit everything, up to the outputs."""
         e, slots = self.e, self.slots
         e.own("past.line")
         if slots.lines:
-            pieces = cut(e, self.columns.line(), [len(line.channels) for line in slots.lines], axis=1)
-            self.lines = {(line.node, line.above, line.lead): piece for line, piece in zip(slots.lines, pieces, strict=True)}
+            self._cut_line()
         self.constants = {name: self.columns.constant(f"fixed.{name}") for name in slots.pixel_constants}
         for name in slots.pixel_nodes:
             e.own(name)
-            e.values[name] = self._masked(name, self._node(e.facts.nodes[name]))
+            node = e.facts.nodes[name]
+            if name in self.aside:
+                self.terms[name] = self._terms(node)
+            else:
+                e.values[name] = self._masked(name, self._value(node))
         e.own(OUTPUT)
         self._output(e.facts.graph.output)
         e.own("present.pixels")
         if slots.pixels:
             self.columns.write(joined(e, [e.values[name] for name in slots.pixels], axis=1))
+
+    def _cut_line(self) -> None:
+        """Cut what the row graph says into its parts, and those that a gate takes into their halves."""
+        keys = {(line.node, line.above, line.lead): len(line.channels) for line in self.slots.lines}
+        halved = halved_lines(self.e, self.slots, self.aside)
+        sizes = [size for key, whole in keys.items() for size in ([whole // 2] * 2 if key in halved else [whole])]
+        pieces = iter(cut(self.e, self.columns.line(), sizes, axis=1))
+        for key in keys:
+            self.lines[key] = next(pieces)
+            if key in halved:
+                self.halves[self.lines[key]] = self.lines[key], next(pieces)
+
+    def _value(self, node: Node) -> str:
+        """Emit one node, of which some arguments may have been set aside."""
+        if self.aside.isdisjoint(node.inputs):
+            return self._node(node)
+        if isinstance(node.op, ops.Gate):
+            return gated(self.e, self.terms[node.inputs[0]], self.halves)
+        return emitted(self.e, self._terms(node))
 
     def _node(self, node: Node) -> str:
         op, name = node.op, node.name
@@ -60,7 +86,7 @@ class PixelGraph:
             case ops.Input():
                 return self.columns.sequence()
             case ops.Conv2d():
-                return self._convolved(name, op, node.inputs[0])
+                return emitted(self.e, self._terms(node))
             case ops.Shift2d():
                 return self._at(node.inputs[0], op.right, self.plan.lead[name])
             case ops.Conv1d() | ops.Shift() | ops.Pool1d():
@@ -74,20 +100,28 @@ class PixelGraph:
         args = [self._at(source, 0, self.plan.lead[node.name]) for source in node.inputs]
         if not kinds[0].indexed:
             return lower.pointwise(e, op, args, kinds, sequence=False)
+        if isinstance(op, ops.Standardize):  # one number for each class takes the place of the class
+            return e.emit("Gather", e.constant((np.arange(kinds[0].size) - op.mean) / op.std, np.float32), args[0], axis=0)
         found = lower.pointwise(e, op, args, [replace(kinds[0], image=False)], sequence=True)
         return e.emit("Reshape", found, e.constant([-1, e.types[node.name].channels]))
 
-    def _convolved(self, name: str, op: ops.Conv2d, source: str) -> str:
-        """Emit one product over the taps in the pixel's own row, side by side, plus what rows above add, or the bias."""
+    def _terms(self, node: Node) -> Terms:
+        """Return the terms of a convolution, or of a sum with nodes that were set aside."""
+        if isinstance(node.op, ops.Conv2d):
+            return self._convolved(node.name, node.op, node.inputs[0])
+        found = [self.terms[source] for source in node.inputs if source in self.terms]
+        lead = self.plan.lead[node.name]
+        return added(found, [self._at(source, 0, lead) for source in node.inputs if source not in self.terms])
+
+    def _convolved(self, name: str, op: ops.Conv2d, source: str) -> Terms:
+        """Return one product over the taps in the pixel's own row, side by side, plus what rows above add, or the bias."""
         e, lead = self.e, self.plan.lead[name]
         taps = beside(op, e.params[f"{name}.weight"], e.types[source].channels)
         seen = [self._at(source, left, lead) for (_, left), _ in taps]
-        weight = e.constant(np.concatenate([weight_io for _, weight_io in taps]), np.float32)
-        added = [self.lines[name, True, lead]] if (name, True, lead) in self.lines else self._bias(name, op)
-        return e.emit("Gemm", joined(e, seen, axis=1), weight, *added)
-
-    def _bias(self, name: str, op: ops.Conv2d) -> list[str]:
-        return [self.e.weight(f"{name}.bias")] if op.bias else []
+        product = joined(e, seen, axis=1), np.concatenate([weight_io for _, weight_io in taps])
+        if (name, True, lead) in self.lines:
+            return Terms((product,), None, (self.lines[name, True, lead],))
+        return Terms((product,), e.params[f"{name}.bias"] if op.bias else None, ())
 
     def _at(self, name: str, left: int, lead: int) -> str:
         """Return the value `left` before the column that nodes of this lead are at; a line or a constant as it is."""

@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,18 +31,18 @@ from refar.rounding import bound
 from refar.rounding.norms import norms
 from refar.testing.contract.cases import generic_inputs, generic_parameters
 from refar.testing.strategies import plane_graphs
-from refar_export.image_graphs import image_models
+from refar_export.image_graphs import REWRITES, image_models
 
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
 SHAPES = ((1, 1), (3, 4), (4, 2))
 
 
-def opened(graph: Graph, params: Arrays, level: str = "ORT_ENABLE_ALL") -> dict[str, Any]:
+def opened(graph: Graph, params: Arrays, level: str = "ORT_ENABLE_ALL", rewrites: Collection[str] = REWRITES) -> dict[str, Any]:
     """Sessions of all graphs of a network."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-    models = image_models(graph, {name: np.asarray(array, np.float32) for name, array in params.items()})
+    models = image_models(graph, {name: np.asarray(array, np.float32) for name, array in params.items()}, rewrites)
     return {name: onnxruntime.InferenceSession(model.SerializeToString(), options) for name, model in models.items()}
 
 
