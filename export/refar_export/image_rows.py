@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import assert_never
 
 import numpy as np
+import onnx
 
 from refar import ops
 from refar.analysis.image_slots import ImageSlots, LinePart
@@ -25,6 +26,7 @@ class RowGraph:
     def __init__(self, e: Emitter, slots: ImageSlots) -> None:
         self.e, self.slots, self.plan = e, slots, e.facts.raster
         self.nodes = e.facts.nodes
+        self.there = ""
         self.read: dict[tuple[str, int], str] = {}  # rows of rings and planes, by their place relative to this row
 
     def emit(self) -> None:
@@ -58,7 +60,13 @@ class RowGraph:
         if starts or (_keeps_zero(node.op) and not any(self.plan.clock.get(name) in (None, "constant") for name in node.inputs)):
             return value
         e = self.e  # above the first row there is none: it is 0, not what zeros give
-        return e.emit("Where", e.emit("Greater", "row", e.constant(0)), value, e.constant(0, np.float32))
+        return e.emit("Mul", value, self._is_there())
+
+    def _is_there(self) -> str:
+        """Return 1 where there is a row above this one, else 0: a factor costs less than a choice."""
+        if not self.there:
+            self.there = self.e.emit("Cast", self.e.emit("Min", "row", self.e.constant(1)), to=onnx.TensorProto.FLOAT)
+        return self.there
 
     def _computed(self, node: Node, ahead: int) -> str:
         op = node.op
@@ -146,9 +154,10 @@ class RowGraph:
         e, port = self.e, f"present.rows.{name}"
         e.own(port)
         newest = 0 if self.plan.clock[name] == "row-start" else -1
-        entry = e.emit("Reshape", self._entry(name, newest), e.constant([1, 1]))
-        row_1bcw = e.emit("Transpose", e.values[name], perm=[2, 0, 1, 3])
-        e.emit("ScatterND", f"past.rows.{name}", entry, row_1bcw, outputs=[port])
+        there = e.emit("Add", "row", e.constant([newest]))  # (1,): an index, of which the update is (B, C, W)
+        entry = e.emit("Mod", there, e.constant(self.slots.rings[name]))
+        row_bcw = e.emit("Squeeze", e.values[name], e.constant([2]))
+        e.emit("ScatterND", f"past.rows.{name}", entry, row_bcw, outputs=[port])
 
 
 def _keeps_zero(op: ops.AnyOp) -> bool:
