@@ -102,11 +102,11 @@ def _gumbel_max(y_bq: Floats, noise_bq: Floats, temperature: float) -> Floats:
     """argmax_q (y_q / temperature + noise_q), in the memory of y."""
     if temperature == 0:
         return y_bq.argmax(axis=1)
-    with np.errstate(over="ignore"):  # relative to the largest, so that a tiny temperature leaves that one at 0
-        y_bq -= np.maximum.reduce(y_bq, axis=1, keepdims=True)
-        if temperature != 1:
+    y_bq -= np.maximum.reduce(y_bq, axis=1, keepdims=True)
+    if temperature != 1:
+        with np.errstate(over="ignore"):  # relative to the largest, so that a tiny temperature leaves that one at 0
             y_bq /= temperature
-        y_bq += noise_bq
+    y_bq += noise_bq
     return y_bq.argmax(axis=1)
 
 

@@ -25,7 +25,7 @@ from refar.runtime.provider import finite
 from refar.runtime.row_ahead import DrawPixels, RowAhead, check_row_ahead
 from refar.runtime.signature import check_signature
 
-_FIRST_NUMBERS, _NOISE_NUMBERS = 2**14, 2**18
+_FIRST_NUMBERS, _NOISE_NUMBERS = 2**14, 2**16
 """Numbers of noise that are drawn before the first row, and at once later on; whole rows, one at the least."""
 
 
