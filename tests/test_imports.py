@@ -100,7 +100,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "refar_export.image_sums": {*CHECKED, "refar_export.lower", "numpy"},
     "refar_export.image_rewrites": {*CHECKED, "msgspec", "numpy"},
-    "refar_export.image_rows": {*CHECKED, "refar_export.image_columns", "refar_export.lower", "numpy"},
+    "refar_export.image_rows": {*CHECKED, "refar_export.image_columns", "refar_export.lower", "onnx", "numpy"},
     "refar_export.image_graphs": {
         *CHECKED, "refar_export.build", "refar_export.image_columns", "refar_export.image_pixels",
         "refar_export.image_rewrites", "refar_export.image_rows", "refar_export.lower", "refar_export.whole_graphs",

@@ -18,7 +18,7 @@ from image_graphs import LEVELS, WAYS, Drive, Way, case, expected, opened
 from small_models import IMAGE_MODELS
 
 import refar
-from refar import Builder, Graph, models
+from refar import Builder, Graph
 from refar.analysis.facts import facts
 from refar.analysis.image_slots import PIXEL, PIXELS, ROW, ImageSlots, image_slots
 from refar.errors import GraphError
@@ -29,7 +29,7 @@ from refar.oracle.whole import forward_nodes
 from refar.testing.contract.cases import integer_inputs
 from refar.testing.strategies import plane_graphs
 from refar_export import image_graphs
-from refar_export.image_graphs import BIASES, SUMS, image_models
+from refar_export.image_graphs import image_models
 from refar_export.image_rewrites import moved_biases
 
 NETWORKS = {**IMAGE_MODELS, **CORNERS}
@@ -55,56 +55,6 @@ def test_outputs_are_within_the_bound(name: str, batch: int, shape: tuple[int, i
 @pytest.mark.parametrize("name", ["pixelcnn", "masked_rgb", "gated_class", "two_leads", "whole_rows", "far_rows"])
 def test_every_optimisation_level(name: str, level: str) -> None:
     assert max(ratios(NETWORKS[name], 2, (6, 4), WAYS, level)) <= 1
-
-
-@pytest.mark.parametrize("rewrites", [(), (BIASES,), (SUMS,)], ids=["none", BIASES, SUMS])
-@pytest.mark.parametrize("name", ["pixelcnn", "masked_rgb", "gated_class", "gated_rgb_map", "two_leads"])
-def test_every_rewrite_alone(name: str, rewrites: tuple[str, ...]) -> None:
-    graph = NETWORKS[name]
-    params, inputs = case(graph, 1, 2, (6, 4))
-    sessions, wanted = opened(graph, params, rewrites=rewrites), expected(graph, params, inputs)
-    assert max(wanted.ratio(Drive(graph, sessions, inputs, way).outputs()) for way in WAYS) <= 1
-
-
-@settings(max_examples=60)
-@given(plane_graphs(exact=True), st.integers(0, 2**32 - 1))
-def test_moved_biases_change_no_output(graph: Graph, seed: int) -> None:
-    """Of integers, where nothing is rounded; and nothing is stored elsewhere."""
-    rng = np.random.default_rng(seed)
-    params = {name: rng.integers(-1, 2, shape).astype(float) for name, shape in facts(graph).parameters.items()}
-    inputs = integer_inputs(graph, rng, 2, 2, 4, 3)
-    moved, theirs = moved_biases(graph, params)
-    np.testing.assert_array_equal(refar.forward(moved, theirs, inputs), refar.forward(graph, params, inputs))
-    if facts(graph).looks_ahead is None:
-        assert image_slots(moved) == image_slots(graph)
-
-
-def test_biases_are_moved_to_what_is_known_before_a_row() -> None:
-    """Those of convolutions in a sum, each once; that of one which more than the sum reads stays."""
-    graph = models.gated_pixelcnn(4, layers=3, hidden=4, kernel=3, first_kernel=3)
-    params = {name: np.ones(shape) for name, shape in facts(graph).parameters.items()}
-    _, moved = moved_biases(graph, params)
-    assert params.keys() - moved.keys() == {f"layer{i}.horizontal.conv.bias" for i in range(3)}
-    assert all((moved[f"layer{i}.horizontal.above.bias"] == 2).all() for i in range(3))
-    assert all((moved[f"layer{i}.horizontal.out.bias"] == 1).all() for i in range(3))
-
-
-def test_a_bias_that_the_row_graph_does_not_take_is_missed() -> None:
-    graph = NETWORKS["gated_class"]
-    params, inputs = case(graph, 1, 2, (6, 4))
-    sessions = opened(graph, params) | {ROW: opened(graph, params, rewrites=(SUMS,))[ROW]}
-    assert expected(graph, params, inputs).ratio(Drive(graph, sessions, inputs, Way()).outputs()) > 10
-
-
-def test_a_gate_on_a_sum_is_two_products() -> None:
-    """Of a layer: what it reads side by side, a product for each half, their activations, the gate, and the way out."""
-    graph = models.gated_pixelcnn(4, layers=3, hidden=4, kernel=3, first_kernel=3)
-    nodes = image_models(graph, float32(graph))[PIXEL].graph.node
-    by_output = {output: node for node in nodes for output in node.output}
-    gates = [node for node in nodes if node.op_type in ("Tanh", "Sigmoid")]
-    assert [by_output[node.input[0]].op_type for node in gates] == ["Gemm"] * 6
-    kinds = Counter(node.op_type for node in nodes)
-    assert (kinds["Gemm"], kinds["Mul"], kinds["Split"]) == (3 * 3 + 2, 3, 1 + 1), "the line, and one age of several nodes"
 
 
 @settings(max_examples=80)
