@@ -73,7 +73,7 @@ def measure(name: str, graph: Graph, batch: int, size: int) -> str:
     calls = bare_calls(painter.start((size, size), batch))
     calls["pass"] = lambda: full.run(["output"], {"x": x})
     calls["image"] = lambda: painter.paint((size, size), batch=batch)
-    found = best(calls, 8 if batch == 1 else 4)
+    found = best(calls, 8)
     pass_us, image_us = found["pass"], found["image"] / size**2
     looks = colours if facts(graph).ordered else 1
     each = [found["pixels"] / 100, found["row"], image_us, pass_us, looks * pass_us / image_us]
