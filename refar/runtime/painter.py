@@ -121,7 +121,7 @@ class Painter:
         draw: DrawPixels,
         progress: Callable[[int], None],
     ) -> None:
-        """Draw all pixels but the `known` ones, in place, with the outputs that they are drawn from."""
+        """Draw all pixels but the `known` ones, in place, with the outputs that they are drawn from, if `outputs` has rows."""
         rows, _, height, width = images.shape
         noises = self._noises(sampling, known // width, images.shape)
         y_wbc = np.zeros((width, rows, outputs.shape[1]), np.float32)
