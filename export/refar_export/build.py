@@ -12,24 +12,25 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from refar import ops
+from refar.analysis.linear import windows
 from refar.analysis.slots import StateLayout, state_layout
 from refar.analysis.types import Type
 from refar.errors import GraphError
 from refar.graph.graph import Graph, Node, to_json
 from refar.runtime.bundle import CLOCK, FIXED, FORMAT, IR, LENGTH, OPSET, OUTPUT, PAST, PRESENT
-from refar_export import in_place, visit_graphs, whole_graphs
+from refar_export import in_place, visit_graphs, whole_graphs, window_graph
 from refar_export.lower import Emitter
 from refar_export.rewrites import OF_BLOCKS, REWRITES, rewritten
 
 VALUE = "value"
 """Outputs of a graph that exposes its nodes begin with it: "value/<node>"."""
 
-Kind = Literal["full", "prefill", "condition", "step", "block"]
+Kind = Literal["full", "prefill", "condition", "step", "block", "window"]
 
 JOINED = "joined"
 """The choice, among rewrites, that a sum of products costs no node of its own: see `rows`."""
 
-_REWRITTEN = {"step": (*REWRITES, JOINED), "block": OF_BLOCKS}
+_REWRITTEN = {"step": (*REWRITES, JOINED), "block": OF_BLOCKS, "window": (*OF_BLOCKS, JOINED)}
 
 
 def build(
@@ -61,6 +62,7 @@ def build(
         exits += [ports.exposed(node) for node in e.graph.nodes if node.name in e.values and not isinstance(node.op, ops.Input)]
     model = assembled(e, graph, kind, [ports.declared(name) for name in ports.inputs()], exits)
     in_place.require_order(model, f"{kind}.onnx")
+    in_place.require_windows(model, f"{kind}.onnx", {name: f"{PRESENT}.{node}" for name, node in ports.windows.items()})
     return model
 
 
@@ -111,6 +113,8 @@ def _emit(e: Emitter, layout: StateLayout | None, kind: Kind, rewrites: Collecti
             return visit_graphs.step(e, layout, joined=JOINED in rewrites, lookups="lookups" in rewrites)
         case "block":
             return visit_graphs.block(e, layout, lookups="lookups" in rewrites)
+        case "window":
+            return window_graph.window(e, layout, joined=JOINED in rewrites, lookups="lookups" in rewrites)
         case "full":
             raise AssertionError(kind)
         case _:
@@ -122,6 +126,8 @@ class _Ports:
 
     def __init__(self, e: Emitter, layout: StateLayout | None, kind: Kind) -> None:
         self.e, self.layout, self.kind = e, layout, kind
+        read = windows(e.facts, layout).values() if kind == "window" and layout is not None else ()
+        self.windows = {f"{PAST}.{each.port}": each.node for each in read}
 
     def inputs(self) -> list[str]:
         """The names of all inputs."""
@@ -137,6 +143,10 @@ class _Ports:
                 assert self.layout is not None
                 state = [*(f"{PAST}.{tensor}" for tensor in self.layout.tensors), f"{PAST}.{CLOCK}"]
                 return [*(name for name in found if types[name].timed), *(f"{FIXED}.{n}" for n in self.layout.fixed), *state]
+            case "window":
+                assert self.layout is not None
+                state = list(self.windows)
+                return [*(name for name in found if types[name].timed), *(f"{FIXED}.{n}" for n in self.layout.fixed), *state]
             case _:
                 assert_never(self.kind)
 
@@ -145,6 +155,11 @@ class _Ports:
         side, _, rest = name.partition(".")
         if name == LENGTH:
             return helper.make_tensor_value_info(name, TensorProto.INT64, ["batch_size"])
+        if side in (PAST, PRESENT) and self.kind == "window":
+            assert self.layout is not None
+            each = self.layout.slots[self.windows[name] if side == PAST else rest]
+            kind, sizes = (TensorProto.INT64, []) if each.classes else (TensorProto.FLOAT, [each.channels])
+            return helper.make_tensor_value_info(name, kind, [f"rows of {name}", *sizes])
         if side in (PAST, PRESENT) and rest == CLOCK:
             return helper.make_tensor_value_info(name, TensorProto.INT64, [])
         if side in (PAST, PRESENT):
@@ -161,7 +176,7 @@ class _Ports:
     def exposed(self, node: Node) -> onnx.ValueInfoProto:
         """Emit one more output: the value of a node, of the axes that it has in this graph."""
         name = f"{VALUE}/{node.name}"
-        if self.kind == "block" and self.e.types[node.name].timed:
+        if self.kind in ("block", "window") and self.e.types[node.name].timed:
             visit_graphs.over_time(self.e, node.name, name)
         else:
             self.e.emit("Identity", self.e.values[node.name], outputs=[name])

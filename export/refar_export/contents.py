@@ -29,6 +29,7 @@ from refar.runtime.bundle import (
     STEP,
     VECTORS,
     WEIGHTS,
+    WINDOW,
     BundleManifest,
     Dtype,
     Sampler,
@@ -49,7 +50,14 @@ from refar_export.image_graphs import image_models
 from refar_export.sampler_graph import sampler as sampler_model
 from refar_export.vectors import vectors
 
-_KINDS: dict[str, Kind] = {FULL: "full", PREFILL: "prefill", CONDITION: "condition", STEP: "step", BLOCK: "block"}
+_KINDS: dict[str, Kind] = {
+    FULL: "full",
+    PREFILL: "prefill",
+    CONDITION: "condition",
+    STEP: "step",
+    BLOCK: "block",
+    WINDOW: "window",
+}
 
 
 def files_of(

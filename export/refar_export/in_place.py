@@ -6,7 +6,7 @@ writes present.X must depend, over any number of nodes, on every node that reads
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import onnx
 
@@ -40,6 +40,28 @@ def unordered(model: onnx.ModelProto) -> list[str]:
             if id(reader) not in before:
                 problems.append(f"{value.name} may be written before {reader.name} has read {old}")
     return problems
+
+
+def early_readers(nodes: Iterable[onnx.NodeProto], ends: Mapping[str, str]) -> list[tuple[onnx.NodeProto, str]]:
+    """List the nodes that may read a window before the rows that it ends with are written, each with that window.
+
+    `ends` {window: rows}. `nodes` stand in an order in which each comes after what it reads.
+    """
+    bits = {rows: 1 << n for n, rows in enumerate(dict.fromkeys(ends.values()))}
+    known, early = dict[str, int](), list[tuple[onnx.NodeProto, str]]()  # of each value the rows that it depends on
+    for node in nodes:
+        depends_on = 0
+        for name in node.input:
+            depends_on |= known.get(name, 0)
+        early += [(node, name) for name in dict.fromkeys(node.input) if name in ends and not depends_on & bits[ends[name]]]
+        known |= {name: depends_on | bits.get(name, 0) for name in node.output}
+    return early
+
+
+def require_windows(model: onnx.ModelProto, name: str, ends: Mapping[str, str]) -> None:
+    """Raise BackendError, naming the model, unless every window may end with rows of the same call, {window: rows}."""
+    for node, window in early_readers(model.graph.node, ends):
+        raise BackendError(f"{name}: {node.name} may read {window} before {ends[window]} is written")
 
 
 def require_order(model: onnx.ModelProto, name: str) -> None:

@@ -25,10 +25,9 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _Product:
-    """A product of which the sum is still to come: what it reads, (R, K·C_in), and its weight, (C_out, K·C_in)."""
+    """A product of which the sum is still to come: what it reads and its weight, (R, N) and (C_out, N), once or for each tap."""
 
-    flat: str
-    weight: str
+    parts: tuple[tuple[str, str], ...]
 
 
 class Rows:
@@ -37,14 +36,24 @@ class Rows:
     `old(source, age)` gives what slots hold of the visits `age` before: (R, C), or classes (R).
 
     With `joined` sums of products are made as the module says, otherwise each value has a node of its own. With `lookups` no
-    product reads a one-hot.
+    product reads a one-hot. With `chained` each tap is a product of its own, with the sum so far as its C, that of this visit
+    first; and where a sum is stored it is whole. Otherwise the taps stand side by side.
     """
 
-    def __init__(self, e: Emitter, layout: StateLayout, old: Callable[[str, int], str], *, joined: bool, lookups: bool) -> None:
+    def __init__(
+        self,
+        e: Emitter,
+        layout: StateLayout,
+        old: Callable[[str, int], str],
+        *,
+        joined: bool,
+        lookups: bool,
+        chained: bool = False,
+    ) -> None:
         self._e, self._layout, self._old = e, layout, old
         self._offsets: dict[str, Vector] = {}
         self._products: dict[str, _Product] = {}
-        self._lookups = lookups
+        self._lookups, self._chained = lookups, chained
         self._joined = {node.name for node in e.graph.nodes if self._is_joined(node)} if joined else set[str]()
 
     def compute(self, node: Node) -> None:
@@ -109,16 +118,31 @@ class Rows:
         """Emit a product, or keep it aside where a sum takes it. Offsets of what it reads go into its bias."""
         e, taps = self._e, self._reads(node, node.inputs[0])
         weight, bias = e.params[f"{node.name}.weight"], self._bias(node, op, taps)
-        names = [name for name, _ in taps]
-        flat = names[0] if op.kernel == 1 else e.emit("Concat", *names, axis=1)
-        matrix = e.initializer(f"{node.name}.weight", weight.swapaxes(1, 2).reshape(op.channels, -1))
+        product = _Product(self._by_tap(node, weight, taps) if self._chained else self._side_by_side(node, weight, taps))
         if node.name not in self._joined:
-            given = [] if bias is None else [e.initializer(f"{node.name}.bias", bias)]
-            e.values[node.name] = e.emit("Gemm", flat, matrix, *given, transB=1)
+            e.values[node.name] = self._multiply(product, "" if bias is None else e.initializer(f"{node.name}.bias", bias))
             return
-        self._products[node.name] = _Product(flat, matrix)
+        self._products[node.name] = product
         if bias is not None:
             self._offsets[node.name] = bias
+
+    def _side_by_side(self, node: Node, weight: Vector, taps: list[tuple[str, int]]) -> tuple[tuple[str, str], ...]:
+        """Put all taps and their weights side by side, (R, K·C_in) and (C_out, K·C_in)."""
+        names = [name for name, _ in taps]
+        flat = names[0] if len(names) == 1 else self._e.emit("Concat", *names, axis=1)
+        return ((flat, self._e.initializer(f"{node.name}.weight", weight.swapaxes(1, 2).reshape(len(weight), -1))),)
+
+    def _by_tap(self, node: Node, weight: Vector, taps: list[tuple[str, int]]) -> tuple[tuple[str, str], ...]:
+        """Return each tap with its weight, (R, C_in) and (C_out, C_in), the newest first."""
+        names = [f"{node.name}.weight" if len(taps) == 1 else f"{node.name}.weight/{n}" for n in range(len(taps))]
+        each = [self._e.initializer(name, np.ascontiguousarray(weight[:, :, n])) for n, name in enumerate(names)]
+        return tuple((name, matrix) for (name, _), matrix in reversed(list(zip(taps, each, strict=True))))
+
+    def _multiply(self, product: _Product, total: str) -> str:
+        """Emit a product, to which `total` is added if it is not empty."""
+        for flat, weight in product.parts:
+            total = self._e.emit("Gemm", flat, weight, *([total] if total else []), transB=1)
+        return total
 
     def _bias(self, node: Node, op: ops.Conv1d, taps: list[tuple[str, int]]) -> Vector | None:
         """Return b + W·offset, of the weights that read the value of this visit; None where there is neither."""
@@ -140,14 +164,16 @@ class Rows:
             others.append(name)
             if age == 0 and source in self._offsets:
                 offsets.append(self._offsets[source])
-        total = others[0] if len(others) == 1 else e.emit("Sum", *others) if others else ""
-        if offsets and others:
-            self._offsets[node.name] = np.sum(np.stack(offsets), axis=0)
-        elif offsets:
-            total = e.constant(np.sum(np.stack(offsets), axis=0), np.float32)
+        offset = np.sum(np.stack(offsets), axis=0) if offsets else None
+        apart = self._chained and offset is not None and node.name in self._layout.slots
+        total = "" if apart or not others else others[0] if len(others) == 1 else e.emit("Sum", *others)
+        if offset is not None and total:
+            self._offsets[node.name] = offset
+        elif offset is not None:
+            total = e.constant(offset, np.float32)
         for product in products:
-            total = e.emit("Gemm", product.flat, product.weight, *([total] if total else []), transB=1)
-        e.values[node.name] = total
+            total = self._multiply(product, total)
+        e.values[node.name] = e.emit("Sum", total, *others) if apart and others else total
 
     def _reads(self, node: Node, source: str, *, as_class: bool = False) -> list[tuple[str, int]]:
         """Return the value of `source` that each tap of a node reads, without its offset, and its age; oldest first."""

@@ -26,7 +26,7 @@ _Read = tuple[str, int]
 Writer = Callable[[Emitter, str, str, str, str], None]
 """Writes updates into slots of a tensor, after what is read of it has been read: see `_write`."""
 
-_SIDE_BY_SIDE = 4
+SIDE_BY_SIDE = 4
 """Taps of a convolution that a block puts side by side. A longer one is a Conv: so many copies of its input cost more."""
 
 
@@ -59,7 +59,7 @@ def step(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool 
     for name in layout.fixed:
         e.values[name] = f"{FIXED}.{name}"
     rows = Rows(e, layout, lambda source, age: old[source, age], joined=joined, lookups=lookups)
-    for node in _timed(e, layout):
+    for node in timed(e, layout):
         e.own(node.name)
         if isinstance(node.op, ops.Input):
             e.values[node.name] = node.name
@@ -78,7 +78,7 @@ def _read_by_step(e: Emitter, layout: StateLayout, nodes: Sequence[Slots]) -> li
     names = {each.node for each in nodes}
     found = {
         (source, age)
-        for node in _timed(e, layout)
+        for node in timed(e, layout)
         for source in node.inputs
         if source in names
         for age in layout.ages(node, source)
@@ -105,20 +105,20 @@ def block(e: Emitter, layout: StateLayout, *, lookups: bool = True) -> list[str]
     slots = []
     if ages:
         slots = _split(e, _slots(e, e.emit("Slice", visits, e.constant([0]), e.constant([len(ages)])), kept), counts)
-    buffers: dict[str, _Buffer] = {}
+    buffers: dict[str, Buffer] = {}
     gathered: dict[str, str] = {}
     for (tensor, nodes), indices in zip(layout.tensors.items(), slots, strict=True):
         e.own(f"{PAST}.{tensor}")
         gathered[tensor] = e.emit("Gather", f"{PAST}.{tensor}", indices, axis=0)
         shape = e.emit("Concat", e.constant([-1]), batch, e.constant([nodes[0].channels]), axis=0)
         for each, value in zip(nodes, _split(e, gathered[tensor], [each.kept for each in nodes]), strict=True):
-            buffers[each.node] = _Buffer(each, value, shape)
-    _repeat_fixed(e, layout, length)
+            buffers[each.node] = Buffer(each, value, shape)
+    repeat_fixed(e, layout, length)
     rows = Rows(e, layout, lambda source, age: buffers[source].aged(e, age), joined=False, lookups=lookups)
-    for node in _timed(e, layout):
+    for node in timed(e, layout):
         e.own(node.name)
         if isinstance(node.op, ops.Input):
-            e.values[node.name] = _input_rows(e, node.name)
+            e.values[node.name] = input_rows(e, node.name)
         elif isinstance(node.op, ops.Conv1d) and _is_long(layout, node, node.op):
             e.values[node.name] = _long_convolution(e, layout, node, node.op, buffers[node.inputs[0]])
         else:
@@ -138,7 +138,7 @@ def block(e: Emitter, layout: StateLayout, *, lookups: bool = True) -> list[str]
     return _named_outputs(layout)
 
 
-class _Buffer:
+class Buffer:
     """What slots hold of a node that a block reads: of earlier visits, and, once it is added, what is `new`; `whole` is both.
 
     All are (visits, B, C); `shape` is [-1, B, C].
@@ -159,7 +159,7 @@ class _Buffer:
         return e.emit("Reshape", visits, e.constant([-1] if self.slots.classes else [-1, self.slots.channels]))
 
 
-def _input_rows(e: Emitter, name: str) -> str:
+def input_rows(e: Emitter, name: str) -> str:
     """Make an input (B, T) or (B, C, T) into rows, (T·B) or (T·B, C)."""
     kind = e.types[name]
     if kind.indexed:
@@ -178,10 +178,10 @@ def over_time(e: Emitter, name: str, output: str) -> None:
 
 def _is_long(layout: StateLayout, node: Node, op: ops.Conv1d) -> bool:
     """Whether the taps of a convolution side by side would be many times its input, which are numbers."""
-    return op.kernel > _SIDE_BY_SIDE and not layout.slots[node.inputs[0]].classes
+    return op.kernel > SIDE_BY_SIDE and not layout.slots[node.inputs[0]].classes
 
 
-def _long_convolution(e: Emitter, layout: StateLayout, node: Node, op: ops.Conv1d, buffer: _Buffer) -> str:
+def _long_convolution(e: Emitter, layout: StateLayout, node: Node, op: ops.Conv1d, buffer: Buffer) -> str:
     """A convolution as a Conv over time."""
     kept, ages = buffer.slots.kept, layout.ages(node, node.inputs[0])
     over = e.emit("Transpose", buffer.whole, perm=[1, 2, 0])
@@ -189,7 +189,7 @@ def _long_convolution(e: Emitter, layout: StateLayout, node: Node, op: ops.Conv1
     return e.emit("Reshape", e.emit("Transpose", y, perm=[2, 0, 1]), e.constant([-1, op.channels]))
 
 
-def _repeat_fixed(e: Emitter, layout: StateLayout, length: str) -> None:
+def repeat_fixed(e: Emitter, layout: StateLayout, length: str) -> None:
     """Repeat what follows from global conditions in each visit, (T·B, C)."""
     names = [f"{FIXED}.{name}" for name in layout.fixed]
     if not names:
@@ -218,7 +218,8 @@ def _last_new(e: Emitter, each: Slots, new: str) -> str:
     return e.emit("Slice", new, e.constant([-each.count]), e.constant([LAST]), e.constant([0]))
 
 
-def _timed(e: Emitter, layout: StateLayout) -> list[Node]:
+def timed(e: Emitter, layout: StateLayout) -> list[Node]:
+    """List the nodes that are computed at every visit."""
     return [node for node in e.graph.nodes if node.name in layout.schedule.lead]
 
 

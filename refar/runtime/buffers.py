@@ -27,6 +27,11 @@ class Buffer:
         else:
             self.value.update_inplace(np.ascontiguousarray(value, self._dtype))
 
+    @property
+    def array(self) -> Array:
+        """The numbers: on the CPU the memory itself, which the next call overwrites; elsewhere a copy."""
+        return np.array(self.value.numpy()) if self._array is None else self._array
+
     def get(self) -> Array:
         """Copy the numbers."""
         return np.array(self.value.numpy()) if self._array is None else self._array.copy()
@@ -55,3 +60,9 @@ def _too_large(what: str, takes: int, device: str) -> BackendError:
     there = memory(device)
     room = "more than there is" if there is None else f"where {there[0] / 1e6:.0f} MB of {there[1] / 1e6:.0f} MB are free"
     return BackendError(f"{what} takes {takes / 1e6:.0f} MB on {device}, {room}")
+
+
+def view(array: Array) -> Any:
+    """Give the memory of a contiguous array to onnxruntime, on the CPU. It must live as long as it is bound."""
+    assert array.flags.c_contiguous
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array, "cpu")

@@ -38,9 +38,10 @@ VERSION = 2
 FORMAT = f"refar-bundle {VERSION}"
 """What a bundle says of itself: `refar` in bundle.json, `producer_version` and `refar.format` in each model. No release."""
 
-FULL, PREFILL, STEP, BLOCK, SAMPLER = "full.onnx", "prefill.onnx", "step.onnx", "block.onnx", "sampler.onnx"
+FULL, PREFILL, STEP, BLOCK, WINDOW = "full.onnx", "prefill.onnx", "step.onnx", "block.onnx", "window.onnx"
+SAMPLER = "sampler.onnx"
 WEIGHTS, VECTORS, MANIFEST = "weights.safetensors", "check.safetensors", "bundle.json"
-_KNOWN = {FULL, PREFILL, CONDITION, STEP, BLOCK, SAMPLER, ROW, PIXEL, PIXELS, WEIGHTS, VECTORS}
+_KNOWN = {FULL, PREFILL, CONDITION, STEP, BLOCK, WINDOW, SAMPLER, ROW, PIXEL, PIXELS, WEIGHTS, VECTORS}
 
 MOST_STATE = 2**28
 """Numbers that a stream may keep for each sequence: 1 GiB."""
@@ -240,7 +241,7 @@ def models_of(graph: Graph) -> tuple[str, ...]:
         return (FULL, *slots.ports)
     if layout is None:
         return (FULL,)
-    return (FULL, PREFILL, *([CONDITION] if layout.fixed else []), STEP, BLOCK)
+    return (FULL, PREFILL, *([CONDITION] if layout.fixed else []), STEP, BLOCK, WINDOW)
 
 
 def fixed_of(graph: Graph) -> tuple[str, ...]:

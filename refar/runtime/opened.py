@@ -28,6 +28,7 @@ from refar.runtime.bundle import (
     OUTPUT,
     SAMPLER,
     STEP,
+    WINDOW,
     Bundle,
     read_vectors,
     read_weights,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from refar.runtime.resident import Resident
 
 _MOST_THREADS = 1024  # onnxruntime starts as many as it is told to
-_ALONE = {STEP, BLOCK, SAMPLER, CONDITION, ROW, PIXEL, PIXELS}
+_ALONE = {STEP, BLOCK, WINDOW, SAMPLER, CONDITION, ROW, PIXEL, PIXELS}
 """Models that run in one thread."""
 
 

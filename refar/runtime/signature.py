@@ -7,7 +7,8 @@ from typing import Any
 from refar.analysis import image_slots
 from refar.analysis.facts import Facts
 from refar.analysis.image_slots import ImageSlots
-from refar.analysis.slots import StateLayout
+from refar.analysis.linear import windows
+from refar.analysis.slots import Slots, StateLayout
 from refar.analysis.types import Type
 from refar.errors import FileError, printable
 from refar.runtime import bundle, sampler_ports
@@ -61,6 +62,11 @@ def signature(model: str, found: Facts, layout: StateLayout | None) -> tuple[dic
         case bundle.BLOCK:
             given = {**timed, **fixed, **past, f"{PAST}.{CLOCK}": clock}
             return given, {OUTPUT: _port(y), **present, f"{PRESENT}.{CLOCK}": clock}
+        case bundle.WINDOW:
+            read = {f"{PAST}.{each.port}": each.node for each in windows(found, layout).values()}
+            old = {name: _rows(layout.slots[node]) for name, node in read.items()}
+            new = {f"{PRESENT}.{name}": _rows(each) for name, each in layout.slots.items()}
+            return {**timed, **fixed, **old}, {OUTPUT: _port(y), **new}
         case _:
             raise AssertionError(model)
 
@@ -102,6 +108,11 @@ def image_signature(model: str, found: Facts, slots: ImageSlots) -> tuple[dict[s
 def _port(kind: Type) -> Port:
     sizes = {"b": None, "c": kind.channels, "t": None, "h": None, "w": None}
     return _INT if kind.indexed else _FLOAT, tuple(sizes[axis] for axis in kind.axes)
+
+
+def _rows(each: Slots) -> Port:
+    """The port of rows of a node, (rows, C), or of classes, (rows)."""
+    return (_INT, (None,)) if each.classes else (_FLOAT, (None, each.channels))
 
 
 def _said(port: Port) -> str:

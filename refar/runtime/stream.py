@@ -78,7 +78,7 @@ class Stream:
             return self._nothing(length)
         if length == 1:
             return self._advance({name: array[..., 0] for name, array in inputs.items()})[..., None].copy()
-        return self._advance(inputs).copy()
+        return self._advance(inputs, pushed=True).copy()
 
     @alone
     def step(self, x_t: ArrayLike, condition: Data | None = None) -> Array:
@@ -290,13 +290,13 @@ class Stream:
             self._visits.fixed[name].set(value)
         self._conditions = conditions
 
-    def _advance(self, inputs: Arrays) -> Array:
+    def _advance(self, inputs: Arrays, *, pushed: bool = False) -> Array:
         """Make one visit, or several where the inputs have a time axis. `inputs` are those of the models, not checked.
 
-        The outputs are the memory of this stream until the next call. Raises BackendError unless they are finite; the tokens have
-        been taken then.
+        With `pushed` more blocks of this length may be expected. The outputs are the memory of this stream until the next call.
+        Raises BackendError unless they are finite; the tokens have been taken then.
         """
-        y, wrong = self._visited(inputs)
+        y, wrong = self._visited(inputs, pushed=pushed)
         if wrong is None:
             return y
         model = BLOCK if self._is_several(inputs) else STEP
@@ -304,10 +304,11 @@ class Stream:
         taken = "the tokens have been taken: take them back with rewind, or begin their rows anew with reset"
         raise BackendError(f"{model}: expected finite outputs, got {y[place]} at index {place}; {taken}")
 
-    def _visited(self, inputs: Arrays) -> tuple[Array, Array | None]:
+    def _visited(self, inputs: Arrays, *, pushed: bool = False) -> tuple[Array, Array | None]:
         """As `_advance`, but return the outputs whatever they are, and where the network's are not finite; None if all are."""
         several = self._is_several(inputs)
-        y = self._visits.many(inputs) if several else self._visits.one(inputs)
+        visit = self._visits.one if not several else self._visits.pushed if pushed else self._visits.many
+        y = visit(inputs)
         visits = y.shape[-1] if several else 1
         wrong: Array | None = None
         if not (right := np.isfinite(y)).all():

@@ -9,6 +9,7 @@ import numpy as np
 from refar.arguments.arrays import Array, Arrays
 from refar.runtime.buffers import Buffer, made
 from refar.runtime.bundle import BLOCK, CLOCK, FIXED, OUTPUT, PAST, PRESENT, STEP
+from refar.runtime.linear import MOST_VISITS, Linear
 from refar.runtime.provider import Guarded
 
 if TYPE_CHECKING:
@@ -21,17 +22,57 @@ class Visits:
     def __init__(self, opened: Opened, past: Arrays, fixed: Arrays) -> None:
         self._opened, self.device = opened, opened.provider
         rows = next(iter(past.values())).shape[1] if past else 0
-        self.past = made(f"the state of {rows} sequences", {name: past[name] for name in opened.layout.sizes}, self.device)
-        self.clock = Buffer(np.array(0, np.int64), self.device)
+        self._past = made(f"the state of {rows} sequences", {name: past[name] for name in opened.layout.sizes}, self.device)
+        self._clock = Buffer(np.array(0, np.int64), self.device)
         self.fixed = {name: Buffer(fixed[name], self.device) for name in opened.layout.fixed}
         self._inputs: dict[str, Buffer] = {}
         self._given: dict[str, Buffer] = {}
         self._length = 0  # of the block that is bound
         self._step: Any = None
         self._block: Any = None
+        self._linear: Linear | None = None
+        self._is_linear = False  # whether the state lies there, and not in slots
+        self._pushed = 0  # the length of the block before, if nothing else was asked for since
+
+    @property
+    def past(self) -> dict[str, Buffer]:
+        """The slots of each tensor."""
+        self._go_home()
+        return self._past
+
+    @property
+    def clock(self) -> Buffer:
+        """How many visits the slots have seen."""
+        self._go_home()
+        return self._clock
+
+    def _go_home(self) -> None:
+        """Have the state in slots."""
+        self._pushed = 0
+        if self._is_linear and self._linear is not None:
+            past = {name: buffer.array for name, buffer in self._past.items()}
+            self._linear.leave(past)
+            self._clock.set(np.array(0))
+            self._is_linear = False
+
+    def pushed(self, inputs: Arrays) -> Array:
+        """Make T ≥ 1 visits: y_bct. From the second block of one length on the state lies in linear memory, on the CPU."""
+        length = inputs[self._opened.found.sequence].shape[-1]
+        if length != self._pushed or length > MOST_VISITS or self.device != "cpu":
+            y = self.many(inputs)
+            self._pushed = length
+            return y
+        if self._linear is None or self._linear.length != length:
+            rows = len(inputs[self._opened.found.sequence])
+            self._linear = Linear(self._opened, rows, length, self.fixed)
+        if not self._is_linear:
+            self._linear.enter({name: buffer.array for name, buffer in self._past.items()}, int(self._clock.get()))
+            self._is_linear = True
+        return self._linear.advance(inputs)
 
     def one(self, inputs: Arrays) -> Array:
         """Make one visit: y_bc."""
+        self._go_home()
         if self._step is None:
             self._step = self._bound(STEP)
             self._inputs = {name: Buffer(array, self.device) for name, array in inputs.items()}
@@ -48,6 +89,7 @@ class Visits:
 
     def many(self, inputs: Arrays) -> Array:
         """Make T ≥ 1 visits: y_bct. What is bound stays for the next call of the same length."""
+        self._go_home()
         if self._block is None:
             self._block = self._bound(BLOCK)
         x = inputs[self._opened.found.sequence]
@@ -71,7 +113,7 @@ class Visits:
     def _bound(self, model: str) -> Any:
         """Bind what a call reads and writes in place: the state, the clock and what follows from global conditions."""
         binding = self._opened.sessions[model].io_binding()
-        for name, buffer in [*self.past.items(), (CLOCK, self.clock)]:
+        for name, buffer in [*self._past.items(), (CLOCK, self._clock)]:
             binding.bind_ortvalue_input(f"{PAST}.{name}", buffer.value)
             binding.bind_ortvalue_output(f"{PRESENT}.{name}", buffer.value)
         for name, buffer in self.fixed.items():

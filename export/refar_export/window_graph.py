@@ -1,0 +1,123 @@
+"""A graph of T visits whose past and new values are rows of linear memory: see refar.analysis.linear.
+
+A window of fewer visits ago than T ends with rows that the same call writes, in the memory that present.<node> is bound to. So
+whatever reads past.<node>.<age> must depend on present.<node>; `in_place` holds it. Where no flow of data makes it so, the window
+is joined to none of the new rows.
+"""
+
+from __future__ import annotations
+
+import onnx
+
+from refar import ops
+from refar.analysis.linear import Window, windows
+from refar.analysis.slots import StateLayout
+from refar.graph.graph import Node
+from refar.runtime.bundle import OUTPUT, PAST, PRESENT
+from refar_export import in_place, lower
+from refar_export.lower import Emitter
+from refar_export.rows import Rows
+from refar_export.visit_graphs import SIDE_BY_SIDE, Buffer, input_rows, over_time, repeat_fixed, timed
+
+
+def window(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool = True) -> list[str]:
+    """T visits over windows. For `joined` and `lookups` see `Rows`. Returns the names of the outputs."""
+    e.own(f"{PAST}.windows")
+    repeat_fixed(e, layout, e.emit("Shape", e.facts.sequence, start=-1))
+    past = _Past(e, layout)
+    rows = Rows(e, layout, past.aged, joined=joined, lookups=lookups, chained=joined)
+    for node in timed(e, layout):
+        e.own(node.name)
+        begin = len(e.nodes)
+        if isinstance(node.op, ops.Input):
+            e.values[node.name] = input_rows(e, node.name)
+        elif isinstance(node.op, ops.Conv1d) and past.is_long(node, node.op):
+            e.values[node.name] = past.convolved(node, node.op)
+        else:
+            rows.compute(node)
+        if node.name in layout.slots:
+            value = rows.stored(node.name)
+            past.keep(node, value, e.nodes[begin:])
+    e.own(OUTPUT)
+    rows.whole(e.graph.output)
+    over_time(e, e.graph.output, OUTPUT)
+    _order(e, past.names())
+    return [OUTPUT, *(f"{PRESENT}.{name}" for name in layout.slots)]
+
+
+class _Past:
+    """The windows of a graph under construction, and the new rows beside them."""
+
+    def __init__(self, e: Emitter, layout: StateLayout) -> None:
+        self._e, self._layout, self._reads = e, layout, windows(e.facts, layout)
+        self._whole: dict[str, Buffer] = {}
+
+    def names(self) -> dict[str, str]:
+        """Each input that holds a window, and the output whose rows it may end with."""
+        return {f"{PAST}.{each.port}": f"{PRESENT}.{each.node}" for each in self._reads.values()}
+
+    def aged(self, source: str, age: int) -> str:
+        """The rows of `age` visits before each of T visits: (T·B, C), or classes (T·B)."""
+        found = self._reads[source, age]
+        return self._buffer(found).aged(self._e, age) if found.whole else f"{PAST}.{found.port}"
+
+    def is_long(self, node: Node, op: ops.Conv1d) -> bool:
+        """Whether a convolution reads so many rows that a Conv over time costs less than products. Classes are looked up."""
+        source, ages = node.inputs[0], self._layout.ages(node, node.inputs[0])
+        return op.kernel > SIDE_BY_SIDE and not self._layout.slots[source].classes and self._reads[source, ages[0]].whole
+
+    def convolved(self, node: Node, op: ops.Conv1d) -> str:
+        """A convolution as a Conv over time, as rows."""
+        e, ages = self._e, self._layout.ages(node, node.inputs[0])
+        window = self._reads[node.inputs[0], ages[0]]
+        over = e.emit("Transpose", self._buffer(window).whole, perm=[1, 2, 0])
+        y = lower.conv1d_block(e, op, over, [window.age - age for age in ages], window.age)
+        return e.emit("Reshape", e.emit("Transpose", y, perm=[2, 0, 1]), e.constant([-1, op.channels]))
+
+    def keep(self, node: Node, value: str, made: list[onnx.NodeProto]) -> None:
+        """Let the rows of a node be written to its memory, from where all that follows reads them. `made`: what computes it."""
+        e, kept = self._e, f"{PRESENT}.{node.name}"
+        if any(value in each.output for each in made):
+            _rename(made, value, kept)
+        else:  # the value of another node, or an input
+            e.emit("Identity", value, outputs=[kept])
+        of = node.inputs[0] if self._layout.slots[node.name].classes else node.name
+        e.values |= {name: kept for name in (of, *node.inputs) if name == of or e.values.get(name) == value}
+
+    def _buffer(self, window: Window) -> Buffer:
+        """The rows of a whole window by visit, (visits, B, C), after the new ones among them are written."""
+        if window.node not in self._whole:
+            e, slots = self._e, self._layout.slots[window.node]
+            batch = e.emit("Shape", e.facts.sequence, start=0, end=1)
+            shape = e.emit("Concat", e.constant([-1]), batch, e.constant([slots.channels]), axis=0)
+            rows = _after(e, f"{PAST}.{window.port}", f"{PRESENT}.{window.node}")
+            self._whole[window.node] = Buffer(slots, e.emit("Reshape", rows, shape), shape)
+        return self._whole[window.node]
+
+
+def _rename(nodes: list[onnx.NodeProto], value: str, name: str) -> None:
+    """Give a value another name, wherever it stands."""
+    for node in nodes:
+        for names in (node.input, node.output):
+            for place, each in enumerate(names):
+                if each == value:
+                    names[place] = name
+
+
+def _after(e: Emitter, window: str, kept: str) -> str:
+    """Copy a window when the new rows are written: it is joined to none of them."""
+    return e.emit("Concat", window, e.emit("Slice", kept, e.constant([0]), e.constant([0])), axis=0)
+
+
+def _order(e: Emitter, ends: dict[str, str]) -> None:
+    """Let every reader of a window come after the rows that it may end with, {window: rows}."""
+    e.own(f"{PAST}.order")
+    early = {(id(reader), window) for reader, window in in_place.early_readers(e.nodes, ends)}
+    nodes, e.nodes = e.nodes, []
+    copies: dict[str, str] = {}
+    for node in nodes:
+        for window in [name for name in node.input if (id(node), name) in early]:
+            if window not in copies:
+                copies[window] = _after(e, window, ends[window])
+            _rename([node], window, copies[window])
+        e.nodes.append(node)

@@ -1,0 +1,100 @@
+"""Blocks of one length over linear memory: what the network reads and writes are pieces of it, which are bound and not copied.
+
+See refar.analysis.linear. The memory holds the rows of some blocks more than a stream needs. A block writes behind the rows of the
+block before; at the end of the memory the last rows are moved to its beginning.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refar.analysis.linear import windows
+from refar.arguments.arrays import Array, Arrays
+from refar.runtime.buffers import Buffer, view
+from refar.runtime.bundle import FIXED, OUTPUT, PAST, PRESENT, WINDOW
+from refar.runtime.provider import Guarded
+
+if TYPE_CHECKING:
+    from refar.runtime.opened import Opened
+
+MOST_VISITS = 2048
+"""Visits of a block. What longer ones would gain is little beside what they compute."""
+
+_BLOCKS = 16
+"""Blocks that the memory has room for; fewer of blocks that would take much memory."""
+
+_VISITS = 4096
+
+
+class Linear:
+    """The memory of blocks of `length` visits of `rows` sequences, {node: (visits, B, C)}, and what is bound to it."""
+
+    def __init__(self, opened: Opened, rows: int, length: int, fixed: dict[str, Buffer]) -> None:
+        self._opened, self.length, self._fixed = opened, length, fixed
+        self._reads = list(dict.fromkeys(windows(opened.found, opened.layout).values()))
+        self._count = max(2, min(_BLOCKS, _VISITS // length))
+        self._slots = opened.layout.slots
+        self._memory: Arrays = {}
+        for name, each in self._slots.items():
+            shape = (each.count + self._count * length, rows, *([] if each.classes else [each.channels]))
+            self._memory[name] = np.zeros(shape, np.int64 if each.classes else np.float32)
+        self._bindings: list[Any] = []  # of block 0, 1, …, each made when it is first needed
+        self._place = 0
+        kind = opened.found.types[opened.graph.output]
+        self._y = Buffer(np.zeros((rows, kind.size, length), np.float32), opened.provider)
+        self._inputs: dict[str, Buffer] = {}
+
+    def enter(self, past: Arrays, clock: int) -> None:
+        """Take the state over from slots at a clock."""
+        self._place = 0
+        for name, each in self._slots.items():
+            slots = each.base + np.arange(clock - each.count, clock) % each.count
+            self._memory[name][: each.count] = past[each.tensor][slots].reshape(self._memory[name][: each.count].shape)
+
+    def leave(self, past: Arrays) -> None:
+        """Write the state into slots, in order, as they are at clock 0."""
+        for name, each in self._slots.items():
+            slots = past[each.tensor][each.base : each.base + each.count]
+            slots[...] = self._last(name, each.count).reshape(slots.shape)
+
+    def advance(self, inputs: Arrays) -> Array:
+        """Make the visits of one block: y_bct, in memory that the next block overwrites."""
+        if self._place == self._count:
+            for name, each in self._slots.items():
+                self._memory[name][: each.count] = self._last(name, each.count)
+            self._place = 0
+        if self._place == len(self._bindings):
+            self._bindings.append(self._bound(inputs))
+        for name, array in inputs.items():
+            self._inputs[name].set(array)
+        with Guarded(WINDOW), self._opened.mode():
+            self._opened.sessions[WINDOW].run_with_iobinding(self._bindings[self._place])
+        self._place += 1
+        return self._y.array
+
+    def _last(self, name: str, count: int) -> Array:
+        """The newest rows of a node."""
+        end = self._slots[name].count + self._place * self.length
+        return self._memory[name][end - count : end]
+
+    def _bound(self, inputs: Arrays) -> Any:
+        """Bind all that the block at this place reads and writes."""
+        if not self._inputs:
+            self._inputs = {name: Buffer(array, self._opened.provider) for name, array in inputs.items()}
+        binding = self._opened.sessions[WINDOW].io_binding()
+        for name, buffer in [*self._inputs.items(), *((f"{FIXED}.{name}", each) for name, each in self._fixed.items())]:
+            binding.bind_ortvalue_input(name, buffer.value)
+        binding.bind_ortvalue_output(OUTPUT, self._y.value)
+        for window in self._reads:
+            binding.bind_ortvalue_input(f"{PAST}.{window.port}", self._rows(window.node, -window.age, window.visits(self.length)))
+        for name in self._slots:
+            binding.bind_ortvalue_output(f"{PRESENT}.{name}", self._rows(name, 0, self.length))
+        return binding
+
+    def _rows(self, name: str, begin: int, visits: int) -> Any:
+        """The memory of some visits of a node, counted from the first of the block, as rows (visits·B, C)."""
+        first = self._slots[name].count + self._place * self.length + begin
+        memory = self._memory[name][first : first + visits]
+        return view(memory.reshape(-1, *memory.shape[2:]))
