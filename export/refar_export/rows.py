@@ -173,7 +173,7 @@ class Rows:
             total = e.constant(offset, np.float32)
         for product in products:
             total = self._multiply(product, total)
-        e.values[node.name] = e.emit("Sum", total, *others) if apart and others else total
+        e.values[node.name] = e.emit("Sum" if len(others) > 1 else "Add", total, *others) if apart and others else total
 
     def _reads(self, node: Node, source: str, *, as_class: bool = False) -> list[tuple[str, int]]:
         """Return the value of `source` that each tap of a node reads, without its offset, and its age; oldest first."""

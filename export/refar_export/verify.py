@@ -10,13 +10,14 @@ import onnx
 
 from refar.analysis.causality import is_strict
 from refar.analysis.facts import facts
+from refar.analysis.linear import windows
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import BackendError
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
-from refar.runtime.bundle import BLOCK, FULL, STEP
+from refar.runtime.bundle import BLOCK, FULL, PAST, PRESENT, STEP, WINDOW
 from refar.runtime.session import Session
-from refar_export.in_place import require_order
+from refar_export.in_place import require_order, require_windows
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class Comparison:
 
 
 def verify(path: str | Path, provider: str = "cpu") -> list[Comparison]:
-    """Full, prefill, step and block against the stored outputs.
+    """Full, prefill, step, block and window against the stored outputs.
 
-    Steps go from the start to the eighth position, and over the last sixteen; blocks of 1, 2, 3, … tokens over the same. The
+    Steps go from the start to the eighth position, and over the last sixteen; blocks of 1, 2, 3, … tokens over the same, and
+    blocks of two, all but the first of which run window.onnx. The
     state that blocks leave is held against the one that steps leave: some of it may only be read much later. Of a bundle in int8
     the outputs of full.onnx take the place of the stored ones.
-    Raises BackendError where step or block could write its state before it has read the old one.
+    Raises BackendError where step or block could write its state before it has read the old one, or window the other way round.
     """
     session = load(path, "cuda" if provider == "cuda" else "cpu")
     graph, stored = session.graph, session.check_vectors()
@@ -49,6 +51,9 @@ def verify(path: str | Path, provider: str = "cpu") -> list[Comparison]:
     full = full.reshape(*full.shape[:2], -1)
     for model in (STEP, BLOCK) if session.manifest.layout is not None else ():
         require_order(onnx.load_from_string(session._opened.bundle.read(model)), model)
+    if (layout := session.manifest.layout) is not None:
+        ends = {f"{PAST}.{each.port}": f"{PRESENT}.{each.node}" for each in windows(facts(graph), layout).values()}
+        require_windows(onnx.load_from_string(session._opened.bundle.read(WINDOW)), WINDOW, ends)
     if session.manifest.int8:  # how far int8 is from the oracle no tolerance says; but all models must give the same
         y = full[:, :, stored["positions"]]
     expected = {first + int(t): y[:, :, i] for i, t in enumerate(stored["positions"])}
@@ -61,7 +66,7 @@ def verify(path: str | Path, provider: str = "cpu") -> list[Comparison]:
         return results
     ahead, last = int(is_strict(graph)), x.shape[-1] - 1
     local = {name: value for name, value in condition.items() if facts(graph).types[name].timed}
-    prefill, step, block = 0.0, 0.0, 0.0
+    prefill, step, off = 0.0, 0.0, {BLOCK: 0.0, WINDOW: 0.0}
     states: list[Comparison] = []
     for prompt, end in ((first + 1 - ahead, min(first + 7, last)), (max(last - 15, first) + 1 - ahead, last)):
         tokens = range(prompt, end + 1 - ahead)
@@ -70,15 +75,17 @@ def verify(path: str | Path, provider: str = "cpu") -> list[Comparison]:
             now = {name: value[..., t + ahead] for name, value in local.items()}
             step = max(step, _largest(session.step(x[..., t], now), expected[t + ahead]))
         stepped = session.state
-        session.prefill(x[..., :prompt], condition)
-        for piece in _growing(tokens):
-            now = {name: value[..., piece.start + ahead : piece.stop + ahead] for name, value in local.items()}
-            found = session.block(x[..., piece.start : piece.stop], now)
-            block = max(block, _largest(found, np.stack([expected[t + ahead] for t in piece], axis=2)))
-        for name, value in session.state.items():
-            largest = _largest(value, stepped[name])
-            states.append(Comparison(f"state of {name} after blocks", largest, tolerance(graph, stepped[name], np.float32)))
-    results += [Comparison("prefill", prefill, allowed), Comparison("step", step, allowed), Comparison("block", block, allowed)]
+        for model, pieces in ((BLOCK, _growing(tokens)), (WINDOW, _equal(tokens))):
+            session.prefill(x[..., :prompt], condition)
+            for piece in pieces:
+                now = {name: value[..., piece.start + ahead : piece.stop + ahead] for name, value in local.items()}
+                found = session.block(x[..., piece.start : piece.stop], now)
+                off[model] = max(off[model], _largest(found, np.stack([expected[t + ahead] for t in piece], axis=2)))
+            for name, value in session.state.items():
+                largest = _largest(value, stepped[name])
+                states.append(Comparison(f"state of {name} after blocks", largest, tolerance(graph, stepped[name], np.float32)))
+    results += [Comparison("prefill", prefill, allowed), Comparison("step", step, allowed)]
+    results += [Comparison("block", off[BLOCK], allowed), Comparison("window", off[WINDOW], allowed)]
     return [*results, *sorted(states, key=lambda c: c.difference - c.allowed)[-1:]]
 
 
@@ -101,6 +108,11 @@ def _growing(tokens: range) -> list[range]:
     """At most 21 tokens in pieces of 1, 2, 3, …"""
     pieces = [tokens[n * (n - 1) // 2 :][:n] for n in range(1, 7)]
     return [piece for piece in pieces if piece]
+
+
+def _equal(tokens: range) -> list[range]:
+    """All tokens in pieces of 2; the last may be alone."""
+    return [tokens[n : n + 2] for n in range(0, len(tokens), 2)]
 
 
 def require(path: str | Path) -> None:

@@ -1,7 +1,7 @@
 """Blocks of one length over linear memory: what the network reads and writes are pieces of it, which are bound and not copied.
 
-See refar.analysis.linear. The memory holds the rows of some blocks more than a stream needs. A block writes behind the rows of the
-block before; at the end of the memory the last rows are moved to its beginning.
+See refar.analysis.linear. The memory has room for the rows of some blocks more than a stream needs. A block writes behind the one
+before; at the end of the memory the last rows are moved to its beginning.
 """
 
 from __future__ import annotations

@@ -38,6 +38,9 @@ class Stream:
         self._visits = Visits(opened, begun.past, begun.fixed)
         self._back = self._layout.spare  # how many visits can be taken back: a prompt is visits too
         self._sound = np.full(len(begun.taken), _ALWAYS)  # how many tokens were taken until an output was not finite
+        self._broke = False  # whether an output was not finite at any time
+        sequence, types = self._found.sequence, self._found.types
+        self._kinds = {name: (types[name], types[name].at_once) for name in (sequence, *opened.local)}
         self._lock = threading.RLock()
 
     @property
@@ -178,6 +181,7 @@ class Stream:
         joined = Stream(self._opened, Begun(together, fixed, conditions, np.concatenate([self._taken, theirs._taken]), output))
         joined._visits.clock.set(self._visits.clock.get())
         joined._back, joined._sound = min(self._back, theirs._back), np.concatenate([self._sound, theirs._sound])
+        joined._broke = self._broke or theirs._broke
         return joined
 
     @alone
@@ -233,11 +237,11 @@ class Stream:
         output = None if self._output is None else self._output[rows].copy()
         copy = Stream(self._opened, Begun(past, fixed, conditions, self._taken[rows], output))
         copy._visits.clock.set(self._visits.clock.get())
-        copy._back, copy._sound = self._back, self._sound[rows].copy()
+        copy._back, copy._sound, copy._broke = self._back, self._sound[rows].copy(), self._broke
         return copy
 
     def _check_finite(self, purpose: str) -> None:
-        if (broken := self._taken > self._sound).any():
+        if self._broke and (broken := self._taken > self._sound).any():
             rows = np.flatnonzero(broken).tolist()
             raise BackendError(
                 f"{purpose}: rows {rows} of this stream have become numbers that are not finite; reset them, or rewind"
@@ -259,25 +263,31 @@ class Stream:
 
     def _fresh(self, purpose: str, x: ArrayLike, condition: Data | None, *, at_once: bool) -> Arrays:
         """The next tokens and the local conditions of their outputs, checked; global ones that are given take effect."""
-        sequence, types, local = self._found.sequence, self._found.types, self._opened.local
+        sequence, local = self._found.sequence, self._opened.local
         self._check_finite(purpose)
-        given = self._opened.named(purpose, condition)
-        changed = {name: given.pop(name) for name in list(given) if name in self._conditions}
-        self._opened.check_names(purpose, given)
-        kinds = {name: types[name].at_once if at_once else types[name] for name in (sequence, *local)}
+        kinds = {name: pair[at_once] for name, pair in self._kinds.items()}
+        given, changed = self._given(purpose, condition) if local or condition is not None else ({}, {})
         checked = {name: check_rows(name, x if name == sequence else given[name], kind) for name, kind in kinds.items()}
         if len(checked[sequence]) != self.batch:
             hint = "" if at_once or np.shape(x) != (self.batch,) else "; step takes one token of each row"
             raise InputError(f"{sequence!r}: expected {self.batch} rows, as the stream has, got {len(checked[sequence])}{hint}")
-        checked |= repeat_rows({name: checked[name] for name in local}, self.batch)
-        lengths = {name: extent(kinds[name], array) for name, array in checked.items()}
-        if len(set(lengths.values())) > 1:
-            each = ", ".join(f"{name!r} has {length}" for name, (length,) in lengths.items())
-            raise InputError(f"{purpose}: expected as many conditions as tokens; {each}")
+        if local:
+            checked |= repeat_rows({name: checked[name] for name in local}, self.batch)
+            lengths = {name: extent(kinds[name], array) for name, array in checked.items()}
+            if len(set(lengths.values())) > 1:
+                each = ", ".join(f"{name!r} has {length}" for name, (length,) in lengths.items())
+                raise InputError(f"{purpose}: expected as many conditions as tokens; {each}")
         fed = self._opened.feeds(checked)
         if changed:
             self._change(purpose, changed)
         return fed
+
+    def _given(self, purpose: str, condition: Data | None) -> tuple[dict[str, ArrayLike], dict[str, ArrayLike]]:
+        """The local conditions by name, as many as there are, and the global ones that change."""
+        given = self._opened.named(purpose, condition)
+        changed = {name: given.pop(name) for name in list(given) if name in self._conditions}
+        self._opened.check_names(purpose, given)
+        return given, changed
 
     def _change(self, purpose: str, changed: Mapping[str, ArrayLike]) -> None:
         """Let global conditions have other values from the next output on."""
@@ -312,7 +322,7 @@ class Stream:
         visits = y.shape[-1] if several else 1
         wrong: Array | None = None
         if not (right := np.isfinite(y)).all():
-            wrong = np.logical_not(right, out=np.empty(y.shape, bool))
+            self._broke, wrong = True, np.logical_not(right, out=np.empty(y.shape, bool))
         if self._opened.first_output:  # before it an output means nothing
             places = self._taken[:, None] + self._found.strict + np.arange(visits)
             early = (places < self._opened.first_output)[:, None]

@@ -23,13 +23,13 @@ from refar_export.build import build
 from refar_export.in_place import unordered
 from refar_export.verify import verify
 
-BUNDLE = ["block.onnx", "check.safetensors", "full.onnx", "prefill.onnx", "step.onnx", "weights.safetensors"]
+BUNDLE = ["block.onnx", "check.safetensors", "full.onnx", "prefill.onnx", "step.onnx", "weights.safetensors", "window.onnx"]
 
 
 def test_a_bundle_agrees_with_the_oracle(model: Graph, tmp_path: Path) -> None:
     path = export(model, refar.init(model, seed=2), tmp_path / "bundle", verify=True)
     comparisons = verify(path)
-    assert [c.what for c in comparisons[:4]] == ["full", "prefill", "step", "block"]
+    assert [c.what for c in comparisons[:5]] == ["full", "prefill", "step", "block", "window"]
     for comparison in comparisons:
         assert comparison.difference <= comparison.allowed, str(comparison)
 
@@ -83,7 +83,7 @@ def test_a_bundle_says_its_format(wavenet_bundle: Path) -> None:
         assert (model.producer_name, model.producer_version) == ("refar", "refar-bundle 2")
 
 
-@pytest.mark.parametrize("kind", ["full", "prefill", "step", "block"])
+@pytest.mark.parametrize("kind", ["full", "prefill", "step", "block", "window"])
 def test_models_keep_the_contract(model: Graph, kind: str) -> None:
     proto = build(model, refar.init(model), kind)  # type: ignore[arg-type]
     assert proto.ir_version == 10

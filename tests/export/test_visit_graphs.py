@@ -37,10 +37,10 @@ LEVELS = ["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENA
 def test_a_bundle_agrees_with_the_oracle(streamed: Graph, tmp_path: Path) -> None:
     params = generic_parameters(streamed, np.random.default_rng(0))
     comparisons = verify(export(streamed, params, tmp_path / "b", verify=True, spare=2))
-    assert [c.what for c in comparisons[:4]] == ["full", "prefill", "step", "block"]
+    assert [c.what for c in comparisons[:5]] == ["full", "prefill", "step", "block", "window"]
     for comparison in comparisons:
         assert comparison.difference <= comparison.allowed, str(comparison)
-    (state,) = [c.what for c in comparisons[4:]]
+    (state,) = [c.what for c in comparisons[5:]]
     assert state in {f"state of {name} after blocks" for name in state_layout(facts(streamed)).slots}
 
 

@@ -20,9 +20,9 @@ from refar.runtime.stream import Stream
 from refar.testing.contract.cases import generic_inputs, generic_parameters
 from refar_export import export
 
-LENGTH, SPARE = 48, 3
+LENGTH, SPARE = 96, 3
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
-ACTIONS = ("push", "push", "step", "rewind", "fork", "take", "join", "reset", "save")
+ACTIONS = ("push", "push", "blocks", "blocks", "step", "rewind", "fork", "take", "join", "reset", "save")
 
 
 @contextmanager
@@ -85,6 +85,10 @@ class Trial:
         match action:
             case "push" | "step":
                 self._advance(of, 1 if action == "step" else int(self.rng.integers(1, 9)))
+            case "blocks":
+                length = int(self.rng.integers(2, 6))
+                for _ in range(int(self.rng.integers(2, 7))):
+                    self._advance(of, length)
             case "rewind":
                 steps = min(SPARE, of.stream._back, min(of.at))
                 of.stream.rewind(steps)

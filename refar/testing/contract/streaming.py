@@ -135,6 +135,7 @@ def block(subject: Subject, measure: Measure) -> None:
         (length,), cheap = extent, subject.small or extent == sizes.short
         firsts = {0, 1, *(kernel - 1 for kernel in kernels), *around, length - 1} if cheap else {settled - 1}
         ways = cases.splits(subject.rng(2, length), length - 1, sorted(firsts))
+        ways.append([1] + [3] * ((length - 2) // 3))  # of one length, which a stream may take in a form of its own
         seen = _compare(subject, extent, ways, measure)
         count += len(ways)
     measure.notes.append(f"{count} splits by {seen}")
