@@ -60,9 +60,3 @@ def _too_large(what: str, takes: int, device: str) -> BackendError:
     there = memory(device)
     room = "more than there is" if there is None else f"where {there[0] / 1e6:.0f} MB of {there[1] / 1e6:.0f} MB are free"
     return BackendError(f"{what} takes {takes / 1e6:.0f} MB on {device}, {room}")
-
-
-def view(array: Array) -> Any:
-    """Give the memory of a contiguous array to onnxruntime, on the CPU. It must live as long as it is bound."""
-    assert array.flags.c_contiguous
-    return onnxruntime.OrtValue.ortvalue_from_numpy(array, "cpu")

@@ -12,7 +12,7 @@ import numpy as np
 
 from refar.analysis.linear import windows
 from refar.arguments.arrays import Array, Arrays
-from refar.runtime.buffers import Buffer, view
+from refar.runtime.buffers import Buffer
 from refar.runtime.bundle import FIXED, OUTPUT, PAST, PRESENT, WINDOW
 from refar.runtime.provider import Guarded
 
@@ -88,13 +88,13 @@ class Linear:
             binding.bind_ortvalue_input(name, buffer.value)
         binding.bind_ortvalue_output(OUTPUT, self._y.value)
         for window in self._reads:
-            binding.bind_ortvalue_input(f"{PAST}.{window.port}", self._rows(window.node, -window.age, window.visits(self.length)))
+            binding.bind_input(f"{PAST}.{window.port}", *self._rows(window.node, -window.age, window.visits(self.length)))
         for name in self._slots:
-            binding.bind_ortvalue_output(f"{PRESENT}.{name}", self._rows(name, 0, self.length))
+            binding.bind_output(f"{PRESENT}.{name}", *self._rows(name, 0, self.length))
         return binding
 
-    def _rows(self, name: str, begin: int, visits: int) -> Any:
-        """The memory of some visits of a node, counted from the first of the block, as rows (visits·B, C)."""
-        first = self._slots[name].count + self._place * self.length + begin
-        memory = self._memory[name][first : first + visits]
-        return view(memory.reshape(-1, *memory.shape[2:]))
+    def _rows(self, name: str, begin: int, visits: int) -> tuple[str, int, type, list[int], int]:
+        """The memory of some visits of a node, counted from the first of the block, as rows (visits·B, C): how to bind it."""
+        memory, first = self._memory[name], self._slots[name].count + self._place * self.length + begin
+        shape = [visits * memory.shape[1], *memory.shape[2:]]
+        return "cpu", 0, memory.dtype.type, shape, memory.ctypes.data + first * memory.strides[0]
