@@ -155,11 +155,8 @@ class _Ports:
         side, _, rest = name.partition(".")
         if name == LENGTH:
             return helper.make_tensor_value_info(name, TensorProto.INT64, ["batch_size"])
-        if side in (PAST, PRESENT) and self.kind == "window":
-            assert self.layout is not None
-            each = self.layout.slots[self.windows[name] if side == PAST else rest]
-            kind, sizes = (TensorProto.INT64, []) if each.classes else (TensorProto.FLOAT, [each.channels])
-            return helper.make_tensor_value_info(name, kind, [f"rows of {name}", *sizes])
+        if self.kind == "window" and side != FIXED:
+            return self._rows(name)
         if side in (PAST, PRESENT) and rest == CLOCK:
             return helper.make_tensor_value_info(name, TensorProto.INT64, [])
         if side in (PAST, PRESENT):
@@ -173,10 +170,20 @@ class _Ports:
         length = "output_length" if name == OUTPUT and first else "sequence_length"
         return declared(name, self._type(self.e.graph.output if name == OUTPUT else name, name == OUTPUT), length)
 
+    def _rows(self, name: str) -> onnx.ValueInfoProto:
+        """Declare a port of a graph over windows: rows (T·B, C), or classes (T·B), and of an input (T, B, C) or (T, B)."""
+        side, _, rest = name.partition(".")
+        node = self.windows.get(name, rest if side == PRESENT else self.e.graph.output if name == OUTPUT else name)
+        slots = self.layout.slots.get(node) if self.layout is not None and side in (PAST, PRESENT) else None
+        indexed = slots.classes > 0 if slots is not None else self.e.types[node].indexed
+        axes = ["sequence_length", "batch_size"] if name in self.e.facts.inputs else [f"rows of {name}"]
+        element = TensorProto.INT64 if indexed else TensorProto.FLOAT
+        return helper.make_tensor_value_info(name, element, [*axes, *([] if indexed else [self.e.types[node].channels])])
+
     def exposed(self, node: Node) -> onnx.ValueInfoProto:
         """Emit one more output: the value of a node, of the axes that it has in this graph."""
         name = f"{VALUE}/{node.name}"
-        if self.kind in ("block", "window") and self.e.types[node.name].timed:
+        if self.kind == "block" and self.e.types[node.name].timed:
             visit_graphs.over_time(self.e, node.name, name)
         else:
             self.e.emit("Identity", self.e.values[node.name], outputs=[name])

@@ -118,7 +118,7 @@ def block(e: Emitter, layout: StateLayout, *, lookups: bool = True) -> list[str]
     for node in timed(e, layout):
         e.own(node.name)
         if isinstance(node.op, ops.Input):
-            e.values[node.name] = input_rows(e, node.name)
+            e.values[node.name] = _input_rows(e, node.name)
         elif isinstance(node.op, ops.Conv1d) and _is_long(layout, node, node.op):
             e.values[node.name] = _long_convolution(e, layout, node, node.op, buffers[node.inputs[0]])
         else:
@@ -159,7 +159,7 @@ class Buffer:
         return e.emit("Reshape", visits, e.constant([-1] if self.slots.classes else [-1, self.slots.channels]))
 
 
-def input_rows(e: Emitter, name: str) -> str:
+def _input_rows(e: Emitter, name: str) -> str:
     """Make an input (B, T) or (B, C, T) into rows, (T·B) or (T·B, C)."""
     kind = e.types[name]
     if kind.indexed:

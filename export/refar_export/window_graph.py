@@ -1,5 +1,7 @@
 """A graph of T visits whose past and new values are rows of linear memory: see refar.analysis.linear.
 
+Rows are (T·B, C), visit by visit; inputs are (T, B, C), which say how many sequences there are.
+
 A window of fewer visits ago than T ends with rows that the same call writes, in the memory that present.<node> is bound to. So
 whatever reads past.<node>.<age> must depend on present.<node>; `in_place` holds it. Where no flow of data makes it so, the window
 is joined to none of the new rows.
@@ -17,20 +19,21 @@ from refar.runtime.bundle import OUTPUT, PAST, PRESENT
 from refar_export import in_place, lower
 from refar_export.lower import Emitter
 from refar_export.rows import Rows
-from refar_export.visit_graphs import SIDE_BY_SIDE, Buffer, input_rows, over_time, repeat_fixed, timed
+from refar_export.visit_graphs import SIDE_BY_SIDE, Buffer, repeat_fixed, timed
 
 
 def window(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool = True) -> list[str]:
     """T visits over windows. For `joined` and `lookups` see `Rows`. Returns the names of the outputs."""
-    e.own(f"{PAST}.windows")
-    repeat_fixed(e, layout, e.emit("Shape", e.facts.sequence, start=-1))
+    if layout.fixed:
+        repeat_fixed(e, layout, e.emit("Shape", e.facts.sequence, start=0, end=1))
     past = _Past(e, layout)
     rows = Rows(e, layout, past.aged, joined=joined, lookups=lookups, chained=joined)
     for node in timed(e, layout):
         e.own(node.name)
         begin = len(e.nodes)
         if isinstance(node.op, ops.Input):
-            e.values[node.name] = input_rows(e, node.name)
+            kind = e.types[node.name]
+            e.values[node.name] = e.emit("Reshape", node.name, e.constant([-1] if kind.indexed else [-1, kind.channels]))
         elif isinstance(node.op, ops.Conv1d) and past.is_long(node, node.op):
             e.values[node.name] = past.convolved(node, node.op)
         else:
@@ -39,8 +42,7 @@ def window(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: boo
             value = rows.stored(node.name)
             past.keep(node, value, e.nodes[begin:])
     e.own(OUTPUT)
-    rows.whole(e.graph.output)
-    over_time(e, e.graph.output, OUTPUT)
+    e.emit("Identity", rows.whole(e.graph.output), outputs=[OUTPUT])
     _order(e, past.names())
     return [OUTPUT, *(f"{PRESENT}.{name}" for name in layout.slots)]
 
@@ -88,7 +90,7 @@ class _Past:
         """The rows of a whole window by visit, (visits, B, C), after the new ones among them are written."""
         if window.node not in self._whole:
             e, slots = self._e, self._layout.slots[window.node]
-            batch = e.emit("Shape", e.facts.sequence, start=0, end=1)
+            batch = e.emit("Shape", e.facts.sequence, start=1, end=2)
             shape = e.emit("Concat", e.constant([-1]), batch, e.constant([slots.channels]), axis=0)
             rows = _after(e, f"{PAST}.{window.port}", f"{PRESENT}.{window.node}")
             self._whole[window.node] = Buffer(slots, e.emit("Reshape", rows, shape), shape)

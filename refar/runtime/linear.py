@@ -27,6 +27,9 @@ _BLOCKS = 16
 
 _VISITS = 4096
 
+_VISITS_FIRST = {2: (1, 0), 3: (2, 0, 1)}
+"""(B, T) and (B, C, T) with the time in front."""
+
 
 class Linear:
     """The memory of blocks of `length` visits of `rows` sequences, {node: (visits, B, C)}, and what is bound to it."""
@@ -43,7 +46,8 @@ class Linear:
         self._bindings: list[Any] = []  # of block 0, 1, …, each made when it is first needed
         self._place = 0
         kind = opened.found.types[opened.graph.output]
-        self._y = Buffer(np.zeros((rows, kind.size, length), np.float32), opened.provider)
+        self._y = Buffer(np.zeros((length * rows, kind.size), np.float32), opened.provider)
+        self._y_bct = self._y.array.reshape(length, rows, kind.size).transpose(1, 2, 0)
         self._inputs: dict[str, Buffer] = {}
 
     def enter(self, past: Arrays, clock: int) -> None:
@@ -68,11 +72,11 @@ class Linear:
         if self._place == len(self._bindings):
             self._bindings.append(self._bound(inputs))
         for name, array in inputs.items():
-            self._inputs[name].set(array)
+            self._inputs[name].set(array.transpose(_VISITS_FIRST[array.ndim]))
         with Guarded(WINDOW), self._opened.mode():
             self._opened.sessions[WINDOW].run_with_iobinding(self._bindings[self._place])
         self._place += 1
-        return self._y.array
+        return self._y_bct
 
     def _last(self, name: str, count: int) -> Array:
         """The newest rows of a node."""
@@ -82,7 +86,9 @@ class Linear:
     def _bound(self, inputs: Arrays) -> Any:
         """Bind all that the block at this place reads and writes."""
         if not self._inputs:
-            self._inputs = {name: Buffer(array, self._opened.provider) for name, array in inputs.items()}
+            self._inputs = {
+                name: Buffer(array.transpose(_VISITS_FIRST[array.ndim]), self._opened.provider) for name, array in inputs.items()
+            }
         binding = self._opened.sessions[WINDOW].io_binding()
         for name, buffer in [*self._inputs.items(), *((f"{FIXED}.{name}", each) for name, each in self._fixed.items())]:
             binding.bind_ortvalue_input(name, buffer.value)

@@ -66,7 +66,8 @@ def signature(model: str, found: Facts, layout: StateLayout | None) -> tuple[dic
             read = {f"{PAST}.{each.port}": each.node for each in windows(found, layout).values()}
             old = {name: _rows(layout.slots[node]) for name, node in read.items()}
             new = {f"{PRESENT}.{name}": _rows(each) for name, each in layout.slots.items()}
-            return {**timed, **fixed, **old}, {OUTPUT: _port(y), **new}
+            now = {name: (kind, (None, *sizes[:1], *sizes[1:-1])) for name, (kind, sizes) in timed.items()}  # (T, B, C)
+            return {**now, **fixed, **old}, {OUTPUT: (_FLOAT, (None, y.channels)), **new}
         case _:
             raise AssertionError(model)
 
