@@ -135,6 +135,7 @@ PICKED = {
     "refar_export/rows.py: _is_joined": "a dense layer in a sum",
     "refar_export/rows.py: _is_lookup": "a dense layer of a one-hot vector",
     "refar_export/visit_graphs.py: block": "a convolution of many taps",
+    "refar_export/window_graph.py: window": "a long convolution is a Conv over time",
     # of all values only a one-hot is determined by one number
     "analysis/slots.py: state_layout": "a one-hot is kept as its class",
     # the operators that have a matrix product

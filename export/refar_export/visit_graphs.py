@@ -105,14 +105,14 @@ def block(e: Emitter, layout: StateLayout, *, lookups: bool = True) -> list[str]
     slots = []
     if ages:
         slots = _split(e, _slots(e, e.emit("Slice", visits, e.constant([0]), e.constant([len(ages)])), kept), counts)
-    buffers: dict[str, Buffer] = {}
+    buffers: dict[str, History] = {}
     gathered: dict[str, str] = {}
     for (tensor, nodes), indices in zip(layout.tensors.items(), slots, strict=True):
         e.own(f"{PAST}.{tensor}")
         gathered[tensor] = e.emit("Gather", f"{PAST}.{tensor}", indices, axis=0)
         shape = e.emit("Concat", e.constant([-1]), batch, e.constant([nodes[0].channels]), axis=0)
         for each, value in zip(nodes, _split(e, gathered[tensor], [each.kept for each in nodes]), strict=True):
-            buffers[each.node] = Buffer(each, value, shape)
+            buffers[each.node] = History(each, value, shape)
     repeat_fixed(e, layout, length)
     rows = Rows(e, layout, lambda source, age: buffers[source].aged(e, age), joined=False, lookups=lookups)
     for node in timed(e, layout):
@@ -138,7 +138,7 @@ def block(e: Emitter, layout: StateLayout, *, lookups: bool = True) -> list[str]
     return _named_outputs(layout)
 
 
-class Buffer:
+class History:
     """What slots hold of a node that a block reads: of earlier visits, and, once it is added, what is `new`; `whole` is both.
 
     All are (visits, B, C); `shape` is [-1, B, C].
@@ -181,7 +181,7 @@ def _is_long(layout: StateLayout, node: Node, op: ops.Conv1d) -> bool:
     return op.kernel > SIDE_BY_SIDE and not layout.slots[node.inputs[0]].classes
 
 
-def _long_convolution(e: Emitter, layout: StateLayout, node: Node, op: ops.Conv1d, buffer: Buffer) -> str:
+def _long_convolution(e: Emitter, layout: StateLayout, node: Node, op: ops.Conv1d, buffer: History) -> str:
     """A convolution as a Conv over time."""
     kept, ages = buffer.slots.kept, layout.ages(node, node.inputs[0])
     over = e.emit("Transpose", buffer.whole, perm=[1, 2, 0])

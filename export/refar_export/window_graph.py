@@ -19,7 +19,7 @@ from refar.runtime.bundle import OUTPUT, PAST, PRESENT
 from refar_export import in_place, lower
 from refar_export.lower import Emitter
 from refar_export.rows import Rows
-from refar_export.visit_graphs import SIDE_BY_SIDE, Buffer, repeat_fixed, timed
+from refar_export.visit_graphs import SIDE_BY_SIDE, History, repeat_fixed, timed
 
 
 def window(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool = True) -> list[str]:
@@ -52,7 +52,7 @@ class _Past:
 
     def __init__(self, e: Emitter, layout: StateLayout) -> None:
         self._e, self._layout, self._reads = e, layout, windows(e.facts, layout)
-        self._whole: dict[str, Buffer] = {}
+        self._whole: dict[str, History] = {}
 
     def names(self) -> dict[str, str]:
         """Each input that holds a window, and the output whose rows it may end with."""
@@ -86,14 +86,14 @@ class _Past:
         of = node.inputs[0] if self._layout.slots[node.name].classes else node.name
         e.values |= {name: kept for name in (of, *node.inputs) if name == of or e.values.get(name) == value}
 
-    def _buffer(self, window: Window) -> Buffer:
+    def _buffer(self, window: Window) -> History:
         """The rows of a whole window by visit, (visits, B, C), after the new ones among them are written."""
         if window.node not in self._whole:
             e, slots = self._e, self._layout.slots[window.node]
             batch = e.emit("Shape", e.facts.sequence, start=1, end=2)
             shape = e.emit("Concat", e.constant([-1]), batch, e.constant([slots.channels]), axis=0)
             rows = _after(e, f"{PAST}.{window.port}", f"{PRESENT}.{window.node}")
-            self._whole[window.node] = Buffer(slots, e.emit("Reshape", rows, shape), shape)
+            self._whole[window.node] = History(slots, e.emit("Reshape", rows, shape), shape)
         return self._whole[window.node]
 
 

@@ -14,7 +14,6 @@ from refar.arguments.arrays import Array, Arrays, Data, as_float32, check_real, 
 from refar.errors import BackendError, InputError, check_integer
 from refar.runtime import saved, stored
 from refar.runtime.alone import alone
-from refar.runtime.bundle import BLOCK, STEP
 from refar.runtime.prompts import Begun, bind_prompts, prefill
 from refar.runtime.visits import Visits
 
@@ -309,10 +308,9 @@ class Stream:
         y, wrong = self._visited(inputs, pushed=pushed)
         if wrong is None:
             return y
-        model = BLOCK if self._is_several(inputs) else STEP
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         taken = "the tokens have been taken: take them back with rewind, or begin their rows anew with reset"
-        raise BackendError(f"{model}: expected finite outputs, got {y[place]} at index {place}; {taken}")
+        raise BackendError(f"{self._visits.ran}: expected finite outputs, got {y[place]} at index {place}; {taken}")
 
     def _visited(self, inputs: Arrays, *, pushed: bool = False) -> tuple[Array, Array | None]:
         """As `_advance`, but return the outputs whatever they are, and where the network's are not finite; None if all are."""

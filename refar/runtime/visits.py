@@ -8,7 +8,7 @@ import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
 from refar.runtime.buffers import Buffer, made
-from refar.runtime.bundle import BLOCK, CLOCK, FIXED, OUTPUT, PAST, PRESENT, STEP
+from refar.runtime.bundle import BLOCK, CLOCK, FIXED, OUTPUT, PAST, PRESENT, STEP, WINDOW
 from refar.runtime.linear import MOST_VISITS, Linear
 from refar.runtime.provider import Guarded
 
@@ -32,6 +32,7 @@ class Visits:
         self._block: Any = None
         self._linear: Linear | None = None
         self._is_linear = False  # whether the state lies there, and not in slots
+        self.ran = STEP  # the model of the last call
         self._pushed = 0  # the length of the block before, if nothing else was asked for since
 
     @property
@@ -67,12 +68,13 @@ class Visits:
             self._linear = Linear(self._opened, rows, length, self.fixed)
         if not self._is_linear:
             self._linear.enter({name: buffer.array for name, buffer in self._past.items()}, int(self._clock.get()))
-            self._is_linear = True
+            self._is_linear, self.ran = True, WINDOW
         return self._linear.advance(inputs)
 
     def one(self, inputs: Arrays) -> Array:
         """Make one visit: y_bc."""
         self._go_home()
+        self.ran = STEP
         if self._step is None:
             self._step = self._bound(STEP)
             self._inputs = {name: Buffer(array, self.device) for name, array in inputs.items()}
@@ -90,6 +92,7 @@ class Visits:
     def many(self, inputs: Arrays) -> Array:
         """Make T ≥ 1 visits: y_bct. What is bound stays for the next call of the same length."""
         self._go_home()
+        self.ran = BLOCK
         if self._block is None:
             self._block = self._bound(BLOCK)
         x = inputs[self._opened.found.sequence]

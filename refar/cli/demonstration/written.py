@@ -13,12 +13,12 @@ from msgspec import Struct
 from refar.analysis.image_slots import CONDITION
 from refar.errors import FileError
 from refar.files import check_writable, sha256, stray, write_bytes
-from refar.runtime.bundle import BLOCK, FULL, MANIFEST, PREFILL, STEP, VECTORS, WEIGHTS
+from refar.runtime.bundle import BLOCK, FULL, MANIFEST, PREFILL, STEP, VECTORS, WEIGHTS, WINDOW
 from refar.training.runs import FILES
 
 LIST = "demo.json"
 FOLDERS = ("run", "bundle")
-BUNDLE = (FULL, PREFILL, CONDITION, STEP, BLOCK, WEIGHTS, VECTORS, MANIFEST)
+BUNDLE = (FULL, PREFILL, CONDITION, STEP, BLOCK, WINDOW, WEIGHTS, VECTORS, MANIFEST)
 NAMES = {
     "data": ("heldout.npz",),
     "train": tuple(f"run/{name}" for name in FILES),
