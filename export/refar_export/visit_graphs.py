@@ -120,7 +120,7 @@ def block(e: Emitter, layout: StateLayout, *, lookups: bool = True) -> list[str]
         if isinstance(node.op, ops.Input):
             e.values[node.name] = _input_rows(e, node.name)
         elif isinstance(node.op, ops.Conv1d) and _is_long(layout, node, node.op):
-            e.values[node.name] = _long_convolution(e, layout, node, node.op, buffers[node.inputs[0]])
+            e.values[node.name] = long_convolution(e, layout, node, node.op, buffers[node.inputs[0]])
         else:
             rows.compute(node)
         if node.name in buffers:
@@ -181,8 +181,8 @@ def _is_long(layout: StateLayout, node: Node, op: ops.Conv1d) -> bool:
     return op.kernel > SIDE_BY_SIDE and not layout.slots[node.inputs[0]].classes
 
 
-def _long_convolution(e: Emitter, layout: StateLayout, node: Node, op: ops.Conv1d, buffer: History) -> str:
-    """A convolution as a Conv over time."""
+def long_convolution(e: Emitter, layout: StateLayout, node: Node, op: ops.Conv1d, buffer: History) -> str:
+    """A convolution as a Conv over time, as rows."""
     kept, ages = buffer.slots.kept, layout.ages(node, node.inputs[0])
     over = e.emit("Transpose", buffer.whole, perm=[1, 2, 0])
     y = lower.conv1d_block(e, op, over, [kept - age for age in ages], kept)

@@ -3,8 +3,8 @@
 Rows are (T·B, C), visit by visit; inputs are (T, B, C), which say how many sequences there are.
 
 A window of fewer visits ago than T ends with rows that the same call writes, in the memory that present.<node> is bound to. So
-whatever reads past.<node>.<age> must depend on present.<node>; `in_place` holds it. Where no flow of data makes it so, the window
-is joined to none of the new rows.
+whatever reads past.<node>.<age> must depend on present.<node>; `in_place` holds it. Mostly it does: the products of the taps are
+summed one after the other, and the first reads present.<node>. Any other reader gets a copy of the window, which depends on it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from __future__ import annotations
 import onnx
 
 from refar import ops
-from refar.analysis.linear import Window, windows
+from refar.analysis.linear import windows
 from refar.analysis.slots import StateLayout
 from refar.graph.graph import Node
 from refar.runtime.bundle import OUTPUT, PAST, PRESENT
-from refar_export import in_place, lower
+from refar_export import in_place
 from refar_export.lower import Emitter
 from refar_export.rows import Rows
-from refar_export.visit_graphs import SIDE_BY_SIDE, History, repeat_fixed, timed
+from refar_export.visit_graphs import SIDE_BY_SIDE, History, long_convolution, repeat_fixed, timed
 
 
 def window(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool = True) -> list[str]:
@@ -35,7 +35,7 @@ def window(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: boo
             kind = e.types[node.name]
             e.values[node.name] = e.emit("Reshape", node.name, e.constant([-1] if kind.indexed else [-1, kind.channels]))
         elif isinstance(node.op, ops.Conv1d) and past.is_long(node, node.op):
-            e.values[node.name] = past.convolved(node, node.op)
+            e.values[node.name] = long_convolution(e, layout, node, node.op, past.history(node.inputs[0]))
         else:
             rows.compute(node)
         if node.name in layout.slots:
@@ -61,20 +61,12 @@ class _Past:
     def aged(self, source: str, age: int) -> str:
         """The rows of `age` visits before each of T visits: (T·B, C), or classes (T·B)."""
         found = self._reads[source, age]
-        return self._buffer(found).aged(self._e, age) if found.whole else f"{PAST}.{found.port}"
+        return self.history(source).aged(self._e, age) if found.whole else f"{PAST}.{found.port}"
 
     def is_long(self, node: Node, op: ops.Conv1d) -> bool:
         """Whether a convolution reads so many rows that a Conv over time costs less than products. Classes are looked up."""
         source, ages = node.inputs[0], self._layout.ages(node, node.inputs[0])
         return op.kernel > SIDE_BY_SIDE and not self._layout.slots[source].classes and self._reads[source, ages[0]].whole
-
-    def convolved(self, node: Node, op: ops.Conv1d) -> str:
-        """A convolution as a Conv over time, as rows."""
-        e, ages = self._e, self._layout.ages(node, node.inputs[0])
-        window = self._reads[node.inputs[0], ages[0]]
-        over = e.emit("Transpose", self._buffer(window).whole, perm=[1, 2, 0])
-        y = lower.conv1d_block(e, op, over, [window.age - age for age in ages], window.age)
-        return e.emit("Reshape", e.emit("Transpose", y, perm=[2, 0, 1]), e.constant([-1, op.channels]))
 
     def keep(self, node: Node, value: str, made: list[onnx.NodeProto]) -> None:
         """Let the rows of a node be written to its memory, from where all that follows reads them. `made`: what computes it."""
@@ -86,15 +78,15 @@ class _Past:
         of = node.inputs[0] if self._layout.slots[node.name].classes else node.name
         e.values |= {name: kept for name in (of, *node.inputs) if name == of or e.values.get(name) == value}
 
-    def _buffer(self, window: Window) -> History:
-        """The rows of a whole window by visit, (visits, B, C), after the new ones among them are written."""
-        if window.node not in self._whole:
-            e, slots = self._e, self._layout.slots[window.node]
+    def history(self, name: str) -> History:
+        """The rows of a whole window by visit, after the new ones among them are written."""
+        if name not in self._whole:
+            e, slots = self._e, self._layout.slots[name]
             batch = e.emit("Shape", e.facts.sequence, start=1, end=2)
             shape = e.emit("Concat", e.constant([-1]), batch, e.constant([slots.channels]), axis=0)
-            rows = _after(e, f"{PAST}.{window.port}", f"{PRESENT}.{window.node}")
-            self._whole[window.node] = History(slots, e.emit("Reshape", rows, shape), shape)
-        return self._whole[window.node]
+            rows = _after(e, f"{PAST}.{self._reads[name, slots.kept].port}", f"{PRESENT}.{name}")
+            self._whole[name] = History(slots, e.emit("Reshape", rows, shape), shape)
+        return self._whole[name]
 
 
 def _rename(nodes: list[onnx.NodeProto], value: str, name: str) -> None:
@@ -107,7 +99,7 @@ def _rename(nodes: list[onnx.NodeProto], value: str, name: str) -> None:
 
 
 def _after(e: Emitter, window: str, kept: str) -> str:
-    """Copy a window when the new rows are written: it is joined to none of them."""
+    """Copy a window after the new rows are written, by joining it to an empty piece of them."""
     return e.emit("Concat", window, e.emit("Slice", kept, e.constant([0]), e.constant([0])), axis=0)
 
 

@@ -19,29 +19,27 @@ from refar.runtime.provider import Guarded
 if TYPE_CHECKING:
     from refar.runtime.opened import Opened
 
-MOST_VISITS = 2048
-"""Visits of a block. What longer ones would gain is little beside what they compute."""
+MOST_ROWS = 2048
+"""Rows of a block, T·B. What longer ones would gain is little beside what they compute."""
 
-_BLOCKS = 16
-"""Blocks that the memory has room for; fewer of blocks that would take much memory."""
-
-_VISITS = 4096
+_BLOCKS, _ROWS = 16, 4096
+"""Blocks that the memory has room for, at most; and their rows, but for two blocks."""
 
 _VISITS_FIRST = {2: (1, 0), 3: (2, 0, 1)}
 """(B, T) and (B, C, T) with the time in front."""
 
 
-class Linear:
+class LinearMemory:
     """The memory of blocks of `length` visits of `rows` sequences, {node: (visits, B, C)}, and what is bound to it."""
 
     def __init__(self, opened: Opened, rows: int, length: int, fixed: dict[str, Buffer]) -> None:
         self._opened, self.length, self._fixed = opened, length, fixed
         self._reads = list(dict.fromkeys(windows(opened.found, opened.layout).values()))
-        self._count = max(2, min(_BLOCKS, _VISITS // length))
+        self._blocks = max(2, min(_BLOCKS, _ROWS // (length * rows)))
         self._slots = opened.layout.slots
         self._memory: Arrays = {}
         for name, each in self._slots.items():
-            shape = (each.count + self._count * length, rows, *([] if each.classes else [each.channels]))
+            shape = (each.count + self._blocks * length, rows, *([] if each.classes else [each.channels]))
             self._memory[name] = np.zeros(shape, np.int64 if each.classes else np.float32)
         self._bindings: list[Any] = []  # of block 0, 1, …, each made when it is first needed
         self._place = 0
@@ -65,7 +63,7 @@ class Linear:
 
     def advance(self, inputs: Arrays) -> Array:
         """Make the visits of one block: y_bct, in memory that the next block overwrites."""
-        if self._place == self._count:
+        if self._place == self._blocks:
             for name, each in self._slots.items():
                 self._memory[name][: each.count] = self._last(name, each.count)
             self._place = 0

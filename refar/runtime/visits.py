@@ -9,7 +9,7 @@ import numpy as np
 from refar.arguments.arrays import Array, Arrays
 from refar.runtime.buffers import Buffer, made
 from refar.runtime.bundle import BLOCK, CLOCK, FIXED, OUTPUT, PAST, PRESENT, STEP, WINDOW
-from refar.runtime.linear import MOST_VISITS, Linear
+from refar.runtime.linear import MOST_ROWS, LinearMemory
 from refar.runtime.provider import Guarded
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Visits:
         self._length = 0  # of the block that is bound
         self._step: Any = None
         self._block: Any = None
-        self._linear: Linear | None = None
+        self._linear: LinearMemory | None = None
         self._is_linear = False  # whether the state lies there, and not in slots
         self.ran = STEP  # the model of the last call
         self._pushed = 0  # the length of the block before, if nothing else was asked for since
@@ -58,14 +58,14 @@ class Visits:
 
     def pushed(self, inputs: Arrays) -> Array:
         """Make T ≥ 1 visits: y_bct. From the second block of one length on the state lies in linear memory, on the CPU."""
-        length = inputs[self._opened.found.sequence].shape[-1]
-        if length != self._pushed or length > MOST_VISITS or self.device != "cpu":
+        x = inputs[self._opened.found.sequence]
+        rows, length = len(x), x.shape[-1]
+        if length != self._pushed or length * rows > MOST_ROWS or self.device != "cpu":
             y = self.many(inputs)
             self._pushed = length
             return y
         if self._linear is None or self._linear.length != length:
-            rows = len(inputs[self._opened.found.sequence])
-            self._linear = Linear(self._opened, rows, length, self.fixed)
+            self._linear = LinearMemory(self._opened, rows, length, self.fixed)
         if not self._is_linear:
             self._linear.enter({name: buffer.array for name, buffer in self._past.items()}, int(self._clock.get()))
             self._is_linear, self.ran = True, WINDOW

@@ -1,4 +1,4 @@
-"""step.onnx and block.onnx: their ports, that their state may be written in place, and every mistake in them seen."""
+"""step, block and window.onnx: their ports, that their state may be written in place, and every mistake in them seen."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from refar.analysis.slots import Slots, StateLayout, state_layout
 from refar.errors import BackendError, FileError, InputError
 from refar.rounding.tolerance import tolerance
 from refar.runtime import load
+from refar.runtime.linear import LinearMemory
 from refar.runtime.stream import Stream
 from refar.testing import run_bundle_laws
 from refar.testing.contract.cases import generic_inputs, generic_parameters
-from refar_export import export, in_place, lower, visit_graphs, whole_graphs
+from refar_export import export, in_place, lower, visit_graphs, whole_graphs, window_graph
 from refar_export.build import build
 from refar_export.lower import LAST, Emitter
+from refar_export.rows import Rows
 from refar_export.verify import verify
 
 LEVELS = ["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL"]
@@ -229,6 +231,21 @@ def later_by(steps: int) -> Mistake:
     return put_in
 
 
+def windows_later_by(steps: int) -> Mistake:
+    """Every window begins so many visits too late in the memory."""
+
+    def put_in(patch: pytest.MonkeyPatch) -> None:
+        right = LinearMemory._rows
+        patch.setattr(LinearMemory, "_rows", lambda self, name, begin, visits: right(self, name, min(begin + steps, 0), visits))
+
+    return put_in
+
+
+def never_moved(patch: pytest.MonkeyPatch) -> None:
+    """The last rows of a memory that is left are not written back."""
+    patch.setattr(LinearMemory, "leave", lambda *_: None)
+
+
 def lead_forgotten(each: Slots) -> Slots:
     return Slots(each.node, each.tensor, each.base, each.count, each.kept, 1 - each.lead, each.channels)
 
@@ -248,6 +265,9 @@ EVERYWHERE: dict[str, Mistake] = {
     "the clock of a step one too far": emitted(visit_graphs, "step", clock_by(1)),
     "the clock of a block one too far": emitted(visit_graphs, "block", clock_by(1)),
     "the past one visit too late": later_by(1),
+    "bias dropped in a window": emitted(window_graph, "window", without_bias),
+    "windows one visit too late": windows_later_by(1),
+    "a state that stays in linear memory": never_moved,
     "a prompt's values of the wrong lead": slots(lead_forgotten),
 }
 
@@ -262,6 +282,15 @@ def test_every_mistake_is_seen(mistake: str, graph: Graph, tmp_path: Path, monke
         export(graph, params, tmp_path / "b", verify=True)
     report = run_bundle_laws(export(graph, params, tmp_path / "b"))
     assert not report.passed, str(report)
+
+
+@pytest.mark.parametrize("graph", [conditioned(strict=True), delays()])
+def test_taps_of_a_window_in_the_wrong_order_are_seen(graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each tap is a product of its own there."""
+    right = Rows._by_tap
+    monkeypatch.setattr(Rows, "_by_tap", lambda self, node, weight, taps: right(self, node, weight[..., ::-1], taps))
+    with pytest.raises(BackendError, match=r"\[x\] window"):
+        export(graph, generic_parameters(graph, np.random.default_rng(5)), tmp_path / "b", verify=True)
 
 
 def test_a_state_that_is_read_much_later_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
