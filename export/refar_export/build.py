@@ -30,7 +30,7 @@ Kind = Literal["full", "prefill", "condition", "step", "block", "window"]
 JOINED = "joined"
 """The choice, among rewrites, that a sum of products costs no node of its own: see `rows`."""
 
-_REWRITTEN = {"step": (*REWRITES, JOINED), "block": OF_BLOCKS, "window": (*OF_BLOCKS, JOINED)}
+_REWRITTEN = {"step": (*REWRITES, JOINED), "block": OF_BLOCKS, "window": (*REWRITES, JOINED)}
 
 
 def build(
@@ -45,7 +45,7 @@ def build(
     """One ONNX model, checked. `params` are checked float32 arrays; the last `spare` visits may be made once more.
 
     With `expose`, for looking inside, every node that computes something is an output too, "value/<node>", and nothing is
-    rewritten. Otherwise step and block are rewritten by `rewrites`, by all that pay if it is left out; `JOINED` among them.
+    rewritten. Otherwise step, block and window are rewritten by `rewrites`, by all that pay if it is left out, `JOINED` too.
     Raises GraphError for a node whose name would collide with a port, and for a graph that looks ahead, unless `kind` is "full".
     """
     _check_names(graph)

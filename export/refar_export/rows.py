@@ -9,7 +9,6 @@ added.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +22,8 @@ from refar_export.lower import Emitter
 Vector = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class _Product:
-    """A product of which the sum is still to come: what it reads and its weight, (R, N) and (C_out, N), once or for each tap."""
-
-    parts: tuple[tuple[str, str], ...]
+_Products = tuple[tuple[str, str], ...]
+"""What a convolution multiplies, once for all taps or once for each: what it reads and its weight, (R, N) and (C_out, N)."""
 
 
 class Rows:
@@ -52,7 +48,7 @@ class Rows:
     ) -> None:
         self._e, self._layout, self._old = e, layout, old
         self._offsets: dict[str, Vector] = {}
-        self._products: dict[str, _Product] = {}
+        self._products: dict[str, _Products] = {}
         self._lookups, self._chained = lookups, chained
         self._joined = {node.name for node in e.graph.nodes if self._is_joined(node)} if joined else set[str]()
 
@@ -118,29 +114,29 @@ class Rows:
         """Emit a product, or keep it aside where a sum takes it. Offsets of what it reads go into its bias."""
         e, taps = self._e, self._reads(node, node.inputs[0])
         weight, bias = e.params[f"{node.name}.weight"], self._bias(node, op, taps)
-        product = _Product(self._by_tap(node, weight, taps) if self._chained else self._side_by_side(node, weight, taps))
+        products = self._by_tap(node, weight, taps) if self._chained else self._side_by_side(node, weight, taps)
         if node.name not in self._joined:
-            e.values[node.name] = self._multiply(product, "" if bias is None else e.initializer(f"{node.name}.bias", bias))
+            e.values[node.name] = self._multiply(products, "" if bias is None else e.initializer(f"{node.name}.bias", bias))
             return
-        self._products[node.name] = product
+        self._products[node.name] = products
         if bias is not None:
             self._offsets[node.name] = bias
 
-    def _side_by_side(self, node: Node, weight: Vector, taps: list[tuple[str, int]]) -> tuple[tuple[str, str], ...]:
+    def _side_by_side(self, node: Node, weight: Vector, taps: list[tuple[str, int]]) -> _Products:
         """Put all taps and their weights side by side, (R, K·C_in) and (C_out, K·C_in)."""
         names = [name for name, _ in taps]
         flat = names[0] if len(names) == 1 else self._e.emit("Concat", *names, axis=1)
         return ((flat, self._e.initializer(f"{node.name}.weight", weight.swapaxes(1, 2).reshape(len(weight), -1))),)
 
-    def _by_tap(self, node: Node, weight: Vector, taps: list[tuple[str, int]]) -> tuple[tuple[str, str], ...]:
+    def _by_tap(self, node: Node, weight: Vector, taps: list[tuple[str, int]]) -> _Products:
         """Return each tap with its weight, (R, C_in) and (C_out, C_in), the newest first."""
         names = [f"{node.name}.weight" if len(taps) == 1 else f"{node.name}.weight/{n}" for n in range(len(taps))]
         each = [self._e.initializer(name, np.ascontiguousarray(weight[:, :, n])) for n, name in enumerate(names)]
         return tuple((name, matrix) for (name, _), matrix in reversed(list(zip(taps, each, strict=True))))
 
-    def _multiply(self, product: _Product, total: str) -> str:
-        """Emit a product, to which `total` is added if it is not empty."""
-        for flat, weight in product.parts:
+    def _multiply(self, products: _Products, total: str) -> str:
+        """Emit products and their sum, `total` included if it is not empty."""
+        for flat, weight in products:
             total = self._e.emit("Gemm", flat, weight, *([total] if total else []), transB=1)
         return total
 
