@@ -41,6 +41,7 @@ class LinearMemory:
         for name, each in self._slots.items():
             shape = (each.count + self._blocks * length, rows, *([] if each.classes else [each.channels]))
             self._memory[name] = np.zeros(shape, np.int64 if each.classes else np.float32)
+        self._session, self._guarded, self._mode = opened.sessions[WINDOW], Guarded(WINDOW), opened.mode()
         self._bindings: list[Any] = []  # of block 0, 1, …, each made when it is first needed
         self._place = 0
         kind = opened.found.types[opened.graph.output]
@@ -71,8 +72,8 @@ class LinearMemory:
             self._bindings.append(self._bound(inputs))
         for name, array in inputs.items():
             self._inputs[name].set(array.transpose(_VISITS_FIRST[array.ndim]))
-        with Guarded(WINDOW), self._opened.mode():
-            self._opened.sessions[WINDOW].run_with_iobinding(self._bindings[self._place])
+        with self._guarded, self._mode:
+            self._session.run_with_iobinding(self._bindings[self._place])
         self._place += 1
         return self._y_bct
 
@@ -87,7 +88,7 @@ class LinearMemory:
             self._inputs = {
                 name: Buffer(array.transpose(_VISITS_FIRST[array.ndim]), self._opened.provider) for name, array in inputs.items()
             }
-        binding = self._opened.sessions[WINDOW].io_binding()
+        binding = self._session.io_binding()
         for name, buffer in [*self._inputs.items(), *((f"{FIXED}.{name}", each) for name, each in self._fixed.items())]:
             binding.bind_ortvalue_input(name, buffer.value)
         binding.bind_ortvalue_output(OUTPUT, self._y.value)
