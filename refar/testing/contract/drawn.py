@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from refar import noise, ops
@@ -13,12 +15,13 @@ from refar.oracle.bound_graph import cast, unchecked
 from refar.oracle.whole import forward_nodes
 from refar.rounding import bound
 from refar.rounding import network as rounding
-from refar.runtime.resident import borrowed
-from refar.runtime.session import Session
 from refar.testing.contract.backends import OnnxBackend
 from refar.testing.contract.bounds import Oracle, compare
 from refar.testing.contract.subject import Subject
 from refar.testing.report import ContractError, Measure
+
+if TYPE_CHECKING:
+    from refar.runtime.session import Session
 
 _STEPS, _OUTPUTS, _TEMPERATURES = 12, 6, (1.0, 0.5, 0.0)
 
@@ -55,6 +58,8 @@ def _drawn(subject: Subject, session: Session, measure: Measure) -> tuple[Array,
 
     Raises ContractError for a token that is not the one of the definition.
     """
+    from refar.runtime.resident import borrowed  # onnxruntime is imported on use only
+
     opened, head, rows = session._opened, require_head(subject.graph, "sampler"), len(_TEMPERATURES)
     conditions, temperatures = _conditions(subject), np.array(_TEMPERATURES)
     stream = session.stream(rows, conditions or None)
