@@ -85,7 +85,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "refar_export.sampler_graph": {
         *CHECKED, "refar_export.build", "refar_export.in_place", "refar_export.lower", "refar_export.rewrites",
-        "refar_export.visit_graphs", "refar.runtime.bundle", "refar.runtime.sampler_ports", "onnx", "numpy"
+        "refar_export.rows", "refar_export.visit_graphs", "refar.runtime.bundle", "refar.runtime.sampler_ports", "onnx",
+        "numpy"
     },
     "refar_export.window_graph": {
         *CHECKED, "refar_export.lower", "refar_export.in_place", "refar_export.rows", "refar_export.visit_graphs",

@@ -26,6 +26,10 @@ _Products = tuple[tuple[str, str], ...]
 """What a convolution multiplies, once for all taps or once for each: what it reads and its weight, (R, N) and (C_out, N)."""
 
 
+ONES = 4
+"""How many 1 stand beside taps that have a bias: with four numbers a row begins where wide loads can."""
+
+
 class Rows:
     """Emit the nodes of a step or a block in their order, of which the inputs are there.
 
@@ -33,7 +37,8 @@ class Rows:
 
     With `joined` sums of products are made as the module says, otherwise each value has a node of its own. With `lookups` no
     product reads a one-hot. With `chained` each tap is a product of its own, with the sum so far as its C, that of this visit
-    first; and where a sum is stored it is whole. Otherwise the taps stand side by side.
+    first; and where a sum is stored it is whole. Otherwise the taps stand side by side. With `ones` (R, ONES) the bias of several
+    taps is the weight of a 1 beside them: CUDA copies a bias into the result of each product before it multiplies.
     """
 
     def __init__(
@@ -45,11 +50,12 @@ class Rows:
         joined: bool,
         lookups: bool,
         chained: bool = False,
+        ones: str = "",
     ) -> None:
         self._e, self._layout, self._old = e, layout, old
         self._offsets: dict[str, Vector] = {}
         self._products: dict[str, _Products] = {}
-        self._lookups, self._chained = lookups, chained
+        self._lookups, self._chained, self._ones = lookups, chained, ones
         self._joined = {node.name for node in e.graph.nodes if self._is_joined(node)} if joined else set[str]()
 
     def compute(self, node: Node) -> None:
@@ -114,7 +120,11 @@ class Rows:
         """Emit a product, or keep it aside where a sum takes it. Offsets of what it reads go into its bias."""
         e, taps = self._e, self._reads(node, node.inputs[0])
         weight, bias = e.params[f"{node.name}.weight"], self._bias(node, op, taps)
-        products = self._by_tap(node, weight, taps) if self._chained else self._side_by_side(node, weight, taps)
+        if bias is not None and self._ones and op.kernel > 1 and node.name not in self._joined:
+            of_ones, bias = np.pad(bias[:, None], ((0, 0), (0, ONES - 1))), None
+            products = self._side_by_side(node, weight, [*taps, (self._ones, 0)], of_ones)
+        else:
+            products = self._by_tap(node, weight, taps) if self._chained else self._side_by_side(node, weight, taps)
         if node.name not in self._joined:
             e.values[node.name] = self._multiply(products, "" if bias is None else e.initializer(f"{node.name}.bias", bias))
             return
@@ -122,11 +132,12 @@ class Rows:
         if bias is not None:
             self._offsets[node.name] = bias
 
-    def _side_by_side(self, node: Node, weight: Vector, taps: list[tuple[str, int]]) -> _Products:
-        """Put all taps and their weights side by side, (R, K·C_in) and (C_out, K·C_in)."""
+    def _side_by_side(self, node: Node, weight: Vector, taps: list[tuple[str, int]], *more: Vector) -> _Products:
+        """Put all taps side by side, (R, N), and their weights (C_out, N); `more` weights (C_out, any) go behind those."""
         names = [name for name, _ in taps]
         flat = names[0] if len(names) == 1 else self._e.emit("Concat", *names, axis=1)
-        return ((flat, self._e.initializer(f"{node.name}.weight", weight.swapaxes(1, 2).reshape(len(weight), -1))),)
+        matrix = np.concatenate([weight.swapaxes(1, 2).reshape(len(weight), -1), *more], axis=1)
+        return ((flat, self._e.initializer(f"{node.name}.weight", matrix)),)
 
     def _by_tap(self, node: Node, weight: Vector, taps: list[tuple[str, int]]) -> _Products:
         """Return each tap with its weight, (R, C_in) and (C_out, C_in), the newest first."""

@@ -26,6 +26,7 @@ from refar_export import in_place, visit_graphs
 from refar_export.build import assembled
 from refar_export.lower import Emitter
 from refar_export.rewrites import REWRITES, rewritten
+from refar_export.rows import ONES
 
 _LARGEST = np.finfo(np.float32).max
 
@@ -42,7 +43,7 @@ def sampler(
     e = Emitter(params, run)
     layout = state_layout(e.facts, spare)
     read = _read_inputs(e)
-    visit_graphs.step(e, layout, joined=rewrite, lookups=rewrite, write=write)
+    visit_graphs.step(e, layout, joined=rewrite, lookups=rewrite, ones=_ones(e) if rewrite else "", write=write)
     _write_drawn(e, read, _draw(e, top_k))
     _check(e)
     entries, exits = inputs(e.facts, layout), outputs(e.facts, layout)
@@ -62,6 +63,12 @@ def _read_inputs(e: Emitter) -> str:
         e.emit("Gather", f"{STEPS}.{name}", now, outputs=[name], axis=0)
     e.emit("Gather", NOISE, now, outputs=[f"{NOISE}/now"], axis=0)
     return e.emit("Gather", turns, e.constant([1]))
+
+
+def _ones(e: Emitter) -> str:
+    """Emit (B, ONES) of ones: any temperature to the power of 0."""
+    e.own(TEMPERATURE)
+    return e.emit("Pow", TEMPERATURE, e.constant(np.zeros((1, ONES)), np.float32))
 
 
 def _draw(e: Emitter, top_k: int | None) -> str:

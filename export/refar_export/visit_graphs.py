@@ -30,8 +30,10 @@ SIDE_BY_SIDE = 4
 """Taps of a convolution that a block puts side by side. A longer one is a Conv: so many copies of its input cost more."""
 
 
-def step(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool = True, write: Writer | None = None) -> list[str]:
-    """One visit: values over time are (B, C). For `joined` and `lookups` see `Rows`. Returns the names of the outputs.
+def step(
+    e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool = True, ones: str = "", write: Writer | None = None
+) -> list[str]:
+    """One visit: values over time are (B, C). For `joined`, `lookups` and `ones` see `Rows`. Returns the names of the outputs.
 
     The new values are written by `write`, or by ScatterND if it is left out.
     """
@@ -58,7 +60,7 @@ def step(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool 
         old |= dict(zip(reads[tensor], _equal_parts(e, joined_rows, count), strict=True))
     for name in layout.fixed:
         e.values[name] = f"{FIXED}.{name}"
-    rows = Rows(e, layout, lambda source, age: old[source, age], joined=joined, lookups=lookups)
+    rows = Rows(e, layout, lambda source, age: old[source, age], joined=joined, lookups=lookups, ones=ones)
     for node in timed(e, layout):
         e.own(node.name)
         if isinstance(node.op, ops.Input):
