@@ -107,7 +107,9 @@ class Painter:
             sampling = Sampling(head, rows, seed, temperature, top_k)
             draw: DrawPixels = partial(self._pixels, canvas, sampling)
             if guesses:
-                draw = RowAhead(canvas, sampling, guesses, self._paces.setdefault((rows, guesses), Pace()), draw).draw
+                pace, begun = self._paces.setdefault((rows, guesses), Pace()), first.shape[2] // width
+                above = images[:, :, begun - 1] if begun else np.zeros_like(images[:, :, 0])
+                draw = RowAhead(canvas, sampling, guesses, pace, draw, above).draw
             self._fill(canvas, images, outputs, first.shape[2], sampling, draw, progress or _nothing)
         return images, outputs
 

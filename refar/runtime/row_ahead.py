@@ -39,13 +39,15 @@ DrawPixels = Callable[[Array, Array, Array, range], None]
 class RowAhead:
     """Draw the pixels of rows, several in one call: guesses first, of which the right ones are kept.
 
-    The first guesses are the pixels of the row above, the next ones what the call before drew. `one_by_one` draws pixels while
-    guessing does not pay, as `pace` tells.
+    The first guesses are the pixels of the row above, `above_bcw` for the first row, the next ones what the call before drew.
+    `one_by_one` draws pixels while guessing does not pay, as `pace` tells.
     """
 
-    def __init__(self, canvas: Canvas, sampling: Sampling, ahead: int, pace: Pace, one_by_one: DrawPixels) -> None:
+    def __init__(
+        self, canvas: Canvas, sampling: Sampling, ahead: int, pace: Pace, one_by_one: DrawPixels, above_bcw: Array
+    ) -> None:
         self._canvas, self._sampling, self._ahead, self._pace, self._one_by_one = canvas, sampling, ahead, pace, one_by_one
-        self._above = np.zeros((*canvas._nothing.shape, canvas.shape[1]), np.int64)
+        self._above = above_bcw.copy()
 
     def draw(self, x_bcw: Array, y_wbc: Array, noises: Array, columns: range) -> None:
         """Draw these pixels of a row that is begun, in place, with their outputs; `noises` are those of all values of the row."""
