@@ -20,7 +20,7 @@ from refar.graph.graph import Graph, Node, to_json
 from refar.runtime.bundle import CLOCK, FIXED, FORMAT, IR, LENGTH, OPSET, OUTPUT, PAST, PRESENT
 from refar_export import in_place, visit_graphs, whole_graphs, window_graph
 from refar_export.lower import Emitter
-from refar_export.rewrites import OF_BLOCKS, REWRITES, rewritten
+from refar_export.rewrites import REWRITES, rewritten
 
 VALUE = "value"
 """Outputs of a graph that exposes its nodes begin with it: "value/<node>"."""
@@ -30,7 +30,7 @@ Kind = Literal["full", "prefill", "condition", "step", "block", "window"]
 JOINED = "joined"
 """The choice, among rewrites, that a sum of products costs no node of its own: see `rows`."""
 
-_REWRITTEN = {"step": (*REWRITES, JOINED), "block": OF_BLOCKS, "window": (*REWRITES, JOINED)}
+_REWRITTEN = {"step": (*REWRITES, JOINED), "block": tuple(REWRITES), "window": (*REWRITES, JOINED)}
 
 
 def build(

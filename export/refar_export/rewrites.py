@@ -111,10 +111,6 @@ REWRITES: dict[str, Callable[[Search, Node], Replaced | None]] = {"lookups": loo
 """All of them, in the order in which they are applied."""
 
 
-OF_BLOCKS = ("lookups", "sums")
-"""Those that pay where a call has many positions: two half convolutions there cost more than a whole one."""
-
-
 def rewritten(graph: Graph, params: Params, names: Iterable[str] = tuple(REWRITES)) -> tuple[Graph, Params]:
     """Apply rewrites over time, one after the other. The graph keeps its inputs, its output, its head and its state.
 
