@@ -61,13 +61,19 @@ def floor(session: Session, batch: int, threads: int) -> Way:
         raise NotTimedError("this network has no matrix product")
     provider: Provider = "cuda" if session.provider == "cuda" else "cpu"
     model = open_session(_model(found, batch), "the floor", provider, fallback=False, threads=threads)
-    binding = model.io_binding()
+    binding, kept = model.io_binding(), list[Buffer]()  # a binding does not keep the memory that it points to
     for product in found:
         x = Buffer(np.ones(product.shape(batch, product.inputs), np.float32), provider)
         y = Buffer(np.zeros(product.shape(batch, product.outputs), np.float32), provider)
         binding.bind_ortvalue_input(f"x.{product.name}", x.value)
         binding.bind_ortvalue_output(f"y.{product.name}", y.value)
-    return repeated(lambda: model.run_with_iobinding(binding), _CALLS)
+        kept += [x, y]
+
+    def call() -> None:
+        assert kept
+        model.run_with_iobinding(binding)
+
+    return repeated(call, _CALLS)
 
 
 def _model(found: list[Product], batch: int) -> bytes:

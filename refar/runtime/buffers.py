@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,14 @@ class Buffer:
     def read(self, into: Array) -> None:
         """Copy the numbers into an array of the same shape."""
         into[...] = self.value.numpy() if self._array is None else self._array
+
+
+def zeros(what: str, shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]]) -> Arrays:
+    """Return arrays of zeros, {name: (shape, dtype)}. Raises BackendError, saying how much they take, where they do not fit."""
+    try:
+        return {name: np.zeros(shape, dtype) for name, (shape, dtype) in shapes.items()}
+    except MemoryError:
+        raise _too_large(what, sum(math.prod(s) * np.dtype(d).itemsize for s, d in shapes.values()), "cpu") from None
 
 
 def made(what: str, arrays: Arrays, device: str) -> dict[str, Buffer]:

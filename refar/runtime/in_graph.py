@@ -53,7 +53,8 @@ def _pieces(
 ) -> Iterator[Piece]:
     """Yield tokens as they come. The first is drawn here, from the output that prefill gave."""
     generation = Generation(opened, prompts, n, draws, log_prob=log_prob, noise_ahead=_noise_ahead(opened, draws))
-    token = draws.sample(generation.y, generation.noises.take())
+    kind = opened.found.types[opened.found.sequence]
+    token = draws.sample(generation.y, generation.noises.take()).astype(np.int64 if kind.indexed else np.float32)
     yield _counted(generation, token[..., None], generation.y if log_prob else None)
     if generation.finished:
         return

@@ -12,15 +12,15 @@ import numpy as np
 
 from refar.analysis.linear import windows
 from refar.arguments.arrays import Array, Arrays
-from refar.runtime.buffers import Buffer
+from refar.runtime.buffers import Buffer, zeros
 from refar.runtime.bundle import FIXED, OUTPUT, PAST, PRESENT, WINDOW
 from refar.runtime.provider import Guarded
 
 if TYPE_CHECKING:
     from refar.runtime.opened import Opened
 
-MOST_ROWS = 2048
-"""Rows of a block, T·B. What longer ones would gain is little beside what they compute."""
+MOST_ROWS = 1024
+"""Rows of a block, T·B. Of more, wide networks lose up to a tenth."""
 
 _BLOCKS, _ROWS = 16, 4096
 """Blocks that the memory has room for, at most; and their rows, but for two blocks."""
@@ -37,10 +37,11 @@ class LinearMemory:
         self._reads = list(dict.fromkeys(windows(opened.found, opened.layout).values()))
         self._blocks = max(2, min(_BLOCKS, _ROWS // (length * rows)))
         self._slots = opened.layout.slots
-        self._memory: Arrays = {}
+        shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {}
         for name, each in self._slots.items():
             shape = (each.count + self._blocks * length, rows, *([] if each.classes else [each.channels]))
-            self._memory[name] = np.zeros(shape, np.int64 if each.classes else np.float32)
+            shapes[name] = shape, np.int64 if each.classes else np.float32
+        self._memory = zeros(f"linear memory of {rows} sequences", shapes)
         self._session, self._guarded, self._mode = opened.sessions[WINDOW], Guarded(WINDOW), opened.mode()
         self._bindings: list[Any] = []  # of block 0, 1, …, each made when it is first needed
         self._place = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -38,10 +38,8 @@ from refar.runtime.denormals import mode_of
 from refar.runtime.model_header import Header, read_header
 from refar.runtime.pace import Pace
 from refar.runtime.provider import Guarded, finite, shaped
+from refar.runtime.resident import Residents
 from refar.runtime.signature import check_signature
-
-if TYPE_CHECKING:
-    from refar.runtime.resident import Resident
 
 _MOST_THREADS = 1024  # onnxruntime starts as many as it is told to
 _ALONE = {STEP, BLOCK, WINDOW, SAMPLER, CONDITION, ROW, PIXEL, PIXELS}
@@ -65,7 +63,7 @@ class Opened:
         self.sessions: dict[str, Any] = {}
         self._cuda = {"use_tf32": str(int(tf32))}
         self.not_captured = f"there is no {SAMPLER}"  # why its steps are no CUDA graph; "" if they are
-        self.residents: dict[int, Resident] = {}  # what each thread last drew tokens in
+        self.residents = Residents()
         self.graph_numbers, self.sampling = itertools.count(1), threading.Lock()
         self.paces: dict[tuple[int, int], Pace] = {}  # of sampling ahead, {(rows, guesses): whether it pays}
         for name in bundle.manifest.models:

@@ -15,7 +15,7 @@ from refar.analysis.sampler import NOISE, STEPS, TEMPERATURE
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import BackendError
 from refar.runtime import sampler_ports
-from refar.runtime.buffers import made, require_room
+from refar.runtime.buffers import made, require_room, zeros
 from refar.runtime.bundle import CLOCK, FIXED, OUTPUT, PAST, PRESENT, SAMPLER
 from refar.runtime.provider import Guarded
 from refar.runtime.sampler_ports import DRAWN, FAULTS, TURN
@@ -39,11 +39,12 @@ class Resident:
     """
 
     def __init__(self, opened: Opened, rows: int) -> None:
-        self._opened, self.rows, self.thread = opened, rows, threading.get_ident()
+        self._opened, self.rows, self.thread = opened, rows, opened.residents.thread
         shapes = _shapes(opened, rows)
         self.steps = shapes[NOISE][0]
-        arrays: Arrays = {name: np.zeros(shape, _dtype(opened, name)) for name, shape in shapes.items()}
-        self._buffers = made(f"a batch of {rows}", arrays, opened.provider)
+        what = f"a batch of {rows}"
+        arrays = zeros(what, {name: (shape, _dtype(opened, name)) for name, shape in shapes.items()})
+        self._buffers = made(what, arrays, opened.provider)
         self._fed = {name: array for name, array in arrays.items() if name == NOISE or name.startswith(f"{STEPS}.")}
         self._drawn, self._at = arrays[f"{PAST}.{DRAWN}"], 0
         self._begin_session()
@@ -113,7 +114,7 @@ class Resident:
 
         Raises BackendError in another thread than the one in which the step was recorded, where it would be recorded anew.
         """
-        if self._captured and threading.get_ident() != self.thread:
+        if self._captured and self._opened.residents.thread is not self.thread:
             raise BackendError(f"{SAMPLER}: expected the thread in which the generation began, since a CUDA graph belongs to it")
         with self._opened.sampling, Guarded(SAMPLER), self._opened.mode():
             for _ in range(count):
@@ -147,13 +148,25 @@ def check_batch(opened: Opened, rows: int) -> None:
     require_room(f"a batch of {rows}", takes, opened.provider)
 
 
+class Residents(threading.local):
+    """What each thread drew tokens in last, kept for the next time, and gone with the thread."""
+
+    def __init__(self) -> None:
+        self.last: Resident | None = None
+        self.thread = object()  # tells one thread from every other; their numbers are given again
+
+
 @contextmanager
 def borrowed(opened: Opened, rows: int) -> Iterator[Resident]:
     """Memory for so many rows, which nobody else uses meanwhile: what this thread used last, if it fits, else other."""
-    resident = opened.residents.pop(threading.get_ident(), None)
-    if resident is None or resident.rows != rows:
+    own = opened.residents
+    resident, own.last = own.last, None
+    if resident is not None and resident.rows != rows:
+        resident = None  # before other memory is asked for
+    if resident is None:
         resident = Resident(opened, rows)
     try:
         yield resident
     finally:
-        opened.residents[resident.thread] = resident
+        if resident.thread is opened.residents.thread:
+            opened.residents.last = resident

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,7 @@ def test_local_conditions_and_signals(name: str, tmp_path: Path) -> None:
         options: dict[str, Any] = {"batch": 2, "condition": condition, "prompt": prompt}
         expected, found_ = session.generate(90, **options), session.generate(90, sampler=True, **options)
         np.testing.assert_allclose(found_, expected, atol=0 if expected.dtype == np.int64 else 1e-4)
+        assert found_.dtype == expected.dtype
 
 
 def test_without_an_end_until_every_row_has_stopped(session: Session) -> None:
@@ -91,17 +94,50 @@ def test_progress_counts_tokens(session: Session) -> None:
 
 def test_memory_is_used_again_by_its_thread_alone(session: Session) -> None:
     session.generate(10, batch=2, condition=0, sampler=True)
-    (mine,) = [each for each in session._opened.residents.values() if each.thread == threading.get_ident()]
+    mine, held = session._opened.residents.last, list[Any]()
+    assert mine is not None
     first = session.generate(30, batch=2, condition=1, seed=8, sampler=True)
-    assert session._opened.residents[mine.thread] is mine
+    assert session._opened.residents.last is mine
     results: list[Any] = []
-    other = threading.Thread(target=lambda: results.append(session.generate(30, batch=2, condition=1, seed=8, sampler=True)))
-    other.start()
-    other.join()
-    np.testing.assert_array_equal(results[0], first)
-    assert session._opened.residents[mine.thread] is mine
+
+    def generate() -> None:
+        results.append(session.generate(30, batch=2, condition=1, seed=8, sampler=True))
+        held.append(weakref.ref(session._opened.residents.last))
+
+    for _ in range(4):  # one after the other: threads that have the number of one that has ended
+        other = threading.Thread(target=generate)
+        other.start()
+        other.join()
+    for found in results:
+        np.testing.assert_array_equal(found, first)
+    gc.collect()
+    assert [each() for each in held] == [None] * 4
+    assert session._opened.residents.last is mine
     session.generate(10, batch=3, condition=0, sampler=True)
-    assert session._opened.residents[mine.thread].rows == 3
+    assert session._opened.residents.last.rows == 3
+
+
+def test_a_thread_with_the_number_of_one_that_has_ended_is_another(session: Session) -> None:
+    seen: list[tuple[int, Any]] = []
+
+    def generate() -> None:
+        session.generate(5, batch=2, condition=1, sampler=True)
+        seen.append((threading.get_ident(), session._opened.residents.thread))
+
+    for _ in range(4):
+        other = threading.Thread(target=generate)
+        other.start()
+        other.join()
+    assert len({id(thread) for _, thread in seen}) == 4
+
+
+def test_memory_that_is_not_there_is_told(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("refar.runtime.buffers.np.zeros", full)
+    with pytest.raises(BackendError, match=r"a batch of 7 takes [0-9]+ MB on cpu"):
+        resident.Resident(session._opened, 7)
 
 
 def test_two_generations_at_once_do_not_share_memory(session: Session) -> None:
@@ -145,7 +181,7 @@ def test_a_session_that_cannot_capture_goes_on_without(session: Session, monkeyp
     np.testing.assert_array_equal(found, session.generate(20, batch=6, condition=0))
     assert failed == [1]
     assert session.not_captured == "no capture"
-    session._opened.residents.clear()
+    session._opened.residents.last = None
 
 
 def test_a_model_that_cannot_be_captured_is_opened_without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +221,7 @@ def test_a_captured_step_stays_in_its_thread(session: Session, monkeypatch: pyte
         refuses(BackendError, "sampler.onnx: expected the thread in which the generation began"),
     ):
         other.submit(list, blocks).result()
-    session._opened.residents.clear()
+    session._opened.residents.last = None
 
 
 def test_free_memory_is_that_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
