@@ -18,7 +18,7 @@ from refar import Builder, ops
 from refar.conceptual import text as strided
 from refar.errors import FileError, GraphError, InputError, is_newer
 from refar.runtime import load
-from refar.runtime.bundle import read_manifest
+from refar.runtime.bundle_files import read_manifest
 from refar.torch import train
 from refar.training.config import load_config
 from refar.training.runs import load_run, read_tensors, write_tensors

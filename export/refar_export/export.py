@@ -20,7 +20,8 @@ from refar.errors import BackendError, FileError, InputError
 from refar.files import writing
 from refar.graph.graph import Graph, require_head
 from refar.noise import check_top_k
-from refar.runtime.bundle import Dtype, Sampler, check_replaceable
+from refar.runtime.bundle import Dtype, Sampler
+from refar.runtime.bundle_files import check_replaceable
 
 try:
     from refar_export.contents import files_of

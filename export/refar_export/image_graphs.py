@@ -33,7 +33,7 @@ Size = str | int | None
 
 BIASES, SUMS = "biases", "sums"
 REWRITES = (BIASES, SUMS)
-"""What makes a pixel cheaper: `image_rewrites.moved_biases`, and sums of products as in `image_sums`."""
+"""The rewrites of images: `image_rewrites.moved_biases`, and sums of products as in `image_sums`."""
 
 
 def image_models(graph: Graph, params: Params, rewrites: Collection[str] = REWRITES) -> dict[str, onnx.ModelProto]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from refar.arguments.arrays import Arrays
-from refar.runtime.bundle import read_weights
+from refar.runtime.bundle_files import read_weights
 from refar.runtime.opening import open_bundle
 
 

@@ -23,11 +23,11 @@ Vector = NDArray[np.float32]
 
 
 _Products = tuple[tuple[str, str], ...]
-"""What a convolution multiplies, once for all taps or once for each: what it reads and its weight, (R, N) and (C_out, N)."""
+"""The products of a convolution, one for all taps or one for each: the name of its factor (R, N) and of its weight (C_out, N)."""
 
 
 ONES = 4
-"""How many 1 stand beside taps that have a bias: with four numbers a row begins where wide loads can."""
+"""The number of columns of ones beside taps that have a bias. With four the rows of a matrix stay aligned to 16 bytes."""
 
 
 class Rows:

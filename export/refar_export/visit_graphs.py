@@ -141,7 +141,7 @@ def block(e: Emitter, layout: StateLayout, *, lookups: bool = True) -> list[str]
 
 
 class History:
-    """What slots hold of a node that a block reads: of earlier visits, and, once it is added, what is `new`; `whole` is both.
+    """Hold the slots of a node that a block reads: those of earlier visits and, once they are added, `new` ones; `whole` is both.
 
     All are (visits, B, C); `shape` is [-1, B, C].
     """

@@ -18,7 +18,7 @@ from refar.analysis.windows import offsets_of_node
 from refar.graph.graph import Node
 
 CLASSES, NUMBERS = "int64x", "float32x"
-"""How the names of tensors begin, which say what they hold."""
+"""The beginnings of the names of tensors: of classes, and of numbers."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def open_source(text: str) -> Source:
     """Raises FileError or GraphError naming what was tried."""
     path = Path(text)
     if is_bundle(path):
-        from refar.runtime.bundle import read_graph
+        from refar.runtime.bundle_files import read_graph
 
         return Source("bundle", read_graph(path), f"bundle {text}", path)
     if is_run(path):
@@ -76,7 +76,7 @@ def bundle_path(text: str) -> Path:
         return path
     if not path.exists() and text.partition(":")[0] in models.NAMES:
         raise FileError(f"{text!r} is a built-in model, which is not trained; expected a bundle (written by 'refar export')")
-    from refar.runtime.bundle import no_bundle
+    from refar.runtime.bundle_files import no_bundle
 
     raise FileError(no_bundle(path) + ("" if path.exists() else near_file(path, folders=True)))
 

@@ -18,22 +18,8 @@ from refar.arguments.arrays import Array, Arrays, Data, as_float32, extent
 from refar.errors import FileError, GraphError, InputError, check_integer, near, printable
 from refar.graph.graph import digest, to_json
 from refar.runtime import provider as providers
-from refar.runtime.bundle import (
-    BLOCK,
-    FIXED,
-    FORMAT,
-    FULL,
-    IR,
-    OPSET,
-    OUTPUT,
-    SAMPLER,
-    STEP,
-    WINDOW,
-    Bundle,
-    read_vectors,
-    read_weights,
-    slots_of,
-)
+from refar.runtime.bundle import BLOCK, FIXED, FORMAT, FULL, IR, OPSET, OUTPUT, SAMPLER, STEP, WINDOW, slots_of
+from refar.runtime.bundle_files import Bundle, read_vectors, read_weights
 from refar.runtime.denormals import mode_of
 from refar.runtime.model_header import Header, read_header
 from refar.runtime.pace import Pace

@@ -13,11 +13,9 @@ from refar.arguments.arrays import Arrays
 from refar.errors import BackendError, FileError
 from refar.files import as_path
 from refar.graph.graph import Graph
-from refar.runtime.bundle import (
-    FULL,
-    MANIFEST,
+from refar.runtime.bundle import FULL, MANIFEST, BundleManifest
+from refar.runtime.bundle_files import (
     Bundle,
-    BundleManifest,
     decode_version_1,
     is_version_1,
     raw_manifest,

@@ -14,7 +14,7 @@ import safetensors.numpy
 from refar.arguments.arrays import Arrays
 from refar.errors import FileError, newer, printable
 from refar.files import as_path, write_bytes
-from refar.runtime.bundle import read_regular
+from refar.runtime.bundle_files import read_regular
 
 _FORMAT = "refar-stream 1"
 _MOST = 2**34

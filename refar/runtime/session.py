@@ -29,7 +29,7 @@ from refar.runtime import density
 from refar.runtime import provider as providers
 from refar.runtime.ahead import generated_ahead
 from refar.runtime.beginning import begin, restored
-from refar.runtime.bundle import read_weights
+from refar.runtime.bundle_files import read_weights
 from refar.runtime.canvas import Canvas
 from refar.runtime.collected import collected
 from refar.runtime.generation import BlockOptions, Draws, GenerateOptions, bind_draws, is_each

@@ -26,6 +26,7 @@ import refar
 from refar import Builder, Graph, models
 from refar.errors import BackendError, FileError, GraphError, InputError
 from refar.runtime import bundle as bundles
+from refar.runtime import bundle_files as files
 from refar.runtime import load
 from refar.runtime.model_header import Header, read_header
 from refar_export import export
@@ -56,13 +57,13 @@ def edited(folder: Path, name: str, change: Callable[[onnx.ModelProto], object])
 def test_a_rebuild_opens_no_shipped_model(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in bundle.glob("*.onnx"):
         path.write_bytes(b"a program")
-    right, read = bundles.read_regular, list[str]()
+    right, read = files.read_regular, list[str]()
 
     def spied(path: Path, *rest: Any) -> bytes:
         read.append(path.name)
         return right(path, *rest)
 
-    monkeypatch.setattr(bundles, "read_regular", spied)
+    monkeypatch.setattr(files, "read_regular", spied)
     session = load(bundle, trust="rebuild")
     assert set(read) == {"bundle.json", "weights.safetensors"}
     assert session.generate(5, condition=1).shape == (1, 5)
@@ -120,7 +121,7 @@ def test_sizes_are_bounded_before_anything_is_read(bundle: Path, monkeypatch: py
         file.truncate(2**33)  # sparse
     with refuses(FileError, "full.onnx: expected at most", f"got {2**33}"):
         load(bundle)
-    monkeypatch.setattr(bundles, "_MOST_JSON", 1000)
+    monkeypatch.setattr(files, "_MOST_JSON", 1000)
     with refuses(FileError, "bundle.json: expected at most 1000 bytes"):
         load(bundle)
 
