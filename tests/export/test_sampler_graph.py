@@ -282,3 +282,15 @@ def test_what_cannot_be_drawn_in_the_graph_is_refused(tmp_path: Path) -> None:
     h = g.conv1d(g.one_hot(g.input(classes=4)), 4, strict=True, name="noise")
     named = g.build(h, ops.Categorical())
     exported(named, GraphError, "sampler: node 'noise': names that begin with noise, temperature, steps are kept for its ports")
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")
+@pytest.mark.parametrize("scale", [1e3, 1e30])
+def test_a_network_that_drives_its_own_tokens_to_infinity(scale: float, tmp_path: Path) -> None:
+    """Its outputs square what it drew: after some steps, or at once, they overflow in every backend."""
+    g = Builder()
+    h = g.conv1d(g.input(channels=1), 1, strict=True, kernel=1, name="h")
+    graph = g.build(g.multiply(h, h), ops.Gaussian(1.0))
+    params = {"h.weight": np.full((1, 1, 1), scale), "h.bias": np.zeros(1)}
+    line = run_bundle_laws(export(graph, params, tmp_path / "b", sampler=True)).lines[-1]
+    assert (line.law, line.passed, line.applies) == ("sampler", True, scale < 1e10), line.message

@@ -9,6 +9,7 @@ import numpy as np
 from refar import noise, ops
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
+from refar.errors import BackendError
 from refar.exact import sampler as exact
 from refar.graph.graph import require_head
 from refar.oracle.bound_graph import cast, unchecked
@@ -31,6 +32,9 @@ def sampler(subject: Subject, measure: Measure) -> None:
     for backend in subject.backends:
         assert isinstance(backend, OnnxBackend)
         x, y_sbc = _drawn(subject, backend.session, measure)
+        if len(y_sbc) == 0:
+            measure.does_not_apply("the network drives its own tokens to infinity at once")
+            return
         if backend.session.manifest.int8:  # no bound says how good int8 is
             continue
         params = {name: array.astype(np.float64) for name, array in backend.session.weights.items()}
@@ -39,7 +43,7 @@ def sampler(subject: Subject, measure: Measure) -> None:
         oracle = Oracle(params, values, rounding.local_bounds(subject.graph, params, values, bound.FLOAT32))
         rng, worst = subject.rng(13), 0.0
         for _ in range(_OUTPUTS):
-            step, channel = int(rng.integers(_STEPS)), int(rng.integers(y_sbc.shape[2]))
+            step, channel = int(rng.integers(len(y_sbc))), int(rng.integers(y_sbc.shape[2]))
             measure.statements += 1
             worst = max(worst, compare(subject.graph, oracle, (channel, step + 1), y_sbc[step, :, channel], backend.name))
         measure.notes.append(f"outputs at {worst:.2g} of their bounds")
@@ -73,12 +77,29 @@ def _drawn(subject: Subject, session: Session, measure: Measure) -> tuple[Array,
             if step % resident.steps == 0:
                 part = slice(step, step + resident.steps)
                 resident.feed(noises[1:][part], {name: array[part] for name, array in local.items()})
-            tokens.append(resident.draw(1)[..., 0])
+            try:
+                tokens.append(resident.draw(1)[..., 0])
+            except BackendError:
+                if _goes_on(session, tokens, conditions):
+                    raise
+                break
             outputs.append(resident.output)
             for row in range(rows):
                 given = outputs[-1][row], noises[step + 1, row], np.float32(temperatures[row])
                 _require(head, given, session, tokens[-1][row], f"step {step}, row {row}", measure)
-    return np.stack(tokens, axis=-1), np.stack(outputs)
+    return np.stack(tokens, axis=-1), np.array(outputs)
+
+
+def _goes_on(session: Session, tokens: list[Array], conditions: Arrays) -> bool:
+    """Whether outputs are finite up to the next token. Some networks drive their own tokens to infinity."""
+    x = np.stack([*tokens, np.zeros_like(tokens[0])], axis=-1)
+    timed = session._opened.local
+    given = {name: array[..., : x.shape[-1]] if name in timed else array for name, array in conditions.items()}
+    try:
+        session.forward(x, given or None)
+    except BackendError:
+        return False
+    return True
 
 
 def _require(
