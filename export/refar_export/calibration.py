@@ -13,7 +13,7 @@ from refar.oracle.bound_graph import cast, unchecked
 from refar.oracle.whole import forward_nodes
 
 _POSITIONS = 2**12
-"""How many positions are computed at once, whole rows, as the values of all nodes are held; and how many a bundle keeps."""
+"""Positions that are computed at once, with the values of all nodes, and positions that a bundle keeps. Rows stay whole."""
 
 
 def input_scales(graph: Graph, weights: Arrays, inputs: Arrays) -> dict[str, InputScale]:

@@ -147,7 +147,7 @@ def _lookup(e: Emitter, table_qc: str, x: str, kind: Type, sequence: bool) -> st
 
 
 def one_hot(e: Emitter, classes: str, count: int) -> str:
-    """The one-hots of class indices (R), (R, Q); of an index beyond the last class zeros."""
+    """Emit the one-hots (R, Q) of class indices (R). An index beyond the last class gives zeros."""
     return e.emit("OneHot", classes, e.constant([count]), e.constant([0, 1], np.float32), axis=1)
 
 

@@ -10,7 +10,7 @@ from refar.errors import GraphError
 
 
 class InputScale(NamedTuple):
-    """How the input of one convolution becomes integers 0 … 255: x ≈ scale · (q - zero). `scale` is a number of float32."""
+    """Map the input x of one convolution to integers q from 0 to 255: x ≈ scale · (q - zero). `scale` is a number of float32."""
 
     scale: float
     zero: int

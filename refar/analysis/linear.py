@@ -17,9 +17,9 @@ _WINDOWS = 4
 
 @dataclass(frozen=True)
 class Window:
-    """What T visits read of a `node`: its rows from `age` visits before the first of them on.
+    """Name the rows of `node` that a block of T visits reads, from `age` visits before its first visit on.
 
-    `visits` of them: T, or, where it is `whole`, age + T. The last rows may be those that the T visits write.
+    There are T visits of them, or age + T where the window is `whole`. The last rows may be those that the block writes.
     """
 
     node: str

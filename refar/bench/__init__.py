@@ -1,1 +1,1 @@
-"""How long bundles take, beside a floor and beside other ways to compute the same, measured in turn in one run."""
+"""Time bundles, in turn with a floor and with other ways to compute the same, in one run."""

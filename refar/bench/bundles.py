@@ -18,7 +18,7 @@ _BATCHES, _SIZES, _SHAPE, _RATE = (1, 8, 32, 64), (64, 128, 512), (28, 28), 48_0
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a caller asks for; None where nothing is said.
+    """Hold what a caller asks for. None stands for the default.
 
     `batches`: sequences or images at once; `rate`: samples per second, and `sizes` the samples of blocks, of a network over time;
     `shape`: (H, W) of images.

@@ -30,7 +30,7 @@ class Images:
 
     @cached_property
     def found(self) -> Facts:
-        """What follows from the graph."""
+        """Return the facts of the graph."""
         return facts(self.session.graph)
 
     @cached_property
@@ -50,7 +50,7 @@ class Images:
 
     @property
     def pixels(self) -> int:
-        """How many pixels an image has."""
+        """Return the number of pixels of an image."""
         return self.shape[0] * self.shape[1]
 
     def pushed(self) -> Array:

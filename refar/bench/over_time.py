@@ -38,7 +38,7 @@ class Sequences:
 
     @cached_property
     def found(self) -> Facts:
-        """What follows from the graph."""
+        """Return the facts of the graph."""
         return facts(self.session.graph)
 
     @property

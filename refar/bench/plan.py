@@ -46,7 +46,10 @@ def _images() -> dict[str, Graph]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured. `caps` are the largest dilations of the networks that differ in R, `depths` the layers of the others."""
+    """Say which networks are timed.
+
+    `caps` are the largest dilations of the networks that differ in R, `depths` the layers of the others.
+    """
 
     wavenet: WaveNetSizes = WaveNetSizes()
     batches: tuple[int, ...] = (1, 8, 32, 64)

@@ -47,7 +47,7 @@ def spread(row: TableRow) -> str:
 
 
 def figure(value: float) -> str:
-    """Write a number in three digits, or all that stand before the point."""
+    """Write a number with three digits, or, from 1 000 on, as a whole number."""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}".replace(",", " ")
 
 

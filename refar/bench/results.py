@@ -1,4 +1,4 @@
-"""What was measured, as data: tables of times, and the file that `refar bench --json` writes."""
+"""Hold measured times in tables, and write them as `refar bench --json` does."""
 
 from __future__ import annotations
 
