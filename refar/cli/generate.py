@@ -43,7 +43,7 @@ def generate(
         bool, typer.Option("--sampler", help="Draw the tokens in the graph, in float32; needs export --sampler.")
     ] = False,
     shape: Annotated[str | None, typer.Option(metavar="HxW", help="The size of a picture or of images.")] = None,
-    threads: Annotated[int, typer.Option(metavar="N", help="Threads that share the rows of a batch of sequences out; for large networks.")] = 1,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads that share the rows of sequences out.")] = 1,
     provider: Annotated[str, typer.Option(metavar="cpu|cuda", help="Where to run; cuda never falls back.")] = "cpu",
     certify: Annotated[
         bool,
