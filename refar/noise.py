@@ -73,14 +73,13 @@ def sample(head: ops.AnyHead, y: Floats, noise: Floats, temperature: float, top_
     centre is nearest, 0 or Q-1 beyond the ends; temperature 0 is the class of the mean of the heaviest component.
     Source: the Gumbel-max identity, Gumbel 1954; Maddison et al. 2014.
     """
-    y = y.astype(np.float64)
     match head:
         case ops.Categorical():
             return _gumbel_max(y if top_k is None else _largest(y, top_k), noise, temperature)
         case ops.Gaussian():
-            return y + temperature * head.std * noise
+            return y.astype(np.float64) + temperature * head.std * noise
         case ops.MixtureLogistics():
-            logits, means, log_scales = np.split(y, 3, axis=1)
+            logits, means, log_scales = np.split(y.astype(np.float64), 3, axis=1)
             k = _gumbel_max(logits, noise[:, :-1], temperature)[:, None]
             x = np.take_along_axis(means, k, axis=1)[:, 0]
             if temperature > 0:
@@ -99,15 +98,13 @@ def _gumbel(u: Floats) -> Floats:
 
 
 def _gumbel_max(y_bq: Floats, noise_bq: Floats, temperature: float) -> Floats:
-    """argmax_q (y_q / temperature + noise_q), in the memory of y."""
+    """argmax_q (y_q / temperature + noise_q), in float64."""
     if temperature == 0:
         return y_bq.argmax(axis=1)
-    y_bq -= np.maximum.reduce(y_bq, axis=1, keepdims=True)
     if temperature != 1:
         with np.errstate(over="ignore"):  # relative to the largest, so that a tiny temperature leaves that one at 0
-            y_bq /= temperature
-    y_bq += noise_bq
-    return y_bq.argmax(axis=1)
+            y_bq = (y_bq.astype(np.float64) - y_bq.max(axis=1, keepdims=True)) / temperature
+    return np.add(y_bq, noise_bq, dtype=np.float64).argmax(axis=1)
 
 
 def _largest(y_bq: Floats, k: int) -> Floats:

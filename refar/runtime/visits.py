@@ -72,7 +72,7 @@ class Visits:
         return self._linear.advance(inputs)
 
     def one(self, inputs: Arrays) -> Array:
-        """Make one visit: y_bc."""
+        """Make one visit: y_bc, on the CPU in memory that the next one overwrites."""
         self._go_home()
         self.ran = STEP
         if self._step is None:
@@ -87,10 +87,10 @@ class Visits:
             self._inputs[name].set(array)
         with Guarded(STEP), self._opened.mode():
             self._opened.sessions[STEP].run_with_iobinding(self._step)
-        return self._y.get()
+        return self._y.array
 
     def many(self, inputs: Arrays) -> Array:
-        """Make T ≥ 1 visits: y_bct. What is bound stays for the next call of the same length."""
+        """Make T ≥ 1 visits: y_bct, as `one`. What is bound stays for the next call of the same length."""
         self._go_home()
         self.ran = BLOCK
         if self._block is None:
@@ -102,7 +102,7 @@ class Visits:
             self._given[name].set(array)
         with Guarded(BLOCK), self._opened.mode():
             self._opened.sessions[BLOCK].run_with_iobinding(self._block)
-        return self._several.get()
+        return self._several.array
 
     def _bind_length(self, inputs: Arrays, length: int) -> None:
         """Bind inputs and the output of blocks of one length."""
