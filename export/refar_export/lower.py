@@ -22,6 +22,9 @@ from refar.graph.graph import Graph
 
 LAST = np.iinfo(np.int64).max
 
+_MANY_TAPS = 4
+"""Taps from which on one Gather for all of them, and what brings their classes together, cost less than a Gather for each."""
+
 
 class Emitter:
     """Nodes and initialisers under construction. Names of values derive from the refar node that they belong to."""
@@ -152,16 +155,22 @@ def one_hot(e: Emitter, classes: str, count: int) -> str:
 
 
 def looked_up(e: Emitter, op: ops.Conv1d, classes: Sequence[str]) -> str:
-    """A convolution of one-hots, (R, C): `classes` are those that each tap reads, (R), and Q for none."""
-    weight_oik = e.params[f"{e.owner}.weight"]
-    none = np.zeros((1, op.channels), np.float32)
-    rows = []
-    for tap, index in enumerate(classes):
-        table = np.concatenate([weight_oik[:, :, tap].T, none])
-        if op.bias and tap == 0:
-            table = table + e.params[f"{e.owner}.bias"]
-        rows.append(e.emit("Gather", e.constant(table, np.float32), index, axis=0))
-    return rows[0] if len(rows) == 1 else e.emit("Sum" if len(rows) > 2 else "Add", *rows)
+    """A convolution of one-hots, (R, C): `classes` are those that each tap reads, (R), and Q for none.
+
+    A table has a row for each class. Those of many taps stand one below the other, so that one Gather reads a row for each tap.
+    """
+    weight_oik, taps = e.params[f"{e.owner}.weight"], len(classes)
+    none = np.zeros((taps, 1, op.channels), np.float32)
+    tables = np.concatenate([weight_oik.transpose(2, 1, 0), none], axis=1)
+    if op.bias:
+        tables[0] += e.params[f"{e.owner}.bias"]
+    if taps < _MANY_TAPS:
+        each = [e.emit("Gather", e.constant(table, np.float32), x, axis=0) for table, x in zip(tables, classes, strict=True)]
+        return each[0] if taps == 1 else e.emit("Sum" if taps > 2 else "Add", *each)
+    by_tap = e.emit("Reshape", e.emit("Concat", *classes, axis=0), e.constant([taps, -1]))
+    places = e.emit("Add", by_tap, e.constant(np.arange(taps)[:, None] * tables.shape[1]))
+    rows = e.emit("Gather", e.constant(tables.reshape(-1, op.channels), np.float32), places, axis=0)
+    return e.emit("ReduceSum", rows, e.constant([0]), keepdims=0)
 
 
 def _by_colour(e: Emitter, found: str, kind: Type) -> str:

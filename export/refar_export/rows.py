@@ -3,12 +3,14 @@
 A value is `name + offset`: the name of what onnxruntime computes, and a vector (C,) that is known when the model is made. In a
 sum h + (W·g + b), as a residual network has one in each layer, Gemm takes h as the C of its product W·g + C, and b goes into the
 offset of the sum. A product that reads the sum takes W·offset into its own bias. Where anything else reads a value, its offset is
-added.
+added. A gate on a sum of products and of what follows from conditions becomes two such sums, one for tanh and one for σ:
+onnxruntime fuses each with its last product.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +19,29 @@ from refar import ops
 from refar.analysis.slots import StateLayout
 from refar.graph.graph import Node
 from refar_export import lower
+from refar_export.fixed_rows import FixedRows
 from refar_export.lower import Emitter
 
 Vector = NDArray[np.float32]
 
 
-_Products = tuple[tuple[str, str], ...]
-"""The products of a convolution, one for all taps or one for each: the name of its factor (R, N) and of its weight (C_out, N)."""
+@dataclass(frozen=True)
+class _Product:
+    """A product of rows `factor` (R, N) with a matrix `weight` (C_out, N), which becomes the initialiser `name`."""
+
+    factor: str
+    weight: Vector
+    name: str
+
+    def half(self, second: bool) -> _Product:
+        """Return the product of the first or the second half of the outputs."""
+        rows = len(self.weight) // 2
+        part = self.weight[rows:] if second else self.weight[:rows]
+        return _Product(self.factor, np.ascontiguousarray(part), f"{self.name}/{1 + second}")
+
+
+_Products = tuple[_Product, ...]
+"""The products of a convolution, one for all taps or one for each."""
 
 
 ONES = 4
@@ -33,7 +51,8 @@ ONES = 4
 class Rows:
     """Emit the nodes of a step or a block in their order, of which the inputs are there.
 
-    `old(source, age)` gives what slots hold of the visits `age` before: (R, C), or classes (R).
+    `old(source, age)` gives what slots hold of the visits `age` before: (R, C), or classes (R). `fixed` gives what follows from
+    global conditions.
 
     With `joined` sums of products are made as the module says, otherwise each value has a node of its own. With `lookups` no
     product reads a one-hot. With `chained` each tap is a product of its own, with the sum so far as its C, that of this visit
@@ -47,6 +66,7 @@ class Rows:
         layout: StateLayout,
         old: Callable[[str, int], str],
         *,
+        fixed: FixedRows,
         joined: bool,
         lookups: bool,
         chained: bool = False,
@@ -56,17 +76,21 @@ class Rows:
         self._offsets: dict[str, Vector] = {}
         self._products: dict[str, _Products] = {}
         self._lookups, self._chained, self._ones = lookups, chained, ones
+        self._fixed = fixed
         self._joined = {node.name for node in e.graph.nodes if self._is_joined(node)} if joined else set[str]()
+        self._gated = {node.name for node in e.graph.nodes if self._is_gated_sum(node)}
 
     def compute(self, node: Node) -> None:
-        """Emit one node; a one-hot only when its numbers are read."""
+        """Emit one node; a one-hot only when its numbers are read, and a sum that a gate takes only with the gate."""
         e, op = self._e, node.op
-        if isinstance(op, ops.OneHot) and self._lookups:
+        if (isinstance(op, ops.OneHot) and self._lookups) or node.name in self._gated:
             return
         if isinstance(op, ops.Conv1d) and self._is_lookup(node, op):
             e.values[node.name] = lower.looked_up(e, op, [name for name, _ in self._reads(node, node.inputs[0], as_class=True)])
         elif isinstance(op, ops.Conv1d) and op.groups == 1:
             self._convolve(node, op)
+        elif isinstance(op, ops.Gate) and node.inputs[0] in self._gated:
+            self._gate(node, e.facts.nodes[node.inputs[0]])
         elif isinstance(op, ops.Add) and any(name in self._products for name in node.inputs):
             self._join(node)
         elif isinstance(op, ops.PointwiseOp):
@@ -78,6 +102,8 @@ class Rows:
 
     def whole(self, name: str) -> str:
         """Return the value of a node with its offset added."""
+        if name in self._layout.fixed:
+            return self._fixed.whole(name)
         if name not in self._e.values:
             source = self._e.facts.nodes[name].inputs[0]
             self._e.values[name] = lower.one_hot(self._e, self._e.values[source], self._e.types[name].size)
@@ -106,6 +132,16 @@ class Rows:
         is_product = isinstance(node.op, ops.Conv1d) and node.op.groups == 1 and not self._is_lookup(node, node.op)
         only = len(readers) == 1 and isinstance(readers[0].op, ops.Add) and node.name not in (graph.output, *slots)
         return is_product and only and self._leads(node.name, readers[0].name)
+
+    def _is_gated_sum(self, node: Node) -> bool:
+        """Whether a node is a sum of products and of one value that follows from conditions, which a gate alone reads."""
+        graph = self._e.graph
+        readers = [other for other in graph.nodes for name in other.inputs if name == node.name]
+        if not (isinstance(node.op, ops.Add) and len(readers) == 1 and isinstance(readers[0].op, ops.Gate)):
+            return False
+        others = [name for name in node.inputs if name not in self._joined]
+        inner = node.name not in (graph.output, *self._layout.slots)
+        return inner and len(others) == 1 < len(node.inputs) and others[0] in self._layout.fixed
 
     def _is_lookup(self, node: Node, op: ops.Conv1d) -> bool:
         """Whether a node multiplies one-hots, which are kept as classes."""
@@ -137,18 +173,19 @@ class Rows:
         names = [name for name, _ in taps]
         flat = names[0] if len(names) == 1 else self._e.emit("Concat", *names, axis=1)
         matrix = np.concatenate([weight.swapaxes(1, 2).reshape(len(weight), -1), *more], axis=1)
-        return ((flat, self._e.initializer(f"{node.name}.weight", matrix)),)
+        return (_Product(flat, matrix, f"{node.name}.weight"),)
 
     def _by_tap(self, node: Node, weight: Vector, taps: list[tuple[str, int]]) -> _Products:
         """Return each tap with its weight, (R, C_in) and (C_out, C_in), the newest first."""
         names = [f"{node.name}.weight" if len(taps) == 1 else f"{node.name}.weight/{n}" for n in range(len(taps))]
-        each = [self._e.initializer(name, np.ascontiguousarray(weight[:, :, n])) for n, name in enumerate(names)]
-        return tuple((name, matrix) for (name, _), matrix in reversed(list(zip(taps, each, strict=True))))
+        each = [_Product(tap, np.ascontiguousarray(weight[:, :, n]), names[n]) for n, (tap, _) in enumerate(taps)]
+        return tuple(reversed(each))
 
     def _multiply(self, products: _Products, total: str) -> str:
         """Emit products and their sum, `total` included if it is not empty."""
-        for flat, weight in products:
-            total = self._e.emit("Gemm", flat, weight, *([total] if total else []), transB=1)
+        for each in products:
+            weight = self._e.initializer(each.name, each.weight)
+            total = self._e.emit("Gemm", each.factor, weight, *([total] if total else []), transB=1)
         return total
 
     def _bias(self, node: Node, op: ops.Conv1d, taps: list[tuple[str, int]]) -> Vector | None:
@@ -181,6 +218,21 @@ class Rows:
         for product in products:
             total = self._multiply(product, total)
         e.values[node.name] = e.emit("Sum" if len(others) > 1 else "Add", total, *others) if apart and others else total
+
+    def _gate(self, node: Node, total: Node) -> None:
+        """Emit tanh of the first half of a sum times σ of the second."""
+        e, channels = self._e, self._e.types[node.name].channels
+        (constant,) = [name for name in total.inputs if name not in self._joined]
+        products = [each for name in total.inputs if name in self._products for each in self._products.pop(name)]
+        offset = np.zeros(2 * channels, np.float32)
+        for name in total.inputs:
+            offset = offset + self._offsets.get(name, 0)
+        halves = []
+        for second, activation in enumerate(("Tanh", "Sigmoid")):
+            start, stop = second * channels, (second + 1) * channels
+            added = self._fixed.piece(constant, start, stop, offset[start:stop].astype(np.float32))
+            halves.append(e.emit(activation, self._multiply(tuple(each.half(bool(second)) for each in products), added)))
+        e.values[node.name] = e.emit("Mul", *halves)
 
     def _reads(self, node: Node, source: str, *, as_class: bool = False) -> list[tuple[str, int]]:
         """Return the value of `source` that each tap of a node reads, without its offset, and its age; oldest first."""

@@ -14,8 +14,9 @@ import numpy as np
 from refar import ops
 from refar.analysis.slots import Slots, StateLayout
 from refar.graph.graph import Node
-from refar.runtime.bundle import CLOCK, FIXED, OUTPUT, PAST, PRESENT
+from refar.runtime.bundle import CLOCK, OUTPUT, PAST, PRESENT
 from refar_export import lower
+from refar_export.fixed_rows import FixedRows
 from refar_export.in_place import depends
 from refar_export.lower import LAST, Emitter
 from refar_export.rows import Rows, together
@@ -58,9 +59,8 @@ def step(
         flat = [-1] if nodes[0].classes else [-1, nodes[0].channels]
         joined_rows = e.emit("Reshape", gathered, e.constant(flat)) if count else ""
         old |= dict(zip(reads[tensor], _equal_parts(e, joined_rows, count), strict=True))
-    for name in layout.fixed:
-        e.values[name] = f"{FIXED}.{name}"
-    rows = Rows(e, layout, lambda source, age: old[source, age], joined=joined, lookups=lookups, ones=ones)
+    fixed = FixedRows(e)
+    rows = Rows(e, layout, lambda source, age: old[source, age], fixed=fixed, joined=joined, lookups=lookups, ones=ones)
     for node in timed(e, layout):
         e.own(node.name)
         if isinstance(node.op, ops.Input):
@@ -72,6 +72,7 @@ def step(
         write(e, tensor, *written[tensor], rows.all_stored([each.node for each in nodes], nodes[0].channels))
     e.own(OUTPUT)
     e.emit("Identity", rows.whole(e.graph.output), outputs=[OUTPUT])
+    fixed.emit()
     return _named_outputs(layout)
 
 
@@ -115,8 +116,8 @@ def block(e: Emitter, layout: StateLayout, *, lookups: bool = True) -> list[str]
         shape = e.emit("Concat", e.constant([-1]), batch, e.constant([nodes[0].channels]), axis=0)
         for each, value in zip(nodes, _split(e, gathered[tensor], [each.kept for each in nodes]), strict=True):
             buffers[each.node] = History(each, value, shape)
-    repeat_fixed(e, layout, length)
-    rows = Rows(e, layout, lambda source, age: buffers[source].aged(e, age), joined=False, lookups=lookups)
+    fixed = repeated(e, layout, length)
+    rows = Rows(e, layout, lambda source, age: buffers[source].aged(e, age), fixed=fixed, joined=False, lookups=lookups)
     for node in timed(e, layout):
         e.own(node.name)
         if isinstance(node.op, ops.Input):
@@ -137,6 +138,7 @@ def block(e: Emitter, layout: StateLayout, *, lookups: bool = True) -> list[str]
     e.own(OUTPUT)
     rows.whole(e.graph.output)
     over_time(e, e.graph.output, OUTPUT)
+    fixed.emit()
     return _named_outputs(layout)
 
 
@@ -191,16 +193,9 @@ def long_convolution(e: Emitter, layout: StateLayout, node: Node, op: ops.Conv1d
     return e.emit("Reshape", e.emit("Transpose", y, perm=[2, 0, 1]), e.constant([-1, op.channels]))
 
 
-def repeat_fixed(e: Emitter, layout: StateLayout, length: str) -> None:
-    """Repeat what follows from global conditions in each visit, (T·B, C)."""
-    names = [f"{FIXED}.{name}" for name in layout.fixed]
-    if not names:
-        return
-    e.own(FIXED)
-    joined = names[0] if len(names) == 1 else e.emit("Concat", *names, axis=1)
-    repeated = e.emit("Tile", joined, e.emit("Concat", length, e.constant([1]), axis=0))
-    parts = _split(e, repeated, [e.types[name].channels for name in layout.fixed], axis=1)
-    e.values |= dict(zip(layout.fixed, parts, strict=True))
+def repeated(e: Emitter, layout: StateLayout, length: str) -> FixedRows:
+    """Begin what follows from global conditions, once for each visit of a block, whose length is an ONNX value (1)."""
+    return FixedRows(e, e.emit("Concat", length, e.constant([1]), axis=0) if layout.fixed else "")
 
 
 def _slots_of_all(e: Emitter, layout: StateLayout, visits: str) -> str:

@@ -19,15 +19,14 @@ from refar.runtime.bundle import OUTPUT, PAST, PRESENT
 from refar_export import in_place
 from refar_export.lower import Emitter
 from refar_export.rows import Rows
-from refar_export.visit_graphs import SIDE_BY_SIDE, History, long_convolution, repeat_fixed, timed
+from refar_export.visit_graphs import SIDE_BY_SIDE, History, long_convolution, repeated, timed
 
 
 def window(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool = True) -> list[str]:
     """T visits over windows. For `joined` and `lookups` see `Rows`. Returns the names of the outputs."""
-    if layout.fixed:
-        repeat_fixed(e, layout, e.emit("Shape", e.facts.sequence, start=0, end=1))
+    fixed = repeated(e, layout, e.emit("Shape", e.facts.sequence, start=0, end=1) if layout.fixed else "")
     past = _Past(e, layout)
-    rows = Rows(e, layout, past.aged, joined=joined, lookups=lookups, chained=joined)
+    rows = Rows(e, layout, past.aged, fixed=fixed, joined=joined, lookups=lookups, chained=joined)
     for node in timed(e, layout):
         e.own(node.name)
         begin = len(e.nodes)
@@ -43,6 +42,7 @@ def window(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: boo
             past.keep(node, value, e.nodes[begin:])
     e.own(OUTPUT)
     e.emit("Identity", rows.whole(e.graph.output), outputs=[OUTPUT])
+    fixed.emit()
     _order(e, past.names())
     return [OUTPUT, *(f"{PRESENT}.{name}" for name in layout.slots)]
 

@@ -18,8 +18,9 @@ from refar.analysis.facts import facts
 from refar.errors import BackendError
 from refar.testing import strategies
 from refar.testing.contract.cases import generic_parameters
-from refar_export import export
+from refar_export import export, rows
 from refar_export.build import JOINED, build
+from refar_export.fixed_rows import FixedRows
 from refar_export.rewrites import REWRITES
 from refar_export.rows import Rows
 from refar_export.verify import verify
@@ -52,6 +53,44 @@ def test_a_sum_of_two_products_is_two_of_them() -> None:
     graph = g.build(g.tanh(g.add(g.conv1d(a, 4, kernel=2), g.conv1d(b, 4, kernel=3))))
     plain, joined = counts(graph, ()), counts(graph, (JOINED,))
     assert (joined["Gemm"], plain["Add"] - joined["Add"]) == (2, 1)
+
+
+def conditioned() -> Graph:
+    """Two gated layers, to each of which a condition and a bias are added; one piece of a condition is read whole, too."""
+    g = Builder()
+    c, voice = g.condition("c", classes=3), g.condition("voice", channels=2)
+    h = g.conv1d(g.input(channels=3), 4, kernel=2, strict=True)
+    for dilation in (1, 2):
+        known = g.embedding(c, 6) if dilation == 1 else g.conv1d(voice, 6)
+        gated = g.gate(g.add(g.conv1d(h, 6, kernel=2, dilation=dilation), g.conv1d(h, 6), known))
+        h = g.add(h, g.conv1d(gated, 4))
+    return g.build(g.conv1d(g.concat(h, known), 6))
+
+
+def test_a_gate_on_a_condition_is_two_sums() -> None:
+    plain, joined = counts(conditioned(), tuple(REWRITES)), counts(conditioned(), (*REWRITES, JOINED))
+    assert plain["Split"] - joined["Split"] == 1  # two gates less one Split for all conditions
+    assert (plain["Sum"], joined["Sum"]) == (2, 0)
+    assert (joined["Tanh"], joined["Sigmoid"], joined["Mul"]) == (2, 2, 2)
+
+
+def test_pieces_of_conditions_overlap_and_leave_gaps(tmp_path: Path) -> None:
+    g = Builder()
+    c = g.condition("c", channels=2)
+    h, known = g.conv1d(g.input(channels=3), 4, kernel=2, strict=True), g.conv1d(c, 8)
+    gates = [g.gate(g.add(g.conv1d(h, 8), known)) for _ in range(2)]
+    graph = g.build(g.add(*gates, g.slice(known, 1, 5), g.slice(known, 0, 4)))
+    params = generic_parameters(graph, np.random.default_rng(3))
+    assert all(c.difference <= c.allowed for c in verify(export(graph, params, tmp_path / "b")))
+
+
+def test_many_taps_are_one_lookup() -> None:
+    def gathers(kernel: int) -> int:
+        g = Builder()
+        return counts(g.build(g.conv1d(g.one_hot(g.input(classes=5)), 3, kernel=kernel, strict=True)), None)["Gather"]
+
+    assert (gathers(3) - gathers(2), gathers(9) - gathers(4)) == (1, 0)
+    assert gathers(4) < gathers(3)
 
 
 @settings(max_examples=60)
@@ -94,6 +133,50 @@ def without_c(right: Any, self: Rows, node: Any) -> None:
     emit = self._e.emit
     with mock.patch.object(self._e, "emit", lambda kind, *inputs, **more: emit(kind, *inputs[:2], **more)):
         right(self, node)
+
+
+def other_half(right: Any, product: Any, second: bool) -> Any:
+    return right(product, not second)
+
+
+def piece_without_offset(right: Any, self: FixedRows, node: str, start: int, stop: int, offset: Any = None) -> str:
+    return right(self, node, start, stop)
+
+
+def first_channels(right: Any, self: FixedRows, node: str, start: int, stop: int, offset: Any = None) -> str:
+    return right(self, node, 0, stop - start, offset)
+
+
+def in_order_of_use(right: Any, self: FixedRows, rows: str, pieces: Any) -> None:
+    right(self, rows, pieces[::-1])
+
+
+def of(owner: type, name: str, change: Callable[..., Any]) -> Callable[[pytest.MonkeyPatch], None]:
+    """A method of another class becomes change(right, self, …)."""
+
+    def put_in(patch: pytest.MonkeyPatch) -> None:
+        right = getattr(owner, name)
+        patch.setattr(owner, name, lambda *given: change(right, *given))
+
+    return put_in
+
+
+GATE_MISTAKES = {
+    "tanh takes the half of the sigmoid": of(rows._Product, "half", other_half),
+    "a piece lacks the bias of its products": of(FixedRows, "piece", piece_without_offset),
+    "both halves take the first channels of the condition": of(FixedRows, "piece", first_channels),
+    "pieces are cut in another order than the inputs stand in": of(FixedRows, "_split", in_order_of_use),
+}
+
+
+@pytest.mark.parametrize("mistake", GATE_MISTAKES)
+def test_every_mistake_in_a_gate_is_seen(mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = conditioned()
+    params = generic_parameters(graph, np.random.default_rng(2))
+    assert all(c.difference <= c.allowed for c in verify(export(graph, params, tmp_path / "right")))
+    GATE_MISTAKES[mistake](monkeypatch)
+    with pytest.raises(BackendError, match=r"\[x\] (step|window)"):
+        export(graph, params, tmp_path / "b", verify=True)
 
 
 MISTAKES = {
