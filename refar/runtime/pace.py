@@ -18,9 +18,10 @@ CHECK, LONGEST_CHECK = 16, 1024
 class Pace:
     """Tell whether the next values are guessed, from what calls took until now, and from how many values each gave.
 
-    Of a step, and of a call with each number of guesses, the fewest seconds are taken, as other programs slow some down. What a
-    call saves is its values less the steps that could be made in its time. Guessing begins with a stake, to which each call adds
-    what it saves, or from which it takes what it loses. When nothing is left, guessing pauses, and is tried again later.
+    Of a step, and of a call with each number of guesses or more, the fewest seconds are taken: other programs slow some down,
+    and the first call of a length has to prepare. What a call saves is its values less the steps that could be made in its
+    time. Guessing begins with a stake, to which each call adds what it saves, or from which it takes what it loses. When
+    nothing is left, guessing pauses, and is tried again later.
     """
 
     def __init__(self) -> None:
@@ -45,8 +46,9 @@ class Pace:
 
     def guessed(self, seconds: float, guesses: int, values: int) -> None:
         """Hear how long a call with so many guesses took, and how many values it gave."""
-        self._least[guesses] = min(seconds, self._least.get(guesses, seconds))
-        self._saved = min(MOST_SAVED, self._saved + values - self._least[guesses] / self._step)
+        takes = min([seconds, *(least for more, least in self._least.items() if more >= guesses)])
+        self._least[guesses] = takes
+        self._saved = min(MOST_SAVED, self._saved + values - takes / self._step)
         self._calls += 1
         if self._saved < 0:
             self._saved, self._wait, self._pause = STAKE, self._pause, min(2 * self._pause, LONGEST_PAUSE)

@@ -131,8 +131,6 @@ class Painter:
             start = min(max(known - row * width, 0), width)
             if start:
                 canvas._take_several(images[:, :, row, :start])
-            else:
-                canvas._enter()
             if start < width:
                 with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are not finite, which are found below
                     draw(images[:, :, row], y_wbc, noises.take(), range(start, width))
@@ -155,6 +153,7 @@ class Painter:
 
     def _pixels(self, canvas: Canvas, sampling: Sampling, x_bcw: Array, y_wbc: Array, noises: Array, columns: range) -> None:
         """Draw pixels of a row, one after the other; `noises` are those of all values of the row. Nothing is checked."""
+        canvas._enter()
         head, temperature, top_k = sampling.head, sampling.temperature, sampling.top_k
         colours, ordered = x_bcw.shape[1], self._found.ordered
         for column in columns:

@@ -33,7 +33,7 @@ def check_row_ahead(found: Facts, slots: ImageSlots, ahead: object) -> int:
 
 
 DrawPixels = Callable[[Array, Array, Array, range], None]
-"""Draws pixels of a row in place: x_bcw, their outputs y_wbc, the noise of all values of the row, the columns."""
+"""Begins a row if need be, and draws pixels in place: x_bcw, their outputs y_wbc, the noise of all values of the row, columns."""
 
 
 class RowAhead:
@@ -50,39 +50,47 @@ class RowAhead:
         self._above = above_bcw.copy()
 
     def draw(self, x_bcw: Array, y_wbc: Array, noises: Array, columns: range) -> None:
-        """Draw these pixels of a row that is begun, in place, with their outputs; `noises` are those of all values of the row."""
+        """Draw these pixels of a row, in place, with their outputs; `noises` are those of all values of the row.
+
+        Of a row that is not begun the visit before its first pixel is made with the first guesses, in one call.
+        """
         x_bcw[:, :, columns.start :] = self._above[:, :, columns.start :]
-        column, last, known = columns.start, columns.stop - 1, False
+        column, last, known, first = columns.start, columns.stop - 1, False, self._canvas._slots.first_visit
+        if column == 0 and self._pace.guesses and first < 0 and self._canvas._begin():
+            column, known = first, True
         while column <= last:
-            begin = time.perf_counter()
+            begin, drawn = time.perf_counter(), max(column, 0)
             if column < last and self._pace.guesses:
                 count = min(self._ahead, last - column)
                 if not known:
                     self._draw_next(x_bcw, y_wbc, noises, column)
-                end, known = self._several(x_bcw, y_wbc, noises, column, count), True
-                self._pace.guessed(time.perf_counter() - begin, count, end - column)
+                column, known = self._several(x_bcw, y_wbc, noises, column, count), True
+                self._pace.guessed(time.perf_counter() - begin, count, column - drawn)
             else:
-                end, known = min(column + self._pace.steps, columns.stop), False
-                self._one_by_one(x_bcw, y_wbc, noises, range(column, end))
-                self._pace.stepped(time.perf_counter() - begin, end - column)
-            column = end
+                column, known = min(column + self._pace.steps, columns.stop), False
+                self._one_by_one(x_bcw, y_wbc, noises, range(drawn, column))
+                self._pace.stepped(time.perf_counter() - begin, column - drawn)
         self._above = x_bcw.copy()
 
     def _draw_next(self, x_bcw: Array, y_wbc: Array, noises: Array, column: int) -> None:
         """Draw the pixel at `column` from the output of the last visit."""
+        self._canvas._enter()
         self._canvas._y.read(y_wbc[column])
         x_bcw[:, :, column] = self._drawn(y_wbc[column : column + 1], noises, column)[:, :, 0]
 
     def _several(self, x_bcw: Array, y_wbc: Array, noises: Array, column: int, count: int) -> int:
         """Compute the pixel at `column`, which is right, and `count` guesses after it: the column behind those that are right.
 
-        What is drawn there, and behind it, takes the place of the guesses; the pixel at that column is right again.
+        What is drawn there, and behind it, takes the place of the guesses; the pixel at that column is right again. Column -1
+        is before the first pixel, and holds zeros. An output behind a wrong guess means nothing, and may be infinite.
         """
-        outputs = self._canvas._visit_several(column, x_bcw[:, :, column : column + count + 1].transpose(2, 0, 1))
+        pixels = x_bcw[:, :, max(column, 0) : column + count + 1].transpose(2, 0, 1)
+        if column < 0:
+            pixels = np.concatenate([self._canvas._nothing[None], pixels])
+        outputs = self._canvas._visit_several(column, pixels)
         stop = min(column + count + 2, x_bcw.shape[2])  # the last output is of no pixel if it lies right of the image
         new = outputs[: stop - column - 1]
-        with np.errstate(over="ignore", invalid="ignore"):  # an output behind a wrong guess means nothing
-            drawn = self._drawn(new, noises, column + 1)
+        drawn = self._drawn(new, noises, column + 1)
         kept = confirmed_pixels(x_bcw[:, :, column + 1 : column + count + 1], drawn[:, :, :count])
         end = column + kept + 1
         y_wbc[column + 1 : stop] = new

@@ -59,3 +59,14 @@ def test_a_step_that_was_slowed_down_is_timed_once_more() -> None:
     pace = begun(step=5.0)
     assert until_given_up(pace, 3.0, [2]) > CHECK
     assert until_given_up(begun(), 3.0, [2]) in range(int(STAKE), int(STAKE) + 2)
+
+
+def test_a_first_call_is_not_held_against_its_length() -> None:
+    pace = begun()
+    pace.guessed(3.0, 27, 8)
+    for guesses in range(26, 14, -1):  # each with something to prepare
+        pace.guessed(12.0, guesses, 3)
+    assert pace.guesses
+    pace.guessed(12.0, 28, 1)  # of more guesses nothing is known
+    pace.guessed(12.0, 28, 1)
+    assert not pace.guesses
