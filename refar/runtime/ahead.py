@@ -122,7 +122,7 @@ def round_of(generation: Generation, known: Array, count: int) -> tuple[Piece, A
     if wrong is not None and (used := wrong[..., : kept + 1]).any():
         raise BackendError(f"{BLOCK}: expected finite outputs, got {y[..., : kept + 1][used][0]}")
     if kept < count:
-        stream.rewind(count - kept)
+        stream._take_back(count - kept)
     piece = generation.keep(new[:, : kept + 1], y[..., :kept], y[..., kept].copy(), over[:, : kept + 1])
     return piece, drawn[:, kept:]
 

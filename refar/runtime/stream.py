@@ -103,11 +103,16 @@ class Stream:
             reason = f"this bundle was exported with spare={spare}" if most == spare else "no more of them are there"
             raise InputError(f"rewind: expected at most {most} steps, got {steps}; {reason}")
         if steps:
-            self._visits.clock.set(np.array(int(self._visits.clock.get()) - steps))
-            self._taken -= steps
+            self._take_back(steps)
+
+    def _take_back(self, steps: int) -> None:
+        """Take back the last tokens, of which there are so many."""
+        self._visits.take_back(steps)
+        self._taken -= steps
+        if self._broke:
             self._sound[self._taken <= self._sound] = _ALWAYS
-            self._back -= steps
-            self._output = None
+        self._back -= steps
+        self._output = None
 
     @property
     def state(self) -> Arrays:

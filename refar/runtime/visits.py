@@ -47,6 +47,11 @@ class Visits:
         self._go_home()
         return self._clock
 
+    def take_back(self, visits: int) -> None:
+        """Turn the clock back by so many visits."""
+        clock = self.clock
+        clock.set(int(clock.array) - visits)
+
     def _go_home(self) -> None:
         """Have the state in slots."""
         self._pushed = 0

@@ -154,7 +154,7 @@ def noise_of_the_position_before(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def clock_not_turned_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Stream, "rewind", lambda self, steps: None)
+    monkeypatch.setattr(Stream, "_take_back", lambda self, steps: None)
 
 
 def one_guess_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
