@@ -50,26 +50,28 @@ def _read(text: str, graph: Graph, conditions: tuple[str, ...]) -> tuple[str, Ar
 
     name, _, split = text.partition(":")
     path = Path(text)
-    given: dict[str, Array | None]
+    given: dict[str, Array]
     if name in data.NAMES:
         splits = for_graph(data.load(name), graph).splits
         if (split or "test") not in splits:
             raise InputError(f"data {text!r}: expected one of the splits {', '.join(splits)}, got {split!r}")
         chosen = splits[split or "test"]
-        title, x, given = f"{name}, {split or 'test'} split", chosen.x, {"condition": chosen.condition}
+        title, x, given = f"{name}, {split or 'test'} split", chosen.x, dict(chosen.conditions)
     elif not path.exists():
         hint = near(name, data.NAMES) or near_file(path)
         raise FileError(f"data {text!r} is neither a file nor a data set ({', '.join(data.NAMES)}){hint}")
     elif path.suffix.lower() == ".npz":
-        arrays = data.read_npz(path, tuple(dict.fromkeys(("x", "condition", *conditions))))
-        title, x, given = text, arrays.pop("x"), dict(arrays)
+        known = ("x", "condition", *conditions, *(f"condition_{name}" for name in conditions))
+        arrays = data.read_npz(path, tuple(dict.fromkeys(known)))
+        title, x = text, arrays.pop("x")
+        given = {name if name in conditions else name.removeprefix("condition_"): array for name, array in arrays.items()}
     else:
         title, x, given = text, files.read_array(path, "data"), {}
     if len(conditions) == 1 and "condition" in given:
         if len(given) > 1:
             raise InputError(f"data {text!r}: {conditions[0]!r} is given twice, by its name and as 'condition'")
         given = {conditions[0]: given["condition"]}
-    return title, x, {name: array for name, array in given.items() if array is not None}
+    return title, x, given
 
 
 def metadata(run: Source) -> dict[str, str]:

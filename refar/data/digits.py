@@ -27,9 +27,10 @@ def digits() -> Dataset:
     if digest != _SHA256:
         raise FileError(f"data 'digits': scikit-learn's copy has sha256 {digest}, expected {_SHA256}")
     order = permutation(0, 0, 0, len(x))
-    train, valid, test = (Split(x[rows], condition[rows]) for rows in (order[:1300], order[1300:1437], order[1437:]))
+    parts = (order[:1300], order[1300:1437], order[1437:])
+    train, valid, test = (Split(x[rows], {"condition": condition[rows]}) for rows in parts)
     return Dataset(
-        "digits", train, valid, test, classes=17, condition_classes=10, shape=(8, 8), licence="CC BY 4.0",
+        "digits", train, valid, test, classes=17, classes_of={"condition": 10}, shape=(8, 8), licence="CC BY 4.0",
         source="Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits (test set), UCI Machine Learning Repository, "
         "doi:10.24432/C50P49, as carried by scikit-learn",
     )  # fmt: skip

@@ -14,6 +14,7 @@ from refar.data.digits import digits
 from refar.errors import FileError, InputError
 
 _DATASETS = {"digits": digits}
+_PREFIXES = ("", "valid_", "test_")
 NAMES = tuple(_DATASETS)
 
 
@@ -21,9 +22,11 @@ def load(name_or_path: str | Path) -> Dataset:
     """A built-in data set, or an .npz file.
 
     The file holds `x`: integers (N, T), the class indices, or floats (N, C, T), a signal; of images (N, C, H, W) in either
-    case. It may hold `condition`: integers (N,) or floats (N, C). It may hold `valid_x`, `test_x` (with `valid_condition`,
-    `test_condition`): then `x` is all for training. A split that is not given is taken from `x`, a tenth each, by a fixed
-    permutation. The number of classes is the largest index of all splits plus 1.
+    case. It may hold `condition`, or several as `condition_NAME` each: integers (N,) or floats (N, C), or with an axis more,
+    over time, (N, T) or (N, C, T), or over an image (N, C, H, W); `target`, floats (N, C, T), what the network should answer
+    with; and `lengths`, integers (N,), how many positions of each sequence are real. It may hold `valid_x`, `test_x` (with
+    `valid_condition`, `test_condition` and so on): then `x` is all for training. A split that is not given is taken from `x`,
+    a tenth each, by a fixed permutation. The number of classes is the largest index of all splits plus 1.
     Raises InputError for an unknown name, FileError for a file that is missing, unreadable, or holds other arrays.
     """
     if str(name_or_path) in _DATASETS:
@@ -31,14 +34,18 @@ def load(name_or_path: str | Path) -> Dataset:
     path = Path(name_or_path)
     if path.suffix != ".npz":
         raise InputError(f"data {str(path)!r}: expected a built-in data set ({', '.join(NAMES)}) or the path of an .npz file")
-    known = [f"{prefix}{array}" for prefix in ("", "valid_", "test_") for array in ("x", "condition")]
+    known = [f"{prefix}{array}" for prefix in _PREFIXES for array in ("x", "condition", "condition_NAME", "target", "lengths")]
     arrays = read_npz(path, known)
-    checked = {name: _check(f"data {path.name!r}: {name!r}", array, name.endswith("x")) for name, array in arrays.items()}
+    checked = {name: _check(f"data {path.name!r}: {name!r}", array, _kind(name)) for name, array in arrays.items()}
     return _assemble(path.name, checked)
 
 
 def read_npz(path: Path, known: Sequence[str]) -> dict[str, Array]:
-    """The arrays of an .npz file, of which one is `x`. Raises FileError if it cannot be read, lacks x, or holds unknown ones."""
+    """Return the arrays of an .npz file, of which one is `x`.
+
+    In `known`, an entry that ends with `_NAME` stands for all names that begin with the rest of it. Raises FileError for a file
+    that cannot be read, lacks x, or holds an array that is not known.
+    """
     what = f"data {str(path)!r}"
     if not path.is_file():
         raise FileError(f"{what}: there is no such file")
@@ -53,53 +60,89 @@ def read_npz(path: Path, known: Sequence[str]) -> dict[str, Array]:
         raise FileError(f"{what} cannot be read as .npz: {error}") from None
     if "x" not in arrays:
         raise FileError(f"{what}: the array 'x' is missing; it holds {', '.join(arrays) or 'nothing'}")
+    open_ended = tuple(name.removesuffix("NAME") for name in known if name.endswith("_NAME"))
     for name, array in arrays.items():
-        if name not in known:
+        if name not in known and not (open_ended and name.startswith(open_ended)):
             raise FileError(f"{what}: array {name!r} is not known; expected {', '.join(known)}")
         if not isinstance(array, np.ndarray):
             raise FileError(f"{what}: {name!r} is no array")
     return arrays
 
 
-def _check(what: str, array: Array, sequence: bool) -> Array:
-    indices, signal = ("(N, T)", "(N, C, T)") if sequence else ("(N,)", "(N, C)")
-    expected = f"integers {indices}, the class indices, or floats {signal}{', or images (N, C, H, W)' if sequence else ''}"
-    axes = {"i": 1, "u": 1, "f": 2}.get(array.dtype.kind, 0) + sequence
-    if array.dtype.kind not in "iuf" or array.ndim not in (axes, 4 if sequence else axes):
-        raise FileError(f"{what}: expected {expected}, got {array.dtype} {array.shape}")
+def _kind(name: str) -> str:
+    """Say what an array is: "x", "condition", "target" or "lengths"."""
+    for prefix in _PREFIXES[1:]:
+        name = name.removeprefix(prefix)
+    return name.partition("_")[0]
+
+
+_SHAPES = {
+    "x": "integers (N, T), the class indices, or floats (N, C, T), a signal, or images (N, C, H, W)",
+    "condition": "integers (N,) or (N, T), class indices, or floats (N, C) or (N, C, T), or maps (N, C, H, W)",
+    "target": "floats (N, C, T), a signal",
+    "lengths": "integers (N,), the number of positions of each sequence",
+}
+_AXES: dict[str, dict[str, tuple[int, ...]]] = {
+    "x": {"i": (2, 4), "f": (3, 4)},
+    "condition": {"i": (1, 2, 4), "f": (2, 3, 4)},
+    "target": {"i": (), "f": (3,)},
+    "lengths": {"i": (1,), "f": ()},
+}
+
+
+def _check(what: str, array: Array, kind: str) -> Array:
+    dtype = array.dtype.kind.replace("u", "i")
+    if array.ndim not in _AXES[kind].get(dtype, ()):
+        raise FileError(f"{what}: expected {_SHAPES[kind]}, got {array.dtype} {array.shape}")
     if array.size == 0:
         raise FileError(f"{what}: expected at least one value, got shape {array.shape}")
-    if array.dtype.kind == "f":
+    if dtype == "f":
         if not np.isfinite(array).all():
             raise FileError(f"{what}: expected finite numbers, got {array[~np.isfinite(array)][0]}")
         return array
-    if array.min() < 0:
-        raise FileError(f"{what}: expected class indices ≥ 0, got {array.min()}")
+    least = 1 if kind == "lengths" else 0
+    if array.min() < least:
+        raise FileError(f"{what}: expected {'lengths' if least else 'class indices'} ≥ {least}, got {array.min()}")
     return array.astype(np.int64)
 
 
 def _assemble(name: str, arrays: dict[str, Array]) -> Dataset:
-    splits = {}
-    for prefix in ("", "valid_", "test_"):
-        x, condition = arrays.get(f"{prefix}x"), arrays.get(f"{prefix}condition")
-        if x is None:
-            if condition is not None:
-                raise FileError(f"data {name!r}: '{prefix}condition' has no '{prefix}x' beside it")
-            continue
-        if (condition is None) != ("condition" not in arrays):
-            raise FileError(f"data {name!r}: either every split has a condition or none; '{prefix}x' differs from 'x'")
-        if condition is not None and len(condition) != len(x):
-            raise FileError(f"data {name!r}: '{prefix}condition' has {len(condition)} rows, '{prefix}x' has {len(x)}")
-        for kind, array in (("x", x), ("condition", condition)):
-            if array is not None and (array.dtype.kind, array.shape[1:]) != (arrays[kind].dtype.kind, arrays[kind].shape[1:]):
-                came = f"{array.dtype} {array.shape} and {arrays[kind].dtype} {arrays[kind].shape}"
-                raise FileError(f"data {name!r}: '{prefix}{kind}' and '{kind}' differ in more than rows: {came}")
-        splits[prefix] = Split(x, condition)
+    parts: dict[str, dict[str, Array]] = {prefix: {} for prefix in _PREFIXES}
+    for full, array in arrays.items():
+        prefix = next((p for p in _PREFIXES[1:] if full.startswith(p)), "")
+        parts[prefix][full.removeprefix(prefix)] = array
+    splits = {prefix: _split_of(name, prefix, part, parts[""]) for prefix, part in parts.items() if part}
     train, valid, test = _split(name, splits)
-    indexed = [split.x for split in (train, valid, test) if split.x.dtype.kind == "i"]
-    conditions = [s.condition for s in (train, valid, test) if s.condition is not None and s.condition.dtype.kind == "i"]
-    shape = train.x.shape[2:] if train.x.ndim == 4 else None
-    return Dataset(name, train, valid, test, _classes(indexed), _classes(conditions), shape)
+    three = (train, valid, test)
+    classes = _classes([split.x for split in three])
+    classes_of = {given: _classes([split.conditions[given] for split in three]) for given in train.conditions}
+    return Dataset(name, *three, classes, classes_of, train.x.shape[2:] if train.x.ndim == 4 else None)
+
+
+def _split_of(name: str, prefix: str, part: dict[str, Array], train: dict[str, Array]) -> Split:
+    """Make one split, which holds arrays of the same names and kinds as those to train with."""
+    if "x" not in part:
+        raise FileError(f"data {name!r}: {prefix + next(iter(part))!r} has no '{prefix}x' beside it")
+    if missing := sorted(part.keys() ^ train.keys()):
+        raise FileError(
+            f"data {name!r}: every split has the same arrays, a condition or none; '{prefix}x' differs from 'x' in {missing[0]!r}"
+        )
+    for given, array in part.items():
+        if len(array) != len(part["x"]):
+            raise FileError(f"data {name!r}: {prefix + given!r} has {len(array)} rows, '{prefix}x' has {len(part['x'])}")
+        if (array.dtype.kind, array.shape[1:]) != (train[given].dtype.kind, train[given].shape[1:]):
+            came = f"{array.dtype} {array.shape} and {train[given].dtype} {train[given].shape}"
+            raise FileError(f"data {name!r}: '{prefix}{given}' and {given!r} differ in more than rows: {came}")
+    x, target, lengths = part["x"], part.get("target"), part.get("lengths")
+    if target is not None and target.shape[-1] != x.shape[-1]:
+        raise FileError(f"data {name!r}: '{prefix}target' has {target.shape[-1]} positions, '{prefix}x' has {x.shape[-1]}")
+    if lengths is not None and lengths.max() > x.shape[-1]:
+        most = f"expected at most the {x.shape[-1]} positions of x"
+        raise FileError(f"data {name!r}: '{prefix}lengths': {most}, got {lengths.max()}")
+    if lengths is not None and x.ndim == 4:
+        raise FileError(f"data {name!r}: '{prefix}lengths': expected sequences, got images")
+    conditions = {given.removeprefix("condition_"): array for given, array in part.items() if given.startswith("condition")}
+    return Split(x, conditions, target, lengths)
 
 
 def _split(name: str, splits: dict[str, Split]) -> tuple[Split, Split, Split]:
@@ -115,4 +158,5 @@ def _split(name: str, splits: dict[str, Split]) -> tuple[Split, Split, Split]:
 
 
 def _classes(arrays: list[Array]) -> int:
-    return max((2, *(int(array.max()) + 1 for array in arrays))) if arrays else 0
+    """Count the classes of index arrays: the largest index plus 1, and at least 2; 0 for real numbers."""
+    return max((2, *(int(array.max()) + 1 for array in arrays))) if arrays[0].dtype.kind == "i" else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,7 +145,7 @@ def _step(state: State, options: TrainConfig, data: Dataset) -> float:
     examples = batch(data.train, options.seed, step, options.batch)
     if options.augment == "shift" and data.shape is not None:
         moved = shift(examples.x, data.shape, options.seed, step, options.augment_probability)
-        examples = Split(moved, examples.condition)
+        examples = replace(examples, x=moved)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(options, step)
     state.optimizer.zero_grad()
@@ -186,9 +187,8 @@ def _validate(run: Path, state: State, options: TrainConfig, data: Dataset) -> d
 def _nats(module: Module, examples: Split, device: torch.device) -> Tensor:
     head = require_head(module.graph, "training")
     x = torch.from_numpy(examples.x).to(device)
-    has_condition = examples.condition is not None and module.takes_condition
-    condition = torch.from_numpy(examples.condition).to(device) if has_condition else None
-    y = module(x, condition)
+    conditions = {name: torch.from_numpy(examples.conditions[name]).to(device) for name in facts(module.graph).conditions}
+    y = module(x, conditions)
     return nats(head, y, x if x.dtype == torch.int64 else x.to(y.dtype))
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from refar import data, models
 from refar.data.batches import batch, shift
-from refar.data.dataset import check_fit
-from refar.errors import BackendError, FileError, GraphError, InputError
+from refar.data.dataset import check_fit, for_graph
+from refar.errors import BackendError, FileError, InputError
 
 
 def test_digits():
@@ -75,11 +75,11 @@ RAGGED[:] = [np.zeros(2), np.zeros(3)]
     ("arrays", "message"),
     [
         ({"y": INDICES}, "the array 'x' is missing; it holds y"),
-        ({"x": INDICES, "label": INDICES}, "array 'label' is not known; expected x, condition, valid_x"),
+        ({"x": INDICES, "label": INDICES}, "array 'label' is not known; expected x, condition, condition_NAME, target, lengths"),
         ({"x": RAGGED}, "expected rows of one length"),
         (
             {"x": INDICES.astype(str)},
-            r"'x': expected integers \(N, T\), the class indices, or floats \(N, C, T\), or images \(N, C, H, W\), got <U21",
+            r"'x': expected integers \(N, T\), the class indices, or floats \(N, C, T\), a signal, or images .*, got <U21",
         ),
         ({"x": INDICES / 2}, r"got float64 \(20, 3\)"),
         ({"x": INDICES > 2}, r"got bool \(20, 3\)"),
@@ -88,10 +88,16 @@ RAGGED[:] = [np.zeros(2), np.zeros(3)]
         ({"x": INDICES - 1}, "expected class indices ≥ 0, got -1"),
         ({"x": np.full((3, 1, 2), np.inf)}, "expected finite numbers, got inf"),
         ({"x": INDICES, "condition": np.arange(3)}, "'condition' has 3 rows, 'x' has 20"),
-        ({"x": INDICES, "condition": np.zeros(20)}, r"'condition': expected integers \(N,\), .* got float64"),
+        ({"x": INDICES, "condition": np.zeros(20)}, r"'condition': expected integers \(N,\) or .* got float64"),
         ({"x": INDICES, "valid_condition": np.arange(3)}, "'valid_condition' has no 'valid_x' beside it"),
         ({"x": INDICES, "condition": np.arange(20), "valid_x": INDICES}, "'valid_x' differs from 'x'"),
         ({"x": INDICES, "valid_x": INDICES[:, :2]}, "'valid_x' and 'x' differ in more than rows"),
+        ({"x": INDICES, "target": INDICES}, r"'target': expected floats \(N, C, T\), a signal, got int64"),
+        ({"x": INDICES, "target": np.zeros((20, 1, 2))}, "'target' has 2 positions, 'x' has 3"),
+        ({"x": INDICES, "lengths": np.zeros(20, int)}, "'lengths': expected lengths ≥ 1, got 0"),
+        ({"x": INDICES, "lengths": np.full(20, 4)}, "'lengths': expected at most the 3 positions of x, got 4"),
+        ({"x": INDICES, "lengths": np.ones(3, int)}, "'lengths' has 3 rows, 'x' has 20"),
+        ({"x": np.zeros((9, 1, 2, 2)), "lengths": np.ones(9, int)}, "'lengths': expected sequences, got images"),
         ({"x": INDICES[:2]}, "expected at least 3 sequences to split, got 2"),
     ],
 )
@@ -143,17 +149,54 @@ def test_fit(tmp_path):
         check_fit(signal, models.nettoy1d(5))
 
 
-def test_two_conditions_are_too_many():
+def two_conditions():
     from refar import Builder
 
     g = Builder()
-    h = g.add(g.delay(g.one_hot(g.input(classes=17))), g.condition("a", channels=17), g.condition("b", channels=17))
-    with pytest.raises(GraphError, match="one condition at most, but the graph has 'a', 'b'"):
-        check_fit(data.load("digits"), g.build(h))
+    speaker, pitch = g.condition("speaker", classes=17), g.condition("pitch", channels=17, local=True)
+    return g.build(g.add(g.delay(g.one_hot(g.input(classes=17))), g.one_hot(speaker), pitch))
+
+
+def test_several_conditions(tmp_path):
+    arrays = {"x": INDICES, "condition_speaker": np.arange(20) % 3, "condition_pitch": np.zeros((20, 17, 3))}
+    found = data.load(write(tmp_path / "a.npz", **arrays))
+    assert found.classes_of == {"speaker": 3, "pitch": 0}
+    assert found.train.condition is None
+    assert found.train[:2].conditions["pitch"].shape == (2, 17, 3)
+    check_fit(found, two_conditions())
+    for changed, message in [
+        ({"condition_pitch": np.zeros((20, 17, 4))}, "condition 'pitch': expected 3 positions as x has, got 4 positions"),
+        ({"condition_pitch": np.zeros((20, 17))}, "expects 17 channels over time, got an array of shape"),
+        ({"condition_speaker": np.arange(20)}, "condition 'speaker': .* expects 17 classes constant, got 20 classes"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            check_fit(data.load(write(tmp_path / "b.npz", **{**arrays, **changed})), two_conditions())
+    with pytest.raises(InputError, match="has only 'condition', but the graph needs 'speaker'"):
+        check_fit(data.load("digits"), two_conditions())
+
+
+def test_targets_and_lengths(tmp_path):
+    x = np.arange(60.0).reshape(20, 1, 3)
+    found = data.load(write(tmp_path / "a.npz", x=x, target=2 * x, lengths=np.arange(20) % 3 + 1))
+    for split in found.splits.values():
+        np.testing.assert_array_equal(split.target, 2 * split.x)
+        np.testing.assert_array_equal(split.lengths, split.x[:, 0, 0].astype(int) // 3 % 3 + 1)
+
+
+def test_one_condition_gets_the_name_of_the_graph():
+    from refar import Builder
+
+    g = Builder()
+    graph = g.build(g.add(g.delay(g.one_hot(g.input(classes=17))), g.embedding(g.condition("digit", classes=10), 17)))
+    digits = data.load("digits")
+    found = for_graph(digits, graph)
+    check_fit(found, graph)
+    assert (list(found.train.conditions), found.classes_of, found.condition_classes) == (["digit"], {"digit": 10}, 10)
+    np.testing.assert_array_equal(found.valid.condition, digits.valid.condition)
 
 
 def test_an_epoch_is_a_permutation():
-    split = data.Split(np.arange(10)[:, None], np.arange(10))
+    split = data.Split(np.arange(10)[:, None], {"condition": np.arange(10)})
     rows = np.concatenate([batch(split, 5, step, 4).condition for step in range(5)])
     assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10))
     assert list(rows[:10]) != list(rows[10:])
