@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -66,6 +67,24 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Replace a file at once."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def is_leftover(name: str, names: Iterable[str]) -> bool:
+    """Say whether a file of this name is one that `replacing` was about to move to one of `names`."""
+    patterns = (re.escape(f".{path.stem}.") + r"\w{8}" + re.escape(path.suffix) for path in map(Path, names))
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
+
+
+def sweep(folder: Path, names: Iterable[str]) -> None:
+    """Remove what `replacing` left of files of these names when its process was killed.
+
+    Only whoever holds the folder's lock may. Raises FileError for what cannot be removed.
+    """
+    known = tuple(names)
+    for path in sorted(folder.iterdir()):
+        if is_leftover(path.name, known) and path.is_file():
+            with writing(path):
+                path.unlink()
 
 
 def stray(folder: Path, written: Mapping[str, str], writer: str) -> str | None:

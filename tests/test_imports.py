@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar.__main__": {"refar.cli"},
     "refar.errors": set(),
     "refar.files": {"refar.errors"},
+    "refar.locks": {"refar.errors", "refar.files", "filelock"},  # filelock on use only
     "refar.ops": {"msgspec"},
     "refar.noise": {*BASE, "numpy"},
     "refar.quantize": {*BASE, "numpy"},
@@ -49,9 +50,22 @@ ALLOWED: dict[str, set[str]] = {
     "refar.torch.lower": {*BASE, "torch", "numpy"},
     "refar.torch.loop": {*CHECKED, "refar.data", "refar.files", "refar.torch", "refar.training", "torch", "msgspec"},
     "refar.torch.checkpoint": {*CHECKED, "refar.torch.module", "refar.training", "torch", "msgspec"},
+    "refar.torch.feeding": {*CHECKED, "refar.data", "refar.torch.ranks", "refar.torch.sums", "refar.training.config"},
+    "refar.torch.resuming": {*CHECKED, "refar.data", "refar.files", "refar.torch.checkpoint", "refar.training", "msgspec"},
+    "refar.torch.starting": {
+        *CHECKED, "refar.data", "refar.torch.checkpoint", "refar.torch.module", "refar.torch.ranks", "refar.training.config",
+        "torch"
+    },
+    "refar.torch.step": {*CHECKED, "refar.data", "refar.torch", "refar.training", "torch"},
+    "refar.torch.sums": {*CHECKED, "refar.data", "refar.torch.losses", "refar.torch.module", "torch"},
+    "refar.torch.validate": {
+        *CHECKED, "refar.data", "refar.torch.module", "refar.torch.ranks", "refar.torch.sums", "torch", "numpy"
+    },
     "refar.training": {"refar.errors", "refar.files", "msgspec", "rich"},
     "refar.training.config": {*CHECKED, "refar.building", "refar.models", "msgspec"},
-    "refar.training.runs": {*CHECKED, "refar.building", "refar.training.config", "refar.files", *LIGHT},
+    "refar.training.folder": {"refar.errors", "refar.files", "refar.locks", "refar.training.runs"},
+    "refar.training.runs": {*CHECKED, "refar.building", "refar.training.config", "refar.files", "refar.locks", *LIGHT},
+    "refar.training.schedule": {"refar.training.config"},
     "refar.runtime": {*CHECKED, "refar.files", "refar.runtime", "onnxruntime", *LIGHT},
     "refar.runtime.opening": {  # bundles that are made anew: the one part of the runtime that needs onnx, on use only
         *CHECKED, "refar.files", "refar.runtime.bundle", "refar.runtime.bundle_files", "refar_export.contents",

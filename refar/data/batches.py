@@ -21,9 +21,11 @@ def batch(split: Split, seed: int, step: int, size: int) -> Split:
 
     Every example comes once in an epoch; a batch may span two.
     """
-    count = len(split)
-    places = range(step * size, (step + 1) * size)
-    return split[np.array([_epoch(seed, _ORDER, place // count, count)[place % count] for place in places])]
+    count, first, order = len(split), step * size, []
+    for epoch in range(first // count, (first + size - 1) // count + 1):
+        begin = epoch * count
+        order.append(_epoch(seed, _ORDER, epoch, count)[max(0, first - begin) : first + size - begin])
+    return split[np.concatenate(order)]
 
 
 def shift(x: Array, shape: tuple[int, int], seed: int, step: int, probability: float) -> Array:

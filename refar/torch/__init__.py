@@ -9,9 +9,11 @@ try:
 except ImportError:
     raise BackendError("refar.torch needs PyTorch, which is not installed: pip install refar[torch]") from None
 
+from refar.torch.divergence import DivergenceError
 from refar.torch.gumbel import gumbel_softmax
-from refar.torch.loop import DivergenceError, Result, mean_nats, train
+from refar.torch.loop import Result, train
 from refar.torch.losses import nats
 from refar.torch.module import Module
+from refar.torch.validate import mean_nats
 
 __all__ = ["DivergenceError", "Module", "Result", "gumbel_softmax", "mean_nats", "nats", "train"]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 import torch
-from torch import Tensor
 from torch.optim import AdamW
 
 from refar.arguments.arrays import Arrays
@@ -19,10 +18,15 @@ from refar.training.runs import check_graph, read_tensors, write_tensors
 
 
 class Counters(msgspec.Struct, forbid_unknown_fields=True):
-    """The numbers that training carries: `step` steps are done; loss_sum runs over the loss_steps since the last validation."""
+    """The numbers that training carries: `step` steps are done; loss_sum runs over the loss_steps since the last validation.
+
+    The best validation was that of `best_step`; `waited` validations after it were no better.
+    """
 
     step: int = 0
     best_nats: float | None = None
+    best_step: int | None = None
+    waited: int = 0
     loss_sum: float = 0.0
     loss_steps: int = 0
     seconds: float = 0.0
@@ -30,12 +34,16 @@ class Counters(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass
 class State:
-    """The network, the average of its weights (if any), the optimizer, the counters."""
+    """The network, the average of its weights (if any), the optimizer, the counters.
+
+    `kept` are the weights of the best validation, those of weights.safetensors: None before the first.
+    """
 
     module: Module
     average: Module | None
     optimizer: AdamW
     counters: Counters = field(default_factory=Counters)
+    kept: Arrays | None = None
 
     @property
     def best(self) -> Module:
@@ -52,6 +60,8 @@ def write_checkpoint(path: Path, state: State, options: TrainConfig, data: str) 
         # A parameter that the loss does not reach has no moments.
         for key, value in state.optimizer.state.get(parameter, {}).items():
             arrays[f"adamw.{key}.{name}"] = value.cpu().numpy()
+    if state.kept is not None and state.counters.best_step != state.counters.step:  # else they are those that are validated
+        arrays |= {f"best.{name}": array for name, array in state.kept.items()}
     info = {"graph": digest(state.module.graph), "data": data, "train": options, "counters": state.counters}
     write_tensors(path, "checkpoint", arrays, info)
 
@@ -74,17 +84,16 @@ def read_checkpoint(path: Path, state: State, data: str) -> TrainConfig:
     for name, parameter in state.module.named_parameters():
         moments = {key: arrays.get(f"adamw.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
         if moments["step"] is not None:
-            state.optimizer.state[parameter] = {key: _moment(key, array, parameter) for key, array in moments.items()}
+            state.optimizer.state[parameter] = {
+                key: torch.tensor(array, device=parameter.device) for key, array in moments.items()
+            }
     try:
-        state.counters = msgspec.convert(info["counters"], Counters)
+        state.counters = count = msgspec.convert(info["counters"], Counters)
+        if count.best_step is not None:
+            state.kept = state.best.arrays() if count.best_step == count.step else _below("best.", arrays)
         return msgspec.convert(info["train"], TrainConfig)
     except msgspec.ValidationError as error:  # the digest is right, so this is what was written
         raise FileError(f"{str(path)!r}: {newer(str(error), 'version 1 without it')}") from None
-
-
-def _moment(key: str, array: object, parameter: Tensor) -> Tensor:
-    tensor = torch.tensor(array)
-    return tensor if key == "step" else tensor.to(parameter.device)
 
 
 def _below(prefix: str, arrays: Arrays) -> Arrays:

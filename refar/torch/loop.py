@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import torch
-from torch import Tensor
-from torch.optim import AdamW
 
 from refar import data as datasets
-from refar.analysis.causality import require_strict
-from refar.analysis.facts import facts
-from refar.data import Dataset, Split
-from refar.data.batches import batch, shift
-from refar.data.dataset import check_fit, for_graph
-from refar.errors import BackendError, FileError, GraphError, InputError, RefarError
-from refar.files import check_writable, write_bytes
-from refar.graph.graph import Graph, digest, require_head, to_json
-from refar.torch.checkpoint import State, read_checkpoint, write_checkpoint
-from refar.torch.losses import nats
-from refar.torch.module import Module
-from refar.training import runs
+from refar.data import Dataset
+from refar.data.dataset import for_graph
+from refar.files import write_bytes
+from refar.graph.graph import to_json
+from refar.torch.checkpoint import State, write_checkpoint
+from refar.torch.divergence import READ_EVERY, DivergenceError
+from refar.torch.feeding import feeding
+from refar.torch.ranks import Ranks, joined
+from refar.torch.resuming import bring_back, take_up, write_weights
+from refar.torch.starting import check, new_state
+from refar.torch.step import Stepper
+from refar.torch.validate import mean_nats
 from refar.training.config import Config, TrainConfig, load_config, to_toml
-from refar.training.progress import Reporter, append_log, catch_interrupt, cut_log
-from refar.training.runs import CHECKPOINT, CONFIG, FILES, GRAPH, LOG, WEIGHTS, check_graph, read_tensors
-
-
-class DivergenceError(RefarError):
-    """Training met a loss or gradient that is not finite."""
+from refar.training.folder import writing_run
+from refar.training.progress import Interrupt, Reporter, append_log, best_words, catch_interrupt, validation_line
+from refar.training.runs import CHECKPOINT, CONFIG, GRAPH, LOG
+from refar.training.schedule import learning_rate
 
 
 class Result(NamedTuple):
-    """How far training came: `finished` unless it was interrupted; `best_nats` is None before the first validation."""
+    """How far training came: `finished` unless it was interrupted; the best validation is None before the first."""
 
     run: Path
     step: int
     best_nats: float | None
     finished: bool
+    best_step: int | None = None
 
 
 def train(
@@ -51,31 +49,39 @@ def train(
     """Train into a run folder (see `refar.training.runs`), or go on with one from its last checkpoint.
 
     A resumed run must have the same graph, data, seed and batch; what else of [train] has changed is said and logged. Ctrl-C,
-    and `until` steps, stop it after a whole step with a checkpoint. Raises FileError for a folder that holds anything, or,
-    with `resume`, no run, a damaged one, or one in which a file that goes on was not written by training; InputError and
-    GraphError if data, graph and config do not fit; DivergenceError for a loss that is not finite, in which case the last
-    checkpoint stays.
+    and `until` steps, stop it after a whole step with a checkpoint. Raises FileError for a folder that another process trains
+    into, or that holds anything, or, with `resume`, no run, a damaged one, or one in which a file that goes on was not written
+    by training; InputError and GraphError if data, graph and config do not fit; DivergenceError for what is not finite, in
+    which case the last checkpoint stays.
     """
     run = Path(run_dir)
     config = config if isinstance(config, Config) else load_config(config)
-    _check_folder(run, resume)
-    graph = config.graph
+    graph, options = config.graph, config.train
     data = for_graph(datasets.load(config.data.source), graph)
-    _check(config.train, graph, data)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.train.threads or threads)
+    with ExitStack() as held:
+        ranks = held.enter_context(joined(options.device))
+        check(options, graph, data, ranks)
+        training = _Training(run, new_state(graph, options), options, data, ranks)
+        if ranks.writes:
+            held.enter_context(writing_run(run, resume, to_json(graph)))
+        held.enter_context(_settings(options))
+        note = training.take_up() if resume else training.begin()
+        if ranks.writes:
+            _write_config(run / CONFIG, config)
+        return training.loop(progress and ranks.writes, until, note)
+
+
+@contextmanager
+def _settings(options: TrainConfig) -> Iterator[None]:
+    """Set what PyTorch has one of in a process, and set it back."""
+    threads, tf32 = torch.get_num_threads(), (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+    torch.set_num_threads(options.threads or threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.tf32
     try:
-        state = _new_state(graph, config.train)
-        note = ""
-        if resume:
-            note = _reopen(run, state, config.train, data)
-        else:
-            write_bytes(run / GRAPH, to_json(graph))
-            write_checkpoint(run / CHECKPOINT, state, config.train, data.digest())
-        _write_config(run / CONFIG, config)
-        return _loop(run, state, config.train, data, progress, until, note)
+        yield
     finally:
         torch.set_num_threads(threads)
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
 
 
 def _write_config(path: Path, config: Config) -> None:
@@ -85,179 +91,132 @@ def _write_config(path: Path, config: Config) -> None:
         write_bytes(path, text.encode())
 
 
-def mean_nats(module: Module, split: Split, batch_size: int = 256) -> float:
-    """The mean nats per value over a split, summed in float64. Raises GraphError for a graph without a head."""
-    device, total, count = _device_of(module), 0.0, 0
-    with torch.no_grad():
-        for i in range(0, len(split), batch_size):
-            each = _nats(module, split[i : i + batch_size], device)
-            total, count = total + float(each.double().sum()), count + each.numel()
-    return total / count
+@dataclass
+class _Saved:
+    """After which step the last checkpoint was written."""
+
+    step: int
 
 
-def learning_rate(options: TrainConfig, step: int) -> float:
-    """The rate of step 0, 1, …: linear warmup, and a cosine over all steps where asked for."""
-    rate = options.learning_rate * min(1.0, (step + 1) / options.warmup if options.warmup else 1.0)
-    return rate * 0.5 * (1 + math.cos(math.pi * step / options.steps)) if options.schedule == "cosine" else rate
+@dataclass
+class _Training:
+    """A training on its way. Every process of several does the same steps; the first of them writes."""
 
+    run: Path
+    state: State
+    options: TrainConfig
+    data: Dataset
+    ranks: Ranks
 
-def _loop(run: Path, state: State, options: TrainConfig, data: Dataset, progress: bool, until: int | None, note: str) -> Result:
-    count, known = state.counters, data.digest()
-    end = min(options.steps, until if until is not None else options.steps)
-    saved = count.step
-    before, begin = count.seconds, time.perf_counter()
-    with Reporter(progress, options.steps, count.step) as reporter, catch_interrupt() as interrupt:
-        if note:
-            reporter.say(note)
-        try:
-            while count.step < end and not interrupt.pressed:
-                count.loss_sum += _step(state, options, data)
-                count.loss_steps += 1
-                count.step += 1
+    def begin(self) -> str:
+        """Leave a checkpoint of step 0, so that whatever is killed from now on can be resumed."""
+        self.save()
+        if self.ranks.writes:
+            write_bytes(self.run / GRAPH, to_json(self.state.module.graph))
+        return ""
+
+    def take_up(self) -> str:
+        """Go on from the last checkpoint; return a line that says what has changed."""
+        changed = take_up(self.run, self.state, self.options, self.data)
+        self.ranks.wait()  # all have read what the first may write anew
+        return bring_back(self.run, self.state, self.options, self.data, changed) if self.ranks.writes else ""
+
+    def loop(self, progress: bool, until: int | None, note: str) -> Result:
+        """Do the steps that are left."""
+        count, options = self.state.counters, self.options
+        end = min(options.steps, until if until is not None else options.steps)
+        with Reporter(progress, options.steps, count.step) as reporter, catch_interrupt() as interrupt:
+            if note:
+                reporter.say(note)
+            saved = self._steps(end, reporter, interrupt)
+            if count.step == options.steps and count.best_nats is None:  # resumed at its end, before any validation
+                self._validate(reporter)
+                saved = -1
+            if saved < count.step:
+                self.save()
+            finished = count.step >= options.steps or self.exhausted
+            reporter.say(self._last_words(finished))
+        return Result(self.run, count.step, count.best_nats, finished, count.best_step)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether `patience` is at its end."""
+        return 0 < self.options.patience <= self.state.counters.waited
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        if self.ranks.writes:
+            write_checkpoint(self.run / CHECKPOINT, self.state, self.options, self.data.digest())
+
+    def _steps(self, end: int, reporter: Reporter, interrupt: Interrupt) -> int:
+        """Do the steps before number `end`; return after which one the last checkpoint was written."""
+        count, options = self.state.counters, self.options
+        stepper = Stepper(self.state, options, self.ranks)
+        before, begin = count.seconds, time.perf_counter()
+        graph, steps = self.state.module.graph, range(count.step, end)
+        with self._keeping_checkpoint(count.step) as kept, feeding(graph, self.data, options, self.ranks, steps) as feed:
+            while count.step < end and not self.exhausted and not self._stopped(interrupt):
+                stepper.step(feed.take())
                 count.seconds = before + time.perf_counter() - begin
                 reporter.step()
                 last = count.step == options.steps
-                if last or count.step % options.validate_every == 0:
-                    reporter.validated(_validate(run, state, options, data))
-                if last or count.step % options.checkpoint_every == 0:
-                    write_checkpoint(run / CHECKPOINT, state, options, known)
-                    saved = count.step
+                validate, checkpoint = (last or count.step % n == 0 for n in (options.validate_every, options.checkpoint_every))
+                if validate or checkpoint:
+                    stepper.read()
+                if validate:
+                    self._validate(reporter)
+                    stepper.validated()
+                if checkpoint or self.exhausted:
+                    self.save()
+                    kept.step = count.step
+            stepper.read()
+        return kept.step
+
+    def _stopped(self, interrupt: Interrupt) -> bool:
+        """Whether Ctrl-C was pressed; several processes ask each other every few steps, so that all stop after the same one."""
+        if self.ranks.count == 1:
+            return interrupt.pressed
+        if self.state.counters.step % READ_EVERY:
+            return False
+        device = next(self.state.module.parameters()).device
+        return bool(self.ranks.total(torch.tensor(float(interrupt.pressed), device=device)) > 0)
+
+    def _validate(self, reporter: Reporter) -> None:
+        """Validate, keep the weights if they are the best, and log. Raises DivergenceError for a loss that is not finite."""
+        count, options = self.state.counters, self.options
+        valid = mean_nats(self.state.best, self.data.valid, values=options.validation_values, ranks=self.ranks)
+        if not math.isfinite(valid):
+            raise DivergenceError(f"step {count.step}: expected a finite validation loss, got {valid}")
+        better = count.best_nats is None or valid < count.best_nats
+        if better:
+            count.best_nats, count.best_step, count.waited = valid, count.step, 0
+            self.state.kept = self.state.best.arrays()
+        else:
+            count.waited += 1
+        line = validation_line(
+            count.step, count.loss_sum / count.loss_steps, valid, learning_rate(options, count.step - 1), count.seconds
+        )
+        if self.ranks.writes:
+            if better:
+                write_weights(self.run, self.state)
+            append_log(self.run / LOG, line)
+        reporter.validated(line, "" if better else best_words(count.best_nats, count.best_step))
+
+    @contextmanager
+    def _keeping_checkpoint(self, step: int) -> Iterator[_Saved]:
+        """Let a divergence say which checkpoint stays."""
+        saved = _Saved(step)
+        try:
+            yield saved
         except DivergenceError as error:
             raise DivergenceError(
-                f"{error}; {str(run)!r} keeps its checkpoint of step {saved}: resume it with a smaller learning_rate, "
+                f"{error}; {str(self.run)!r} keeps its checkpoint of step {saved.step}: resume it with a smaller learning_rate, "
                 "more warmup or gradient_clip, or remove it to begin anew"
             ) from None
-        if count.step == options.steps and not (run / WEIGHTS).exists():  # resumed at its end, before any validation
-            reporter.validated(_validate(run, state, options, data))
-            saved = -1
-        if saved < count.step:
-            write_checkpoint(run / CHECKPOINT, state, options, known)
-        finished = count.step >= options.steps
+
+    def _last_words(self, finished: bool) -> str:
+        count = self.state.counters
         if not finished:
-            reporter.say(f"stopped after step {count.step} of {options.steps}; the checkpoint is written")
-        elif count.best_nats is not None:
-            reporter.say(f"trained {count.step} steps; best validation {count.best_nats:.4f} nats per value")
-    return Result(run, count.step, count.best_nats, finished)
-
-
-def _step(state: State, options: TrainConfig, data: Dataset) -> float:
-    step, parameters = state.counters.step, list(state.module.parameters())
-    examples = batch(data.train, options.seed, step, options.batch)
-    if options.augment == "shift" and data.shape is not None:
-        moved = shift(examples.x, data.shape, options.seed, step, options.augment_probability)
-        examples = replace(examples, x=moved)
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(options, step)
-    state.optimizer.zero_grad()
-    loss = _nats(state.module, examples, _device_of(state.module)).mean()
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, options.gradient_clip or math.inf)
-    if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
-        came = f"loss {loss.item()}, gradient norm {norm.item()}"
-        raise DivergenceError(f"step {step + 1}: expected a finite loss and gradient, got {came}")
-    state.optimizer.step()
-    if state.average is not None:
-        decay = min(options.ema, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for mean, parameter in zip(state.average.parameters(), parameters, strict=True):
-                mean.lerp_(parameter, 1 - decay)
-    return loss.item()
-
-
-def _validate(run: Path, state: State, options: TrainConfig, data: Dataset) -> dict[str, Any]:
-    count, valid = state.counters, mean_nats(state.best, data.valid)
-    if not math.isfinite(valid):
-        raise DivergenceError(f"step {count.step}: expected a finite validation loss, got {valid}")
-    if count.best_nats is None or valid < count.best_nats:
-        count.best_nats = valid
-        info = {"graph": digest(state.module.graph), "step": count.step, "valid_nats": valid}
-        runs.write_tensors(run / WEIGHTS, "weights", state.best.arrays(), info)
-    line = {
-        "step": count.step,
-        "train_nats": count.loss_sum / count.loss_steps,
-        "valid_nats": valid,
-        "lr": learning_rate(options, count.step - 1),
-        "seconds": round(count.seconds, 3),
-    }
-    append_log(run / LOG, line)
-    count.loss_sum, count.loss_steps = 0.0, 0
-    return line
-
-
-def _nats(module: Module, examples: Split, device: torch.device) -> Tensor:
-    head = require_head(module.graph, "training")
-    x = torch.from_numpy(examples.x).to(device)
-    conditions = {name: torch.from_numpy(examples.conditions[name]).to(device) for name in facts(module.graph).conditions}
-    y = module(x, conditions)
-    return nats(head, y, x if x.dtype == torch.int64 else x.to(y.dtype))
-
-
-def _new_state(graph: Graph, options: TrainConfig) -> State:
-    module = Module(graph, seed=options.seed).to(options.device)
-    average = copy.deepcopy(module) if options.ema else None
-    groups = [
-        {"params": [p for p in module.parameters() if p.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in module.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return State(module, average, AdamW([g for g in groups if g["params"]], lr=options.learning_rate, betas=options.betas))
-
-
-def _reopen(run: Path, state: State, options: TrainConfig, data: Dataset) -> str:
-    """Take up the last checkpoint; returns a line that says what of [train] has changed, which is logged too."""
-    before = read_checkpoint(run / CHECKPOINT, state, data.digest())
-    old, new = msgspec.to_builtins(before), msgspec.to_builtins(options)
-    changed = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
-    for name in ("seed", "batch"):
-        if name in changed:
-            raise InputError(
-                f"train.{name}: expected {old[name]}, as the run began, since it says which examples come next; got {new[name]}"
-            )
-    step = state.counters.step
-    if options.steps < step:
-        raise InputError(f"train.steps: expected at least the {step} steps that are done, got {options.steps}")
-    if (run / WEIGHTS).exists():  # a better validation writes over them
-        check_graph(run / WEIGHTS, read_tensors(run / WEIGHTS, "weights")[1], state.module.graph)
-    else:
-        state.counters.best_nats = None  # so that the next validation writes them
-    if (run / CONFIG).exists():
-        load_config(run / CONFIG)
-    cut_log(run / LOG, step)
-    if not changed:
-        return ""
-    append_log(run / LOG, {"step": step, "changed": changed})
-    write_checkpoint(run / CHECKPOINT, state, options, data.digest())  # so that the change is told once
-    return "resuming with changed [train]: " + ", ".join(f"{name} {was} → {now}" for name, (was, now) in changed.items())
-
-
-def _check_folder(run: Path, resume: bool) -> None:
-    if run.exists() and not run.is_dir():
-        raise FileError(f"run {str(run)!r}: expected a folder, got a file")
-    held = sorted(path.name for path in run.iterdir()) if run.exists() else []
-    if resume and CHECKPOINT not in held:
-        raise FileError(f"run {str(run)!r}: expected a run to resume, but {CHECKPOINT} is missing")
-    found = [name for name in FILES if name in held]
-    if not resume and found and "bundle.json" not in held:  # a bundle holds a file of such a name too
-        raise FileError(f"run {str(run)!r} holds a run already ({', '.join(found)}); resume it, or choose another folder")
-    if not resume and held:
-        raise FileError(f"run {str(run)!r} holds {held[0]!r}, which no training wrote; choose another folder")
-    check_writable(run / CONFIG)
-
-
-def _check(options: TrainConfig, graph: Graph, data: Dataset) -> None:
-    require_strict(facts(graph), "training")
-    require_head(graph, "training")
-    check_fit(data, graph)
-    if options.batch > len(data.train):
-        raise InputError(
-            f"train.batch: expected at most the {len(data.train)} training sequences of {data.name!r}, got {options.batch}"
-        )
-    if options.augment == "shift" and data.shape is None:
-        raise InputError(f"train.augment: 'shift' needs pictures, but data {data.name!r} has no picture shape")
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise BackendError("train.device: 'cuda' was asked for, but PyTorch finds no CUDA device")
-    if not facts(graph).parameters:
-        raise GraphError("training needs a graph with parameters; this one has none")
-
-
-def _device_of(module: Module) -> torch.device:
-    return next(module.parameters()).device
+            return f"stopped after step {count.step} of {self.options.steps}; the checkpoint is written"
+        early = f", since {count.waited} validations were no better" if count.step < self.options.steps else ""
+        return f"trained {count.step} steps{early}; {best_words(count.best_nats, count.best_step)}"

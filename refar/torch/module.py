@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,10 @@ class Module(nn.Module):
         # Where the network's input is zero before the start; under layer padding every node is, and nothing is computed there.
         self._sources = {node.name for node in graph.nodes if graph.padding == "input" and node.name in facts(graph).sources}
         self._first = facts(graph).first_position
+        self._unread: dict[str, list[str]] = {node.name: [] for node in graph.nodes}
+        for name, reader in facts(graph).last_reader.items():
+            if reader:
+                self._unread[reader].append(name)
         self._owners: dict[str, nn.Module] = {}
         # It follows .double() and .half() even where there is no parameter.
         self._anchor: Tensor
@@ -77,12 +81,21 @@ class Module(nn.Module):
         several. Raises InputError for what is missing, surplus or misshapen. Classes out of range are found on the CPU,
         outside torch.compile, where looking costs little.
         """
-        return self.forward_nodes(x, condition)[self.graph.output][:, :, self._first :]
+        return self._evaluate(x, condition, self._unread)[self.graph.output][:, :, self._first :]
 
     def forward_nodes(
         self, x: Tensor | Mapping[str, Tensor], condition: Tensor | Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """The value of every node, by name."""
+        return self._evaluate(x, condition, {})
+
+    def _evaluate(
+        self,
+        x: Tensor | Mapping[str, Tensor],
+        condition: Tensor | Mapping[str, Tensor] | None,
+        unread: Mapping[str, Sequence[str]],
+    ) -> dict[str, Tensor]:
+        """Compute the nodes in order; after each, let go of the values that `unread` says no later node reads."""
         inputs = self._bind(x, condition)
         dtype = next(self.parameters(), self._anchor).dtype
         values: dict[str, Tensor] = {}
@@ -98,7 +111,14 @@ class Module(nn.Module):
             elif self.graph.padding == "input" and self._types[name].timed:
                 earlier = [before.get(source, values[source]) for source in sources]
                 before[name] = lower.apply(op, earlier, earlier, *rest)
+            for done in unread.get(name, ()):
+                del values[done]
         return values
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The names of the graph's conditions."""
+        return self._conditions
 
     @property
     def takes_condition(self) -> bool:

@@ -45,8 +45,17 @@ class TrainConfig(Struct, frozen=True, forbid_unknown_fields=True):
     The learning rate rises linearly over `warmup` steps; `schedule="cosine"` also lets it fall to 0 as ½(1 + cos(π·step/steps)).
     Weight decay applies to weights, not to biases. `gradient_clip` bounds the norm of the whole gradient. `ema` is the decay
     of an average of the weights, min(ema, (1+step)/(10+step)); 0 means none. `augment="shift"` moves a picture by up to one
-    pixel each way, zeros coming in, with `augment_probability`. Validation and checkpoints come every so many steps, and at
-    the end. `threads=0` leaves PyTorch's number of threads.
+    pixel each way, zeros coming in, with `augment_probability`. A step computes its `batch` in `accumulate` parts, which need
+    less memory and give the same gradient.
+
+    Validation and checkpoints come every so many steps, and at the end. `patience` ends the training after so many
+    validations without a new best; 0 means never. Validation takes so many sequences at once that the widest layer has at most
+    `validation_values` values; one that is longer is taken in parts. `samples_every` steps a sample is drawn; 0 means
+    none. `tensorboard` writes the figures of the log for TensorBoard too.
+
+    `precision="bf16"` computes the network in bfloat16 by autocast; parameters, loss and validation stay float32. `compile`
+    gives the network to torch.compile. `tf32` lets CUDA round factors of float32 products to TF32. `threads=0` leaves PyTorch's
+    number of threads.
     """
 
     steps: Positive = 1000
@@ -60,10 +69,18 @@ class TrainConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ema: Fraction = 0.0
     augment: Literal["none", "shift"] = "none"
     augment_probability: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    accumulate: Positive = 1
     seed: Natural = 0
     validate_every: Positive = 100
     checkpoint_every: Positive = 100
-    threads: Natural = 0
+    patience: Natural = 0
+    validation_values: Positive = 2**22
+    samples_every: Natural = 0
+    tensorboard: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    tf32: bool = False
+    threads: Annotated[int, Meta(ge=0, le=1024)] = 0
     device: Literal["cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:

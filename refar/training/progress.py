@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 
 from refar.errors import FileError
-from refar.files import write_bytes
+from refar.files import write_bytes, writing
 
 
 class Reporter:
@@ -52,9 +53,11 @@ class Reporter:
         if self._bar is not None:
             self._bar.advance(self._task)
 
-    def validated(self, line: dict[str, Any]) -> None:
-        """A validation is done; `line` is its line in the log."""
-        figures = f"train {line['train_nats']:.4f}  valid {line['valid_nats']:.4f} nats per value"
+    def validated(self, line: dict[str, Any], best: str) -> None:
+        """A validation is done; `line` is its line in the log, `best` says which one was better, if any was."""
+        figures = f"train {line['train_nats']:.4f}  valid {line['valid_nats']:.4f} nats = {line['valid_bits']:.4f} bits per value"
+        if best:
+            figures += f"  {best}"
         if self._bar is not None:
             self._bar.update(self._task, description=figures)
         else:
@@ -68,9 +71,28 @@ class Reporter:
             print(text, file=sys.stderr, flush=True)
 
 
+def best_words(nats: float | None, step: int | None) -> str:
+    """Say which validation was the best."""
+    if nats is None:
+        return "no validation yet"
+    return f"best {nats:.4f}{'' if step is None else f' at step {step}'}, kept"
+
+
+def validation_line(step: int, train_nats: float, valid_nats: float, rate: float, seconds: float) -> dict[str, Any]:
+    """Return what the log says of a validation; train_nats is the mean over the steps since the one before."""
+    return {
+        "step": step,
+        "train_nats": train_nats,
+        "valid_nats": valid_nats,
+        "valid_bits": valid_nats / math.log(2),
+        "lr": rate,
+        "seconds": round(seconds, 3),
+    }
+
+
 def append_log(path: Path, line: dict[str, Any]) -> None:
-    """Add one JSON object."""
-    with path.open("ab") as file:
+    """Add one JSON object. Raises FileError where that cannot be."""
+    with writing(path), path.open("ab") as file:
         file.write(msgspec.json.encode(line) + b"\n")
 
 
@@ -99,26 +121,28 @@ def cut_log(path: Path, step: int) -> None:
 
 
 class Interrupt:
-    """Whether Ctrl-C was pressed."""
+    """Whether training was asked to stop."""
 
     pressed = False
 
 
 @contextmanager
 def catch_interrupt() -> Iterator[Interrupt]:
-    """Let the first Ctrl-C be a wish to stop after the present step; the second one stops at once."""
+    """Let the first Ctrl-C, or SIGTERM, be a wish to stop after the present step; the second of its kind stops at once."""
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt  # Python delivers signals to the main thread only
         return
-    previous = signal.getsignal(signal.SIGINT)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def handler(number: int, frame: FrameType | None) -> None:
         interrupt.pressed = True
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(number, previous[signal.Signals(number)])
 
-    signal.signal(signal.SIGINT, handler)
+    for number in previous:
+        signal.signal(number, handler)
     try:
         yield interrupt
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, before in previous.items():
+            signal.signal(number, before)

@@ -5,6 +5,7 @@ graph.json               the network
 checkpoint.safetensors   all that is needed to go on
 weights.safetensors      the best parameters so far: what is exported
 log.jsonl                one JSON object per validation, and per change of [train] on resuming
+.lock                    held by the one process that writes here
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from refar.building import text
 from refar.errors import FileError, is_newer, newer
 from refar.files import write_bytes
 from refar.graph.graph import Graph, digest
+from refar.locks import LOCK
 from refar.training.config import Config, load_config
 
 CONFIG, GRAPH, LOG = "config.toml", "graph.json", "log.jsonl"
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
-FILES = (CONFIG, GRAPH, CHECKPOINT, WEIGHTS, LOG)
+FILES = (CONFIG, GRAPH, CHECKPOINT, WEIGHTS, LOG, LOCK)
 
 
 class Run(NamedTuple):

@@ -1,12 +1,14 @@
 """What a training computes and shows on the way: learning rates, losses, progress."""
 
+import re
+
 import pytest
 from small_run import change
 
 import refar
 from refar import data
 from refar.torch import Module, mean_nats, train
-from refar.torch.loop import learning_rate
+from refar.training.schedule import learning_rate
 
 
 def test_learning_rates(config):
@@ -29,7 +31,7 @@ def test_progress_off_a_terminal_is_plain_lines(config, tmp_path, capsys):
     train(config, tmp_path / "run")
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("  ")[0] for line in lines[:-1]] == ["step 5/20", "step 10/20", "step 15/20", "step 20/20"]
-    assert lines[-1].startswith("trained 20 steps; best validation")
+    assert re.fullmatch(r"trained 20 steps; best \d\.\d{4} at step 20, kept", lines[-1])
 
 
 def test_no_bar_where_plain_text_is_wanted(config, tmp_path, capsys, monkeypatch):

@@ -1,7 +1,6 @@
 """Training: it learns, goes on bit for bit, and keeps its run folder whole whatever happens."""
 
 import contextlib
-import importlib
 import json
 import signal
 import subprocess
@@ -17,11 +16,10 @@ import refar
 from refar import data, models
 from refar.errors import BackendError, FileError, GraphError, InputError, RefarError
 from refar.torch import DivergenceError, train
+from refar.torch.step import Stepper
 from refar.training import runs
 from refar.training.config import parse_config
 from refar.training.runs import load_run, read_tensors
-
-training = importlib.import_module("refar.torch.loop")
 
 
 def quiet(config, run, **options):
@@ -47,11 +45,11 @@ def test_learns_and_leaves_a_run(config, tmp_path):
     assert (result.step, result.finished) == (150, True)
     lines = log(run)
     assert [line["step"] for line in lines] == list(range(5, 155, 5))
-    assert lines[-1].keys() == {"step", "train_nats", "valid_nats", "lr", "seconds"}
+    assert lines[-1].keys() == {"step", "train_nats", "valid_nats", "valid_bits", "lr", "seconds"}
     assert lines[-1]["valid_nats"] < 0.5 < 1.3 < lines[0]["train_nats"]
     assert result.best_nats == min(line["valid_nats"] for line in lines)
     assert sorted(path.name for path in run.iterdir()) == [
-        "checkpoint.safetensors", "config.toml", "graph.json", "log.jsonl", "weights.safetensors",
+        ".lock", "checkpoint.safetensors", "config.toml", "graph.json", "log.jsonl", "weights.safetensors",
     ]  # fmt: skip
     graph, params, again = load_run(run)
     assert (graph, again) == (config.graph, change(config, steps=150))
@@ -97,13 +95,13 @@ def test_augmented_pictures_resume_too(tmp_path):
 def test_a_run_that_was_killed_goes_on_from_its_checkpoint(config, tmp_path, monkeypatch):
     quiet(config, tmp_path / "whole")
 
-    def killed(state, options, data, step=training._step):
-        if state.counters.step == 14:
+    def killed(stepper, batch, step=Stepper.step):
+        if stepper._state.counters.step == 14:
             raise MemoryError
-        return step(state, options, data)
+        step(stepper, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_step", killed)
+        patch.setattr(Stepper, "step", killed)
         with pytest.raises(MemoryError):
             quiet(config, tmp_path / "parts")
     with (tmp_path / "parts" / "log.jsonl").open("a") as file:
@@ -112,17 +110,18 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(config, tmp_path, mon
     assert everything(tmp_path / "parts") == everything(tmp_path / "whole")
 
 
-def test_control_c_finishes_the_step_and_saves(config, tmp_path, monkeypatch, capsys):
-    def pressed(state, options, data, step=training._step):
-        if state.counters.step == 6:
-            signal.raise_signal(signal.SIGINT)
-        return step(state, options, data)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_control_c_finishes_the_step_and_saves(config, tmp_path, monkeypatch, capsys, number):
+    def pressed(stepper, batch, step=Stepper.step):
+        if stepper._state.counters.step == 6:
+            signal.raise_signal(number)
+        step(stepper, batch)
 
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_step", pressed)
+        patch.setattr(Stepper, "step", pressed)
         result = train(config, tmp_path / "run")
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
     assert (result.step, result.finished) == (7, False)
     assert "stopped after step 7 of 20; the checkpoint is written" in capsys.readouterr().err
     quiet(config, tmp_path / "run", resume=True)
@@ -147,7 +146,7 @@ def test_a_disk_that_is_full_at_any_moment_harms_nothing(config, tmp_path, monke
             with contextlib.suppress(FileError):
                 quiet(config, run, resume=True)
         checkpoints.add(read_tensors(run / "checkpoint.safetensors", "checkpoint")[1]["counters"]["step"])
-        assert not list(run.glob(".*"))
+        assert [path.name for path in run.glob(".*")] == [".lock"]
     assert checkpoints == {5, 8, 12, 16, 20}
     assert everything(run) == everything(tmp_path / "whole")
 

@@ -1,0 +1,64 @@
+"""The batches of a training, each made while the step before it is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from refar.data import Dataset, Split
+from refar.data.batches import batch, shift
+from refar.graph.graph import Graph
+from refar.torch.ranks import Ranks
+from refar.torch.sums import count_values
+from refar.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What this process computes of one step: `examples`, the first of which is number `first` of the whole batch.
+
+    The whole batch, all processes together, has `values` values.
+    """
+
+    examples: Split
+    first: int
+    values: int
+
+
+class Feed:
+    """Makes the batches of a training in order, from step `first` to before step `end`, one ahead of what was asked for."""
+
+    def __init__(
+        self, pool: ThreadPoolExecutor, graph: Graph, data: Dataset, options: TrainConfig, ranks: Ranks, steps: range
+    ) -> None:
+        self._pool, self._graph, self._data, self._options, self._ranks = pool, graph, data, options, ranks
+        self._steps = iter(steps)
+        self._ahead: Future[Batch] | None = self._begin()
+
+    def take(self) -> Batch:
+        """Return the next batch; StopIteration is not raised: who asks knows how many steps there are."""
+        assert self._ahead is not None
+        made, self._ahead = self._ahead.result(), self._begin()
+        return made
+
+    def _begin(self) -> Future[Batch] | None:
+        step = next(self._steps, None)
+        return None if step is None else self._pool.submit(self._make, step)
+
+    def _make(self, step: int) -> Batch:
+        options, shape = self._options, self._data.shape
+        examples = batch(self._data.train, options.seed, step, options.batch)
+        values = count_values(self._graph, examples)
+        rows = self._ranks.rows(len(examples))
+        if options.augment == "shift" and shape is not None:  # all rows, so that each moves alike on any number of processes
+            examples = replace(examples, x=shift(examples.x, shape, options.seed, step, options.augment_probability))
+        return Batch(examples[rows], rows.start, values)
+
+
+@contextmanager
+def feeding(graph: Graph, data: Dataset, options: TrainConfig, ranks: Ranks, steps: range) -> Iterator[Feed]:
+    """Make batches in a thread of their own."""
+    with ThreadPoolExecutor(1, "batches") as pool:
+        yield Feed(pool, graph, data, options, ranks, steps)

@@ -1,0 +1,59 @@
+"""Several processes that train one network together, as torchrun starts them; or one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process is number `rank` of `count` ones that share each batch. Number 0 writes and speaks for all."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the run."""
+        return self.rank == 0
+
+    def rows(self, total: int) -> slice:
+        """Return the rows of this process of `total` ones: shares as equal as may be, in order."""
+        return slice(total * self.rank // self.count, total * (self.rank + 1) // self.count)
+
+    def total(self, value: Tensor) -> Tensor:
+        """Return the sum over all processes of a tensor of one shape."""
+        if self.count == 1:
+            return value
+        value = value.clone()
+        dist.all_reduce(value)
+        return value
+
+    def wait(self) -> None:
+        """Wait until all processes have come here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Ranks]:
+    """Join the processes that torchrun started, if it did: by gloo on CPUs, by NCCL on CUDA devices."""
+    if dist.is_available() and dist.is_initialized():
+        yield Ranks(dist.get_rank(), dist.get_world_size())
+    elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if device == "cuda":
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        try:
+            yield Ranks(dist.get_rank(), dist.get_world_size())
+        finally:
+            dist.destroy_process_group()
+    else:
+        yield Ranks()

@@ -1,0 +1,86 @@
+"""Going on from the last checkpoint: the folder is brought to the moment at which it was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from refar.data import Dataset
+from refar.errors import InputError
+from refar.files import write_bytes
+from refar.graph.graph import digest, to_json
+from refar.torch.checkpoint import State, read_checkpoint, write_checkpoint
+from refar.training.config import TrainConfig, load_config
+from refar.training.progress import append_log, cut_log
+from refar.training.runs import CHECKPOINT, CONFIG, GRAPH, LOG, WEIGHTS, check_graph, read_tensors, write_tensors
+
+
+def take_up(run: Path, state: State, options: TrainConfig, data: Dataset) -> dict[str, list[object]]:
+    """Put the last checkpoint into a fresh state; return what of [train] has changed, as {name: [before, now]}.
+
+    Raises InputError for a change of what must stay as the run began, and what `read_checkpoint` raises.
+    """
+    before = read_checkpoint(run / CHECKPOINT, state, data.digest())
+    old, new = msgspec.to_builtins(before), msgspec.to_builtins(options)
+    changed = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
+    for name in ("seed", "batch"):
+        if name in changed:
+            raise InputError(
+                f"train.{name}: expected {old[name]}, as the run began, since it says which examples come next; got {new[name]}"
+            )
+    if options.steps < state.counters.step:
+        raise InputError(f"train.steps: expected at least the {state.counters.step} steps that are done, got {options.steps}")
+    return changed
+
+
+def bring_back(run: Path, state: State, options: TrainConfig, data: Dataset, changed: dict[str, list[object]]) -> str:
+    """Make the folder that of the checkpoint; return a line that says what of [train] has changed, which is logged too.
+
+    What was logged after the checkpoint goes, and weights of a later validation give way to those of the best before it.
+    Raises FileError before anything is written, if a file that goes on was not written by training.
+    """
+    weights = _stored(run, state)
+    if (run / CONFIG).exists():
+        load_config(run / CONFIG)
+    cut_log(run / LOG, state.counters.step)
+    if not (run / GRAPH).exists():
+        write_bytes(run / GRAPH, to_json(state.module.graph))
+    _bring_back_weights(run, state, weights)
+    if not changed:
+        return ""
+    append_log(run / LOG, {"step": state.counters.step, "changed": changed})
+    write_checkpoint(run / CHECKPOINT, state, options, data.digest())  # so that the change is told once
+    return "resuming with changed [train]: " + ", ".join(f"{name} {was} → {now}" for name, (was, now) in changed.items())
+
+
+def write_weights(run: Path, state: State) -> None:
+    """Write the weights of the best validation."""
+    count = state.counters
+    assert state.kept is not None
+    info = {"graph": digest(state.module.graph), "step": count.best_step, "valid_nats": count.best_nats}
+    write_tensors(run / WEIGHTS, "weights", state.kept, info)
+
+
+def _stored(run: Path, state: State) -> tuple[int, float] | None:
+    """Return step and loss of the weights in the folder; None if there are none."""
+    if not (run / WEIGHTS).exists():
+        return None
+    arrays, info = read_tensors(run / WEIGHTS, "weights")
+    check_graph(run / WEIGHTS, info, state.module.graph)
+    count = state.counters
+    if count.best_nats is not None and count.best_step is None:  # a checkpoint of refar 0.1.0 does not say which step was best
+        if info["step"] <= count.step and info["valid_nats"] == count.best_nats:
+            count.best_step, state.kept = info["step"], arrays
+        else:
+            count.best_nats = None
+    return info["step"], info["valid_nats"]
+
+
+def _bring_back_weights(run: Path, state: State, stored: tuple[int, float] | None) -> None:
+    count = state.counters
+    if state.kept is None:
+        count.best_nats = None  # so that the next validation writes them
+        (run / WEIGHTS).unlink(missing_ok=True)
+    elif stored != (count.best_step, count.best_nats):
+        write_weights(run, state)

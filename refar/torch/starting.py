@@ -1,0 +1,74 @@
+"""What a training starts from: checks of everything that can be known before the first step, and a fresh state."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch.optim import AdamW
+
+from refar import ops
+from refar.analysis.causality import require_strict
+from refar.analysis.facts import facts
+from refar.analysis.windows import offsets_of_node
+from refar.data import Dataset
+from refar.data.dataset import check_fit
+from refar.errors import BackendError, GraphError, InputError
+from refar.graph.graph import Graph, require_head
+from refar.torch.checkpoint import State
+from refar.torch.module import Module
+from refar.torch.ranks import Ranks
+from refar.training.config import TrainConfig
+
+
+def new_state(graph: Graph, options: TrainConfig) -> State:
+    """Return the network as it is before the first step, with its optimizer."""
+    module = Module(graph, seed=options.seed).to(options.device)
+    average = copy.deepcopy(module) if options.ema else None
+    groups = [
+        {"params": [p for p in module.parameters() if p.ndim > 1], "weight_decay": options.weight_decay},
+        {"params": [p for p in module.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return State(module, average, AdamW(groups, lr=options.learning_rate, betas=options.betas, fused=True))
+
+
+def check(options: TrainConfig, graph: Graph, data: Dataset, ranks: Ranks) -> None:
+    """Raise GraphError, InputError or BackendError for what cannot be trained."""
+    require_strict(facts(graph), "training")
+    require_head(graph, "training")
+    check_fit(data, graph)
+    _check_reach(graph, data)
+    _check_batch(options, data, ranks)
+    if options.augment == "shift" and data.shape is None:
+        raise InputError(f"train.augment: 'shift' needs pictures, but data {data.name!r} has no picture shape")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise BackendError("train.device: 'cuda' was asked for, but PyTorch finds no CUDA device")
+    if not facts(graph).parameters:
+        raise GraphError("training needs a graph with parameters; this one has none")
+
+
+def _check_batch(options: TrainConfig, data: Dataset, ranks: Ranks) -> None:
+    if options.batch > len(data.train):
+        raise InputError(
+            f"train.batch: expected at most the {len(data.train)} training sequences of {data.name!r}, got {options.batch}"
+        )
+    if options.batch < ranks.count:
+        raise InputError(
+            f"train.batch: expected at least one sequence for each of the {ranks.count} processes, got {options.batch}"
+        )
+    if options.accumulate > options.batch:
+        raise InputError(f"train.accumulate: expected at most the {options.batch} sequences of a batch, got {options.accumulate}")
+
+
+def _check_reach(graph: Graph, data: Dataset) -> None:
+    """Refuse a convolution with a weight that never meets a value, since no sequence is as long as it looks back."""
+    if facts(graph).grid is not None:
+        return
+    length = data.train.x.shape[-1]
+    for node in graph.nodes:
+        if isinstance(node.op, ops.Conv1d) and max(offsets_of_node(node.op)) >= length:
+            raise InputError(
+                f"data {data.name!r}: expected sequences longer than the {max(offsets_of_node(node.op))} positions that node "
+                f"{node.name!r} looks back, got {length} positions: its oldest weights would only ever see padding"
+            )

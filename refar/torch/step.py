@@ -1,0 +1,113 @@
+"""One step of the optimizer: a batch in parts, on one device or several, with everything else in few calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from refar.data import Split
+from refar.torch.checkpoint import State
+from refar.torch.divergence import Watch
+from refar.torch.feeding import Batch
+from refar.torch.ranks import Ranks
+from refar.torch.sums import loss_sum
+from refar.training.config import TrainConfig
+from refar.training.schedule import learning_rate
+
+
+class Stepper:
+    """Trains the network of `state`. Whatever says whether a step went well stays on the device until `read`."""
+
+    def __init__(self, state: State, options: TrainConfig, ranks: Ranks) -> None:
+        self._state, self._options, self._ranks = state, options, ranks
+        self._named = dict(state.module.named_parameters())
+        self._parameters: list[Tensor] = list(self._named.values())
+        self._averages: list[Tensor] = list(state.average.parameters()) if state.average is not None else []
+        self._device = self._parameters[0].device
+        self._watch: Watch | None = None
+        self._loss_sum = torch.tensor(state.counters.loss_sum, dtype=torch.float64, device=self._device)
+        self._network, self._alone = _network(state.module, options, ranks)
+
+    def step(self, batch: Batch) -> None:
+        """Do the next step. Raises DivergenceError where the notes were full, and one of those steps was not finite."""
+        state, options, count = self._state, self._options, self._state.counters
+        if self._watch is not None and self._watch.full:
+            self.read()
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(options, count.step)
+        state.optimizer.zero_grad()
+        loss = self._ranks.total(self._backward(batch))
+        self._update(count.step + 1, loss)
+        self._loss_sum += loss
+        if state.average is not None:
+            decay = min(options.ema, (1 + count.step) / (10 + count.step))
+            with torch.no_grad():
+                torch._foreach_lerp_(self._averages, self._parameters, 1 - decay)
+        count.loss_steps += 1
+        count.step += 1
+
+    def read(self) -> None:
+        """Bring the sum of losses into the counters. Raises DivergenceError if a step since the last reading was not finite."""
+        if self._watch is not None:
+            self._watch.read()
+        self._state.counters.loss_sum = self._loss_sum.item()
+
+    def validated(self) -> None:
+        """Begin the sum of losses anew."""
+        self._loss_sum.zero_()
+        self._state.counters.loss_sum, self._state.counters.loss_steps = 0.0, 0
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Add up the gradients of the mean loss over the whole batch; returns this process's part of that mean."""
+        loss = torch.zeros((), device=self._device)
+        for part, last in _parts(batch.examples, self._options.accumulate):
+            with nullcontext() if last else self._alone():
+                with self._precision():
+                    total = loss_sum(self._network, self._state.module, part, self._device)
+                # DistributedDataParallel takes the mean over processes, and this is a sum.
+                (total * (self._ranks.count / batch.values)).backward()  # type: ignore[no-untyped-call]
+            loss += total.detach() / batch.values
+        return loss
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self._options.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self._device.type, torch.bfloat16)
+
+    def _update(self, step: int, loss: Tensor) -> None:
+        reached = {name: p.grad for name, p in self._named.items() if p.grad is not None}  # the loss may not depend on all
+        gradients = list(reached.values())
+        norms = torch.stack(torch._foreach_norm(gradients))
+        norm = torch.linalg.vector_norm(norms)
+        if self._watch is None:
+            self._watch = Watch(list(reached), [self._named[name] for name in reached])
+        self._watch.note(step, loss, norms, norm)
+        if self._options.gradient_clip is not None:
+            torch._foreach_mul_(gradients, (self._options.gradient_clip / (norm + 1e-6)).clamp(max=1.0))
+        self._state.optimizer.found_inf = self._watch.stopped  # type: ignore[attr-defined]  # PyTorch's GradScaler sets it so
+        self._state.optimizer.step()
+
+
+def _parts(examples: Split, count: int) -> Iterator[tuple[Split, bool]]:
+    """Cut a batch into `count` parts, none of them empty; with each comes whether it is the last."""
+    size = -(-len(examples) // count)
+    for first in range(0, len(examples), size):
+        yield examples[first : first + size], first + size >= len(examples)
+
+
+def _network(
+    module: nn.Module, options: TrainConfig, ranks: Ranks
+) -> tuple[nn.Module, Callable[[], AbstractContextManager[Any]]]:
+    """Return the network as it is trained, and a context in which a process keeps its gradients to itself."""
+    network: nn.Module = module
+    alone: Callable[[], AbstractContextManager[Any]] = nullcontext
+    if ranks.count > 1:
+        network = shared = DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
+        alone = shared.no_sync
+    compiled: nn.Module = torch.compile(network) if options.compile else network  # type: ignore[assignment]
+    return compiled, alone
