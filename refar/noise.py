@@ -20,6 +20,7 @@ __all__ = ["check_seed", "check_temperature", "check_top_k", "draw", "sample", "
 
 Floats = NDArray[Any]
 _WORDS = 4  # a Philox block holds four 64-bit words
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def uniform(seed: int, streams: Sequence[int], start: int, steps: int, size: int) -> NDArray[np.float64]:
@@ -47,30 +48,40 @@ def uniform(seed: int, streams: Sequence[int], start: int, steps: int, size: int
 def draw(head: ops.AnyHead, seed: int, streams: Sequence[int], start: int, steps: int, size: int) -> NDArray[np.float64]:
     """The noise that `sample` takes: n_tbc, Gumbel(0, 1) for a categorical head, N(0, 1) for a Gaussian one.
 
-    A mixture of K logistics takes K Gumbels, for the component, and one Logistic(0, 1), whatever `size` (3K) is.
+    One whose scale is learnt takes one for each channel of the signal, `size` / 2. A mixture of K logistics takes K Gumbels, for
+    the component, and one Logistic(0, 1), whatever `size` (3K) is. A mixture of K Gaussians over C channels, of `size` 3K·C,
+    takes K·C Gumbels, number k·C + c for component k of channel c, and then C numbers of N(0, 1).
     Gumbel: -log(-log u). Normal: √(-2·log u₁)·cos(2π·u₂). Logistic: log u - log(1-u) = 2·artanh(2u-1).
     """
     match head:
         case ops.Categorical():
             return _gumbel(uniform(seed, streams, start, steps, size))
         case ops.Gaussian():
-            u = uniform(seed, streams, start, steps, 2 * size)
-            return np.sqrt(-2 * np.log(u[:, :, :size])) * np.cos(2 * np.pi * u[:, :, size:])
+            return _normal(uniform(seed, streams, start, steps, 2 * size))
         case ops.MixtureLogistics():
             u = uniform(seed, streams, start, steps, head.components + 1)
             return np.concatenate([_gumbel(u[:, :, :-1]), 2 * np.arctanh(2 * u[:, :, -1:] - 1)], axis=2)
+        case ops.LearntGaussian():
+            return _normal(uniform(seed, streams, start, steps, size))
+        case ops.MixtureGaussians():
+            channels = size // (3 * head.components)
+            gumbels = head.components * channels
+            u = uniform(seed, streams, start, steps, gumbels + 2 * channels)
+            return np.concatenate([_gumbel(u[:, :, :gumbels]), _normal(u[:, :, gumbels:])], axis=2)
         case _:
             assert_never(head)
 
 
 def sample(head: ops.AnyHead, y: Floats, noise: Floats, temperature: float, top_k: int | None = None) -> Floats:
-    """A token for each row: y_bc and noise_bc → indices x_b, or a signal x_bc for a Gaussian head.
+    """A token for each row: y_bc and noise_bc → indices x_b, or a signal x_bc for a head over signals.
 
     Categorical: argmax_q (y_q / temperature + noise_q), the first of equals; temperature 0 is argmax_q y_q. With `top_k`
     only the k largest y_q take part, of equals those of the lower classes.
     Gaussian: y + temperature · std · noise.
     MixtureLogistics: k = argmax_k (l_k / temperature + noise_k), x = μ_k + temperature · s_k · noise_K, and the class whose
     centre is nearest, 0 or Q-1 beyond the ends; temperature 0 is the class of the mean of the heaviest component.
+    LearntGaussian: μ + temperature · σ · noise. MixtureGaussians: the same of component k of each channel, k as above. Both are
+    cut to the numbers of float32, which a scale that is learnt may leave.
     Source: the Gumbel-max identity, Gumbel 1954; Maddison et al. 2014.
     """
     match head:
@@ -87,8 +98,30 @@ def sample(head: ops.AnyHead, y: Floats, noise: Floats, temperature: float, top_
                     x = x + temperature * np.exp(np.take_along_axis(log_scales, k, axis=1)[:, 0]) * noise[:, -1]
             nearest = np.floor((x + 1) / 2 * (head.classes - 1) + 0.5)
             return np.fmax(np.fmin(nearest, head.classes - 1), 0).astype(np.int64)  # a class, even of what is no number
+        case ops.LearntGaussian():
+            means, log_scales = np.split(y, 2, axis=1)
+            return _scaled(means, log_scales, noise, temperature, head.floor)
+        case ops.MixtureGaussians():
+            of_logits, shape = y.shape[1] // 3, (len(y), head.components, y.shape[1] // (3 * head.components))
+            logits, means, log_scales = (each.reshape(shape) for each in np.split(y, 3, axis=1))  # each y_bkc
+            k = _gumbel_max(logits, noise[:, :of_logits].reshape(shape), temperature)[:, None]
+            means, log_scales = (np.take_along_axis(each, k, axis=1)[:, 0] for each in (means, log_scales))
+            return _scaled(means, log_scales, noise[:, of_logits:], temperature, head.floor)
         case _:
             assert_never(head)
+
+
+def _scaled(means: Floats, log_scales: Floats, noise: Floats, temperature: float, floor: float) -> Floats:
+    """μ + temperature · exp(max(λ, floor)) · noise, cut to the numbers of float32."""
+    with np.errstate(over="ignore"):  # the largest number takes the place of a scale beyond all numbers
+        scales = np.minimum(np.exp(np.maximum(log_scales, floor)), _LARGEST)
+    return np.clip(means + temperature * noise * scales, -_LARGEST, _LARGEST)
+
+
+def _normal(u: Floats) -> Floats:
+    """√(-2·log u₁)·cos(2π·u₂) with u₁ the first half of the last axis, u₂ the second."""
+    first, second = np.split(u, 2, axis=-1)
+    return np.sqrt(-2 * np.log(first)) * np.cos(2 * np.pi * second)
 
 
 def _gumbel(u: Floats) -> Floats:

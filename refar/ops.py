@@ -32,6 +32,8 @@ __all__ = [
     "Gate",
     "Gaussian",
     "Input",
+    "LearntGaussian",
+    "MixtureGaussians",
     "MixtureLogistics",
     "Multiply",
     "OneHot",
@@ -42,6 +44,7 @@ __all__ = [
     "Position",
     "Shift",
     "Shift2d",
+    "SignalHead",
     "Slice",
     "Softmax",
     "Standardize",
@@ -308,4 +311,44 @@ class MixtureLogistics(
     classes: Classes
 
 
-AnyHead = Categorical | Gaussian | MixtureLogistics
+LogScale = Annotated[float, Meta(ge=-30, le=30)]
+"""A logarithm of a standard deviation that leaves squares of deviations within float32."""
+
+
+class LearntGaussian(
+    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="learnt_gaussian"
+):
+    """The output holds a mean μ and a log-scale λ for each channel of a signal: x_t ~ N(μ, σ²), σ = exp(max(λ, floor)).
+
+    -log p(x_t) = Σ_c [(x_c - μ_c)²/(2·σ_c²) + log σ_c + ½·log 2π],   μ_c = y[:, c],   λ_c = y[:, C + c].
+
+    y_bct with 2C channels, in the order of every head. λ is the logarithm of the standard deviation, not of the variance. Without
+    a floor a value that can be predicted exactly would make p infinite. Below the floor λ has no effect: its gradient is 0.
+    Source: Ping, Peng and Chen 2019 (ClariNet), section 3.1, which has the floor of -7 too.
+    """
+
+    floor: LogScale = -7.0
+
+
+class MixtureGaussians(
+    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="mixture_gaussians"
+):
+    """The output holds K logits l, K means μ and K log-scales λ, in this order, for each channel of a signal: a mixture density.
+
+    -log p(x_t) = Σ_c -log Σ_k softmax(l_c)_k · N(x_c; μ_ck, σ_ck²),   σ_ck = exp(max(λ_ck, floor)).
+
+    y_bct with 3K·C channels: of channel c, l_k is y[:, k·C + c], μ_k is y[:, (K + k)·C + c], λ_k is y[:, (2K + k)·C + c]. K =
+    `components`; the `floor` is that of `LearntGaussian`, which is the mixture of one component without its logit. Channels are
+    independent of each other, given the past.
+    Source: Bishop 1994, "Mixture density networks", equations 22 to 26; Graves 2013, "Generating sequences with recurrent
+    neural networks", section 4.
+    """
+
+    components: Positive
+    floor: LogScale = -7.0
+
+
+SignalHead = Gaussian | LearntGaussian | MixtureGaussians
+"""The heads of a signal; those of `AnyHead` that are not among them are of class indices."""
+
+AnyHead = Categorical | Gaussian | MixtureLogistics | LearntGaussian | MixtureGaussians

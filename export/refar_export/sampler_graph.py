@@ -84,6 +84,12 @@ def _draw(e: Emitter, top_k: int | None) -> str:
             return e.emit("Add", OUTPUT, e.emit("Mul", scaled, e.constant(head.std, np.float32)))
         case ops.MixtureLogistics():
             return _draw_of_mixture(e, head, scaled)
+        case ops.LearntGaussian():
+            means, log_scales = e.fresh(), e.fresh()
+            e.emit("Split", OUTPUT, outputs=[means, log_scales], axis=1, num_outputs=2)
+            return _draw_number(e, means, log_scales, scaled, head.floor)
+        case ops.MixtureGaussians():
+            return _draw_of_gaussians(e, head, scaled)
         case _:
             assert_never(head)
 
@@ -111,6 +117,28 @@ def _draw_of_mixture(e: Emitter, head: ops.MixtureLogistics, scaled: str) -> str
     place = e.emit("Floor", e.emit("Add", grown, e.constant(0.5, np.float32)))
     cut = e.emit("Clip", place, e.constant(0, np.float32), e.constant(head.classes - 1, np.float32))
     return e.emit("Reshape", e.emit("Cast", cut, to=TensorProto.INT64), e.constant([-1]))
+
+
+def _draw_of_gaussians(e: Emitter, head: ops.MixtureGaussians, scaled: str) -> str:
+    """Emit a number drawn from one component of each channel."""
+    channels = e.types[e.facts.sequence].size
+    parts, of_mixture = [e.fresh() for _ in range(3)], e.constant([-1, head.components, channels])
+    e.emit("Split", OUTPUT, outputs=parts, axis=1, num_outputs=3)
+    logits, means, log_scales = (e.emit("Reshape", part, of_mixture) for part in parts)
+    gumbels, normals = e.fresh(), e.fresh()
+    e.emit("Split", scaled, e.constant([head.components * channels, channels]), outputs=[gumbels, normals], axis=1)
+    best = e.emit("ArgMax", e.emit("Add", logits, e.emit("Reshape", gumbels, of_mixture)), axis=1, keepdims=1)
+    chosen = [e.emit("GatherElements", each, best, axis=1) for each in (means, log_scales)]
+    mean, log_scale = (e.emit("Reshape", each, e.constant([-1, channels])) for each in chosen)
+    return _draw_number(e, mean, log_scale, normals, head.floor)
+
+
+def _draw_number(e: Emitter, mean: str, log_scale: str, scaled: str, floor: float) -> str:
+    """Emit the number of a Gaussian for noise that was multiplied by the temperature."""
+    scale = e.emit("Exp", e.emit("Max", log_scale, e.constant(floor, np.float32)))
+    scale = e.emit("Min", scale, e.constant(_LARGEST, np.float32))  # infinity times a temperature of 0 would be no number
+    x = e.emit("Add", mean, e.emit("Mul", scaled, scale))
+    return e.emit("Clip", x, e.constant(-_LARGEST, np.float32), e.constant(_LARGEST, np.float32))
 
 
 def _write_drawn(e: Emitter, slot: str, token: str) -> None:

@@ -295,6 +295,12 @@ def _check_head(graph: Graph, node: Node, output: Type, sequence: Type) -> None:
             size = sequence.size * sequence.colours
         case ops.Gaussian():
             size, expected, fits = sequence.size, "means for the channels of a signal", not sequence.indexed
+        case ops.LearntGaussian():
+            size, fits = 2 * sequence.size, not sequence.indexed
+            expected = "means and log-scales for the channels of a signal"
+        case ops.MixtureGaussians(components):
+            size, fits = 3 * components * sequence.size, not sequence.indexed
+            expected = f"logits, means and log-scales of {components} components for each channel of a signal"
         case ops.MixtureLogistics(components, classes):
             size = 3 * components * sequence.colours
             expected = f"{size} channels (logits, means and log-scales of {components} components) for {classes} classes"

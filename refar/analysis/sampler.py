@@ -35,5 +35,9 @@ def noise_numbers(head: ops.AnyHead, size: int) -> int:
             return size
         case ops.MixtureLogistics():
             return head.components + 1
+        case ops.LearntGaussian():
+            return size // 2
+        case ops.MixtureGaussians():
+            return size // (3 * head.components) * (head.components + 1)
         case _:
             assert_never(head)

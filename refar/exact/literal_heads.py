@@ -1,7 +1,7 @@
 """The densities and relaxed samples by their definitions, in many decimal digits, rounded to float64 once at the end.
 
-What `oracle.losses`, `oracle.mixture` and `oracle.gumbel` are checked against, sharing no code. Floats are taken as the exact
-binary numbers that they are.
+What `oracle.losses`, `oracle.mixture`, `oracle.gaussians` and `oracle.gumbel` are checked against, sharing no code. Floats are
+taken as the exact binary numbers that they are.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from refar import ops
 from refar.exact.literal import decimal, digits_for, exact
 
 Array = NDArray[Any]
+Gaussians = ops.LearntGaussian | ops.MixtureGaussians
 
 _DIGITS = 60
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
@@ -89,6 +90,39 @@ def gaussian_gradient(head: ops.Gaussian, y_bct: ArrayLike, x_bct: ArrayLike, d_
     return result
 
 
+def gaussians(head: Gaussians, y_bct: ArrayLike, x_bct: ArrayLike) -> Array:
+    """-Σ_c log Σ_k softmax(l_c)_k · exp(-(x_c - μ_ck)²/(2·σ_ck²)) / (σ_ck·√(2π)), float64, shape (B, T)."""
+    y, x = np.asarray(y_bct, float), np.asarray(x_bct, float)
+    result = np.empty((x.shape[0], x.shape[2]))
+    for b, t in np.ndindex(result.shape):
+        with localcontext(_wide_context()):
+            densities = [
+                _dot([w for w, *_ in normals], [p for _, p, *_ in normals])
+                for normals in (_normals(head, y[b, c :: x.shape[1], t].tolist(), float(x[b, c, t])) for c in range(x.shape[1]))
+            ]
+            result[b, t] = float(-sum((p.ln() for p in densities), Decimal(0)))
+    return result
+
+
+def gaussians_gradient(head: Gaussians, y_bct: ArrayLike, x_bct: ArrayLike, d_bt: ArrayLike) -> Array:
+    """The gradient of Σ d·gaussians: -d/p · ∂p/∂y with p = Σ_k w_k·N_k of each channel, float64.
+
+    ∂p/∂l_j = w_j·(N_j - p);  ∂p/∂μ_j = w_j·N_j·(x - μ_j)/σ_j²;  ∂p/∂λ_j = w_j·N_j·((x - μ_j)²/σ_j² - 1), 0 for λ_j < floor.
+    """
+    y, x, d = np.asarray(y_bct, float), np.asarray(x_bct, float), np.asarray(d_bt, float)
+    result = np.empty(y.shape)
+    channels = x.shape[1]
+    for b, c, t in np.ndindex(x.shape):
+        with localcontext(_wide_context()):
+            normals = _normals(head, y[b, c::channels, t].tolist(), float(x[b, c, t]))
+            p = sum((w * n for w, n, *_ in normals), Decimal(0))
+            factor = -Decimal(float(d[b, t])) / p
+            by_logit = [w * (n - p) for w, n, *_ in normals] if isinstance(head, ops.MixtureGaussians) else []
+            slopes = [*by_logit, *(w * n * by_mean for w, n, by_mean, _ in normals), *(w * n * s for w, n, _, s in normals)]
+            result[b, c::channels, t] = [float(factor * slope) for slope in slopes]
+    return result
+
+
 def mixture(head: ops.MixtureLogistics, y_bct: ArrayLike, x_bt: ArrayLike) -> Array:
     """-log Σ_k softmax(l)_k · [F((v + h - μ_k)/s_k) - F((v - h - μ_k)/s_k)], float64, shape (B, T)."""
     y, x = np.asarray(y_bct, float), np.asarray(x_bt)
@@ -143,6 +177,19 @@ def gumbel_softmax_gradient(logits_bqt: ArrayLike, noise_bqt: ArrayLike, tempera
     return result
 
 
+def _normals(head: Gaussians, y: Sequence[float], x: float) -> list[tuple[Decimal, Decimal, Decimal, Decimal]]:
+    """Of each component of a channel its weight, its density N at x, and the slopes of log N by mean and log-scale."""
+    k = head.components if isinstance(head, ops.MixtureGaussians) else 1
+    e = [Decimal(v).exp() for v in (y[:k] if isinstance(head, ops.MixtureGaussians) else [0.0])]
+    found = []
+    for each, mean, log_scale in zip(e, y[-2 * k : -k], y[-k:], strict=True):
+        std = Decimal(max(log_scale, head.floor)).exp()
+        z = (Decimal(x) - Decimal(mean)) / std
+        density = (-z * z / 2).exp() / (std * (2 * _PI).sqrt())
+        found.append((each / sum(e), density, z / std, z * z - 1 if log_scale >= head.floor else Decimal(0)))
+    return found
+
+
 def _components(
     head: ops.MixtureLogistics, y: Sequence[float], q: int
 ) -> tuple[list[Decimal], list[Decimal], list[tuple[Decimal, Decimal]]]:
@@ -175,6 +222,11 @@ def _density(z: Decimal) -> Decimal:
 
 def _dot(a: Sequence[Decimal], b: Sequence[Decimal]) -> Decimal:
     return sum((v * w for v, w in zip(a, b, strict=True)), Decimal(0))
+
+
+def _wide_context() -> Context:
+    """Exponents of any size, for a density that no float64 holds."""
+    return Context(prec=_DIGITS, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
 def _context(y: Array | None = None) -> Context:

@@ -38,7 +38,7 @@ def generate_sequences(
     draws = noise.draw(sampling.head, sampling.seed, range(rows), tokens.shape[-1], count, size)
     outputs = np.zeros((rows, size, count), net.dtype)
     steps = _fast(net, net.cast(conditions), rows) if fast else _slow(net, net.cast(conditions))
-    new = np.zeros((rows, *([] if kind.indexed else [size]), count), np.int64 if kind.indexed else net.dtype)
+    new = np.zeros((rows, *([] if kind.indexed else [kind.size]), count), np.int64 if kind.indexed else net.dtype)
     for i in range(count):
         outputs[:, :, i] = steps(tokens)
         new[..., i] = noise.sample(sampling.head, outputs[:, :, i], draws[i], sampling.temperature, sampling.top_k)

@@ -9,6 +9,7 @@ import numpy as np
 
 from refar import ops
 from refar.arguments.arrays import Array
+from refar.oracle.gaussians import gaussians_nats, gaussians_nats_backward
 from refar.oracle.mixture import mixture_nats, mixture_nats_backward
 from refar.oracle.pointwise import softmax
 
@@ -46,7 +47,7 @@ def nats(head: ops.AnyHead, y: Array, x: Array) -> Array:
     """-log p(x_t | x_<t) for every position, shape (B, T).
 
     Categorical: cross-entropy. Gaussian: squared_error / (2·std²) + C·log(std·√(2π)), a density.
-    MixtureLogistics: see `oracle.mixture`.
+    MixtureLogistics: see `oracle.mixture`. LearntGaussian and MixtureGaussians, densities too: see `oracle.gaussians`.
     """
     match head:
         case ops.Categorical():
@@ -56,6 +57,8 @@ def nats(head: ops.AnyHead, y: Array, x: Array) -> Array:
             return squared_error(y, x) / (2 * head.std**2) + constant
         case ops.MixtureLogistics():
             return mixture_nats(head, y, x)
+        case ops.LearntGaussian() | ops.MixtureGaussians():
+            return gaussians_nats(head, y, x)
         case _:
             assert_never(head)
 
@@ -69,5 +72,7 @@ def nats_backward(head: ops.AnyHead, y: Array, x: Array, d_bt: Array) -> Array:
             return squared_error_backward(y, x, d_bt / (2 * head.std**2))
         case ops.MixtureLogistics():
             return mixture_nats_backward(head, y, x, d_bt)
+        case ops.LearntGaussian() | ops.MixtureGaussians():
+            return gaussians_nats_backward(head, y, x, d_bt)
         case _:
             assert_never(head)

@@ -22,6 +22,12 @@ def log_prob(head: ops.AnyHead, y_bct: Array, x: Array) -> Array:
             return (-0.5 * deviations**2 - math.log(head.std * math.sqrt(2 * math.pi))).sum(axis=1)
         case ops.MixtureLogistics():
             return _mixture(head, y, x[:, None])
+        case ops.LearntGaussian():
+            return _log_normal(head.floor, x, y[:, : x.shape[1]], y[:, x.shape[1] :]).sum(axis=1)
+        case ops.MixtureGaussians():
+            weight, mean, log_scale = np.split(y.reshape(len(y), 3 * head.components, *x.shape[1:]), 3, axis=1)  # each y_bkct
+            each = weight + _log_normal(head.floor, x[:, None], mean, log_scale)
+            return (logsumexp(each, axis=1) - logsumexp(weight, axis=1)).sum(axis=1)
         case _:
             assert_never(head)
 
@@ -30,6 +36,12 @@ def logsumexp(v: Array, axis: int) -> Array:
     """log Σ exp(v) along an axis, relative to its largest."""
     top = v.max(axis=axis, keepdims=True)
     return top.squeeze(axis) + np.log(np.exp(v - top).sum(axis=axis))
+
+
+def _log_normal(floor: float, x: Array, mean: Array, log_scale: Array) -> Array:
+    """log N(x; mean, std²) of each number, with log std no less than the floor."""
+    log_std = np.fmax(log_scale, floor)
+    return -(((x - mean) / np.exp(log_std)) ** 2 + math.log(2 * math.pi)) / 2 - log_std
 
 
 def _mixture(head: ops.MixtureLogistics, y: Array, x_b1t: Array) -> Array:

@@ -55,7 +55,8 @@ def heads(classes: int, channels: int, size: int) -> SearchStrategy[tuple[ops.An
         fitting += [(ops.MixtureLogistics(k, classes), 3 * k * channels) for k in (1, 2)]
         fitting.append((ops.Categorical(), classes * channels))
     else:
-        fitting.append((ops.Gaussian(0.5), channels))
+        fitting += [(ops.Gaussian(0.5), channels), (ops.LearntGaussian(-2.0), 2 * channels)]
+        fitting += [(ops.MixtureGaussians(k, -2.0), 3 * k * channels) for k in (1, 2)]
     return st.sampled_from(fitting)
 
 

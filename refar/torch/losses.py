@@ -17,6 +17,7 @@ def nats(head: ops.AnyHead, y_bct: Tensor, x: Tensor) -> Tensor:
 
     Categorical: -log softmax(y[b,:,t])_{x[b,t]}, x_bt. Gaussian: Σ_c (y - x)² / (2·std²) + C·log(std·√(2π)), x_bct, a density.
     MixtureLogistics: the equation of `ops.MixtureLogistics`, x_bt; finite in the tails, and so are its gradients.
+    LearntGaussian, MixtureGaussians: their equations in `refar.ops`, x_bct; finite as long as ((x - μ)/σ)² is.
 
     Of images, y_bchw and x_bchw, one for every value in the order in which they are modelled, by rows, columns and colours:
     shape (B, H·W·C). Channel k·C + c of y is number k of the parameters of colour c.
@@ -25,7 +26,7 @@ def nats(head: ops.AnyHead, y_bct: Tensor, x: Tensor) -> Tensor:
         colours = x.shape[1]
         y_bct = y_bct.reshape(len(y_bct), y_bct.shape[1] // colours, colours, *y_bct.shape[2:]).movedim(2, -1).flatten(2)
         x = x.movedim(1, -1).flatten(1)
-        x = x.unsqueeze(1) if isinstance(head, ops.Gaussian) else x
+        x = x.unsqueeze(1) if isinstance(head, ops.SignalHead) else x
     match head:
         case ops.Categorical():
             return F.cross_entropy(y_bct, x.long(), reduction="none")
@@ -34,8 +35,21 @@ def nats(head: ops.AnyHead, y_bct: Tensor, x: Tensor) -> Tensor:
             return (y_bct - x).square().sum(dim=1) / (2 * head.std**2) + constant
         case ops.MixtureLogistics():
             return _mixture_nats(head.classes - 1, y_bct, x.long().unsqueeze(1))
+        case ops.LearntGaussian():
+            means, log_scales = y_bct.chunk(2, dim=1)
+            return -_log_normal(x, means, log_scales.clamp(min=head.floor)).sum(dim=1)
+        case ops.MixtureGaussians():
+            shape = (len(x), 3 * head.components, *x.shape[1:])
+            logits, means, log_scales = y_bct.reshape(shape).chunk(3, dim=1)  # each y_bkct
+            log_p = _log_normal(x.unsqueeze(1), means, log_scales.clamp(min=head.floor))
+            return -torch.logsumexp(torch.log_softmax(logits, dim=1) + log_p, dim=1).sum(dim=1)
         case _:
             assert_never(head)
+
+
+def _log_normal(x: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
+    """log N(x; μ, exp(λ)²) of each number."""
+    return -0.5 * ((x - means) * torch.exp(-log_scales)).square() - log_scales - math.log(2 * math.pi) / 2
 
 
 def _mixture_nats(last: int, y_bct: Tensor, x_b1t: Tensor) -> Tensor:

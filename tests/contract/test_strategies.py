@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import fuzz
 import numpy as np
@@ -16,6 +16,8 @@ from refar import Graph, from_json, ops
 from refar.graph.graph import digest
 from refar.testing import strategies
 
+HEADS = [type(None), *get_args(ops.AnyHead)]
+
 
 def smallest(graphs: SearchStrategy[Graph], wanted: Callable[[Graph], bool]) -> Graph:
     quiet = settings(database=None, deadline=None, max_examples=2000, phases=(Phase.generate, Phase.shrink))
@@ -23,13 +25,13 @@ def smallest(graphs: SearchStrategy[Graph], wanted: Callable[[Graph], bool]) -> 
 
 
 @pytest.mark.parametrize("padding", ["layer", "input", "valid"])
-@pytest.mark.parametrize("head", [type(None), ops.Categorical, ops.Gaussian, ops.MixtureLogistics])
+@pytest.mark.parametrize("head", HEADS)
 def test_every_head_under_every_padding(head: type, padding: str) -> None:
     found = smallest(strategies.graphs(), lambda graph: graph.padding == padding and isinstance(graph.head, head))
     assert len(found.nodes) <= 5, "the input, a lookup if any, the last, and little more"
 
 
-@pytest.mark.parametrize("head", [type(None), ops.Categorical, ops.Gaussian, ops.MixtureLogistics])
+@pytest.mark.parametrize("head", HEADS)
 def test_every_head_over_a_plane(head: type) -> None:
     assert len(smallest(strategies.plane_graphs(), lambda graph: isinstance(graph.head, head)).nodes) <= 5
 

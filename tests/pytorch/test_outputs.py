@@ -67,6 +67,65 @@ def test_gaussian_nats_and_gradient() -> None:
     np.testing.assert_allclose(given.grad, losses.nats_backward(head, y, x, d), rtol=1e-14)
 
 
+LEARNT = [ops.LearntGaussian(-1.0), ops.MixtureGaussians(1, -1.0), ops.MixtureGaussians(3, -1.0)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+@pytest.mark.parametrize("head", LEARNT)
+def test_learnt_scales_nats_and_gradient(head: ops.AnyHead, scale: float, dtype: torch.dtype) -> None:
+    """z = (x - μ)/σ is known to u·(|x| + |μ|)/σ and to u·|λ|·|z|; a gradient is at most (1 + z²)·(1 + 1/σ)."""
+    rng = np.random.default_rng(4)
+    size = 3 * head.components if isinstance(head, ops.MixtureGaussians) else 2
+    given = torch.tensor(rng.normal(size=(2, size * 3, 5)) * scale, dtype=dtype, requires_grad=True)
+    x, d = (torch.tensor(rng.normal(size=shape) * 2, dtype=dtype) for shape in ((2, 3, 5), (2, 5)))
+    found = nats(head, given, x)
+    (found * d).sum().backward()
+    assert found.dtype == dtype
+    y64, x64, d64 = (array.detach().numpy().astype(np.float64) for array in (given, x, d))
+    unit, largest = torch.finfo(dtype).eps / 2, np.abs(y64).max() + np.abs(x64).max()
+    off = 30 * unit * (1 + largest) ** 2 * np.exp(2)
+    assert np.abs(found.detach().numpy() - losses.nats(head, y64, x64)).max() <= off
+    assert given.grad is not None
+    assert np.abs(given.grad.numpy() - losses.nats_backward(head, y64, x64, d64)).max() <= off * np.exp(1) * np.abs(d64).max()
+
+
+@pytest.mark.parametrize("head", [ops.LearntGaussian(), ops.MixtureGaussians(2)])
+@pytest.mark.parametrize("log_scale", [-1e30, -7.0, 0.0, 30.0, 600.0])
+@pytest.mark.parametrize("distance", [0.0, 1.0, 1e6, 1e15])
+def test_learnt_scales_stay_finite_in_float32(head: ops.AnyHead, log_scale: float, distance: float) -> None:
+    numbers = [0.0, -900.0, 0.0, 1.0, log_scale, 2.0] if isinstance(head, ops.MixtureGaussians) else [0.0, log_scale]
+    y = torch.tensor(numbers)[None, :, None].requires_grad_()
+    found = nats(head, y, torch.full((1, 1, 1), distance))
+    found.sum().backward()
+    assert torch.isfinite(found).all()
+    assert y.grad is not None
+    assert torch.isfinite(y.grad).all()
+
+
+@pytest.mark.parametrize("head", [ops.LearntGaussian(-2.0), ops.MixtureGaussians(1, -2.0)])
+def test_the_floor_has_the_oracles_gradient(head: ops.AnyHead) -> None:
+    """0 below it, that of the equation at it and above."""
+    lead = [0.0] * isinstance(head, ops.MixtureGaussians)
+    y = torch.tensor([[[*lead, 0.1, v] for v in (-9.0, -2.0, -1.0)]], dtype=torch.float64).transpose(1, 2).requires_grad_()
+    x, d = torch.full((1, 1, 3), 0.3, dtype=torch.float64), np.ones((1, 3))
+    nats(head, y, x).sum().backward()
+    assert y.grad is not None
+    np.testing.assert_allclose(y.grad, losses.nats_backward(head, y.detach().numpy(), x.numpy(), d), rtol=1e-13)
+
+
+@pytest.mark.parametrize("head", LEARNT)
+def test_learnt_scales_over_images(head: ops.AnyHead) -> None:
+    """For every value, by rows, columns and colours: number k of the parameters of colour c is channel k·C + c."""
+    rng = np.random.default_rng(5)
+    size = 3 * head.components if isinstance(head, ops.MixtureGaussians) else 2
+    y, x = rng.normal(size=(2, size * 3, 4, 5)), rng.normal(size=(2, 3, 4, 5))
+    found = nats(head, torch.tensor(y), torch.tensor(x)).numpy().reshape(2, 4, 5, 3)
+    for c in range(3):
+        own = losses.nats(head, y[:, c::3].reshape(2, size, 20), x[:, c].reshape(2, 1, 20))
+        np.testing.assert_allclose(found[..., c].reshape(2, 20), own, rtol=1e-12)
+
+
 @pytest.mark.parametrize("hard", [False, True])
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
 def test_gumbel_softmax_and_gradient(temperature: float, hard: bool) -> None:
@@ -91,8 +150,9 @@ def test_gumbel_softmax_refuses_what_it_cannot_take() -> None:
         refar.torch.gumbel_softmax(logits, logits.permute(2, 0, 1), 1.0)
 
 
-@pytest.mark.parametrize("head", [ops.Categorical(), ops.Gaussian(), ops.MixtureLogistics(2, 4)])
+@pytest.mark.parametrize("head", [ops.Categorical(), ops.Gaussian(), ops.MixtureLogistics(2, 4), *LEARNT])
 def test_no_images(head: ops.AnyHead) -> None:
-    channels, dtype = {ops.Categorical: 8, ops.Gaussian: 2}.get(type(head), 12), torch.float64
-    x = torch.zeros((0, 2, 3, 4), dtype=dtype if isinstance(head, ops.Gaussian) else torch.int64)
+    channels = {ops.Categorical: 8, ops.Gaussian: 2, ops.LearntGaussian: 4}.get(type(head), 6 * getattr(head, "components", 0))
+    dtype = torch.float64
+    x = torch.zeros((0, 2, 3, 4), dtype=dtype if isinstance(head, ops.SignalHead) else torch.int64)
     assert nats(head, torch.zeros((0, channels, 3, 4), dtype=dtype), x).shape == (0, 24)

@@ -41,12 +41,19 @@ def tokens(session: Session, rows: int, length: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "head", [ops.Categorical(), ops.Gaussian(0.6), ops.MixtureLogistics(2, 6), ops.MixtureLogistics(2, 65536)]
-)
+    "head",
+    [
+        ops.Categorical(), ops.Gaussian(0.6), ops.MixtureLogistics(2, 6), ops.MixtureLogistics(2, 65536),
+        ops.LearntGaussian(0.0), ops.MixtureGaussians(1, 0.0), ops.MixtureGaussians(2, -0.5),
+    ],
+)  # fmt: skip
 def test_log_probabilities_are_the_oracles(head: ops.AnyHead) -> None:
     rng = np.random.default_rng(1)
     y = rng.normal(size=(2, 6, 40)) * np.array([1, 1, 1, 1, 5, 5])[:, None]
-    x = rng.normal(size=y.shape) if isinstance(head, ops.Gaussian) else rng.integers(0, getattr(head, "classes", 6), (2, 40))
+    x: np.ndarray = rng.integers(0, getattr(head, "classes", 6), (2, 40))
+    if isinstance(head, ops.SignalHead):
+        channels = {ops.Gaussian: 6, ops.LearntGaussian: 3}.get(type(head), 6 // (3 * getattr(head, "components", 1)))
+        x = 3 * rng.normal(size=(2, channels, 40))
     if isinstance(head, ops.MixtureLogistics):
         x[:, :2] = 0, head.classes - 1
     np.testing.assert_allclose(density.log_prob(head, y, x), -losses.nats(head, y, x), rtol=1e-9, atol=1e-11)
