@@ -14,6 +14,7 @@ from refar import models, ops, quantize
 from refar.analysis.blind_spot import blind_spot
 from refar.analysis.causality import colour_offsets, is_strict, offsets, receptive_field
 from refar.arguments.init import init
+from refar.arguments.unrolling import Unrolling
 from refar.building.builder import Builder
 from refar.building.rewrite import strictify
 from refar.building.text import from_json, load, save, to_json
@@ -35,6 +36,7 @@ from refar.oracle.functions import (
 )
 from refar.oracle.program import Program, bind
 from refar.oracle.sequence_stream import NOT_READY
+from refar.oracle.unroll import unroll, unroll_backward
 from refar.rounding.certify import certify, generate
 
 __version__ = "0.1.0"
@@ -45,6 +47,7 @@ __all__ = [
     "Node",
     "Program",
     "RefarError",
+    "Unrolling",
     "backward",
     "bind",
     "blind_spot",
@@ -74,6 +77,8 @@ __all__ = [
     "step",
     "strictify",
     "to_json",
+    "unroll",
+    "unroll_backward",
 ]
 
 _SUBMODULES = (

@@ -29,6 +29,7 @@ from refar.oracle.windows import window_offsets
 from refar.rounding import bound, spread
 from refar.testing.contract import operators
 from refar.torch import lower as torch_lower
+from refar.torch import unroll as torch_unroll
 from refar_export import image_pixels, image_rows, lower
 from refar_export.whole_graphs import whole_node
 
@@ -66,6 +67,7 @@ WINDOWED = READING | {
     "analysis/offsets.py: _of_windows",
     "oracle/windows.py: window_offsets",
     "refar_export/lower.py: windowed_step",
+    "torch/unroll.py: windowed",
 }
 """The tables of an operator that reads other positions, over time."""
 
@@ -90,6 +92,9 @@ PICKED = {
     "testing/contract/dependence.py: _felt": "no gradient is asked of them",
     # a lookup that is missing here is not delayed, and `require_strict` then refuses the graph
     "building/rewrite.py: strictify": "class indices cannot be delayed, what is looked up can",
+    "building/rewrite.py: _relaxed_node": "a lookup that is missing cannot take a signal, as `rule` says",
+    "building/rewrite.py: relaxed_parameters": "what a lookup has as a weight",
+    "building/rewrite.py: unrelaxed_gradients": "a table is a parameter of its own",
     # the one operator with a mask
     "analysis/masks.py: masks": "which weights a mask hides",
     "rounding/spread.py: _spectral": "which weights a mask hides",
@@ -274,6 +279,7 @@ TABLES: dict[str, Callable[[Any], object]] = {
     "analysis/offsets.py: _of_windows": lambda op: offsets._of_windows(op, 2, SEEN),
     "oracle/windows.py: window_offsets": window_offsets,
     "refar_export/lower.py: windowed_step": lambda op: lower.windowed_step(EMITTER, op, [["x"]]),
+    "torch/unroll.py: windowed": lambda op: torch_unroll.windowed(op, [torch.ones(1, 2, 1)], None, None),
     "analysis/windows.py: kernel_steps": windows.kernel_steps,
     "analysis/windows.py: sees": lambda op: windows.sees(op, PIXEL, 0, 0),
     "analysis/windows.py: steps": windows.steps,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 from msgspec.structs import replace
 
 from refar import ops
@@ -43,6 +47,61 @@ def strictify(graph: Graph) -> Graph:
     strict = from_json(to_json(replace(graph, nodes=tuple(nodes), output=late.get(graph.output, graph.output))))
     require_strict(facts(replace(strict, padding="layer")), "strictify")
     return strict
+
+
+def relaxed(graph: Graph) -> Graph:
+    """The graph of a signal p_bqt with a channel for each of the Q classes, in place of class indices x_bt; it has no head.
+
+    A lookup of class q becomes a sum over all q, weighed by p: `one_hot` passes p on as it is, `embedding` gives
+    Σ_q weight[q,c]·p[b,q,t], and `standardize` Σ_q (q - mean)/std · p[b,q,t], each a convolution of kernel 1 without bias. For
+    the unit vectors of x the output is that of the graph for x; between them a token is a mixture of classes, with a gradient.
+    `relaxed_parameters` has the parameters. A graph of a signal keeps its nodes. Raises GraphError for one of images.
+    """
+    found = facts(graph)
+    if found.grid is not None:
+        raise GraphError("expected a graph over time, whose tokens come one after the other; got one of images")
+    classes = found.types[found.sequence].size if found.types[found.sequence].indexed else 0
+    nodes = [_relaxed_node(node, classes, found.sequence) for node in graph.nodes] if classes else graph.nodes
+    return from_json(to_json(replace(graph, nodes=tuple(nodes), head=None)))
+
+
+def _relaxed_node(node: Node, classes: int, sequence: str) -> Node:
+    if node.name == sequence:
+        return replace(node, op=ops.Input("sequence", channels=classes))
+    if sequence in node.inputs:
+        if isinstance(node.op, ops.OneHot):
+            return replace(node, op=ops.Affine(1.0, 0.0))
+        if isinstance(node.op, ops.Embedding | ops.Standardize):
+            channels = node.op.channels if isinstance(node.op, ops.Embedding) else 1
+            return replace(node, op=ops.Conv1d(channels, bias=False))
+    return node
+
+
+def relaxed_parameters(graph: Graph, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of `relaxed(graph)`: a table weight_qc of classes becomes weight_cq1, and (q - mean)/std is one too.
+
+    `params` are arrays or tensors; what is made anew is an array in float64.
+    """
+    made = dict(params)
+    found = facts(graph)
+    for node in graph.nodes:
+        if found.types[found.sequence].indexed and found.sequence in node.inputs:
+            name = f"{node.name}.weight"
+            if isinstance(node.op, ops.Embedding):
+                made[name] = params[name].T[:, :, None]
+            elif isinstance(node.op, ops.Standardize):
+                made[name] = ((np.arange(found.types[found.sequence].size) - node.op.mean) / node.op.std)[None, :, None]
+    return {name: made[name] for name in facts(relaxed(graph)).parameters}
+
+
+def unrelaxed_gradients(graph: Graph, gradients: Mapping[str, Any]) -> dict[str, Any]:
+    """The gradients of the graph's own parameters, from those of `relaxed_parameters`."""
+    found, own = facts(graph), {}
+    for name in found.parameters:
+        node = graph[name.rpartition(".")[0]]
+        table = isinstance(node.op, ops.Embedding) and found.sequence in node.inputs
+        own[name] = gradients[name][:, :, 0].T if table else gradients[name]
+    return own
 
 
 def _unused(name: str, names: set[str]) -> str:

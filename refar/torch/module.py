@@ -81,12 +81,18 @@ class Module(nn.Module):
         several. Raises InputError for what is missing, surplus or misshapen. Classes out of range are found on the CPU,
         outside torch.compile, where looking costs little.
         """
-        return self._evaluate(x, condition, self._unread)[self.graph.output][:, :, self._first :]
+        return self._evaluate(x, condition, self._unread)[0][self.graph.output][:, :, self._first :]
 
     def forward_nodes(
         self, x: Tensor | Mapping[str, Tensor], condition: Tensor | Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """The value of every node, by name."""
+        return self._evaluate(x, condition, {})[0]
+
+    def forward_everywhere(
+        self, x: Tensor | Mapping[str, Tensor], condition: Tensor | Mapping[str, Tensor] | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The value of every node, and its value at t < 0, (B, C, 1), where that is not 0 by definition: under input padding."""
         return self._evaluate(x, condition, {})
 
     def _evaluate(
@@ -94,7 +100,7 @@ class Module(nn.Module):
         x: Tensor | Mapping[str, Tensor],
         condition: Tensor | Mapping[str, Tensor] | None,
         unread: Mapping[str, Sequence[str]],
-    ) -> dict[str, Tensor]:
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Compute the nodes in order; after each, let go of the values that `unread` says no later node reads."""
         inputs = self._bind(x, condition)
         dtype = next(self.parameters(), self._anchor).dtype
@@ -113,7 +119,7 @@ class Module(nn.Module):
                 before[name] = lower.apply(op, earlier, earlier, *rest)
             for done in unread.get(name, ()):
                 del values[done]
-        return values
+        return values, before
 
     @property
     def conditions(self) -> tuple[str, ...]:

@@ -1,0 +1,50 @@
+"""What a network is fed back when it is unrolled: a token made from its output, and the gradient through it."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import numpy as np
+
+from refar import ops
+from refar.arguments.arrays import Array
+from refar.arguments.unrolling import Unrolling
+from refar.oracle.gumbel import gumbel_softmax, gumbel_softmax_backward
+from refar.oracle.mixture import mixture_nats, mixture_nats_backward
+
+
+def fed_back(head: ops.AnyHead, y_bct: Array, noise_bkt: Array, unrolling: Unrolling) -> Array:
+    """The token z_bkt of each position, over all classes or as a signal; the equations are in `Unrolling`."""
+    match head:
+        case ops.Categorical():
+            return gumbel_softmax(y_bct, noise_bkt, unrolling.temperature, hard=unrolling.feedback == "straight-through")
+        case ops.MixtureLogistics():
+            logits = _log_p(head, y_bct)
+            return gumbel_softmax(logits, noise_bkt, unrolling.temperature, hard=unrolling.feedback == "straight-through")
+        case ops.Gaussian():
+            return y_bct if unrolling.feedback == "mean" else y_bct + unrolling.temperature * head.std * noise_bkt
+        case _:
+            assert_never(head)
+
+
+def fed_back_backward(head: ops.AnyHead, y_bct: Array, noise_bkt: Array, unrolling: Unrolling, dz_bkt: Array) -> Array:
+    """The gradient of Σ dz·z with respect to y. With logits l_q = log p(q | y) it is Σ_q dl_q · ∂log p(q)/∂y."""
+    match head:
+        case ops.Categorical():
+            return gumbel_softmax_backward(y_bct, noise_bkt, unrolling.temperature, dz_bkt)
+        case ops.MixtureLogistics():
+            dlogits = gumbel_softmax_backward(_log_p(head, y_bct), noise_bkt, unrolling.temperature, dz_bkt)
+            dy = np.zeros_like(y_bct)
+            for q in range(head.classes):
+                dy += mixture_nats_backward(head, y_bct, np.full((len(y_bct), y_bct.shape[2]), q), -dlogits[:, q])
+            return dy
+        case ops.Gaussian():
+            return dz_bkt
+        case _:
+            assert_never(head)
+
+
+def _log_p(head: ops.MixtureLogistics, y_bct: Array) -> Array:
+    """log p(q) of every class, (B, Q, T)."""
+    shape = (len(y_bct), y_bct.shape[2])
+    return np.stack([-mixture_nats(head, y_bct, np.full(shape, q)) for q in range(head.classes)], axis=1)

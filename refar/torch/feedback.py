@@ -1,0 +1,37 @@
+"""What a network is fed back when it is unrolled, in PyTorch: a token made from its output, through which gradients flow."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import torch
+from torch import Tensor
+
+from refar import ops
+from refar.arguments.unrolling import Unrolling
+from refar.torch.gumbel import gumbel_softmax
+from refar.torch.losses import nats
+
+
+def fed_back(head: ops.AnyHead, y_bct: Tensor, noise_bkt: Tensor | None, unrolling: Unrolling) -> Tensor:
+    """The token z_bkt of each position, over all classes or as a signal; the equations are in `Unrolling`."""
+    hard = unrolling.feedback == "straight-through"
+    match head:
+        case ops.Categorical():
+            assert noise_bkt is not None
+            return gumbel_softmax(y_bct, noise_bkt, unrolling.temperature, hard=hard)
+        case ops.MixtureLogistics():
+            assert noise_bkt is not None
+            return gumbel_softmax(_log_p(head, y_bct), noise_bkt, unrolling.temperature, hard=hard)
+        case ops.Gaussian():
+            return y_bct if noise_bkt is None else y_bct + unrolling.temperature * head.std * noise_bkt
+        case _:
+            assert_never(head)
+
+
+def _log_p(head: ops.MixtureLogistics, y_bct: Tensor) -> Tensor:
+    """log p(q) of every class, (B, Q, T): the classes take the place of positions, and the batch takes both."""
+    batch, channels, length = y_bct.shape
+    each = y_bct.transpose(1, 2).reshape(batch * length, channels, 1).expand(-1, -1, head.classes)
+    classes = torch.arange(head.classes, device=y_bct.device).expand(len(each), -1)
+    return -nats(head, each, classes).reshape(batch, length, head.classes).transpose(1, 2)
