@@ -26,7 +26,8 @@ class Unrolling:
 
     Of classes a vector z_q over all of them: "gumbel-softmax", softmax((l + noise)/τ) of the logits l with the `temperature` τ;
     or "straight-through", the unit vector of the largest l + noise, which is the token that generation draws, with the gradient
-    of the former. A mixture of logistics has the logits log p(q). Of a signal the "mean" y, or a "sample", y + τ·std·noise.
+    of the former. A mixture of logistics has the logits log p(q). Of a signal the "mean" of its distribution, of a mixture
+    Σ_k softmax(l)_k·μ_k; or, of a single Gaussian, a "sample", mean + τ·std·noise.
     Source: Jang et al. 2017; Maddison et al. 2017.
     """
 
@@ -40,8 +41,10 @@ def feedback_of(head: ops.AnyHead) -> tuple[Feedback, ...]:
     match head:
         case ops.Categorical() | ops.MixtureLogistics():
             return "straight-through", "gumbel-softmax"
-        case ops.Gaussian():
+        case ops.Gaussian() | ops.LearntGaussian():
             return "mean", "sample"
+        case ops.MixtureGaussians():
+            return ("mean",)
         case _:
             assert_never(head)
 

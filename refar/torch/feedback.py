@@ -25,6 +25,15 @@ def fed_back(head: ops.AnyHead, y_bct: Tensor, noise_bkt: Tensor | None, unrolli
             return gumbel_softmax(_log_p(head, y_bct), noise_bkt, unrolling.temperature, hard=hard)
         case ops.Gaussian():
             return y_bct if noise_bkt is None else y_bct + unrolling.temperature * head.std * noise_bkt
+        case ops.LearntGaussian():
+            means, log_scales = y_bct.chunk(2, dim=1)
+            return (
+                means if noise_bkt is None else means + unrolling.temperature * log_scales.clamp(min=head.floor).exp() * noise_bkt
+            )
+        case ops.MixtureGaussians():
+            parts = y_bct.reshape(len(y_bct), 3 * head.components, -1, y_bct.shape[2])
+            logits, means, _ = parts.chunk(3, dim=1)
+            return (torch.softmax(logits, dim=1) * means).sum(dim=1)
         case _:
             assert_never(head)
 

@@ -140,7 +140,7 @@ def _gathered(values: Tensor, before: Tensor | None, origins_bm: Tensor, places:
     found = values.gather(2, flat.clamp(min=0).expand(-1, channels, -1))
     found = torch.where(flat < 0, before if before is not None else found.new_zeros(()), found)
     rows = found.reshape(batch, channels, origins_bm.shape[1], len(places)).transpose(1, 2).reshape(-1, channels, len(places))
-    return rows.split(1, dim=2)
+    return torch.split(rows, 1, dim=2)
 
 
 def _at(truth: Tensor, at_bm: Tensor) -> Tensor:

@@ -24,10 +24,11 @@ def lookups(head: ops.AnyHead | None = None, channels: int = 4) -> Graph:
     return g.build(g.conv1d(g.gate(g.conv1d(h, 6, kernel=2, name="mix")), channels, name="out"), head or ops.Categorical())
 
 
-def signal() -> Graph:
+def signal(head: ops.AnyHead | None = None, channels: int = 2) -> Graph:
     g = Builder()
     h = g.tanh(g.conv1d(g.input(channels=2), 4, kernel=2, dilation=2, strict=True, name="front"))
-    return g.build(g.conv1d(g.add(h, g.conv1d(h, 4, kernel=3, name="more")), 2, name="out"), ops.Gaussian(0.6))
+    h = g.add(h, g.conv1d(h, 4, kernel=3, name="more"))
+    return g.build(g.conv1d(h, channels, name="out"), head or ops.Gaussian(0.6))
 
 
 def pools() -> Graph:
@@ -47,6 +48,9 @@ NETWORKS: dict[str, tuple[Graph, Unrolling]] = {
     "pools": (pools(), Unrolling(3, "gumbel-softmax", 1.1)),
     "mean": (signal(), Unrolling(3, "mean")),
     "sample": (signal(), Unrolling(3, "sample", 0.8)),
+    "learnt, mean": (signal(ops.LearntGaussian(-0.2), 4), Unrolling(3, "mean")),
+    "learnt, sample": (signal(ops.LearntGaussian(-0.2), 4), Unrolling(3, "sample", 0.8)),
+    "mixture of Gaussians": (signal(ops.MixtureGaussians(2), 12), Unrolling(3, "mean")),
 }
 
 
