@@ -52,19 +52,21 @@ ALLOWED: dict[str, set[str]] = {
     "refar.torch.unroll": {*CHECKED, "refar.building.rewrite", "refar.torch", "torch"},
     "refar.torch.loop": {*CHECKED, "refar.data", "refar.files", "refar.torch", "refar.training", "torch", "msgspec"},
     "refar.torch.checkpoint": {*CHECKED, "refar.torch.module", "refar.training", "torch", "msgspec"},
-    "refar.torch.feeding": {*CHECKED, "refar.data", "refar.torch.ranks", "refar.torch.sums", "refar.training.config"},
+    "refar.torch.feeding": {*CHECKED, "refar.data", "refar.torch.ranks", "refar.torch.work", "refar.training"},
+    "refar.torch.fitting": {*CHECKED, "refar.data", "refar.torch.work", "refar.training"},
+    "refar.torch.objective": {*CHECKED, "refar.torch", "refar.training", "torch"},
+    "refar.torch.work": {*CHECKED, "refar.data", "refar.training", "numpy"},
     "refar.torch.resuming": {*CHECKED, "refar.data", "refar.files", "refar.torch.checkpoint", "refar.training", "msgspec"},
     "refar.torch.starting": {
-        *CHECKED, "refar.data", "refar.torch.checkpoint", "refar.torch.module", "refar.torch.ranks", "refar.training.config",
-        "torch"
+        *CHECKED, "refar.data", "refar.torch", "refar.training.config", "torch"
     },
     "refar.torch.step": {*CHECKED, "refar.data", "refar.torch", "refar.training", "torch"},
-    "refar.torch.sums": {*CHECKED, "refar.data", "refar.torch.losses", "refar.torch.module", "torch"},
     "refar.torch.validate": {
-        *CHECKED, "refar.data", "refar.torch.module", "refar.torch.ranks", "refar.torch.sums", "torch", "numpy"
+        *CHECKED, "refar.data", "refar.torch", "refar.training", "torch", "numpy"
     },
     "refar.training": {"refar.errors", "refar.files", "msgspec", "rich"},
-    "refar.training.config": {*CHECKED, "refar.building", "refar.models", "msgspec"},
+    "refar.training.config": {*CHECKED, "refar.building", "refar.models", "refar.training.loss_config", "msgspec"},
+    "refar.training.loss_config": {"msgspec"},
     "refar.training.folder": {"refar.errors", "refar.files", "refar.locks", "refar.training.runs"},
     "refar.training.runs": {*CHECKED, "refar.building", "refar.training.config", "refar.files", "refar.locks", *LIGHT},
     "refar.training.schedule": {"refar.training.config"},

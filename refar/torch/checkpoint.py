@@ -14,6 +14,7 @@ from refar.errors import FileError, newer
 from refar.graph.graph import digest
 from refar.torch.module import Module
 from refar.training.config import TrainConfig
+from refar.training.loss_config import LossConfig
 from refar.training.runs import check_graph, read_tensors, write_tensors
 
 
@@ -51,7 +52,7 @@ class State:
         return self.average or self.module
 
 
-def write_checkpoint(path: Path, state: State, options: TrainConfig, data: str) -> None:
+def write_checkpoint(path: Path, state: State, options: TrainConfig, loss: LossConfig, data: str) -> None:
     """Write the state at once, with the options that led to it; `data` is the digest of the data set."""
     arrays = {f"weights.{name}": array for name, array in state.module.arrays().items()}
     if state.average is not None:
@@ -62,11 +63,11 @@ def write_checkpoint(path: Path, state: State, options: TrainConfig, data: str) 
             arrays[f"adamw.{key}.{name}"] = value.cpu().numpy()
     if state.kept is not None and state.counters.best_step != state.counters.step:  # else they are those that are validated
         arrays |= {f"best.{name}": array for name, array in state.kept.items()}
-    info = {"graph": digest(state.module.graph), "data": data, "train": options, "counters": state.counters}
+    info = {"graph": digest(state.module.graph), "data": data, "train": options, "loss": loss, "counters": state.counters}
     write_tensors(path, "checkpoint", arrays, info)
 
 
-def read_checkpoint(path: Path, state: State, data: str) -> TrainConfig:
+def read_checkpoint(path: Path, state: State, data: str) -> tuple[TrainConfig, LossConfig]:
     """Put a checkpoint into a fresh state; returns the options that led to it.
 
     Raises FileError if it is damaged or of another graph or data set, or lacks ema.
@@ -91,7 +92,8 @@ def read_checkpoint(path: Path, state: State, data: str) -> TrainConfig:
         state.counters = count = msgspec.convert(info["counters"], Counters)
         if count.best_step is not None:
             state.kept = state.best.arrays() if count.best_step == count.step else _below("best.", arrays)
-        return msgspec.convert(info["train"], TrainConfig)
+        # Before there was [loss], all training was on nats.
+        return msgspec.convert(info["train"], TrainConfig), msgspec.convert(info.get("loss", {}), LossConfig)
     except msgspec.ValidationError as error:  # the digest is right, so this is what was written
         raise FileError(f"{str(path)!r}: {newer(str(error), 'version 1 without it')}") from None
 

@@ -7,33 +7,36 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from refar.data import Dataset, Split
+from refar.data import Dataset
 from refar.data.batches import batch, shift
 from refar.graph.graph import Graph
 from refar.torch.ranks import Ranks
-from refar.torch.sums import count_values
+from refar.torch.work import Work, plan
 from refar.training.config import TrainConfig
+from refar.training.loss_config import LossConfig
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What this process computes of one step: `examples`, the first of which is number `first` of the whole batch.
+    """What this process computes of one step: `work`, the first row of which is number `first` of the whole batch.
 
-    The whole batch, all processes together, has `values` values.
+    The whole batch, all processes together, has `counts` values of each term of the loss.
     """
 
-    examples: Split
+    work: Work
     first: int
-    values: int
+    counts: tuple[int, ...]
 
 
 class Feed:
     """Makes the batches of a training in order, from step `first` to before step `end`, one ahead of what was asked for."""
 
     def __init__(
-        self, pool: ThreadPoolExecutor, graph: Graph, data: Dataset, options: TrainConfig, ranks: Ranks, steps: range
-    ) -> None:
-        self._pool, self._graph, self._data, self._options, self._ranks = pool, graph, data, options, ranks
+        self, pool: ThreadPoolExecutor, graph: Graph, loss: LossConfig, data: Dataset, options: TrainConfig, ranks: Ranks,
+        steps: range
+    ) -> None:  # fmt: skip
+        self._pool, self._graph, self._loss, self._data = pool, graph, loss, data
+        self._options, self._ranks = options, ranks
         self._steps = iter(steps)
         self._ahead: Future[Batch] | None = self._begin()
 
@@ -50,15 +53,15 @@ class Feed:
     def _make(self, step: int) -> Batch:
         options, shape = self._options, self._data.shape
         examples = batch(self._data.train, options.seed, step, options.batch)
-        values = count_values(self._graph, examples)
         rows = self._ranks.rows(len(examples))
         if options.augment == "shift" and shape is not None:  # all rows, so that each moves alike on any number of processes
             examples = replace(examples, x=shift(examples.x, shape, options.seed, step, options.augment_probability))
-        return Batch(examples[rows], rows.start, values)
+        work, counts = plan(self._graph, self._loss, examples, options.seed, step, rows)
+        return Batch(work, rows.start, counts)
 
 
 @contextmanager
-def feeding(graph: Graph, data: Dataset, options: TrainConfig, ranks: Ranks, steps: range) -> Iterator[Feed]:
+def feeding(graph: Graph, loss: LossConfig, data: Dataset, options: TrainConfig, ranks: Ranks, steps: range) -> Iterator[Feed]:
     """Make batches in a thread of their own."""
     with ThreadPoolExecutor(1, "batches") as pool:
-        yield Feed(pool, graph, data, options, ranks, steps)
+        yield Feed(pool, graph, loss, data, options, ranks, steps)

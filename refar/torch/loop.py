@@ -21,11 +21,12 @@ from refar.graph.graph import to_json
 from refar.torch.checkpoint import State, write_checkpoint
 from refar.torch.divergence import READ_EVERY, DivergenceError
 from refar.torch.feeding import feeding
+from refar.torch.objective import Objective
 from refar.torch.ranks import Ranks, joined
 from refar.torch.resuming import bring_back, take_up, write_weights
 from refar.torch.starting import check, new_state
 from refar.torch.step import Stepper
-from refar.torch.validate import mean_nats
+from refar.torch.validate import validate
 from refar.training.config import Config, TrainConfig, load_config, to_toml
 from refar.training.folder import writing_run
 from refar.training.progress import Interrupt, Reporter, append_log, best_words, catch_interrupt, validation_line
@@ -34,7 +35,10 @@ from refar.training.schedule import learning_rate
 
 
 class Result(NamedTuple):
-    """How far training came: `finished` unless it was interrupted; the best validation is None before the first."""
+    """How far training came: `finished` unless it was interrupted; the best validation is None before the first.
+
+    It is in nats per value, or of another [loss] in its unit.
+    """
 
     run: Path
     step: int
@@ -60,8 +64,8 @@ def train(
     data = for_graph(datasets.load(config.data.source), graph)
     with ExitStack() as held:
         ranks = held.enter_context(joined(options.device))
-        check(options, graph, data, ranks)
-        training = _Training(run, new_state(graph, options), options, data, ranks)
+        check(config, graph, data, ranks)
+        training = _Training(run, new_state(graph, options), config, data, ranks)
         if ranks.writes:
             held.enter_context(writing_run(run, resume, to_json(graph)))
         held.enter_context(_settings(options))
@@ -104,9 +108,14 @@ class _Training:
 
     run: Path
     state: State
-    options: TrainConfig
+    config: Config
     data: Dataset
     ranks: Ranks
+
+    @property
+    def options(self) -> TrainConfig:
+        """[train]."""
+        return self.config.train
 
     def begin(self) -> str:
         """Leave a checkpoint of step 0, so that whatever is killed from now on can be resumed."""
@@ -117,9 +126,9 @@ class _Training:
 
     def take_up(self) -> str:
         """Go on from the last checkpoint; return a line that says what has changed."""
-        changed = take_up(self.run, self.state, self.options, self.data)
+        changed = take_up(self.run, self.state, self.config, self.data)
         self.ranks.wait()  # all have read what the first may write anew
-        return bring_back(self.run, self.state, self.options, self.data, changed) if self.ranks.writes else ""
+        return bring_back(self.run, self.state, self.config, self.data, changed) if self.ranks.writes else ""
 
     def loop(self, progress: bool, until: int | None, note: str) -> Result:
         """Do the steps that are left."""
@@ -146,15 +155,15 @@ class _Training:
     def save(self) -> None:
         """Write a checkpoint."""
         if self.ranks.writes:
-            write_checkpoint(self.run / CHECKPOINT, self.state, self.options, self.data.digest())
+            write_checkpoint(self.run / CHECKPOINT, self.state, self.options, self.config.loss, self.data.digest())
 
     def _steps(self, end: int, reporter: Reporter, interrupt: Interrupt) -> int:
         """Do the steps before number `end`; return after which one the last checkpoint was written."""
         count, options = self.state.counters, self.options
-        stepper = Stepper(self.state, options, self.ranks)
+        stepper, loss = Stepper(self.state, self.config.loss, options, self.ranks), self.config.loss
         before, begin = count.seconds, time.perf_counter()
         graph, steps = self.state.module.graph, range(count.step, end)
-        with self._keeping_checkpoint(count.step) as kept, feeding(graph, self.data, options, self.ranks, steps) as feed:
+        with self._keeping_checkpoint(count.step) as kept, feeding(graph, loss, self.data, options, self.ranks, steps) as feed:
             while count.step < end and not self.exhausted and not self._stopped(interrupt):
                 stepper.step(feed.take())
                 count.seconds = before + time.perf_counter() - begin
@@ -183,8 +192,10 @@ class _Training:
 
     def _validate(self, reporter: Reporter) -> None:
         """Validate, keep the weights if they are the best, and log. Raises DivergenceError for a loss that is not finite."""
-        count, options = self.state.counters, self.options
-        valid = mean_nats(self.state.best, self.data.valid, values=options.validation_values, ranks=self.ranks)
+        count, options, loss = self.state.counters, self.options, self.config.loss
+        objective = Objective(self.state.best, loss)
+        means = validate(objective, self.data.valid, options.seed, values=options.validation_values, ranks=self.ranks)
+        valid = means[loss.unit]
         if not math.isfinite(valid):
             raise DivergenceError(f"step {count.step}: expected a finite validation loss, got {valid}")
         better = count.best_nats is None or valid < count.best_nats
@@ -193,9 +204,8 @@ class _Training:
             self.state.kept = self.state.best.arrays()
         else:
             count.waited += 1
-        line = validation_line(
-            count.step, count.loss_sum / count.loss_steps, valid, learning_rate(options, count.step - 1), count.seconds
-        )
+        rate = learning_rate(options, count.step - 1)
+        line = validation_line(count.step, loss.unit, count.loss_sum / count.loss_steps, means, rate, count.seconds)
         if self.ranks.writes:
             if better:
                 write_weights(self.run, self.state)

@@ -122,6 +122,11 @@ class Module(nn.Module):
         return values, before
 
     @property
+    def decoder(self) -> Module:
+        """The module itself: what is unrolled and exported."""
+        return self
+
+    @property
     def conditions(self) -> tuple[str, ...]:
         """The names of the graph's conditions."""
         return self._conditions

@@ -11,17 +11,22 @@ from refar.errors import InputError
 from refar.files import write_bytes
 from refar.graph.graph import digest, to_json
 from refar.torch.checkpoint import State, read_checkpoint, write_checkpoint
-from refar.training.config import TrainConfig, load_config
+from refar.training.config import Config, load_config
 from refar.training.progress import append_log, cut_log
 from refar.training.runs import CHECKPOINT, CONFIG, GRAPH, LOG, WEIGHTS, check_graph, read_tensors, write_tensors
 
 
-def take_up(run: Path, state: State, options: TrainConfig, data: Dataset) -> dict[str, list[object]]:
+def take_up(run: Path, state: State, config: Config, data: Dataset) -> dict[str, list[object]]:
     """Put the last checkpoint into a fresh state; return what of [train] has changed, as {name: [before, now]}.
 
     Raises InputError for a change of what must stay as the run began, and what `read_checkpoint` raises.
     """
-    before = read_checkpoint(run / CHECKPOINT, state, data.digest())
+    options = config.train
+    before, loss = read_checkpoint(run / CHECKPOINT, state, data.digest())
+    for name in loss.__struct_fields__:
+        if getattr(loss, name) != getattr(config.loss, name):
+            expected = f"expected {getattr(loss, name)!r}, as the run began, since its validations are compared"
+            raise InputError(f"loss.{name}: {expected}; got {getattr(config.loss, name)!r}")
     old, new = msgspec.to_builtins(before), msgspec.to_builtins(options)
     changed = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
     for name in ("seed", "batch"):
@@ -34,7 +39,7 @@ def take_up(run: Path, state: State, options: TrainConfig, data: Dataset) -> dic
     return changed
 
 
-def bring_back(run: Path, state: State, options: TrainConfig, data: Dataset, changed: dict[str, list[object]]) -> str:
+def bring_back(run: Path, state: State, config: Config, data: Dataset, changed: dict[str, list[object]]) -> str:
     """Make the folder that of the checkpoint; return a line that says what of [train] has changed, which is logged too.
 
     What was logged after the checkpoint goes, and weights of a later validation give way to those of the best before it.
@@ -50,7 +55,7 @@ def bring_back(run: Path, state: State, options: TrainConfig, data: Dataset, cha
     if not changed:
         return ""
     append_log(run / LOG, {"step": state.counters.step, "changed": changed})
-    write_checkpoint(run / CHECKPOINT, state, options, data.digest())  # so that the change is told once
+    write_checkpoint(run / CHECKPOINT, state, config.train, config.loss, data.digest())  # so that the change is told once
     return "resuming with changed [train]: " + ", ".join(f"{name} {was} → {now}" for name, (was, now) in changed.items())
 
 

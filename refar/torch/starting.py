@@ -8,17 +8,17 @@ import torch
 from torch.optim import AdamW
 
 from refar import ops
-from refar.analysis.causality import require_strict
 from refar.analysis.facts import facts
 from refar.analysis.windows import offsets_of_node
 from refar.data import Dataset
 from refar.data.dataset import check_fit
 from refar.errors import BackendError, GraphError, InputError
-from refar.graph.graph import Graph, require_head
+from refar.graph.graph import Graph
 from refar.torch.checkpoint import State
+from refar.torch.fitting import check_loss
 from refar.torch.module import Module
 from refar.torch.ranks import Ranks
-from refar.training.config import TrainConfig
+from refar.training.config import Config, TrainConfig
 
 
 def new_state(graph: Graph, options: TrainConfig) -> State:
@@ -33,10 +33,10 @@ def new_state(graph: Graph, options: TrainConfig) -> State:
     return State(module, average, AdamW(groups, lr=options.learning_rate, betas=options.betas, fused=True))
 
 
-def check(options: TrainConfig, graph: Graph, data: Dataset, ranks: Ranks) -> None:
+def check(config: Config, graph: Graph, data: Dataset, ranks: Ranks) -> None:
     """Raise GraphError, InputError or BackendError for what cannot be trained."""
-    require_strict(facts(graph), "training")
-    require_head(graph, "training")
+    options = config.train
+    check_loss(config.loss, graph, data)
     check_fit(data, graph)
     _check_reach(graph, data)
     _check_batch(options, data, ranks)

@@ -10,20 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from refar.data import Split
 from refar.torch.checkpoint import State
 from refar.torch.divergence import Watch
 from refar.torch.feeding import Batch
+from refar.torch.objective import Objective, tensors
 from refar.torch.ranks import Ranks
-from refar.torch.sums import loss_sum
+from refar.torch.work import Work
 from refar.training.config import TrainConfig
+from refar.training.loss_config import LossConfig
 from refar.training.schedule import learning_rate
 
 
 class Stepper:
     """Trains the network of `state`. Whatever says whether a step went well stays on the device until `read`."""
 
-    def __init__(self, state: State, options: TrainConfig, ranks: Ranks) -> None:
+    def __init__(self, state: State, loss: LossConfig, options: TrainConfig, ranks: Ranks) -> None:
         self._state, self._options, self._ranks = state, options, ranks
         self._named = dict(state.module.named_parameters())
         self._parameters: list[Tensor] = list(self._named.values())
@@ -31,7 +32,8 @@ class Stepper:
         self._device = self._parameters[0].device
         self._watch: Watch | None = None
         self._loss_sum = torch.tensor(state.counters.loss_sum, dtype=torch.float64, device=self._device)
-        self._network, self._alone = _network(state.module, options, ranks)
+        self._objective = Objective(state.module, loss)
+        self._sums, self._alone = _shared(self._objective, options, ranks)
 
     def step(self, batch: Batch) -> None:
         """Do the next step. Raises DivergenceError where the notes were full, and one of those steps was not finite."""
@@ -65,13 +67,14 @@ class Stepper:
     def _backward(self, batch: Batch) -> Tensor:
         """Add up the gradients of the mean loss over the whole batch; returns this process's part of that mean."""
         loss = torch.zeros((), device=self._device)
-        for part, last in _parts(batch.examples, self._options.accumulate):
+        for part, last in _parts(batch.work, self._options.accumulate):
             with nullcontext() if last else self._alone():
                 with self._precision():
-                    total = loss_sum(self._network, self._state.module, part, self._device)
+                    sums = self._sums(**tensors(part, self._state.module, self._device))
+                total = self._objective.total(sums, batch.counts)
                 # DistributedDataParallel takes the mean over processes, and this is a sum.
-                (total * (self._ranks.count / batch.values)).backward()  # type: ignore[no-untyped-call]
-            loss += total.detach() / batch.values
+                (total * self._ranks.count).backward()  # type: ignore[no-untyped-call]
+            loss += total.detach()
         return loss
 
     def _precision(self) -> AbstractContextManager[object]:
@@ -93,21 +96,21 @@ class Stepper:
         self._state.optimizer.step()
 
 
-def _parts(examples: Split, count: int) -> Iterator[tuple[Split, bool]]:
+def _parts(examples: Work, count: int) -> Iterator[tuple[Work, bool]]:
     """Cut a batch into `count` parts, none of them empty; with each comes whether it is the last."""
     size = -(-len(examples) // count)
     for first in range(0, len(examples), size):
         yield examples[first : first + size], first + size >= len(examples)
 
 
-def _network(
-    module: nn.Module, options: TrainConfig, ranks: Ranks
+def _shared(
+    objective: nn.Module, options: TrainConfig, ranks: Ranks
 ) -> tuple[nn.Module, Callable[[], AbstractContextManager[Any]]]:
-    """Return the network as it is trained, and a context in which a process keeps its gradients to itself."""
-    network: nn.Module = module
+    """Return what is minimised, shared or compiled, and a context in which a process keeps its gradients to itself."""
+    network: nn.Module = objective
     alone: Callable[[], AbstractContextManager[Any]] = nullcontext
     if ranks.count > 1:
-        network = shared = DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
+        network = shared = DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=True)
         alone = shared.no_sync
     compiled: nn.Module = torch.compile(network) if options.compile else network  # type: ignore[assignment]
     return compiled, alone

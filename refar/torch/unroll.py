@@ -71,8 +71,9 @@ class Unrolled:
         for k in range(self._unrolling.horizon):
             run.compute(self._before_token, k)
             y = run.new[self._graph.output][k]
+            y = y.float() if y.dtype in (torch.bfloat16, torch.float16) else y
             losses.append(nats(self._head, y, _at(truth, origins_bm + k)))
-            noise = None if noise_bmnk is None else noise_bmnk[:, :, k].reshape(batch * count, -1, 1).to(dtype)
+            noise = None if noise_bmnk is None else noise_bmnk[:, :, k].reshape(batch * count, -1, 1).to(y.dtype)
             run.new[self._found.sequence].append(fed_back(self._head, y, noise, self._unrolling))
             run.compute(self._after_token, k)
         return torch.cat(losses, dim=1).reshape(batch, count, -1)

@@ -12,51 +12,73 @@ from refar.arguments.arrays import Array
 from refar.data import Split
 from refar.graph.graph import Graph
 from refar.torch.module import Module
+from refar.torch.objective import Objective, tensors
 from refar.torch.ranks import Ranks
-from refar.torch.sums import given, nats_of
+from refar.torch.work import VALIDATION, Work, plan
+from refar.training.loss_config import LossConfig
 
 VALUES = 2**22
 
 
 def mean_nats(module: Module, split: Split, batch_size: int = 256, values: int = VALUES, ranks: Ranks | None = None) -> float:
-    """Return the mean nats per value over a split, summed in float64.
+    """Return the mean nats per value over a split, summed in float64; what is behind `lengths` does not count.
 
     At most `batch_size` sequences are taken at once, and so few that the widest layer has at most `values` values; a sequence
     that is longer is taken in parts, each with the positions before it that it sees. Raises GraphError for a graph without
     a head.
     """
-    device = next(module.parameters()).device
-    ranks = ranks or Ranks()
-    total = torch.zeros(2, dtype=torch.float64)
-    with torch.no_grad():
-        for piece, context in pieces(module.graph, split[ranks.rows(len(split))], batch_size, values):
-            x, conditions = given(module, piece, device)
-            each = nats_of(module.graph, module(x, conditions), x)[:, context:]
-            total += torch.tensor([float(each.double().sum()), each.numel()], dtype=torch.float64)
-    nats, count = ranks.total(total.to(device)).tolist()
-    return nats / count
+    return validate(Objective(module, LossConfig()), split, 0, batch_size, values, ranks)["nats"]
 
 
-def pieces(graph: Graph, split: Split, rows: int, values: int) -> Iterator[tuple[Split, int]]:
-    """Cut a split into at most `rows` sequences at once whose widest layer has about `values` values.
+def validate(
+    objective: Objective, split: Split, seed: int, batch_size: int = 256, values: int = VALUES, ranks: Ranks | None = None
+) -> dict[str, float]:
+    """Return the mean of each term of the loss over a split, by name, and their weighed sum as the unit of the loss.
 
-    With each piece comes the number of its first positions that only are there to be seen. Images and networks that look ahead
-    are not cut within a sequence.
+    In pieces as `mean_nats`, but whole sequences for a ratio over each. Origins and noise of unrolling are the same every time.
     """
+    network, loss, ranks = objective.network, objective.loss, ranks or Ranks()
+    device, share = next(network.parameters()).device, ranks.rows(len(split))
+    own = split[share]
+    rows, length = _sizes(network.graph, own, batch_size, values)
+    found = torch.zeros(2, len(loss.terms), dtype=torch.float64)
+    with torch.no_grad():
+        for first in range(0, len(own), rows):
+            part = own[first : first + rows]
+            work, counts = plan(network.graph, loss, part, seed, VALIDATION, slice(None), offset=share.start + first)
+            found[1] += torch.tensor(counts)
+            for piece in pieces(network.graph, work, length) if loss.terms.keys() <= {"nats", "mse"} else (work,):
+                found[0] += objective(**tensors(piece, network, device)).double().cpu()
+    sums, numbers = ranks.total(found.to(device)).tolist()
+    means = {name: total / max(number, 1) for name, total, number in zip(loss.terms, sums, numbers, strict=True)}
+    return means | {loss.unit: sum(weight * means[name] for name, weight in loss.terms.items())}
+
+
+def _sizes(graph: Graph, split: Split, rows: int, values: int) -> tuple[int, int]:
+    """How many sequences, at most `rows`, and how many positions of each the widest layer holds in about `values` values."""
     found = facts(graph)
     positions = split.x[0].size // (split.x.shape[1] if split.x.ndim > 2 else 1) if len(split) else 1
     widest = max(kind.channels for kind in found.types.values() if kind.timed and not (kind.indexed and not kind.image))
-    rows = min(rows, max(1, values // (widest * positions)))
+    return min(rows, max(1, values // (widest * positions))), max(values // widest, found.left_context, 1)
+
+
+def pieces(graph: Graph, work: Work, length: int) -> Iterator[Work]:
+    """Cut sequences into parts of `length` positions, each with those before it that it sees, which do not count again.
+
+    Images and networks that look ahead are not cut.
+    """
+    found, positions = facts(graph), work.examples.x.shape[-1]
     whole = found.grid is not None or found.looks_ahead is not None or graph.padding == "valid"
-    length = positions if whole else max(values // widest, found.left_context, 1)
-    for first in range(0, len(split), rows):
-        part = split[first : first + rows]
-        if positions <= length:
-            yield part, 0
-            continue
-        for start in range(0, positions, length):
-            context = min(start, found.left_context)
-            yield _over(graph, part, slice(start - context, start + length)), context
+    if whole or positions <= length:
+        yield work
+        return
+    for start in range(0, positions, length):
+        context = min(start, found.left_context)
+        over = slice(start - context, start + length)
+        examples = _over(graph, work.examples, over)
+        counted = np.ones((len(work), examples.x.shape[-1]), bool) if work.mask is None else work.mask[:, over].copy()
+        counted[:, :context] = False
+        yield Work(examples, counted)
 
 
 def _over(graph: Graph, split: Split, positions: slice) -> Split:
@@ -67,6 +89,4 @@ def _over(graph: Graph, split: Split, positions: slice) -> Split:
         return array[..., positions]
 
     conditions = {name: cut(a) if name in types and types[name].timed else a for name, a in split.conditions.items()}
-    x, target = cut(split.x), None if split.target is None else cut(split.target)
-    lengths = None if split.lengths is None else np.clip(split.lengths - positions.start, 0, x.shape[-1])
-    return Split(x, conditions, target, lengths)
+    return Split(cut(split.x), conditions, None if split.target is None else cut(split.target))

@@ -1,4 +1,4 @@
-"""What `refar train` reads: a TOML file with the tables [model], [data] and [train], decoded strictly."""
+"""What `refar train` reads: a TOML file with the tables [model], [data], [loss] and [train], decoded strictly."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from refar import models
 from refar.building.text import load
 from refar.errors import FileError, GraphError, InputError, maybe_newer
 from refar.graph.graph import Graph
+from refar.training.loss_config import LossConfig
 
 Natural = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -96,6 +97,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     model: dict[str, Any]
     data: DataConfig
     train: TrainConfig = TrainConfig()
+    loss: LossConfig = LossConfig()
 
     def __post_init__(self) -> None:
         if ("name" in self.model) == ("graph" in self.model):
@@ -137,12 +139,13 @@ def parse_config(text: str | bytes, folder: str | Path = ".", origin: str = "con
         model = {"graph": str(Path(folder, model["graph"]).absolute())}
     if data.path is not None:
         data = DataConfig(path=str(Path(folder, data.path).absolute()))
-    return Config(model, data, config.train)
+    return msgspec.structs.replace(config, model=model, data=data)
 
 
 def to_toml(config: Config) -> str:
     """The config with every value spelled out; `parse_config` reads it back as it was."""
-    tables = {"model": config.model, "data": msgspec.to_builtins(config.data), "train": msgspec.to_builtins(config.train)}
+    tables = {"model": config.model, "data": msgspec.to_builtins(config.data), "loss": msgspec.to_builtins(config.loss)}
+    tables["train"] = msgspec.to_builtins(config.train)
     return "\n".join(
         f"[{table}]\n" + "".join(f"{key} = {_value(f'{table}.{key}', v)}\n" for key, v in values.items() if v is not None)
         for table, values in tables.items()
@@ -167,7 +170,7 @@ def _sentence(message: str, document: Any) -> str:
     keys = re.findall(r"\w+", place)
     for key in keys:
         document = document[int(key)] if isinstance(document, list) else document[key]
-    tables: dict[str, type[Struct]] = {"train": TrainConfig, "data": DataConfig}
+    tables: dict[str, type[Struct]] = {"train": TrainConfig, "data": DataConfig, "loss": LossConfig}
     kind = tables.get(keys[0], Config) if keys else Config
     if problem.startswith("Invalid enum value"):
         choices = get_args(get_type_hints(kind)[keys[-1]])

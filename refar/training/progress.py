@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -55,7 +55,7 @@ class Reporter:
 
     def validated(self, line: dict[str, Any], best: str) -> None:
         """A validation is done; `line` is its line in the log, `best` says which one was better, if any was."""
-        figures = f"train {line['train_nats']:.4f}  valid {line['valid_nats']:.4f} nats = {line['valid_bits']:.4f} bits per value"
+        figures = figures_of(line)
         if best:
             figures += f"  {best}"
         if self._bar is not None:
@@ -78,16 +78,29 @@ def best_words(nats: float | None, step: int | None) -> str:
     return f"best {nats:.4f}{'' if step is None else f' at step {step}'}, kept"
 
 
-def validation_line(step: int, train_nats: float, valid_nats: float, rate: float, seconds: float) -> dict[str, Any]:
-    """Return what the log says of a validation; train_nats is the mean over the steps since the one before."""
-    return {
-        "step": step,
-        "train_nats": train_nats,
-        "valid_nats": valid_nats,
-        "valid_bits": valid_nats / math.log(2),
-        "lr": rate,
-        "seconds": round(seconds, 3),
-    }
+def validation_line(
+    step: int, unit: str, train: float, valid: Mapping[str, float], rate: float, seconds: float
+) -> dict[str, Any]:
+    """Return what the log says of a validation: train_UNIT is the mean over the steps since the one before, valid_… of now.
+
+    Beside a sum "loss" stand its parts. Nats are given in bits, too.
+    """
+    line: dict[str, Any] = {"step": step, f"train_{unit}": train}
+    line |= {f"valid_{name}": value for name, value in sorted(valid.items(), key=lambda item: item[0] != unit)}
+    if "nats" in valid:
+        line["valid_bits"] = valid["nats"] / math.log(2)
+    return line | {"lr": rate, "seconds": round(seconds, 3)}
+
+
+def figures_of(line: Mapping[str, Any]) -> str:
+    """Say what a validation found."""
+    unit = next(name.removeprefix("train_") for name in line if name.startswith("train_"))
+    if unit == "nats":
+        return f"train {line['train_nats']:.4f}  valid {line['valid_nats']:.4f} nats = {line['valid_bits']:.4f} bits per value"
+    parts = [name for name in line if name.startswith("valid_") and name not in (f"valid_{unit}", "valid_bits")]
+    each = ", ".join(f"{name.removeprefix('valid_')} {line[name]:.4f}" for name in parts)
+    beside = f" ({each})" if parts else ""
+    return f"{unit}: train {line[f'train_{unit}']:.4g}  valid {line[f'valid_{unit}']:.4g}{beside}"
 
 
 def append_log(path: Path, line: dict[str, Any]) -> None:
