@@ -173,7 +173,8 @@ def _sentence(message: str, document: Any) -> str:
     tables: dict[str, type[Struct]] = {"train": TrainConfig, "data": DataConfig, "loss": LossConfig}
     kind = tables.get(keys[0], Config) if keys else Config
     if problem.startswith("Invalid enum value"):
-        choices = get_args(get_type_hints(kind)[keys[-1]])
+        hints = get_args(get_type_hints(kind)[keys[-1]])
+        choices = [choice for hint in hints for choice in get_args(hint) or (hint,) if choice is not type(None)]
         problem = f"expected {' or '.join(map(repr, choices))}, got {document!r}"
     elif problem.startswith("Expected"):
         expected, _, _ = problem.removeprefix("Expected ").partition(", got")
