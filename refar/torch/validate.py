@@ -40,7 +40,7 @@ def validate(
     network, loss, ranks = objective.network, objective.loss, ranks or Ranks()
     device, share = next(network.parameters()).device, ranks.rows(len(split))
     own = split[share]
-    rows, length = _sizes(network.graph, own, batch_size, values)
+    rows, length = sizes(network.graph, own, batch_size, values)
     found = torch.zeros(2, len(loss.terms), dtype=torch.float64)
     with torch.no_grad():
         for first in range(0, len(own), rows):
@@ -54,7 +54,7 @@ def validate(
     return means | {loss.unit: sum(weight * means[name] for name, weight in loss.terms.items())}
 
 
-def _sizes(graph: Graph, split: Split, rows: int, values: int) -> tuple[int, int]:
+def sizes(graph: Graph, split: Split, rows: int, values: int) -> tuple[int, int]:
     """How many sequences, at most `rows`, and how many positions of each the widest layer holds in about `values` values."""
     found = facts(graph)
     positions = split.x[0].size // (split.x.shape[1] if split.x.ndim > 2 else 1) if len(split) else 1

@@ -10,7 +10,8 @@ from refar import Builder, models, ops
 from refar.analysis.facts import facts
 from refar.data import Split
 from refar.torch import Module, mean_nats
-from refar.torch.validate import pieces
+from refar.torch.validate import pieces, sizes
+from refar.torch.work import Work
 
 WAVENET = models.wavenet(5, [1, 2, 4], residual=6, gate=4, skip=7)
 
@@ -45,13 +46,21 @@ def test_signals_and_images_too():
     assert mean_nats(image, split, values=7) == pytest.approx(mean_nats(image, split), rel=1e-13)
 
 
+def cut(graph, split, values):
+    """The pieces, each with how many of its first positions do not count."""
+    rows, length = sizes(graph, split, 256, values)
+    for first in range(0, len(split), rows):
+        for piece in pieces(graph, Work(split[first : first + rows]), length):
+            yield piece.examples, 0 if piece.mask is None else int((~piece.mask[0]).sum())
+
+
 @pytest.mark.parametrize(("rows", "length", "values"), [(40, 50, 4000), (3, 5000, 4000), (9, 64, 10**6)])
 def test_no_piece_has_more_values_than_allowed(rows, length, values):
     widest = max(kind.channels for kind in facts(WAVENET).types.values())
     split = data(np.random.default_rng(0), rows, length)
     counted = np.zeros((rows, length), int)
     row = start = 0
-    for piece, context in pieces(WAVENET, split, 256, values):
+    for piece, context in cut(WAVENET, split, values):
         count, positions = piece.x.shape
         assert count * (positions - context) * widest <= values
         assert context == min(start, facts(WAVENET).left_context)
@@ -68,7 +77,7 @@ def test_a_network_that_looks_ahead_is_not_cut():
     h = g.one_hot(g.input(classes=5))
     graph = g.build(g.conv1d(g.delay(h, -2), 5), ops.Categorical())
     split = data(np.random.default_rng(0), 2, 30)
-    assert [(piece.x.shape, context) for piece, context in pieces(graph, split, 256, 1)] == [((1, 30), 0)] * 2
+    assert [(piece.x.shape, context) for piece, context in cut(graph, split, 1)] == [((1, 30), 0)] * 2
 
 
 def test_values_that_nobody_reads_any_more_are_let_go(monkeypatch):
