@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,8 @@ def train(
     from refar.torch.loop import train as train_run
 
     result = train_run(settings, run, resume=resume)
+    if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun started the first speaks for all
+        return
     if not result.finished:
         line(f"go on with: refar train {config} --out {run} --resume")
         raise typer.Exit(130)

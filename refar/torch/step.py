@@ -66,7 +66,7 @@ class Stepper:
 
     def _backward(self, batch: Batch) -> Tensor:
         """Add up the gradients of the mean loss over the whole batch; returns this process's part of that mean."""
-        loss = torch.zeros((), device=self._device)
+        loss = torch.zeros((), dtype=self._parameters[0].dtype, device=self._device)
         for part, last in _parts(batch.work, self._options.accumulate):
             with nullcontext() if last else self._alone():
                 with self._precision():

@@ -160,7 +160,7 @@ def _value(key: str, value: Any) -> str:
 
 
 _WORDS = {"`": "", " | null": "", ">=": "≥", "<=": "≤", "object": "a table", "array": "a list", "int": "an integer"}
-_WORDS |= {"float": "a number", "str": "text"}
+_WORDS |= {"float": "a number", "str": "text", "bool": "true or false"}
 
 
 def _sentence(message: str, document: Any) -> str:

@@ -32,7 +32,7 @@ skip = 32
 [data]
 path = "my.npz"
 [train]
-steps = 400
+steps = 600
 batch = 8
 ema = 0.99
 validate_every = 1
