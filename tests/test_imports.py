@@ -20,7 +20,7 @@ NETWORKS = {*BASE, "refar.graph", "refar.analysis", "refar.noise"}
 CHECKED = {*NETWORKS, "refar.arguments"}
 LIGHT = {"numpy", "msgspec", "safetensors"}
 BACKENDS = {"refar.torch", "refar.runtime", "refar_export", "onnxruntime", "torch", "hypothesis"}
-HEAVY = ("torch", "onnx", "onnxruntime", "matplotlib", "sklearn", "hypothesis", "typer", "rich")
+HEAVY = ("torch", "onnx", "onnxruntime", "matplotlib", "sklearn", "PIL", "soundfile", "hypothesis", "typer", "rich")
 
 ALLOWED: dict[str, set[str]] = {
     # module, or package with all modules in it that have no row of their own: what it may import besides the standard library
@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar.noise": {*BASE, "numpy"},
     "refar.quantize": {*BASE, "numpy"},
     "refar.images": {*CHECKED, "numpy"},
-    "refar.config": {"refar.training.config"},
+    "refar.config": {"refar.data.described", "refar.training.config"},
     "refar.conceptual_json": {"refar.conceptual.text"},
     "refar.graph": {*BASE, "refar.graph", "msgspec"},
     "refar.analysis": {*BASE, "refar.graph", "refar.analysis", "numpy"},
@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar.rounding": {*CHECKED, "refar.oracle", "refar.rounding", "numpy"},
     "refar.conceptual": {*CHECKED, "refar.building", "refar.conceptual", "refar.files", "msgspec", "numpy"},
     "refar.models": {*CHECKED, "refar.building", "refar.models", "numpy", "msgspec"},
-    "refar.data": {*CHECKED, "refar.data", "refar.files", "numpy", "sklearn"},
+    "refar.data": {*CHECKED, "refar.data", "refar.files", "refar.quantize", "msgspec", "numpy", "sklearn", "PIL", "soundfile"},
     "refar.plots": {*CHECKED, "refar.conceptual", "refar.plots", "matplotlib"},
     "refar.torch": {*CHECKED, "refar.torch", "torch", "numpy"},
     "refar.torch.lower": {*BASE, "torch", "numpy"},
@@ -65,10 +65,15 @@ ALLOWED: dict[str, set[str]] = {
         *CHECKED, "refar.data", "refar.torch", "refar.training", "torch", "numpy"
     },
     "refar.training": {"refar.errors", "refar.files", "msgspec", "rich"},
-    "refar.training.config": {*CHECKED, "refar.building", "refar.models", "refar.training.loss_config", "msgspec"},
+    "refar.training.config": {
+        *CHECKED, "refar.building", "refar.data.dataset", "refar.data.described", "refar.models", "refar.training.loss_config",
+        "msgspec"
+    },
     "refar.training.loss_config": {"msgspec"},
     "refar.training.folder": {"refar.errors", "refar.files", "refar.locks", "refar.training.runs"},
-    "refar.training.runs": {*CHECKED, "refar.building", "refar.training.config", "refar.files", "refar.locks", *LIGHT},
+    "refar.training.runs": {
+        *CHECKED, "refar.building", "refar.data.record", "refar.training.config", "refar.files", "refar.locks", *LIGHT
+    },
     "refar.training.schedule": {"refar.training.config"},
     "refar.runtime": {*CHECKED, "refar.files", "refar.runtime", "onnxruntime", *LIGHT},
     "refar.runtime.opening": {  # bundles that are made anew: the one part of the runtime that needs onnx, on use only

@@ -16,6 +16,7 @@ import refar
 from refar.cli.bench import bench
 from refar.cli.check import check
 from refar.cli.console import err, line
+from refar.cli.data import data
 from refar.cli.demo import demo
 from refar.cli.export import export
 from refar.cli.generate import generate
@@ -25,8 +26,16 @@ from refar.cli.score import classify, score
 from refar.cli.train import train
 from refar.errors import RefarError, printable
 
-COMMANDS = (demo, inspect, train, check, export, generate, score, classify, bench, golden)
-EXTRAS = {"torch": "torch", "onnx": "export", "onnxruntime": "runtime", "sklearn": "data", "matplotlib": "plot"}
+COMMANDS = (demo, inspect, train, check, export, generate, score, classify, data, bench, golden)
+EXTRAS = {
+    "torch": "torch",
+    "onnx": "export",
+    "onnxruntime": "runtime",
+    "sklearn": "data",
+    "PIL": "data",
+    "soundfile": "data",
+    "matplotlib": "plot",
+}
 
 app = typer.Typer(
     name="refar",

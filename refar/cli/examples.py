@@ -1,9 +1,13 @@
-"""DATA on the command line: a data set by name, or a file of the user's own."""
+"""DATA on the command line: the data of a training, a data set by name, or a file or folder of the user's own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, check_array
@@ -12,7 +16,13 @@ from refar.cli.sources import Source, near_file
 from refar.errors import FileError, InputError, RefarError, near
 from refar.graph.graph import Graph
 
-HELP = "A .npz (x, condition), .npy or .csv file, or a data set, as in digits or digits:test."
+if TYPE_CHECKING:
+    from refar.data import Dataset, Split
+    from refar.data.described import DataConfig
+    from refar.data.meaning import Meaning
+    from refar.data.record import Record
+
+HELP = "data:test, what the training held out; digits:test, a data set; mine.npz:test, my.csv, a folder: files of your own."
 
 
 @dataclass(frozen=True)
@@ -24,10 +34,13 @@ class Examples:
     conditions: dict[str, Array]
 
 
-def load(text: str, graph: Graph, *, conditions: bool = True) -> Examples:
-    """Data that fit the graph, their conditions if wanted. Raises FileError or InputError naming what was tried."""
+def load(text: str, graph: Graph, record: Record | None = None, *, conditions: bool = True) -> Examples:
+    """Data that fit the graph, their conditions if wanted; `record` says on which data the network was trained.
+
+    Raises FileError or InputError naming what was tried.
+    """
     found = facts(graph)
-    title, x, given = _read(text, graph, found.conditions)
+    title, x, given = _read(text, graph, record)
     x = values.fit(found.sequence, x, found.types[found.sequence])
     if x.size == 0:
         raise InputError(f"data {text!r}: expected at least one value, got shape {x.shape}")
@@ -43,47 +56,142 @@ def load(text: str, graph: Graph, *, conditions: bool = True) -> Examples:
     return Examples(title, checked.pop(found.sequence), checked)
 
 
-def _read(text: str, graph: Graph, conditions: tuple[str, ...]) -> tuple[str, Array, dict[str, Array]]:
+def _read(text: str, graph: Graph, record: Record | None) -> tuple[str, Array, Mapping[str, Array]]:
     """A title, the sequences, and the conditions under the graph's names for them."""
     from refar import data
+
+    source, _, part = (text, "", "") if Path(text).exists() else text.partition(":")
+    if source == "data":
+        return _part(text, _of_training(text, record), part, graph, record)
+    if source in data.NAMES:
+        return _part(text, data.load(source), part, graph, None)
+    if Path(source).exists() and part:
+        described = _described(source, record)
+        known = record if record is not None and described == record.table else None
+        if known is None and record is not None:
+            known = msgspec.structs.replace(record, table=described, division=None, digests={})
+        return _part(text, data.load(described, known), part, graph, known)
+    if not Path(text).exists():
+        hint = near(source, data.NAMES) or near_file(Path(source))
+        raise FileError(f"data {text!r} is neither a file nor a data set ({', '.join(data.NAMES)}){hint}")
+    return _file(text, graph, record)
+
+
+def _of_training(text: str, record: Record | None) -> Dataset:
+    from refar import data
+
+    if record is None:
+        raise InputError(f"data {text!r}: nothing says what this network was trained on; name a file, as in mine.npz:test")
+    try:
+        return data.load(record.table, record)
+    except RefarError as error:
+        raise FileError(f"data {text!r}: the data of the training cannot be read: {error}") from None
+
+
+def _part(text: str, whole: Dataset, part: str, graph: Graph, record: Record | None) -> tuple[str, Array, Mapping[str, Array]]:
+    """One part of a data set, the test part if none is named. Raises FileError if it is not the one that was held out."""
     from refar.data.dataset import for_graph
 
-    name, _, split = text.partition(":")
-    path = Path(text)
-    given: dict[str, Array]
-    if name in data.NAMES:
-        splits = for_graph(data.load(name), graph).splits
-        if (split or "test") not in splits:
-            raise InputError(f"data {text!r}: expected one of the splits {', '.join(splits)}, got {split!r}")
-        chosen = splits[split or "test"]
-        title, x, given = f"{name}, {split or 'test'} split", chosen.x, dict(chosen.conditions)
-    elif not path.exists():
-        hint = near(name, data.NAMES) or near_file(path)
-        raise FileError(f"data {text!r} is neither a file nor a data set ({', '.join(data.NAMES)}){hint}")
-    elif path.suffix.lower() == ".npz":
-        known = ("x", "condition", *conditions, *(f"condition_{name}" for name in conditions))
-        arrays = data.read_npz(path, tuple(dict.fromkeys(known)))
-        title, x = text, arrays.pop("x")
-        given = {name if name in conditions else name.removeprefix("condition_"): array for name, array in arrays.items()}
-    else:
-        title, x, given = text, files.read_array(path, "data"), {}
-    if len(conditions) == 1 and "condition" in given:
-        if len(given) > 1:
-            raise InputError(f"data {text!r}: {conditions[0]!r} is given twice, by its name and as 'condition'")
-        given = {conditions[0]: given["condition"]}
-    return title, x, given
+    name = part or "test"
+    if name not in whole.splits:
+        raise InputError(f"data {text!r}: expected one of the splits {', '.join(whole.splits)}, got {name!r}")
+    expected = None if record is None else record.digests.get(name)
+    if expected not in (None, whole.digest_of(name)):
+        raise FileError(
+            f"data {text!r}: expected the {name} part that the training saw, SHA-256 {expected[:12]}…, got another: "
+            f"{whole.source!r} has changed"
+        )
+    chosen = _all(for_graph(whole, graph).splits[name])
+    return f"{whole.name}, {name} split", chosen.x, chosen.conditions
+
+
+def _all(split: object) -> Split:
+    """Every example once; of a series that is drawn at random places, the windows that do not overlap."""
+    from refar.data.crops import Crops
+    from refar.data.dataset import Chosen, Split
+
+    if isinstance(split, Crops):
+        return split.side_by_side()
+    assert isinstance(split, Split | Chosen)
+    return split[:]
+
+
+def _described(path: str, record: Record | None) -> DataConfig:
+    """The table [data] for another file: that of the training, if the file is of the same kind, else one without options."""
+    from refar.data.described import DataConfig
+    from refar.data.kinds import kind_of
+
+    plain = DataConfig(path=str(Path(path).absolute()))
+    if record is None or record.table.path is None:
+        return plain
+    try:
+        before = kind_of(record.table, Path(record.table.path))
+    except FileError:  # the data of the training are gone; their ending says enough
+        before = None
+    same = before == kind_of(plain, Path(path)) or (before is None and Path(record.table.path).suffix == Path(path).suffix)
+    return msgspec.structs.replace(record.table, path=plain.path) if same else plain
+
+
+def _file(text: str, graph: Graph, record: Record | None) -> tuple[str, Array, Mapping[str, Array]]:
+    """All of a file: arrays as they are; tables, sound and pictures in the numbers that the network was trained on."""
+    from refar import data
+
+    path, conditions = Path(text), facts(graph).conditions
+    if path.suffix.lower() == ".npz":
+        arrays = data.read_npz(path, tuple(dict.fromkeys(("x", "condition", *conditions))))
+        return text, arrays.pop("x"), _of_one(text, arrays, conditions)
+    if path.suffix.lower() == ".npy" or (path.suffix.lower() == ".csv" and (record is None or record.meaning.kind != "series")):
+        return text, files.read_array(path, "data"), {}
+    if record is None:
+        raise InputError(f"data {text!r}: nothing says on which data this network was trained; expected .npz, .npy or .csv")
+    from refar.data.dataset import Dataset, for_graph
+    from refar.data.load import whole
+
+    split = whole(_described(text, record), record.meaning)
+    shaped = for_graph(Dataset(path.name, split, split, split, shape=record.meaning.size, meaning=record.meaning), graph)
+    return text, shaped.test.x, shaped.test.conditions
+
+
+def _of_one(text: str, given: dict[str, Array], conditions: tuple[str, ...]) -> dict[str, Array]:
+    """Conditions by the graph's names: "condition" is the graph's only one, whatever that is called."""
+    if len(conditions) != 1 or "condition" not in given:
+        return given
+    if len(given) > 1:
+        raise InputError(f"data {text!r}: {conditions[0]!r} is given twice, by its name and as 'condition'")
+    return {conditions[0]: given["condition"]}
 
 
 def metadata(run: Source) -> dict[str, str]:
     """What a bundle should know of the data its network was trained on; nothing if the data are not there."""
     from refar import data
-    from refar.training.runs import load_run
+    from refar.data.record import Record, to_text
+    from refar.training.runs import load_run, read_record
 
     assert run.path is not None
-    source = load_run(run.path).config.data.source
+    table = load_run(run.path).config.data
+    record = read_record(run.path)
     try:
-        shape = data.load(source).shape
+        size = data.load(table).shape if record is None else record.meaning.size
     except RefarError:
         return {}
-    known = {"data": source} if source in data.NAMES else {}
-    return known if shape is None else {**known, "picture": f"{shape[0]}x{shape[1]}"}
+    known = {"data": table.source} if table.source in data.NAMES else {}
+    if size is not None:
+        known["picture"] = f"{size[0]}x{size[1]}"
+    return {**known, "record": to_text(record or Record(table), indent=-1)}
+
+
+def record_of(metadata: Mapping[str, str]) -> Record | None:
+    """What a bundle knows of its data; None for a bundle that knows nothing, or only the name of the data."""
+    from refar.data.described import DataConfig
+    from refar.data.record import Record, from_json
+
+    if "record" in metadata:
+        return from_json(metadata["record"], "bundle.json: record of the data")
+    return Record(DataConfig(name=metadata["data"])) if "data" in metadata else None
+
+
+def meaning_of(record: Record | None) -> Meaning:
+    """What the numbers of a network stand for; bare numbers if nothing is known."""
+    from refar.data.meaning import Meaning
+
+    return Meaning() if record is None else record.meaning

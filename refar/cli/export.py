@@ -42,8 +42,9 @@ def export(
 
     assert opened.params is not None
     kind, integers = values.dtype(dtype), values.quantization(quantize, calibrate)
-    given = examples.load(calibrate, opened.graph) if calibrate is not None else None
     metadata = examples.metadata(opened)
+    record = examples.record_of(metadata)
+    given = examples.load(calibrate, opened.graph, record) if calibrate is not None else None
     refar_export.export(
         opened.graph,
         opened.params,

@@ -13,12 +13,11 @@ from refar.analysis.causality import require_strict
 from refar.analysis.facts import facts
 from refar.arguments.arrays import check_sampling
 from refar.arguments.sampling import Sampling
-from refar.cli import files, values
+from refar.cli import examples, files, samples, values
 from refar.cli.console import count, line, number, progress
 from refar.cli.paint import paint
 from refar.cli.sources import bundle_path
 from refar.errors import GraphError, InputError, check_integer
-from refar.files import write_bytes
 from refar.graph.graph import require_head
 from refar.rounding.certify import certify as refar_certify
 
@@ -26,7 +25,7 @@ from refar.rounding.certify import certify as refar_certify
 def generate(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE")],
     n: Annotated[int, typer.Option("-n", metavar="N", help="How many tokens; of images, how many images.")],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.{npy,csv,png}", help="Where to write them.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.{npy,csv,png,wav}", help="Where to write them.")],
     batch: Annotated[int | None, typer.Option(metavar="B", help="Sequences at once; as many as conditions if left out.")] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="The same seed gives the same sequences.")] = 0,
     temperature: Annotated[float, typer.Option(metavar="T", help="0 takes the most probable token.")] = 1.0,
@@ -53,18 +52,19 @@ def generate(
     """Generate N tokens and write them as an array, a table or pictures."""
     from refar import runtime
 
-    files.check_output(out, (".npy", ".csv", ".png"))
+    files.check_output(out, samples.SUFFIXES)
     check_integer("--threads", threads, 1, 1024)
     if batch is not None:
         check_integer("--batch", batch, 1)
     session = runtime.load(bundle_path(bundle), values.device(provider), threads=threads)
+    meaning = examples.meaning_of(examples.record_of(session.manifest.metadata))
     if facts(session.graph).grid is not None:
         check_sampling(n, temperature, seed, batch)
         if sampler:
             raise GraphError("sampler: expected a network over time, got one over images")
         if batch not in (None, n):
             raise InputError(f"--batch {batch}: of images -n says how many, here {n}")
-        given = values.conditions(session.graph, condition or [])
+        given = values.conditions(session.graph, condition or [], names=meaning.names)
         sampling = Sampling(require_head(session.graph, "generate"), n, seed, temperature, top_k)
         known = values.shape(shape or session.manifest.metadata.get("picture"))
         if not paint(session, out, known, n, sampling, prompt, given, ahead=ahead, certify=certify):
@@ -77,11 +77,13 @@ def generate(
     session.require_steps("generate")
     require_strict(facts(session.graph), "generate")
     found = facts(session.graph)
-    given = values.conditions(session.graph, condition or [])
-    start = None if prompt is None else values.fit("prompt", files.read_array(prompt, "prompt"), found.types[found.sequence])
+    given = values.conditions(session.graph, condition or [], names=meaning.names)
+    rows = max([batch or 1, *(len(array) for array in (given or {}).values())])
+    samples.check(out, meaning, rows)
+    start = None if prompt is None else values.fit("prompt", samples.read_prompt(prompt, meaning), found.types[found.sequence])
     before = 0 if start is None else start.shape[-1]
     known = values.shape(shape or session.manifest.metadata.get("picture")) if pictures else None
-    size = values.check_picture(session.graph, known, n, before) if pictures else None
+    size = values.check_picture(session.graph, known, n, before, meaning.channels) if pictures else None
     begin = time.perf_counter()
     with progress("generating", n) as advance:
         tokens = session.generate(
@@ -90,10 +92,11 @@ def generate(
         )  # fmt: skip
     seconds = time.perf_counter() - begin
     if size is None:
-        files.write_array(out, tokens)
+        written = samples.write(out, tokens, meaning)
     else:  # a picture begun by the prompt is shown with it
-        begun = [] if start is None or n == size[0] * size[1] else [np.broadcast_to(start, (len(tokens), before))]
-        write_bytes(out, values.picture(session.graph, np.concatenate([*begun, tokens], axis=1), size))
+        whole = n == size[0] * size[1] * meaning.channels
+        begun = [] if start is None or whole else [np.broadcast_to(start, (len(tokens), before))]
+        written = samples.write_sheet(out, np.concatenate([*begun, tokens], axis=1), meaning, session.graph, size)
     rate = f", {number(round(tokens.shape[0] * n / seconds))} tokens/s on {session.provider}" if tokens.size else ""
     if certify:
         with progress("certifying", len(tokens)) as advance:
@@ -102,7 +105,8 @@ def generate(
                 prompt=start, condition=given, progress=advance,
             )  # fmt: skip
         line(str(certificate))
-    line(f"wrote {out}: {count(tokens.shape[0], 'sequence')} of {count(n, 'token')}{rate}")
+    names = str(out) if len(written) == 1 else f"{written[0]} to {written[-1].name}"
+    line(f"wrote {names}: {count(tokens.shape[0], 'sequence')} of {count(n, 'token')}{rate}")
     if sampler and session.provider == "cuda" and session.not_captured:
         line(f"its steps are not replayed as a CUDA graph: {session.not_captured}")
     if certify and not certificate:

@@ -43,8 +43,9 @@ def paint(
         raise InputError(f"{str(out)!r}: pictures need classes of 1 or 3 colours; this network is of {kind}; write .npy")
     if pictures and batch == 0:
         raise InputError(f"{str(out)!r}: a sheet of no image is no picture; expected -n 1 or more, or .npy")
-    if out.suffix.lower() == ".csv":
-        raise FileError(f"{str(out)!r}: images have no table; expected .npy or .png")
+    if out.suffix.lower() in (".csv", ".wav"):
+        kinds = "table" if out.suffix.lower() == ".csv" else "sound"
+        raise FileError(f"{str(out)!r}: images have no {kinds}; expected .npy or .png")
     first = None if prompt is None else values.fit("prompt", files.read_array(prompt, "prompt"), kind)
     begin = time.perf_counter()
     with progress("painting", size[0]) as advance:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -12,10 +12,13 @@ import typer
 from refar.arguments.arrays import Array, class_condition, one_or
 from refar.cli import examples, files, values
 from refar.cli.console import count, line, number, pairs, progress, show
-from refar.cli.sources import bundle_path
+from refar.cli.scorable import opened
 from refar.errors import InputError
 
-Bundle = Annotated[str, typer.Argument(metavar="BUNDLE")]
+if TYPE_CHECKING:
+    from refar.runtime.session import Session
+
+Bundle = Annotated[str, typer.Argument(metavar="BUNDLE|RUN")]
 Data = Annotated[str, typer.Argument(metavar="DATA", help=examples.HELP)]
 Provider = Annotated[str, typer.Option(metavar="cpu|cuda", help="Where to run; cuda never falls back.")]
 _ROWS = 64
@@ -29,36 +32,40 @@ def score(
     provider: Provider = "cpu",
 ) -> None:
     """Nats and bits per dimension under the network."""
-    from refar import runtime
-
     if save is not None:
         files.check_output(save, (".npy", ".csv"))
-    session = runtime.load(bundle_path(bundle), values.device(provider))
-    given = examples.load(data, session.graph, conditions=not condition)
-    conditions = values.conditions(session.graph, condition or [], given.conditions) or {}
+    with opened(bundle, provider) as session:
+        _score(session, data, condition or [], save)
+
+
+def _score(session: Session, data: str, condition: list[str], save: Path | None) -> None:
+    record = examples.record_of(session.manifest.metadata)
+    meaning = examples.meaning_of(record)
+    given = examples.load(data, session.graph, record, conditions=not condition)
+    conditions = values.conditions(session.graph, condition, given.conditions, meaning.names) or {}
     for name, array in conditions.items():
         if len(array) not in (1, len(given.x)):
             raise InputError(f"condition {name!r}: expected {one_or(len(given.x), 'row')}, got {len(array)}")
     log_p = np.zeros(len(given.x))
     with progress("scoring", len(given.x)) as advance:
         for first in range(0, len(given.x), _ROWS):
-            rows = slice(first, first + _ROWS)
-            chunk = {name: array if len(array) == 1 else array[rows] for name, array in conditions.items()}
-            log_p[rows] = session.score(given.x[rows], chunk or None)
+            some = slice(first, first + _ROWS)
+            chunk = {name: array if len(array) == 1 else array[some] for name, array in conditions.items()}
+            log_p[some] = session.score(given.x[some], chunk or None)
             advance(min(first + _ROWS, len(given.x)))
     dimensions = math.prod(given.x.shape[1:])
     line(f"{given.title}: {count(len(log_p), 'sequence')} of {count(dimensions, 'dimension')}")
     nats = -float(log_p.mean())
     each, total = nats / dimensions, -float(log_p.sum())
-    show(
-        pairs(
-            [
-                ("per dimension", f"{each:.4f} nats = {each / math.log(2):.4f} bits"),
-                ("per sequence", f"{nats:.3f} nats = {nats / math.log(2):.3f} bits"),
-                ("total", f"{total:.1f} nats = {total / math.log(2):.1f} bits"),
-            ]
-        )
-    )
+    rows = [
+        ("per dimension", f"{each:.4f} nats = {each / math.log(2):.4f} bits"),
+        ("per sequence", f"{nats:.3f} nats = {nats / math.log(2):.3f} bits"),
+        ("total", f"{total:.1f} nats = {total / math.log(2):.1f} bits"),
+    ]
+    if meaning.std and meaning.quantizer is None:  # densities: v = x·std + mean has that of x, divided by std
+        units = each + float(np.log(meaning.std).mean())
+        rows.append(("in the units of the file", f"{units:.4f} nats = {units / math.log(2):.4f} bits per dimension"))
+    show(pairs(rows))
     if save is not None:
         files.write_array(save, log_p)
         line(f"wrote {save}")
@@ -76,13 +83,16 @@ def classify(
     provider: Provider = "cpu",
 ) -> None:
     """The most probable condition by Bayes' rule with equal priors, and the accuracy if the data hold labels."""
-    from refar import runtime
-
     if save is not None:
         files.check_output(save, (".npy", ".csv"))
-    session = runtime.load(bundle_path(bundle), values.device(provider))
+    with opened(bundle, provider) as session:
+        _classify(session, data, progressive, save)
+
+
+def _classify(session: Session, data: str, progressive: str | None, save: Path | None) -> None:
     class_condition(session.graph, "classify")
-    given = examples.load(data, session.graph)
+    record = examples.record_of(session.manifest.metadata)
+    given, names = examples.load(data, session.graph, record), examples.meaning_of(record).names
     observed = None if progressive is None else values.integers("--progressive", progressive)
     parts: list[Array] = []
     with progress("classifying", len(given.x)) as advance:
@@ -100,7 +110,8 @@ def classify(
             right = int((column == labels).sum())
             line(f"{after}accuracy {right / len(labels):.1%} ({number(right)} of {number(len(labels))} right)")
         elif save is None:
-            line(after + " ".join(map(str, column[:100])) + (" …" if len(column) > 100 else ""))
+            said = [names[c] for c in column[:100]] if names else list(map(str, column[:100]))
+            line(after + " ".join(said) + (" …" if len(column) > 100 else ""))
     if save is not None:
         files.write_array(save, predicted)
         line(f"wrote {save}")

@@ -19,8 +19,13 @@ from refar.graph.graph import Graph
 Shape = tuple[int, int]
 
 
-def conditions(graph: Graph, texts: Sequence[str], known: Mapping[str, Array] | None = None) -> dict[str, Array] | None:
-    """'3', '0,1,2', 'rows.npy', each with 'name=' before it if the graph has several conditions; the rest are `known`."""
+def conditions(
+    graph: Graph, texts: Sequence[str], known: Mapping[str, Array] | None = None, names: Sequence[str] = ()
+) -> dict[str, Array] | None:
+    """'3', '0,1,2', 'rows.npy', each with 'name=' before it if the graph has several conditions; the rest are `known`.
+
+    Where classes have `names`, these may stand for their numbers.
+    """
     found = facts(graph)
     values: dict[str, Array] = {}
     for text in texts:
@@ -35,7 +40,7 @@ def conditions(graph: Graph, texts: Sequence[str], known: Mapping[str, Array] | 
             raise InputError(f"--condition: {name!r} is given twice")
         if name not in found.conditions:
             raise InputError(f"--condition {text}: the graph has no such condition, only {', '.join(found.conditions) or 'none'}")
-        values[name] = fit(name, _condition(value, found.types[name]), found.types[name])
+        values[name] = fit(name, _condition(value, found.types[name], names), found.types[name])
     values = {**(known or {}), **values}
     for name in found.conditions:
         if name not in values:
@@ -44,14 +49,17 @@ def conditions(graph: Graph, texts: Sequence[str], known: Mapping[str, Array] | 
     return values or None
 
 
-def _condition(text: str, kind: Type) -> Array:
+def _condition(text: str, kind: Type, names: Sequence[str]) -> Array:
     if text.endswith((".npy", ".csv")):
         return files.read_array(Path(text), "condition")
     try:
         pieces = text.split(",")
+        if kind.indexed:
+            pieces = [str(names.index(piece)) if piece in names else piece for piece in pieces]
         return np.array([int(piece) for piece in pieces], np.int64) if kind.indexed else np.array([float(p) for p in pieces])
     except (ValueError, OverflowError):
-        expected = "classes such as 3 or 0,1,2" if kind.indexed else f"{kind.size} numbers separated by commas"
+        known = f", or {', '.join(names)}" if names else ""
+        expected = f"classes such as 3 or 0,1,2{known}" if kind.indexed else f"{kind.size} numbers separated by commas"
         raise InputError(f"--condition {text}: expected {expected}, or a .npy or .csv file") from None
 
 
@@ -92,15 +100,18 @@ def shape(text: str | None) -> Shape | None:
     return int(match[1]), int(match[2])
 
 
-def check_picture(graph: Graph, size: Shape | None, n: int, before: int) -> Shape:
-    """The size of pictures made of `n` tokens, or of these and the `before` of the prompt. Raises InputError if there is none."""
+def check_picture(graph: Graph, size: Shape | None, n: int, before: int, colours: int = 1) -> Shape:
+    """The size of pictures made of `n` tokens, or of these and the `before` of the prompt. Raises InputError if there is none.
+
+    A pixel has a token for each of its `colours`.
+    """
     if not facts(graph).types[facts(graph).sequence].indexed:
         raise InputError("a picture needs a graph over classes; this one models a signal")
     if size is None:
         raise InputError("the size of a picture is not known; give it, as in --shape 8x8")
-    if size[0] * size[1] not in (n, n + before):
+    if (needed := size[0] * size[1] * colours) not in (n, n + before):
         came = f"{n} after {before} of the prompt" if before else str(n)
-        raise InputError(f"pictures of {size[0]}x{size[1]} need {size[0] * size[1]} tokens each, got {came}")
+        raise InputError(f"pictures of {size[0]}x{size[1]} need {needed} tokens each, got {came}")
     return size
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from refar.data.dataset import Dataset, Split
-from refar.data.load import NAMES, load, read_npz
+from refar.data.load import NAMES, load
+from refar.data.npz import read_npz
 
 __all__ = ["NAMES", "Dataset", "Split", "load", "read_npz"]

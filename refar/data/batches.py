@@ -8,20 +8,25 @@ import numpy as np
 
 from refar import noise
 from refar.arguments.arrays import Array
-from refar.data.dataset import Split, permutation
+from refar.data.crops import Crops
+from refar.data.dataset import Split, Supply, permutation
 
 # Streams that no parameter (refar.init) and no row of a batch reads.
-_ORDER, _AUGMENT = 2**32, 2**32 + 1
+_ORDER, _AUGMENT, _PLACES = 2**32, 2**32 + 1, 2**32 + 16
 
 _epoch = lru_cache(maxsize=2)(permutation)
 
 
-def batch(split: Split, seed: int, step: int, size: int) -> Split:
+def batch(split: Supply, seed: int, step: int, size: int) -> Split:
     """The examples of one step: `size` consecutive ones of the epochs' permutations, written one after the other.
 
-    Every example comes once in an epoch; a batch may span two.
+    Every example comes once in an epoch; a batch may span two. Of `Crops` they are windows at random places, each equally
+    likely.
     """
     count, first, order = len(split), step * size, []
+    if isinstance(split, Crops):
+        drawn = (noise.uniform(seed, [_PLACES], step, 1, size).reshape(size) * count).astype(np.int64)
+        return split[np.minimum(drawn, count - 1)]  # rounding may take u·count to count
     for epoch in range(first // count, (first + size - 1) // count + 1):
         begin = epoch * count
         order.append(_epoch(seed, _ORDER, epoch, count)[max(0, first - begin) : first + size - begin])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from refar import noise
-from refar.analysis.facts import facts
+from refar.analysis.causality import sequence_offsets
+from refar.analysis.facts import Facts, facts
 from refar.analysis.types import Type
 from refar.arguments.arrays import Array, extent
+from refar.data.division import Division
+from refar.data.meaning import Meaning
 from refar.errors import InputError
 from refar.graph.graph import Graph
 
@@ -48,9 +51,51 @@ class Split:
         return len(self.x)
 
     def __getitem__(self, rows: Array | slice) -> Split:
+        taken = self.take(rows)
+        conditions = {name: widened(array) for name, array in taken.conditions.items()}
+        return replace(taken, x=widened(taken.x), conditions=conditions)
+
+    def take(self, rows: Array | slice) -> Split:
+        """The rows in the dtypes that they are kept in; `split[rows]` has class indices as int64, as networks take them."""
         conditions = {name: array[rows] for name, array in self.conditions.items()}
         target, lengths = (None if array is None else array[rows] for array in (self.target, self.lengths))
         return Split(self.x[rows], conditions, target, lengths)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some rows of arrays that stay where they are, perhaps on disk: those of `rows`, in their order."""
+
+    x: Array
+    rows: Array
+    conditions: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """All arrays by name."""
+        return {"x": self.x, "rows": self.rows, **{f"condition {name}": array for name, array in self.conditions.items()}}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: Array | slice) -> Split:
+        return Split(self.x, self.conditions)[self.rows[rows]]
+
+
+class Supply(Protocol):
+    """What training draws its batches from: a `Split`, or something that makes one of any of its rows."""
+
+    @property
+    def conditions(self) -> Mapping[str, Array]:
+        """Arrays by the graph's names for the conditions."""
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """All arrays by name."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Array | slice) -> Split: ...
 
 
 @dataclass(frozen=True)
@@ -58,11 +103,13 @@ class Dataset:
     """Sequences of one length, or images of one size, in three splits.
 
     `classes` is the number of classes of an index sequence, 0 for a signal; `classes_of` likewise for each condition by name.
-    `shape` is that of a picture, be it an image or a sequence that holds the pixels row by row.
+    `shape` is that of a picture, be it an image or a sequence that holds the pixels row by row. `window` is the length of the
+    sequences that a series was cut into. `meaning` says what the numbers stand for, `division` how the splits were made, and
+    `notes` are what a reader should know, such as what was left out.
     """
 
     name: str
-    train: Split
+    train: Supply
     valid: Split
     test: Split
     classes: int = 0
@@ -70,6 +117,10 @@ class Dataset:
     shape: tuple[int, int] | None = None
     licence: str = "unknown"
     source: str = "unknown"
+    window: int | None = None
+    meaning: Meaning = Meaning()  # noqa: RUF009 -- it is frozen
+    division: Division | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def condition_classes(self) -> int:
@@ -77,7 +128,7 @@ class Dataset:
         return next(iter(self.classes_of.values())) if len(self.classes_of) == 1 else self.classes_of.get("condition", 0)
 
     @property
-    def splits(self) -> dict[str, Split]:
+    def splits(self) -> dict[str, Supply]:
         """All three by name."""
         return {"train": self.train, "valid": self.valid, "test": self.test}
 
@@ -88,9 +139,30 @@ class Dataset:
             for name, array in held.arrays.items():
                 # As version 0.1.0 wrote it, when a split had no other arrays: runs of that version go on.
                 title = split if name in ("x", "condition condition") else f"{split} {name}"
-                digest.update(f"\n{title} {array.dtype.str} {array.shape}\n".encode())
-                digest.update(array.tobytes())
+                _add(digest, title, array)
         return digest.hexdigest()
+
+    def digest_of(self, name: str) -> str:
+        """SHA-256 of the arrays of one split."""
+        digest = hashlib.sha256()
+        for title, array in self.splits[name].arrays.items():
+            _add(digest, title, array)
+        return digest.hexdigest()
+
+
+def widened(array: Array) -> Array:
+    """Class indices as int64, whatever integers they are kept as; other numbers as they are."""
+    return array.astype(np.int64, copy=False) if array.dtype.kind in "iu" else np.asarray(array)
+
+
+def _add(digest: Any, title: str, array: Array) -> None:
+    """Integers count as int64, so that it does not matter how they are kept; no array is widened as a whole."""
+    dtype = np.dtype(np.int64) if array.dtype.kind in "iu" else array.dtype
+    digest.update(f"\n{title} {dtype.str} {array.shape}\n".encode())
+    rows = array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
+    step = max(1, 2**20 // max(1, rows.shape[1]))
+    for first in range(0, len(rows), step):
+        digest.update(np.ascontiguousarray(widened(rows[first : first + step])).data)
 
 
 def permutation(seed: int, stream: int, step: int, size: int) -> Array:
@@ -101,30 +173,44 @@ def permutation(seed: int, stream: int, step: int, size: int) -> Array:
 def for_graph(data: Dataset, graph: Graph) -> Dataset:
     """The data in the form that a graph takes: a condition called "condition" gets the graph's name, if it has one condition.
 
-    For a graph of images, sequences of pixels become images of one colour, and conditions over them too.
+    For a graph of images, sequences of pixels become images of one colour, and conditions over them too. For a graph over
+    time, pictures become sequences, row by row, each pixel's red, green and blue one after the other.
     """
     found = facts(graph)
-    if len(found.conditions) == 1 and found.conditions[0] not in data.train.conditions:
+    if len(found.conditions) == 1 and found.conditions[0] not in data.valid.conditions:
         data = _renamed(data, {"condition": found.conditions[0]})
-    if data.shape is None or data.train.x.ndim != 2 or not found.types[found.sequence].image:
+    image = found.types[found.sequence].image
+    if data.meaning.kind == "picture" and data.valid.x.ndim == 4 and not image:
+        sequences = _reshaped(data, _as_sequences)
+        return replace(sequences, shape=data.shape if data.valid.x.shape[1] == 1 else None)
+    if data.shape is None or data.valid.x.ndim != 2 or not image:
         return data
-    maps = [name for name in found.conditions if found.types[name].image and name in data.train.conditions]
-    images = [_as_images(split, maps, data.shape) for split in data.splits.values()]
-    return replace(data, train=images[0], valid=images[1], test=images[2])
+    maps = [name for name in found.conditions if found.types[name].image and name in data.valid.conditions]
+    shape = data.shape
+    return _reshaped(data, lambda split: _as_images(split, maps, shape))
+
+
+def _reshaped(data: Dataset, reshape: Callable[[Any], Any]) -> Dataset:
+    train, valid, test = (reshape(split) for split in data.splits.values())
+    return replace(data, train=train, valid=valid, test=test)
+
+
+def _as_sequences(split: Any) -> Any:
+    return replace(split, x=np.moveaxis(split.x, 1, -1).reshape(len(split.x), -1))
 
 
 def _renamed(data: Dataset, names: Mapping[str, str]) -> Dataset:
-    if not names.keys() & data.train.conditions.keys():
+    if not names.keys() & data.valid.conditions.keys():
         return data
 
     def named(values: Mapping[str, Any]) -> dict[str, Any]:
         return {names.get(name, name): value for name, value in values.items()}
 
-    train, valid, test = (replace(split, conditions=named(split.conditions)) for split in data.splits.values())
-    return replace(data, train=train, valid=valid, test=test, classes_of=named(data.classes_of))
+    renamed = _reshaped(data, lambda split: replace(split, conditions=named(split.conditions)))
+    return replace(renamed, classes_of=named(data.classes_of))
 
 
-def _as_images(split: Split, maps: Sequence[str], shape: tuple[int, int]) -> Split:
+def _as_images(split: Any, maps: Sequence[str], shape: tuple[int, int]) -> Any:
     over = {name: split.conditions[name] for name in maps if split.conditions[name].ndim < 4}
     conditions = {name: array.reshape(len(array), -1, *shape) for name, array in over.items()}
     return replace(split, x=split.x.reshape(-1, 1, *shape), conditions={**split.conditions, **conditions})
@@ -133,33 +219,53 @@ def _as_images(split: Split, maps: Sequence[str], shape: tuple[int, int]) -> Spl
 def check_fit(data: Dataset, graph: Graph) -> None:
     """Raise InputError unless the network can take these sequences and conditions.
 
-    Conditions that the network does not have are not used. Fewer classes than the network has are fine.
+    Conditions that the network does not have are not used. Fewer classes than the network has are fine. A window is no shorter
+    than the furthest offset of the network, or some of its weights would see nothing but zeros.
     """
     found = facts(graph)
-    _check(f"data {data.name!r}: x", data.train.x, data.classes, found.types[found.sequence], found.sequence)
-    given = data.train.conditions
+    shown = data.train if isinstance(data.train, Split) else data.valid
+    _check(f"data {data.name!r}: x", shown.x, data.classes, found.types[found.sequence], found.sequence, "classes")
+    given = shown.conditions
     for name in found.conditions:
         if name not in given:
             held = f"only {', '.join(map(repr, given))}" if given else "no condition"
             raise InputError(f"data {data.name!r} has {held}, but the graph needs {name!r} ({found.types[name]})")
         what = "condition" if len(found.conditions) == 1 else f"condition {name!r}"
-        _check(f"data {data.name!r}: {what}", given[name], data.classes_of.get(name, 0), found.types[name], name)
-        wanted, came = (extent(found.types[n], array) for n, array in ((found.sequence, data.train.x), (name, given[name])))
+        _check(f"data {data.name!r}: {what}", given[name], data.classes_of.get(name, 0), found.types[name], name, name)
+        wanted, came = (extent(found.types[n], array) for n, array in ((found.sequence, shown.x), (name, given[name])))
         if found.types[name].timed and came != wanted:
             raise InputError(f"data {data.name!r}: {what}: expected {_size(wanted)} as x has, got {_size(came)}")
+    _check_window(data, found, graph)
+
+
+def _check_window(data: Dataset, found: Facts, graph: Graph) -> None:
+    if data.window is None or found.grid is not None:
+        return
+    furthest = max(sequence_offsets(graph), default=0)
+    if furthest >= data.window:
+        raise InputError(
+            f"data {data.name!r}: window: expected at least {furthest + 1}, since the network looks back {furthest} values, "
+            f"got {data.window}; write a larger window in [data], or fewer or smaller dilations in [model]"
+        )
 
 
 def _size(extents: tuple[int, ...]) -> str:
     return f"{extents[0]} positions" if len(extents) == 1 else f"{' x '.join(map(str, extents))} pixels"
 
 
-def _check(what: str, array: Array, classes: int, kind: Type, name: str) -> None:
+def _check(what: str, array: Array, classes: int, kind: Type, name: str, option: str) -> None:
     if bool(classes) != kind.indexed:
         came = f"{classes} classes" if classes else "real numbers"
         raise InputError(f"{what}: the graph's input {name!r} expects {kind}, got {came}")
     if classes > kind.size:
-        raise InputError(f"{what}: the graph's input {name!r} expects {kind}, got {classes} classes")
+        value = f"classes = {classes}" if option == "classes" else f'{option} = "class:{classes}"'
+        raise InputError(
+            f"{what}: the graph's input {name!r} expects {kind}, got {classes} classes; write {value} in [model], or leave it out"
+        )
     if array.ndim != len(kind.axes):
         raise InputError(f"{what}: the graph's input {name!r} expects {kind}, got an array of shape {array.shape}")
     if "c" in kind.axes and array.shape[1] != kind.channels:
-        raise InputError(f"{what}: the graph's input {name!r} expects {kind}, got {array.shape[1]} channels")
+        last = array.ndim > 2 and array.shape[-1] == kind.channels
+        axes = "(N, H, W, C)" if array.ndim == 4 else "(N, T, C)"
+        hint = f"; yours may be {axes} {array.shape}: move the last axis to the second place" if last else ""
+        raise InputError(f"{what}: the graph's input {name!r} expects {kind}, got {array.shape[1]} channels{hint}")

@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 
 from refar.data.dataset import Dataset, Split, permutation
+from refar.data.meaning import Meaning
 from refar.errors import BackendError, FileError
 
 _SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
@@ -30,7 +31,8 @@ def digits() -> Dataset:
     parts = (order[:1300], order[1300:1437], order[1437:])
     train, valid, test = (Split(x[rows], {"condition": condition[rows]}) for rows in parts)
     return Dataset(
-        "digits", train, valid, test, classes=17, classes_of={"condition": 10}, shape=(8, 8), licence="CC BY 4.0",
+        "digits", train, valid, test, classes=17, classes_of={"condition": 10}, shape=(8, 8),
+        meaning=Meaning(kind="picture", levels=17, size=(8, 8)), licence="CC BY 4.0",
         source="Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits (test set), UCI Machine Learning Repository, "
         "doi:10.24432/C50P49, as carried by scikit-learn",
     )  # fmt: skip

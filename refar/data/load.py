@@ -1,162 +1,123 @@
-"""Data sets by name, and a user's own file."""
+"""Data sets by name, or from a user's own files and folders."""
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
-from refar.arguments.arrays import Array
-from refar.data.dataset import Dataset, Split, permutation
+from refar.data import cache
+from refar.data.crops import Series, side_by_side
+from refar.data.dataset import Dataset, Split
+from refar.data.described import DataConfig, check_options
 from refar.data.digits import digits
-from refar.errors import FileError, InputError
+from refar.data.divided import cut, encoded, stack
+from refar.data.found import Recordings, Stacked
+from refar.data.fourier import fourier
+from refar.data.kinds import kind_of
+from refar.data.meaning import Meaning
+from refar.data.mnist import read_folder
+from refar.data.npy import read_npy
+from refar.data.npz import read_dataset
+from refar.data.pictures import read_pictures
+from refar.data.record import Record
+from refar.data.sound import read_sounds
+from refar.data.tables import read_tables
+from refar.errors import InputError, near
 
-_DATASETS = {"digits": digits}
-_PREFIXES = ("", "valid_", "test_")
-NAMES = tuple(_DATASETS)
+_BUILT_IN: dict[str, Callable[[], Dataset]] = {"digits": digits, "fourier": fourier}
+NAMES = (*_BUILT_IN, *cache.FETCHABLE)
+_HELD = 5000  # of the 60 000 pictures of MNIST's training part
 
 
-def load(name_or_path: str | Path) -> Dataset:
-    """A built-in data set, or an .npz file.
+def load(source: str | Path | DataConfig, known: Record | None = None) -> Dataset:
+    """A built-in data set by name, or a user's own file or folder, or what a table [data] describes.
 
-    The file holds `x`: integers (N, T), the class indices, or floats (N, C, T), a signal; of images (N, C, H, W) in either
-    case. It may hold `condition`, or several as `condition_NAME` each: integers (N,) or floats (N, C), or with an axis more,
-    over time, (N, T) or (N, C, T), or over an image (N, C, H, W); `target`, floats (N, C, T), what the network should answer
-    with; and `lengths`, integers (N,), how many positions of each sequence are real. It may hold `valid_x`, `test_x` (with
-    `valid_condition`, `test_condition` and so on): then `x` is all for training. A split that is not given is taken from `x`,
-    a tenth each, by a fixed permutation. The number of classes is the largest index of all splits plus 1.
-    Raises InputError for an unknown name, FileError for a file that is missing, unreadable, or holds other arrays.
+    Files are .npz (`refar.data.npz`), .npy, .csv, .wav, .flac, .png, .jpg; folders hold files of one kind, or four IDX files.
+    With `known`, the record of a training, the data are divided and scaled as they were then. Raises InputError for an unknown
+    name and for options that do not fit, FileError for a file that is missing, damaged, or holds something else.
     """
-    if str(name_or_path) in _DATASETS:
-        return _DATASETS[str(name_or_path)]()
-    path = Path(name_or_path)
-    if path.suffix != ".npz":
-        raise InputError(f"data {str(path)!r}: expected a built-in data set ({', '.join(NAMES)}) or the path of an .npz file")
-    known = [f"{prefix}{array}" for prefix in _PREFIXES for array in ("x", "condition", "condition_NAME", "target", "lengths")]
-    arrays = read_npz(path, known)
-    checked = {name: _check(f"data {path.name!r}: {name!r}", array, _kind(name)) for name, array in arrays.items()}
-    return _assemble(path.name, checked)
+    config = source if isinstance(source, DataConfig) else _config(source)
+    if config.name is not None:
+        return _by_name(config)
+    path = Path(config.path or "")
+    kind = kind_of(config, path)
+    check_options(config, kind)
+    if kind == ".npz":
+        return read_dataset(config, path)
+    if kind == "idx":
+        return read_folder(config, path)
+    found = _named(config, _read(kind, config, path), None if known is None else known.meaning)
+    data = stack(config, found, known) if isinstance(found, Stacked) else cut(config, found, known)
+    return replace(data, licence=config.licence or "unknown", source=str(path))
 
 
-def read_npz(path: Path, known: Sequence[str]) -> dict[str, Array]:
-    """Return the arrays of an .npz file, of which one is `x`.
-
-    In `known`, an entry that ends with `_NAME` stands for all names that begin with the rest of it. Raises FileError for a file
-    that cannot be read, lacks x, or holds an array that is not known.
-    """
-    what = f"data {str(path)!r}"
-    if not path.is_file():
-        raise FileError(f"{what}: there is no such file")
-    if not zipfile.is_zipfile(path):
-        raise FileError(f"{what} cannot be read as .npz: it is no whole ZIP archive")
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file}
-    except Exception as error:  # the readers of NumPy and zipfile raise whatever a damaged file makes them stumble over
-        if "Object arrays" in str(error):
-            raise FileError(f"{what}: expected rows of one length, got an array of objects") from None
-        raise FileError(f"{what} cannot be read as .npz: {error}") from None
-    if "x" not in arrays:
-        raise FileError(f"{what}: the array 'x' is missing; it holds {', '.join(arrays) or 'nothing'}")
-    open_ended = tuple(name.removesuffix("NAME") for name in known if name.endswith("_NAME"))
-    for name, array in arrays.items():
-        if name not in known and not (open_ended and name.startswith(open_ended)):
-            raise FileError(f"{what}: array {name!r} is not known; expected {', '.join(known)}")
-        if not isinstance(array, np.ndarray):
-            raise FileError(f"{what}: {name!r} is no array")
-    return arrays
+def whole(source: DataConfig, meaning: Meaning) -> Split:
+    """All that a file or folder holds, undivided, in the numbers of a network that was trained on data of this meaning."""
+    path = Path(source.path or "")
+    kind = kind_of(source, path)
+    check_options(source, kind)
+    if kind not in ("table", "sound", "pictures", ".npy"):
+        raise InputError(f"data {source.title!r}: say which part, as in {source.source}:test")
+    found = _named(source, _read(kind, source, path), meaning)
+    if isinstance(found, Stacked):
+        return Split(found.x, {} if found.condition is None else {"condition": found.condition})
+    pieces = [encoded(piece, meaning) for piece in found.pieces]
+    series = Series(pieces, found.names, found.condition)
+    return side_by_side(f"data {source.title!r}", series, source.window or max(piece.shape[-1] for piece in pieces))
 
 
-def _kind(name: str) -> str:
-    """Say what an array is: "x", "condition", "target" or "lengths"."""
-    for prefix in _PREFIXES[1:]:
-        name = name.removeprefix(prefix)
-    return name.partition("_")[0]
+def _named(config: DataConfig, found: Stacked | Recordings, meaning: Meaning | None) -> Stacked | Recordings:
+    """What was found, its classes numbered as the network knows them. Raises InputError for a class that it does not know."""
+    names = found.meaning.names
+    if meaning is None or found.condition is None or names == meaning.names:
+        return found
+    for name in names:
+        if name not in meaning.names:
+            raise InputError(
+                f"data {config.title!r}: the network knows no class {name!r}{near(name, meaning.names)}; "
+                f"it knows {', '.join(meaning.names)}"
+            )
+    numbers = np.array([meaning.names.index(name) for name in names])
+    return replace(found, condition=numbers[found.condition], meaning=msgspec.structs.replace(found.meaning, names=meaning.names))
 
 
-_SHAPES = {
-    "x": "integers (N, T), the class indices, or floats (N, C, T), a signal, or images (N, C, H, W)",
-    "condition": "integers (N,) or (N, T), class indices, or floats (N, C) or (N, C, T), or maps (N, C, H, W)",
-    "target": "floats (N, C, T), a signal",
-    "lengths": "integers (N,), the number of positions of each sequence",
-}
-_AXES: dict[str, dict[str, tuple[int, ...]]] = {
-    "x": {"i": (2, 4), "f": (3, 4)},
-    "condition": {"i": (1, 2, 4), "f": (2, 3, 4)},
-    "target": {"i": (), "f": (3,)},
-    "lengths": {"i": (1,), "f": ()},
-}
+def _config(source: str | Path) -> DataConfig:
+    name = str(source)
+    if name in NAMES:
+        return DataConfig(name=name)
+    path = Path(source)
+    if not path.exists() and not path.suffix:
+        files = "the path of an .npz, .npy, .csv, sound or picture file or of a folder"
+        raise InputError(f"data {name!r}: expected a built-in data set ({', '.join(NAMES)}) or {files}{near(name, NAMES)}")
+    return DataConfig(path=name)
 
 
-def _check(what: str, array: Array, kind: str) -> Array:
-    dtype = array.dtype.kind.replace("u", "i")
-    if array.ndim not in _AXES[kind].get(dtype, ()):
-        raise FileError(f"{what}: expected {_SHAPES[kind]}, got {array.dtype} {array.shape}")
-    if array.size == 0:
-        raise FileError(f"{what}: expected at least one value, got shape {array.shape}")
-    if dtype == "f":
-        if not np.isfinite(array).all():
-            raise FileError(f"{what}: expected finite numbers, got {array[~np.isfinite(array)][0]}")
-        return array
-    least = 1 if kind == "lengths" else 0
-    if array.min() < least:
-        raise FileError(f"{what}: expected {'lengths' if least else 'class indices'} ≥ {least}, got {array.min()}")
-    return array.astype(np.int64)
+def _by_name(config: DataConfig) -> Dataset:
+    name = config.name or ""
+    if name not in NAMES:
+        raise InputError(f"data {name!r} is not known{near(name, NAMES)}; the data sets are {', '.join(NAMES)}")
+    if name in _BUILT_IN:
+        check_options(config, "built-in")
+        return _BUILT_IN[name]()
+    check_options(config, "mnist")
+    known = cache.FETCHABLE[name]
+    found = read_folder(config, cache.require(name), _HELD)
+    return replace(found, name=name, licence=known.licence, source=known.source)
 
 
-def _assemble(name: str, arrays: dict[str, Array]) -> Dataset:
-    parts: dict[str, dict[str, Array]] = {prefix: {} for prefix in _PREFIXES}
-    for full, array in arrays.items():
-        prefix = next((p for p in _PREFIXES[1:] if full.startswith(p)), "")
-        parts[prefix][full.removeprefix(prefix)] = array
-    splits = {prefix: _split_of(name, prefix, part, parts[""]) for prefix, part in parts.items() if part}
-    train, valid, test = _split(name, splits)
-    three = (train, valid, test)
-    classes = _classes([split.x for split in three])
-    classes_of = {given: _classes([split.conditions[given] for split in three]) for given in train.conditions}
-    return Dataset(name, *three, classes, classes_of, train.x.shape[2:] if train.x.ndim == 4 else None)
-
-
-def _split_of(name: str, prefix: str, part: dict[str, Array], train: dict[str, Array]) -> Split:
-    """Make one split, which holds arrays of the same names and kinds as those to train with."""
-    if "x" not in part:
-        raise FileError(f"data {name!r}: {prefix + next(iter(part))!r} has no '{prefix}x' beside it")
-    if missing := sorted(part.keys() ^ train.keys()):
-        raise FileError(
-            f"data {name!r}: every split has the same arrays, a condition or none; '{prefix}x' differs from 'x' in {missing[0]!r}"
-        )
-    for given, array in part.items():
-        if len(array) != len(part["x"]):
-            raise FileError(f"data {name!r}: {prefix + given!r} has {len(array)} rows, '{prefix}x' has {len(part['x'])}")
-        if (array.dtype.kind, array.shape[1:]) != (train[given].dtype.kind, train[given].shape[1:]):
-            came = f"{array.dtype} {array.shape} and {train[given].dtype} {train[given].shape}"
-            raise FileError(f"data {name!r}: '{prefix}{given}' and {given!r} differ in more than rows: {came}")
-    x, target, lengths = part["x"], part.get("target"), part.get("lengths")
-    if target is not None and target.shape[-1] != x.shape[-1]:
-        raise FileError(f"data {name!r}: '{prefix}target' has {target.shape[-1]} positions, '{prefix}x' has {x.shape[-1]}")
-    if lengths is not None and lengths.max() > x.shape[-1]:
-        most = f"expected at most the {x.shape[-1]} positions of x"
-        raise FileError(f"data {name!r}: '{prefix}lengths': {most}, got {lengths.max()}")
-    if lengths is not None and x.ndim == 4:
-        raise FileError(f"data {name!r}: '{prefix}lengths': expected sequences, got images")
-    conditions = {given.removeprefix("condition_"): array for given, array in part.items() if given.startswith("condition")}
-    return Split(x, conditions, target, lengths)
-
-
-def _split(name: str, splits: dict[str, Split]) -> tuple[Split, Split, Split]:
-    whole = splits[""]
-    wanted = [prefix for prefix in ("test_", "valid_") if prefix not in splits]
-    tenth = max(1, len(whole) // 10)
-    if len(whole) <= len(wanted) * tenth:
-        raise FileError(f"data {name!r}: expected at least {len(wanted) + 1} sequences to split, got {len(whole)}")
-    order = permutation(0, 0, 0, len(whole)) if wanted else np.arange(len(whole))
-    for prefix in wanted:
-        order, splits[prefix] = order[:-tenth], whole[order[-tenth:]]
-    return whole[order], splits["valid_"], splits["test_"]
-
-
-def _classes(arrays: list[Array]) -> int:
-    """Count the classes of index arrays: the largest index plus 1, and at least 2; 0 for real numbers."""
-    return max((2, *(int(array.max()) + 1 for array in arrays))) if arrays[0].dtype.kind == "i" else 0
+def _read(kind: str, config: DataConfig, path: Path) -> Stacked | Recordings:
+    match kind:
+        case "table":
+            return read_tables(config, path)
+        case "sound":
+            return read_sounds(config, path)
+        case "pictures":
+            return read_pictures(config, path)
+        case ".npy":
+            return read_npy(config, path)
+        case _:
+            raise AssertionError(kind)

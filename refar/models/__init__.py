@@ -11,7 +11,7 @@ from refar.models.linear_ar import fit_linear_ar, linear_ar
 from refar.models.masked_pixelcnn import masked_pixelcnn
 from refar.models.nettoy import nettoy1d, nettoy1d_dilated
 from refar.models.pixelcnn import pixelcnn
-from refar.models.registry import NAMES, by_name
+from refar.models.registry import NAMES, by_name, options_of
 from refar.models.tcn import tcn
 from refar.models.wavenet import wavenet
 
@@ -24,6 +24,7 @@ __all__ = [
     "masked_pixelcnn",
     "nettoy1d",
     "nettoy1d_dilated",
+    "options_of",
     "pixelcnn",
     "tcn",
     "wavenet",

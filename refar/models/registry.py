@@ -25,6 +25,11 @@ _MODELS: dict[str, Callable[..., Graph]] = {
 NAMES = tuple(_MODELS)
 
 
+def options_of(name: str) -> tuple[str, ...]:
+    """The names of a built-in model's options; none of a model that is not known."""
+    return tuple(inspect.signature(_MODELS[name]).parameters) if name in _MODELS else ()
+
+
 def by_name(name: str, options: Mapping[str, Any], *, strict: bool = False) -> Graph:
     """The graph of a built-in model. Options that come as text are read: "1,2,4" as a list, "none" as None.
 

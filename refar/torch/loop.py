@@ -16,6 +16,7 @@ import torch
 from refar import data as datasets
 from refar.data import Dataset
 from refar.data.dataset import for_graph
+from refar.data.record import record_of, to_text
 from refar.files import write_bytes
 from refar.graph.graph import to_json
 from refar.torch.checkpoint import State, write_checkpoint
@@ -30,7 +31,7 @@ from refar.torch.validate import validate
 from refar.training.config import Config, TrainConfig, load_config, to_toml
 from refar.training.folder import writing_run
 from refar.training.progress import Interrupt, Reporter, append_log, best_words, catch_interrupt, validation_line
-from refar.training.runs import CHECKPOINT, CONFIG, GRAPH, LOG
+from refar.training.runs import CHECKPOINT, CONFIG, DATA, GRAPH, LOG, read_record
 from refar.training.schedule import learning_rate
 
 
@@ -60,8 +61,10 @@ def train(
     """
     run = Path(run_dir)
     config = config if isinstance(config, Config) else load_config(config)
+    loaded = datasets.load(config.data, read_record(run) if resume else None)
+    config = config.completed(loaded)
     graph, options = config.graph, config.train
-    data = for_graph(datasets.load(config.data.source), graph)
+    data = for_graph(loaded, graph)
     with ExitStack() as held:
         ranks = held.enter_context(joined(options.device))
         check(config, graph, data, ranks)
@@ -72,6 +75,8 @@ def train(
         note = training.take_up() if resume else training.begin()
         if ranks.writes:
             _write_config(run / CONFIG, config)
+            if not (run / DATA).exists():
+                write_bytes(run / DATA, to_text(record_of(config.data, loaded)).encode())
         return training.loop(progress and ranks.writes, until, note)
 
 
@@ -135,8 +140,8 @@ class _Training:
         count, options = self.state.counters, self.options
         end = min(options.steps, until if until is not None else options.steps)
         with Reporter(progress, options.steps, count.step) as reporter, catch_interrupt() as interrupt:
-            if note:
-                reporter.say(note)
+            for said in filter(None, (*self.data.notes, note)):
+                reporter.say(said)
             saved = self._steps(end, reporter, interrupt)
             if count.step == options.steps and count.best_nats is None:  # resumed at its end, before any validation
                 self._validate(reporter)

@@ -14,6 +14,8 @@ from msgspec import Meta, Struct
 
 from refar import models
 from refar.building.text import load
+from refar.data.dataset import Dataset
+from refar.data.described import DataConfig
 from refar.errors import FileError, GraphError, InputError, maybe_newer
 from refar.graph.graph import Graph
 from refar.training.loss_config import LossConfig
@@ -22,22 +24,6 @@ Natural = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Rate = Annotated[float, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
-
-
-class DataConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """[data]: a built-in data set by `name`, or a file .npz by `path`; exactly one of them."""
-
-    name: str | None = None
-    path: str | None = None
-
-    def __post_init__(self) -> None:
-        if (self.name is None) == (self.path is None):
-            raise ValueError("expected either `name`, a built-in data set, or `path`, an .npz file")
-
-    @property
-    def source(self) -> str:
-        """What `refar.data.load` takes."""
-        return self.name or self.path or ""
 
 
 class TrainConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,6 +101,22 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         options = {key: value for key, value in self.model.items() if key != "name"}
         return models.by_name(self.model["name"], options, strict=True)
 
+    def completed(self, data: Dataset) -> Config:
+        """The config with what [model] leaves out and the data know: `classes`, `channels` of images, and the condition.
+
+        The condition is added only if [data] asks for one.
+        """
+        if "graph" in self.model:
+            return self
+        known: dict[str, Any] = {"classes": data.classes} if data.classes else {}
+        if data.meaning.kind == "picture":
+            known["channels"] = data.meaning.channels
+        if self.data.condition is not None and data.condition_classes:
+            known["condition"] = f"class:{data.condition_classes}"
+        options = models.options_of(self.model["name"])
+        added = {name: value for name, value in known.items() if name in options and name not in self.model}
+        return msgspec.structs.replace(self, model={**self.model, **added})
+
 
 def load_config(path: str | Path) -> Config:
     """Read a config; paths in it are relative to its folder. Raises FileError, or InputError naming the field that is wrong."""
@@ -138,7 +140,7 @@ def parse_config(text: str | bytes, folder: str | Path = ".", origin: str = "con
     if "graph" in model:
         model = {"graph": str(Path(folder, model["graph"]).absolute())}
     if data.path is not None:
-        data = DataConfig(path=str(Path(folder, data.path).absolute()))
+        data = msgspec.structs.replace(data, path=str(Path(folder, data.path).absolute()))
     return msgspec.structs.replace(config, model=model, data=data)
 
 

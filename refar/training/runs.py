@@ -2,6 +2,7 @@
 
 config.toml              the config with every value spelled out
 graph.json               the network
+data.json                what the data mean, and how they were divided: see `refar.data.record`
 checkpoint.safetensors   all that is needed to go on
 weights.safetensors      the best parameters so far: what is exported
 log.jsonl                one JSON object per validation, and per change of [train] on resuming
@@ -23,15 +24,17 @@ from safetensors.numpy import save
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Arrays, check_parameters
 from refar.building import text
+from refar.data import record
+from refar.data.record import Record
 from refar.errors import FileError, is_newer, newer
 from refar.files import write_bytes
 from refar.graph.graph import Graph, digest
 from refar.locks import LOCK
 from refar.training.config import Config, load_config
 
-CONFIG, GRAPH, LOG = "config.toml", "graph.json", "log.jsonl"
+CONFIG, GRAPH, DATA, LOG = "config.toml", "graph.json", "data.json", "log.jsonl"
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
-FILES = (CONFIG, GRAPH, CHECKPOINT, WEIGHTS, LOG, LOCK)
+FILES = (CONFIG, GRAPH, DATA, CHECKPOINT, WEIGHTS, LOG, LOCK)
 
 
 class Run(NamedTuple):
@@ -59,6 +62,12 @@ def load_run(path: str | Path) -> Run:
     params, info = read_tensors(path / WEIGHTS, "weights")
     check_graph(path / WEIGHTS, info, graph)
     return Run(graph, check_parameters(facts(graph), params), config)
+
+
+def read_record(path: str | Path) -> Record | None:
+    """What a run keeps of its data; None for a run of an earlier release, which kept nothing. Raises FileError if damaged."""
+    file = Path(path) / DATA
+    return record.from_json(file.read_bytes(), f"run {str(path)!r}: {DATA}") if file.is_file() else None
 
 
 def check_graph(path: Path, info: Mapping[str, Any], graph: Graph) -> None:

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from refar import Builder, data, from_json, init, models, runtime, save, to_json
+from refar.data import record
+from refar.training.runs import read_record
 
 
 def test_generate_npy_and_csv(refar, here):
@@ -284,7 +286,9 @@ def test_export_knows_the_data(refar, here):
     said = refar("export", "run", "-o", "new")
     assert said.code == 0
     assert "agree with the oracle" in said.out
-    assert runtime.load("new").manifest.metadata == {"data": "digits", "picture": "8x8"}
+    metadata = runtime.load("new").manifest.metadata
+    assert {name: metadata[name] for name in ("data", "picture")} == {"data": "digits", "picture": "8x8"}
+    assert record.from_json(metadata["record"], "it") == read_record("run")
     assert refar("export", "run", "-o", "new").sentence.endswith("--force to replace a bundle")
     assert refar("export", "run", "-o", "new", "--force", "--no-check").code == 0
 

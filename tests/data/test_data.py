@@ -109,7 +109,7 @@ def test_own_files_that_are_refused(tmp_path, arrays, message):
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(FileError, match="there is no such file"):
         data.load(tmp_path / "none.npz")
-    with pytest.raises(InputError, match=r"expected a built-in data set \(digits\) or the path of an \.npz file"):
+    with pytest.raises(InputError, match=r"a built-in data set \(digits, .*\) or the path of an \.npz, .* did you mean 'digits'"):
         data.load("digit")
     path = write(tmp_path / "cut.npz", x=INDICES)
     whole = path.read_bytes()

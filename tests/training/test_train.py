@@ -49,7 +49,7 @@ def test_learns_and_leaves_a_run(config, tmp_path):
     assert lines[-1]["valid_nats"] < 0.5 < 1.3 < lines[0]["train_nats"]
     assert result.best_nats == min(line["valid_nats"] for line in lines)
     assert sorted(path.name for path in run.iterdir()) == [
-        ".lock", "checkpoint.safetensors", "config.toml", "graph.json", "log.jsonl", "weights.safetensors",
+        ".lock", "checkpoint.safetensors", "config.toml", "data.json", "graph.json", "log.jsonl", "weights.safetensors",
     ]  # fmt: skip
     graph, params, again = load_run(run)
     assert (graph, again) == (config.graph, change(config, steps=150))

@@ -13,7 +13,7 @@ def nats(data: Dataset) -> dict[str, float]:
 
     unigram: p(x_t). previous: p(x_t | x_{t-1}), and p(x_0) for the first pixel. marginals: p(x_t | t, class).
     """
-    train, test = data.train.x, data.test.x
+    train, test = data.train[:].x, data.test.x
     unigram = _normalize(1.0 + np.bincount(train.ravel(), minlength=data.classes))
     pairs = np.ones((data.classes, data.classes))
     np.add.at(pairs, (train[:, :-1], train[:, 1:]), 1)
@@ -33,10 +33,11 @@ def accuracy(data: Dataset) -> float:
 
 def _marginals(data: Dataset) -> Array:
     """log p(x | class) = Σ_t log p(x_t | t, class) for each test picture and class."""
-    length = data.train.x.shape[1]
+    train = data.train[:]
+    length = train.x.shape[1]
     counts = np.ones((data.condition_classes, length, data.classes))
-    assert data.train.condition is not None
-    np.add.at(counts, (data.train.condition[:, None], np.arange(length), data.train.x), 1)
+    assert train.condition is not None
+    np.add.at(counts, (train.condition[:, None], np.arange(length), train.x), 1)
     log_p = np.log(_normalize(counts))
     return np.stack([table[np.arange(length), data.test.x].sum(axis=1) for table in log_p], axis=1)
 

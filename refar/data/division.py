@@ -1,0 +1,20 @@
+"""How data were divided, as a run and a bundle remember it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+
+class Division(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How `units` files, rows or windows were divided: at random, or each by time or by rows in the same proportions.
+
+    Of a random division `valid` and `test` name the files held out. Units without names are held out by
+    `refar.data.dataset.permutation(0, 0, 0, units)`, the last of it for the test, those before them for validation.
+    """
+
+    by: Literal["random", "time", "rows", "given"]
+    units: int = 0
+    valid: list[str] = []
+    test: list[str] = []

@@ -1,0 +1,72 @@
+"""What the readers of files hand on: examples of one shape, or recordings that are yet to be cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from refar.arguments.arrays import Array
+from refar.data.meaning import Meaning
+from refar.errors import FileError, InputError
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Examples x (N, …) of one shape, each with the number of its unit: what is held out is whole units.
+
+    `names` are those of the units, where they are files. `depth` (N,), from 0 to 1, says how far down its picture a tile lies.
+    """
+
+    x: Array
+    meaning: Meaning
+    unit: Array
+    names: list[str]
+    condition: Array | None = None
+    depth: Array | None = None
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Series of any length: numbers v_ct as the files have them, or classes x_t; and the class of each, if any."""
+
+    pieces: list[Array]
+    meaning: Meaning
+    names: list[str]
+    condition: Array | None = None
+
+
+def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files at any depth that end so, in the order of their names; what begins with a dot is left out."""
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file()]
+    shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return sorted(shown, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def relative(path: Path, root: Path) -> str:
+    """The name of a file below the folder of the data, or of the file that is all of the data."""
+    return path.name if path == root else path.relative_to(root).as_posix()
+
+
+def classes_by_folder(root: Path, paths: list[Path]) -> tuple[Array, list[str]]:
+    """The class of each file, which is its folder, and the names of the classes in order. Raises InputError for one folder."""
+    folders = [relative(path.parent, root) if path.parent != root else root.name for path in paths]
+    names = sorted(set(folders))
+    if len(names) < 2:
+        raise InputError(f'data {root.name!r}: condition = "folder" expects files in two folders or more, got only {names[0]!r}')
+    return np.array([names.index(folder) for folder in folders], np.int64), names
+
+
+def check_finite(what: str, array: Array) -> None:
+    """Raise FileError for the first number that is not finite, with its index."""
+    if array.dtype.kind != "f":
+        return
+    step = max(1, 2**22 // max(1, array[0].size)) if len(array) else 1
+    for first in range(0, len(array), step):
+        finite = np.isfinite(array[first : first + step])
+        if not finite.all():
+            place = tuple(int(i) for i in np.argwhere(~finite)[0])
+            index = (place[0] + first, *place[1:])
+            where = index[0] if len(index) == 1 else index
+            raise FileError(f"{what}: expected finite numbers, got {array[index]} at index {where}")

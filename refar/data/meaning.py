@@ -1,0 +1,129 @@
+"""What the numbers of a data set stand for: the way from a file to a network, and from what it generates back to a file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from refar import quantize
+from refar.arguments.arrays import Array
+from refar.errors import FileError, InputError
+
+Small = np.uint8
+
+
+class Meaning(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a file's numbers v become a network's x, and back.
+
+    A signal (C, T): v = x·std + mean, each channel with its own; without std and mean v = x. With a `quantizer` of `levels`
+    classes x is a class, and its centre in [-1, 1] stands for x in that equation. A picture has `levels` of light, class 0
+    being black. `columns` names the channels of a series, `rate` is that of sound in Hz, `size` that of a picture in rows and
+    columns, `names` are those of the classes of the condition.
+    """
+
+    kind: Literal["numbers", "series", "sound", "picture"] = "numbers"
+    columns: list[str] = []
+    mean: list[float] = []
+    std: list[float] = []
+    quantizer: Literal["mu-law", "linear"] | None = None
+    levels: int = 0
+    rate: int = 0
+    size: tuple[int, int] | None = None
+    colours: Literal["grey", "rgb"] = "grey"
+    names: list[str] = []
+
+    @property
+    def classes(self) -> int:
+        """How many classes a value has; 0 for real numbers."""
+        return self.levels
+
+    @property
+    def channels(self) -> int:
+        """How many colours a pixel has."""
+        return 3 if self.colours == "rgb" else 1
+
+    def encode(self, values: Array) -> Array:
+        """The numbers of a file, v_ct, as a network takes them: x_ct in float32 or float64, or classes x_t.
+
+        Classes are kept in the smallest unsigned type. Numbers beyond the range of a linear quantiser fall into its outermost
+        classes.
+        """
+        if self.std:
+            values = (values - _column(self.mean)) / _column(self.std)
+        if self.quantizer is None:
+            return values
+        classes = _quantizer(self.quantizer, self.levels).encode(np.clip(values[0], -1, 1))
+        return classes.astype(np.min_scalar_type(self.levels - 1))
+
+    def decode(self, x: Array) -> Array:
+        """A batch of a network's numbers, x_bt or x_bct, as the numbers of a file, v_bct in float64."""
+        if self.quantizer is not None:
+            x = _quantizer(self.quantizer, self.levels).decode(x)[:, None]
+        values = np.asarray(x, np.float64)
+        return values * _column(self.std) + _column(self.mean) if self.std else values
+
+    def light(self, x: Array) -> Array:
+        """Pictures of classes, of any shape, as light 0..255 in uint8."""
+        return np.rint(np.asarray(x, np.float64) * (255 / (self.levels - 1))).astype(Small)
+
+    def class_of(self, text: str) -> int | None:
+        """The class of the condition that has this name, if any has."""
+        return self.names.index(text) if text in self.names else None
+
+
+def darken(light: Array, levels: int) -> Array:
+    """Light 0..255 in uint8 as the classes ⌊light·levels/256⌋ in uint8."""
+    return light if levels == 256 else (light.astype(np.uint16) * levels >> 8).astype(Small)
+
+
+def standardised(what: str, meaning: Meaning, pieces: list[Array]) -> Meaning:
+    """The meaning with mean and std of v_ct over all pieces, those for training. Raises InputError for a constant channel."""
+    count = sum(piece.shape[1] for piece in pieces)
+    mean = sum(piece.sum(axis=1, dtype=np.float64) for piece in pieces) / count
+    square = sum(((piece - mean[:, None]) ** 2).sum(axis=1, dtype=np.float64) for piece in pieces) / count
+    std = np.sqrt(square)
+    _check_varies(what, meaning, mean, std)
+    return msgspec.structs.replace(meaning, mean=mean.tolist(), std=std.tolist())
+
+
+def levelled(what: str, meaning: Meaning, pieces: list[Array], levels: int) -> Meaning:
+    """The meaning with `levels` classes of equal width over the range of v_t in all pieces, those for training, and a tenth more.
+
+    The tenth comes on each side. Raises InputError for several channels, and for a constant series.
+    """
+    if pieces[0].shape[0] != 1:
+        raise InputError(
+            f"{what}: `levels` makes classes of one column, got {pieces[0].shape[0]}; leave it out, or name one column"
+        )
+    low, high = min(float(p.min()) for p in pieces), max(float(p.max()) for p in pieces)
+    middle, half = np.array([(low + high) / 2]), np.array([(high - low) / 2])
+    _check_varies(what, meaning, middle, half)
+    return msgspec.structs.replace(
+        meaning, quantizer="linear", levels=levels, mean=middle.tolist(), std=(1.2 * half).tolist()
+    )  # fmt: skip
+
+
+def read(text: str) -> Meaning:
+    """A meaning from its JSON. Raises FileError for other text."""
+    try:
+        return msgspec.json.decode(text, type=Meaning)
+    except msgspec.DecodeError as error:
+        raise FileError(f"meaning of the data: {error}") from None
+
+
+def _check_varies(what: str, meaning: Meaning, middle: Array, width: Array) -> None:
+    for channel, (value, spread) in enumerate(zip(middle, width, strict=True)):
+        if not spread > 0:
+            name = f"column {meaning.columns[channel]!r}" if meaning.columns else f"channel {channel}"
+            raise InputError(f"{what}: {name} is {value:g} throughout its training part; expected numbers that differ")
+
+
+def _quantizer(name: str, levels: int) -> quantize.Quantizer:
+    return quantize.mu_law(levels) if name == "mu-law" else quantize.linear(levels)
+
+
+def _column(numbers: list[float]) -> Array:
+    return np.array(numbers)[:, None]

@@ -1,0 +1,84 @@
+"""Which data are for training and which are held out, and how a run remembers it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from refar.arguments.arrays import Array
+from refar.data.dataset import permutation
+from refar.data.described import DataConfig
+from refar.data.division import Division
+from refar.data.found import Recordings, Stacked
+from refar.errors import FileError, InputError
+
+MANY = 10
+"""So many files at least are divided at random by default; fewer are each cut by time, or by rows."""
+
+
+class Parts(NamedTuple):
+    """Something for each of the three splits, here arrays of numbers of units or of rows."""
+
+    train: Array
+    valid: Array
+    test: Array
+
+
+def units_at_random(config: DataConfig, count: int, names: list[str], known: Division | None) -> tuple[Parts, Division]:
+    """The units of each part, as before if `known`. Raises InputError for too few, FileError for files that are missing."""
+    what = f"data {config.title!r}"
+    if known is not None and known.by == "random" and names:
+        missing = sorted({*known.valid, *known.test} - set(names))
+        if missing:
+            raise FileError(f"{what}: {missing[0]!r}, which the training held out, is not there any more")
+        held = [np.array([names.index(name) for name in part], np.int64) for part in (known.valid, known.test)]
+        return Parts(np.setdiff1d(np.arange(count), np.concatenate(held)), held[0], held[1]), known
+    test, valid = (max(1, int(count * part)) for part in (config.test, config.valid))
+    if count <= test + valid:
+        raise InputError(f"{what}: expected at least {test + valid + 1} to divide at random, got {count}; see `split` in [data]")
+    order = permutation(0, 0, 0, count)
+    parts = Parts(np.sort(order[: -test - valid]), np.sort(order[-test - valid : -test]), np.sort(order[-test:]))
+    listed = [[names[i] for i in part] if names else [] for part in (parts.valid, parts.test)]
+    return parts, Division("random", count, *listed)
+
+
+def rows_of(config: DataConfig, found: Stacked, known: Division | None) -> tuple[Parts, Division]:
+    """The rows of each part: whole units at random, or the lowest tiles of each picture."""
+    count = len(found.names) or int(found.unit.max()) + 1
+    by = config.split or ("random" if found.depth is None or count >= MANY else "rows")
+    if by == "time":
+        raise InputError(f'data {config.title!r}: split = "time" is for series and sound; expected "random" or "rows"')
+    if by == "random":
+        parts, division = units_at_random(config, count, found.names, known)
+        return Parts(*(np.flatnonzero(np.isin(found.unit, part)) for part in parts)), division
+    if found.depth is None:
+        raise InputError(f'data {config.title!r}: split = "rows" is for pictures cut into tiles, which fit = "tiles" does')
+    low, lowest = found.depth >= 1 - config.valid - config.test, found.depth >= 1 - config.test
+    parts = Parts(*(np.flatnonzero(part) for part in (~low, low & ~lowest, lowest)))
+    for name, part in parts._asdict().items():
+        if not len(part):
+            raise InputError(f"data {config.title!r}: no row of tiles is left for {name!r}; the pictures are too few tiles high")
+    return parts, Division("rows", count)
+
+
+def pieces_of(
+    config: DataConfig, found: Recordings, known: Division | None
+) -> tuple[list[list[Array]], list[Array | None], Division]:
+    """The pieces of each of the three parts, and the classes of each piece: whole recordings, or the pieces of each in time."""
+    count = len(found.pieces)
+    by = config.split or ("random" if count >= MANY else "time")
+    if by == "rows":
+        raise InputError(f'data {config.title!r}: split = "rows" is for pictures; expected "time" or "random"')
+    if by == "random":
+        parts, division = units_at_random(config, count, found.names, known)
+        classes = [None if found.condition is None else found.condition[part] for part in parts]
+        return [[found.pieces[i] for i in part] for part in parts], classes, division
+    cut: list[list[Array]] = [[], [], []]
+    for piece in found.pieces:
+        length = piece.shape[-1]
+        end = length - int(length * config.test)
+        middle = end - int(length * config.valid)
+        for part, (first, last) in zip(cut, ((0, middle), (middle, end), (end, length)), strict=True):
+            part.append(piece[..., first:last])
+    return cut, [found.condition] * 3, Division("time", count)

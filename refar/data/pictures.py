@@ -1,0 +1,106 @@
+"""Pictures from .png and .jpg files, by Pillow."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refar.arguments.arrays import Array
+from refar.data.described import DataConfig
+from refar.data.found import Stacked, classes_by_folder, files_below, relative
+from refar.data.meaning import Meaning, darken
+from refar.errors import BackendError, FileError, InputError
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+_GREY, _COLOURED, _SEEN_THROUGH = ("1", "L"), ("P", "RGB"), ("LA", "PA", "RGBA")
+
+
+def read_pictures(config: DataConfig, root: Path) -> Stacked:
+    """One file, or all in a folder: x_bchw in uint8, C = 1 or 3, with `levels` classes of light, 256 by default.
+
+    `fit` "tiles" cuts each picture into pieces of `size` side by side, from the top left. Raises FileError for a picture of
+    another size, with transparent pixels, with more than 8 bits a colour, or damaged; BackendError without Pillow.
+    """
+    levels = config.levels or 256
+    if levels > 256:
+        raise InputError(f"data {config.title!r}: levels: expected 2 to 256 for pictures, got {levels}")
+    if config.fit != "exact" and config.size is None:
+        raise InputError(f'data {config.title!r}: fit = "{config.fit}" needs a size, as in size = "16x16"')
+    paths = [root] if root.is_file() else files_below(root, SUFFIXES)
+    titles = [f"data {relative(path, root)!r}" for path in paths]
+    opened = [_open(path, what) for path, what in zip(paths, titles, strict=True)]
+    colours = config.colours or ("grey" if all(picture.mode in _GREY for picture in opened) else "rgb")
+    size = config.height_width or (opened[0].height, opened[0].width)
+    tiles, units, depths = [], [], []
+    for unit, (picture, what) in enumerate(zip(opened, titles, strict=True)):
+        light_chw = _pixels(_fitted(config, picture, size, what), "L" if colours == "grey" else "RGB")
+        found, depth = _tiles(light_chw, size, what)
+        tiles.append(darken(found, levels))
+        units.append(np.full(len(found), unit))
+        depths.append(depth)
+    condition, names = classes_by_folder(root, paths) if config.condition else (None, [])
+    owner = np.concatenate(units)
+    meaning = Meaning(kind="picture", levels=levels, size=size, colours=colours, names=names)
+    return Stacked(
+        np.concatenate(tiles), meaning, owner, [relative(path, root) for path in paths],
+        None if condition is None else condition[owner], np.concatenate(depths) if config.fit == "tiles" else None,
+    )  # fmt: skip
+
+
+def _open(path: Path, what: str) -> Any:
+    """The picture as its file has it, turned as the camera says. Raises FileError."""
+    try:
+        from PIL import Image, ImageOps
+    except ImportError:
+        raise BackendError("pictures need Pillow, which is not installed: pip install 'refar[data]'") from None
+    try:
+        with warnings.catch_warnings(), Image.open(path) as picture:
+            warnings.simplefilter("ignore")  # of broken metadata, which nobody reads here
+            picture.load()
+            turned = ImageOps.exif_transpose(picture)
+    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them stumble over
+        reason = "it is no picture that is known" if "cannot identify" in str(error) else error
+        raise FileError(f"{what} cannot be read as a picture: {reason}") from None
+    if turned.mode in _SEEN_THROUGH or "transparency" in turned.info:
+        turned = turned.convert("RGBA")
+        if np.asarray(turned.getchannel("A")).min() < 255:
+            raise FileError(f"{what}: expected a picture without transparent pixels; put it on a background first")
+        return turned.convert("RGB")
+    if turned.mode not in (*_GREY, *_COLOURED):
+        raise FileError(f"{what}: expected grey or RGB with 8 bits a colour, got Pillow's mode {turned.mode!r}")
+    return turned
+
+
+def _fitted(config: DataConfig, picture: Any, size: tuple[int, int], what: str) -> Any:
+    """The picture in the size that is asked for. Raises FileError where it has another, and nothing says what to do."""
+    height, width = size
+    if config.fit == "resize":
+        return (picture.convert("RGB") if picture.mode == "P" else picture).resize((width, height))
+    if config.fit == "tiles":
+        if picture.height < height or picture.width < width:
+            raise FileError(f"{what}: expected at least {height}x{width} pixels for a tile, got {picture.height}x{picture.width}")
+        return picture
+    if (picture.height, picture.width) != size:
+        expected = "" if config.size else " as the pictures before it"
+        raise FileError(
+            f"{what}: expected {height}x{width} pixels{expected}, got {picture.height}x{picture.width}; "
+            f'write size = "{height}x{width}" with fit = "resize" or "tiles"'
+        )
+    return picture
+
+
+def _pixels(picture: Any, mode: str) -> Array:
+    """Light in uint8, channels first."""
+    pixels = np.asarray(picture.convert("RGB").convert(mode) if picture.mode == "P" else picture.convert(mode))
+    return np.ascontiguousarray(np.moveaxis(pixels.reshape(*pixels.shape[:2], -1), -1, 0))
+
+
+def _tiles(light_chw: Array, size: tuple[int, int], what: str) -> tuple[Array, Array]:
+    """All whole tiles, row by row, and how far down each lies, from 0 to 1."""
+    (colours, rows, columns), (height, width) = light_chw.shape, size
+    down, along = rows // height, columns // width
+    cut = light_chw[:, : down * height, : along * width].reshape(colours, down, height, along, width)
+    return cut.transpose(1, 3, 0, 2, 4).reshape(-1, colours, height, width), np.repeat(np.arange(down) / down, along)
