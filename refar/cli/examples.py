@@ -60,7 +60,8 @@ def _read(text: str, graph: Graph, record: Record | None) -> tuple[str, Array, M
     """A title, the sequences, and the conditions under the graph's names for them."""
     from refar import data
 
-    source, _, part = (text, "", "") if Path(text).exists() else text.partition(":")
+    source, colon, part = (text, "", "") if Path(text).exists() else text.rpartition(":")
+    source, part = (source, part) if colon else (text, "")
     if source == "data":
         return _part(text, _of_training(text, record), part, graph, record)
     if source in data.NAMES:

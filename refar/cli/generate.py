@@ -80,7 +80,8 @@ def generate(
     given = values.conditions(session.graph, condition or [], names=meaning.names)
     rows = max([batch or 1, *(len(array) for array in (given or {}).values())])
     samples.check(out, meaning, rows)
-    start = None if prompt is None else values.fit("prompt", samples.read_prompt(prompt, meaning), found.types[found.sequence])
+    kind = found.types[found.sequence]
+    start = None if prompt is None else values.fit("prompt", samples.read_prompt(prompt, meaning, kind), kind)
     before = 0 if start is None else start.shape[-1]
     known = values.shape(shape or session.manifest.metadata.get("picture")) if pictures else None
     size = values.check_picture(session.graph, known, n, before, meaning.channels) if pictures else None

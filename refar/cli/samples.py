@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refar.analysis.types import Type
 from refar.arguments.arrays import Array
 from refar.cli import files, png, values
 from refar.errors import InputError
@@ -53,10 +54,11 @@ def write(out: Path, x: Array, meaning: Meaning) -> list[Path]:
     return [out]
 
 
-def read_prompt(path: Path, meaning: Meaning) -> Array:
+def read_prompt(path: Path, meaning: Meaning, kind: Type) -> Array:
     """What a file holds as a network's numbers: tables of series and sound through the meaning, other files as they are.
 
-    A table has the columns of the training; each sound is one of the network's rate.
+    A table has the columns of the training; sound is of the network's rate. Raises InputError for other sound, and for
+    integers where the network, by the `kind` of its sequence, models a signal.
     """
     if meaning.kind == "series" and path.suffix.lower() == ".csv":
         from refar.data.described import DataConfig
@@ -70,7 +72,10 @@ def read_prompt(path: Path, meaning: Meaning) -> Array:
         if rate != meaning.rate:
             raise InputError(f"prompt {str(path)!r}: expected {meaning.rate} Hz, got {rate} Hz; refar does not resample")
         return meaning.encode(samples)
-    return files.read_array(path, "prompt")
+    array = files.read_array(path, "prompt")
+    if not kind.indexed and array.dtype.kind in "iu":
+        raise InputError(f"prompt {str(path)!r}: expected real numbers, since the network models a signal; got {array.dtype}")
+    return array
 
 
 def write_sheet(out: Path, x_bt: Array, meaning: Meaning, graph: Graph, size: tuple[int, int]) -> list[Path]:

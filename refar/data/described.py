@@ -105,6 +105,6 @@ def check_options(config: DataConfig, kind: str) -> None:
             takers = [NOUNS[other] for other, options in KINDS.items() if option in options]
             takes = ", ".join(KINDS[kind]) or "none"
             raise InputError(
-                f"data {config.title!r}: `{option}` is for {', '.join(takers)}; {NOUNS[kind]} takes {takes}"
+                f"data {config.title!r}: `{option}` is for {', '.join(takers)}; the options for {NOUNS[kind]} are {takes}"
                 f"{near(option, KINDS[kind])}"
             )

@@ -34,12 +34,9 @@ def cut(config: DataConfig, found: Recordings, known: Record | None) -> Dataset:
         raise InputError(f"{what}: say how many values a sequence has, as in window = 256 in [data]")
     if config.split == "random" and len(found.pieces) == 1:
         return _shuffled(config, found, config.window, known)
-    parts, classes, division = pieces_of(config, found, None if known is None else known.division)
-    meaning = known.meaning if known is not None else _scaled(what, config, found.meaning, parts[0])
-    train, *held = (
-        Series([encoded(piece, meaning) for piece in part], found.names, given)
-        for part, given in zip(parts, classes, strict=True)
-    )
+    parts, division = pieces_of(config, found, None if known is None else known.division)
+    meaning = known.meaning if known is not None else _scaled(what, config, found.meaning, parts[0].pieces)
+    train, *held = (Series([encoded(piece, meaning) for piece in part.pieces], part.names, part.condition) for part in parts)
     notes: tuple[str, ...] = ()
     drawn: Supply
     if config.hop is None:

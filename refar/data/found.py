@@ -16,7 +16,8 @@ from refar.errors import FileError, InputError
 class Stacked:
     """Examples x (N, …) of one shape, each with the number of its unit: what is held out is whole units.
 
-    `names` are those of the units, where they are files. `depth` (N,), from 0 to 1, says how far down its picture a tile lies.
+    `names` are those of the units, where they are files. `depth` (N,) says how far down its picture a tile
+    reaches, 1 in the last row of tiles.
     """
 
     x: Array

@@ -25,8 +25,9 @@ def kind_of(config: DataConfig, path: Path) -> str:
                 raise FileError(f"{what}: there is no such file")
             return kind
     endings = ", ".join(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
-    came = f"a file that ends in {path.suffix or 'nothing'}" if path.exists() else "nothing"
-    raise FileError(f"{what}: expected a file that ends in {endings}, or a folder of such, got {came}")
+    if not path.exists():
+        raise FileError(f"{what}: there is no such file or folder")
+    raise FileError(f"{what}: expected a file that ends in {endings}, or a folder of such, got {path.suffix or 'no ending'}")
 
 
 def _of_folder(what: str, path: Path) -> str:

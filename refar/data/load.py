@@ -67,7 +67,8 @@ def whole(source: DataConfig, meaning: Meaning) -> Split:
         return Split(found.x, {} if found.condition is None else {"condition": found.condition})
     pieces = [encoded(piece, meaning) for piece in found.pieces]
     series = Series(pieces, found.names, found.condition)
-    return side_by_side(f"data {source.title!r}", series, source.window or max(piece.shape[-1] for piece in pieces))
+    longest = max(piece.shape[-1] for piece in pieces)
+    return side_by_side(f"data {source.title!r}", series, longest if len(pieces) == 1 else source.window or longest)
 
 
 def _named(config: DataConfig, found: Stacked | Recordings, meaning: Meaning | None) -> Stacked | Recordings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -54,7 +55,7 @@ def rows_of(config: DataConfig, found: Stacked, known: Division | None) -> tuple
         return Parts(*(np.flatnonzero(np.isin(found.unit, part)) for part in parts)), division
     if found.depth is None:
         raise InputError(f'data {config.title!r}: split = "rows" is for pictures cut into tiles, which fit = "tiles" does')
-    low, lowest = found.depth >= 1 - config.valid - config.test, found.depth >= 1 - config.test
+    low, lowest = found.depth > 1 - config.valid - config.test, found.depth > 1 - config.test
     parts = Parts(*(np.flatnonzero(part) for part in (~low, low & ~lowest, lowest)))
     for name, part in parts._asdict().items():
         if not len(part):
@@ -62,18 +63,15 @@ def rows_of(config: DataConfig, found: Stacked, known: Division | None) -> tuple
     return parts, Division("rows", count)
 
 
-def pieces_of(
-    config: DataConfig, found: Recordings, known: Division | None
-) -> tuple[list[list[Array]], list[Array | None], Division]:
-    """The pieces of each of the three parts, and the classes of each piece: whole recordings, or the pieces of each in time."""
+def pieces_of(config: DataConfig, found: Recordings, known: Division | None) -> tuple[list[Recordings], Division]:
+    """The recordings of each of the three parts: whole ones at random, or of each what comes first, then, and last in time."""
     count = len(found.pieces)
     by = config.split or ("random" if count >= MANY else "time")
     if by == "rows":
         raise InputError(f'data {config.title!r}: split = "rows" is for pictures; expected "time" or "random"')
     if by == "random":
         parts, division = units_at_random(config, count, found.names, known)
-        classes = [None if found.condition is None else found.condition[part] for part in parts]
-        return [[found.pieces[i] for i in part] for part in parts], classes, division
+        return [_chosen(found, part) for part in parts], division
     cut: list[list[Array]] = [[], [], []]
     for piece in found.pieces:
         length = piece.shape[-1]
@@ -81,4 +79,9 @@ def pieces_of(
         middle = end - int(length * config.valid)
         for part, (first, last) in zip(cut, ((0, middle), (middle, end), (end, length)), strict=True):
             part.append(piece[..., first:last])
-    return cut, [found.condition] * 3, Division("time", count)
+    return [replace(found, pieces=pieces) for pieces in cut], Division("time", count)
+
+
+def _chosen(found: Recordings, rows: Array) -> Recordings:
+    pieces, names = [found.pieces[i] for i in rows], [found.names[i] for i in rows]
+    return replace(found, pieces=pieces, names=names, condition=None if found.condition is None else found.condition[rows])

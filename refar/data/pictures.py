@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +33,11 @@ def read_pictures(config: DataConfig, root: Path) -> Stacked:
         raise InputError(f'data {config.title!r}: fit = "{config.fit}" needs a size, as in size = "16x16"')
     paths = [root] if root.is_file() else files_below(root, SUFFIXES)
     titles = [f"data {relative(path, root)!r}" for path in paths]
-    opened = [_open(path, what) for path, what in zip(paths, titles, strict=True)]
-    colours = config.colours or ("grey" if all(picture.mode in _GREY for picture in opened) else "rgb")
-    size = config.height_width or (opened[0].height, opened[0].width)
+    colours = config.colours or ("grey" if all(map(_is_grey, paths, titles)) else "rgb")
+    size = config.height_width or _size(_open(paths[0], titles[0]))
     tiles, units, depths = [], [], []
-    for unit, (picture, what) in enumerate(zip(opened, titles, strict=True)):
+    for unit, (path, what) in enumerate(zip(paths, titles, strict=True)):
+        picture = _open(path, what)
         light_chw = _pixels(_fitted(config, picture, size, what), "L" if colours == "grey" else "RGB")
         found, depth = _tiles(light_chw, size, what)
         tiles.append(darken(found, levels))
@@ -50,20 +52,38 @@ def read_pictures(config: DataConfig, root: Path) -> Stacked:
     )  # fmt: skip
 
 
-def _open(path: Path, what: str) -> Any:
-    """The picture as its file has it, turned as the camera says. Raises FileError."""
+@contextmanager
+def _reading(path: Path, what: str) -> Iterator[Any]:
+    """A picture of which only the header is read so far. Raises FileError where reading goes wrong, then or later."""
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image
     except ImportError:
         raise BackendError("pictures need Pillow, which is not installed: pip install 'refar[data]'") from None
     try:
         with warnings.catch_warnings(), Image.open(path) as picture:
             warnings.simplefilter("ignore")  # of broken metadata, which nobody reads here
-            picture.load()
-            turned = ImageOps.exif_transpose(picture)
+            yield picture
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them stumble over
         reason = "it is no picture that is known" if "cannot identify" in str(error) else error
         raise FileError(f"{what} cannot be read as a picture: {reason}") from None
+
+
+def _is_grey(path: Path, what: str) -> bool:
+    with _reading(path, what) as picture:
+        return picture.mode in _GREY
+
+
+def _size(picture: Any) -> tuple[int, int]:
+    return picture.height, picture.width
+
+
+def _open(path: Path, what: str) -> Any:
+    """The picture as its file has it, turned as the camera says. Raises FileError."""
+    with _reading(path, what) as picture:
+        from PIL import ImageOps
+
+        picture.load()
+        turned = ImageOps.exif_transpose(picture)
     if turned.mode in _SEEN_THROUGH or "transparency" in turned.info:
         turned = turned.convert("RGBA")
         if np.asarray(turned.getchannel("A")).min() < 255:
@@ -99,8 +119,8 @@ def _pixels(picture: Any, mode: str) -> Array:
 
 
 def _tiles(light_chw: Array, size: tuple[int, int], what: str) -> tuple[Array, Array]:
-    """All whole tiles, row by row, and how far down each lies, from 0 to 1."""
+    """All whole tiles, row by row, and how far down each reaches, 1 being the last row."""
     (colours, rows, columns), (height, width) = light_chw.shape, size
     down, along = rows // height, columns // width
     cut = light_chw[:, : down * height, : along * width].reshape(colours, down, height, along, width)
-    return cut.transpose(1, 3, 0, 2, 4).reshape(-1, colours, height, width), np.repeat(np.arange(down) / down, along)
+    return cut.transpose(1, 3, 0, 2, 4).reshape(-1, colours, height, width), np.repeat(np.arange(1, down + 1) / down, along)
