@@ -28,6 +28,19 @@ class Crops:
     conditions: Mapping[str, Array] = field(default_factory=dict)
 
     @property
+    def x(self) -> Array:
+        """A window at every place, v_nt or v_nct, also at those where one runs from a recording into the next."""
+        return np.moveaxis(sliding_window_view(self.values, self.window, axis=-1), -2, 0)
+
+    @property
+    def target(self) -> None:
+        """None: such data are no pairs."""
+
+    @property
+    def lengths(self) -> None:
+        """None: all windows are of one length."""
+
+    @property
     def arrays(self) -> dict[str, Array]:
         """All arrays by name."""
         given = {f"condition {name}": array for name, array in self.conditions.items()}
@@ -41,9 +54,7 @@ class Crops:
         ends = np.cumsum(np.diff(self.bounds) - self.window + 1)
         recording = np.searchsorted(ends, numbers, side="right")
         place = self.bounds[recording] + numbers - np.concatenate([[0], ends])[recording]
-        windows = sliding_window_view(self.values, self.window, axis=-1)
-        x = windows[place] if self.values.ndim == 1 else np.moveaxis(windows[:, place], 1, 0)
-        return Split(widened(x), {name: array[recording] for name, array in self.conditions.items()})
+        return Split(widened(self.x[place]), {name: array[recording] for name, array in self.conditions.items()})
 
     def side_by_side(self) -> Split:
         """The windows that do not overlap: a window after the other from the beginning of each recording."""

@@ -10,8 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from refar import noise
-from refar.analysis.causality import sequence_offsets
-from refar.analysis.facts import Facts, facts
+from refar.analysis.facts import facts
 from refar.analysis.types import Type
 from refar.arguments.arrays import Array, extent
 from refar.data.division import Division
@@ -71,6 +70,14 @@ class Chosen:
     conditions: Mapping[str, Array] = field(default_factory=dict)
 
     @property
+    def target(self) -> None:
+        """None: such data are no pairs."""
+
+    @property
+    def lengths(self) -> None:
+        """None: such data are all of one length."""
+
+    @property
     def arrays(self) -> dict[str, Array]:
         """All arrays by name."""
         return {"x": self.x, "rows": self.rows, **{f"condition {name}": array for name, array in self.conditions.items()}}
@@ -83,7 +90,22 @@ class Chosen:
 
 
 class Supply(Protocol):
-    """What training draws its batches from: a `Split`, or something that makes one of any of its rows."""
+    """What training draws its batches from: a `Split`, or something that makes one of any of its rows.
+
+    Of `x` only the dtype, and the shape but for the first axis, tell something of those rows.
+    """
+
+    @property
+    def x(self) -> Array:
+        """An array like that of the rows."""
+
+    @property
+    def target(self) -> Array | None:
+        """What networks from one signal onto another should answer with."""
+
+    @property
+    def lengths(self) -> Array | None:
+        """How many positions of each sequence are real, where they differ."""
 
     @property
     def conditions(self) -> Mapping[str, Array]:
@@ -219,34 +241,20 @@ def _as_images(split: Any, maps: Sequence[str], shape: tuple[int, int]) -> Any:
 def check_fit(data: Dataset, graph: Graph) -> None:
     """Raise InputError unless the network can take these sequences and conditions.
 
-    Conditions that the network does not have are not used. Fewer classes than the network has are fine. A window is no shorter
-    than the furthest offset of the network, or some of its weights would see nothing but zeros.
+    Conditions that the network does not have are not used. Fewer classes than the network has are fine.
     """
     found = facts(graph)
-    shown = data.train if isinstance(data.train, Split) else data.valid
-    _check(f"data {data.name!r}: x", shown.x, data.classes, found.types[found.sequence], found.sequence, "classes")
-    given = shown.conditions
+    _check(f"data {data.name!r}: x", data.train.x, data.classes, found.types[found.sequence], found.sequence, "classes")
+    given = data.train.conditions
     for name in found.conditions:
         if name not in given:
             held = f"only {', '.join(map(repr, given))}" if given else "no condition"
             raise InputError(f"data {data.name!r} has {held}, but the graph needs {name!r} ({found.types[name]})")
         what = "condition" if len(found.conditions) == 1 else f"condition {name!r}"
         _check(f"data {data.name!r}: {what}", given[name], data.classes_of.get(name, 0), found.types[name], name, name)
-        wanted, came = (extent(found.types[n], array) for n, array in ((found.sequence, shown.x), (name, given[name])))
+        wanted, came = (extent(found.types[n], array) for n, array in ((found.sequence, data.train.x), (name, given[name])))
         if found.types[name].timed and came != wanted:
             raise InputError(f"data {data.name!r}: {what}: expected {_size(wanted)} as x has, got {_size(came)}")
-    _check_window(data, found, graph)
-
-
-def _check_window(data: Dataset, found: Facts, graph: Graph) -> None:
-    if data.window is None or found.grid is not None:
-        return
-    furthest = max(sequence_offsets(graph), default=0)
-    if furthest >= data.window:
-        raise InputError(
-            f"data {data.name!r}: window: expected at least {furthest + 1}, since the network looks back {furthest} values, "
-            f"got {data.window}; write a larger window in [data], or fewer or smaller dilations in [model]"
-        )
 
 
 def _size(extents: tuple[int, ...]) -> str:

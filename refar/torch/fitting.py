@@ -5,7 +5,8 @@ from __future__ import annotations
 from refar.analysis.causality import require_strict
 from refar.analysis.facts import facts
 from refar.arguments.unrolling import check_unrolling
-from refar.data import Dataset, Split
+from refar.data import Dataset
+from refar.data.dataset import Supply
 from refar.errors import GraphError, InputError
 from refar.graph.graph import Graph, require_head
 from refar.torch.work import first_counted, unrolling_of
@@ -36,7 +37,7 @@ def check_loss(loss: LossConfig, graph: Graph, data: Dataset) -> None:
         _check_unrolling(loss, graph, data)
 
 
-def _longest(split: Split) -> int:
+def _longest(split: Supply) -> int:
     return int(split.x.shape[-1] if split.lengths is None else split.lengths.max())
 
 

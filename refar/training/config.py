@@ -162,16 +162,7 @@ def _value(key: str, value: Any) -> str:
 
 
 _WORDS = {"`": "", " | null": "", ">=": "≥", "<=": "≤", "object": "a table", "array": "a list", "int": "an integer"}
-<<<<<<< HEAD
-_WORDS |= {"float": "a number", "str": "text", "bool": "true or false"}
-=======
-_WORDS |= {"float": "a number", "str": "text", " | ": " or "}
-
-
-def _choices(hint: Any) -> list[object]:
-    """The values that a Literal allows, perhaps beside None."""
-    return [value for part in get_args(hint) or () for value in (get_args(part) or ([] if isinstance(part, type) else [part]))]
->>>>>>> 359e5a2 (Own data are tested: tables, sound, pictures, IDX, arrays, a download that goes wrong)
+_WORDS |= {"float": "a number", "str": "text", "bool": "true or false", " | ": " or "}
 
 
 def _sentence(message: str, document: Any) -> str:
@@ -184,12 +175,8 @@ def _sentence(message: str, document: Any) -> str:
     tables: dict[str, type[Struct]] = {"train": TrainConfig, "data": DataConfig, "loss": LossConfig}
     kind = tables.get(keys[0], Config) if keys else Config
     if problem.startswith("Invalid enum value"):
-<<<<<<< HEAD
         hints = get_args(get_type_hints(kind)[keys[-1]])
         choices = [choice for hint in hints for choice in get_args(hint) or (hint,) if choice is not type(None)]
-=======
-        choices = _choices(get_type_hints(kind)[keys[-1]])
->>>>>>> 359e5a2 (Own data are tested: tables, sound, pictures, IDX, arrays, a download that goes wrong)
         problem = f"expected {' or '.join(map(repr, choices))}, got {document!r}"
     elif problem.startswith("Expected"):
         expected, _, _ = problem.removeprefix("Expected ").partition(", got")

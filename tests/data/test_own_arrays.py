@@ -87,14 +87,6 @@ def test_channels_last_are_guessed():
         check_fit(data.load("x.npz"), models.pixelcnn(4, channels=3))
 
 
-def test_a_window_holds_the_furthest_offset():
-    np.save("x.npy", RNG.normal(size=2000))
-    found = data.load(DataConfig(path="x.npy", window=64))
-    check_fit(found, models.linear_ar(63))
-    with pytest.raises(InputError, match="window: expected at least 65, since the network looks back 64 values, got 64"):
-        check_fit(found, models.linear_ar(64))
-
-
 def config(model: str, table: str) -> Config:
     return parse_config(f"[model]\n{model}\n[data]\n{table}\n")
 
