@@ -28,6 +28,7 @@ __all__ = [
     "Concat",
     "Conv1d",
     "Conv2d",
+    "Dropout",
     "Embedding",
     "Gate",
     "Gaussian",
@@ -250,6 +251,17 @@ class Affine(Op, frozen=True, tag="affine"):
     shift: float = 0.0
 
 
+class Dropout(Op, frozen=True, tag="dropout"):
+    """y = x. Shape is kept.
+
+    Training in PyTorch alone multiplies by a mask: y = x · m / (1 - rate), m being 0 with probability `rate`, else 1, for each
+    number by itself. The mask depends on (seed, step, node, row of the batch) alone.
+    Source: Srivastava et al. 2014, with the scaling moved from use to training.
+    """
+
+    rate: Annotated[float, Meta(ge=0, lt=1)]
+
+
 class Concat(Op, frozen=True, tag="concat"):
     """Channels of all inputs, one after the other; a constant c_bc is repeated at every t."""
 
@@ -273,7 +285,7 @@ ImageOp = Conv2d | Shift2d
 
 PointwiseOp = (
     PadChannels | Ones | Position | OneHot | Embedding | Standardize | Activation | Gate | Add | Multiply | Affine | Concat
-    | Slice | Softmax
+    | Slice | Softmax | Dropout
 )  # fmt: skip
 """The operators that look at one position only."""
 

@@ -100,6 +100,9 @@ PICKED = {
     "rounding/spread.py: _spectral": "which weights a mask hides",
     "cli/describe.py: layers": "how many weights a mask hides",
     "testing/contract/cases.py: masks": "which weights a mask hides",
+    # what only training does
+    "torch/dropping.py: rates": "dropout has a mask",
+    "torch/starting.py: _check_reach": "weights that no sequence reaches",
     # within a case of a match
     "rounding/bound.py: backward": "only these have weights that a device rounds first",
     # words of a page; the name of the operator says enough of any other

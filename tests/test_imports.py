@@ -52,7 +52,9 @@ ALLOWED: dict[str, set[str]] = {
     "refar.torch.unroll": {*CHECKED, "refar.building.rewrite", "refar.torch", "torch"},
     "refar.torch.loop": {*CHECKED, "refar.data", "refar.files", "refar.torch", "refar.training", "torch", "msgspec"},
     "refar.torch.checkpoint": {*CHECKED, "refar.torch.module", "refar.training", "torch", "msgspec"},
-    "refar.torch.feeding": {*CHECKED, "refar.data", "refar.torch.ranks", "refar.torch.work", "refar.training"},
+    "refar.torch.feeding": {
+        *CHECKED, "refar.data", "refar.torch.dropping", "refar.torch.ranks", "refar.torch.work", "refar.training"
+    },
     "refar.torch.fitting": {*CHECKED, "refar.data", "refar.torch.work", "refar.training"},
     "refar.torch.objective": {*CHECKED, "refar.torch", "refar.training", "torch"},
     "refar.torch.work": {*CHECKED, "refar.data", "refar.training", "numpy"},

@@ -104,6 +104,8 @@ def pointwise(e: Emitter, op: ops.PointwiseOp, args: Sequence[str], kinds: Seque
             for factor in rest:
                 product = e.emit("Mul", product, factor)
             return product
+        case ops.Dropout():
+            return x
         case ops.Affine():
             scaled = e.emit("Mul", x, e.constant(op.scale, np.float32))
             return e.emit("Add", scaled, e.constant(op.shift, np.float32))

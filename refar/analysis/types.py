@@ -147,7 +147,7 @@ def rule(node: Node, sources: Sequence[Type]) -> Rule:
             _check_count(node, 1)
             _indexed(node, sources[0])
             return _lookup(sources, 1)
-        case ops.Activation() | ops.Affine():
+        case ops.Activation() | ops.Affine() | ops.Dropout():
             _check_count(node, 1)
             source = _real(node, sources[0])
             return Rule(source, reads=_same)

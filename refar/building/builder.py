@@ -205,6 +205,10 @@ class Builder:
         """scale·x + shift with fixed numbers."""
         return self.add_op(ops.Affine(scale, shift), x, name=name)
 
+    def dropout(self, x: str, rate: float, *, name: str | None = None) -> str:
+        """x itself; while training in PyTorch, each number is 0 with probability `rate`, see `ops.Dropout`."""
+        return self.add_op(ops.Dropout(rate), x, name=name)
+
     def concat(self, *xs: str, name: str | None = None) -> str:
         """Channels one after the other."""
         return self.add_op(ops.Concat(), *xs, name=name)

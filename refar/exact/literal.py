@@ -168,6 +168,8 @@ def definition(op: ops.AnyOp, arrays: Mapping[str, Array], classes: int, dtype: 
         case ops.Affine():
             scale, shift = _number(op.scale, dtype), _number(op.shift, dtype)
             return Sum(x.shape, lambda i: iter([(scale, (("0", i),)), (shift, ())]))
+        case ops.Dropout():
+            return Sum(x.shape, lambda i: iter([(1, (("0", i),))]))
         case ops.Add():
             return Sum((*x.shape[:2], *everywhere), lambda i: iter([(1, ((n, i[: arrays[n].ndim]),)) for n in args]))
         case ops.Multiply():

@@ -12,12 +12,13 @@ from refar.graph.graph import Graph
 from refar.ops import Classes, Positive
 
 
-def tcn(classes: Classes = 256, channels: Sequence[Positive] = (64,) * 6, *, kernel: Positive = 3) -> Graph:
+def tcn(classes: Classes = 256, channels: Sequence[Positive] = (64,) * 6, *, kernel: Positive = 3, dropout: float = 0.0) -> Graph:
     """One-hot input, delayed by one; a residual block for each entry of `channels`, the i-th with dilation 2^i; a 1×1.
 
     Each block: f = relu(conv(relu(conv(h)))), both convolutions with the same kernel and dilation; h = relu(f + h), where h goes
-    through a 1×1 convolution first if its channels differ. Weight normalisation and dropout, which the source trains with,
-    are left out: the one is another way to write the weights, the other does nothing after training.
+    through a 1×1 convolution first if its channels differ. `dropout` is the rate at which training sets values of the two inner
+    relus to 0; 0 means that there are no such nodes. Weight normalisation, with which the source trains, is left out: it is
+    another way to write the weights.
     R = 1 + 2·(kernel-1)·(2^n - 1) for n blocks, offsets 1..R, without holes for kernel 2 or more.
     A block from a to b channels has kernel·b·(a + b) + 2·b parameters, and b·(a + 1) more if a ≠ b; the head classes·(b + 1).
     Source: Bai, Kolter and Koltun 2018, "An empirical evaluation of generic convolutional and recurrent networks for sequence
@@ -34,6 +35,7 @@ def tcn(classes: Classes = 256, channels: Sequence[Positive] = (64,) * 6, *, ker
             f = h
             for name in ("conv1", "conv2"):
                 f = g.relu(g.conv1d(f, width, kernel=kernel, dilation=2**i, name=name), name=f"relu_{name}")
+                f = g.dropout(f, dropout, name=f"dropout_{name}") if dropout else f
             through = h if size == width else g.conv1d(h, width, name="residual")
             h, size = g.relu(g.add(f, through, name="sum"), name="out"), width
     return g.build(g.conv1d(h, classes, name="logits"), ops.Categorical())

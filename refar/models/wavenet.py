@@ -26,6 +26,7 @@ def wavenet(
     condition: str | None = None,
     local: str | None = None,
     merge: Literal["add", "concat"] = "add",
+    dropout: float = 0.0,
 ) -> Graph:
     """One-hot input, a strict front convolution, gated residual blocks, and a head over the sum of their skips.
 
@@ -35,6 +36,7 @@ def wavenet(
     `local` is known at every position, l_bt or l_bct of the length of the sequence (upsampling is the caller's). Each is None,
     "class:N" or "vector:N", and is added in every gate without a bias.
     With `merge="concat"` u itself goes on beside h instead of being added: block i reads residual + i·gate channels.
+    `dropout` is the rate at which training sets values of u to 0; 0 means that there is no such node.
     R = front + Σ (kernel-1)·dilation, all of it used where kernel = 2 and the dilations are 1, 2, 4, …
     Parameters, for Q classes, B blocks of kernel K, r = residual, g = gate, s = skip, conditions of sizes C and L, merge="add":
     Q·r·front + r + B·(2g·(r·K + 1 + C + L) + s·(g + 1)) + (B-1)·r·(g + 1) + s·(s + 1) + Q·(s + 1).
@@ -58,6 +60,7 @@ def wavenet(
             z = [g.conv1d(h, 2 * gate, kernel=kernel, dilation=dilation, name="conv")]
             z += [g.conv1d(c, 2 * gate, bias=False, name=name) for name, c in given.items() if c is not None]
             u = g.gate(g.add(*z, name="conditioned") if len(z) > 1 else z[0], name="gate")
+            u = g.dropout(u, dropout, name="dropout") if dropout else u
             skips.append(g.conv1d(u, skip, name="skip"))
             if i == len(dilations) - 1:
                 break

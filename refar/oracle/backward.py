@@ -44,6 +44,8 @@ def backward(op: ops.AnyOp, args: Sequence[Array], own: Arrays, y: Array, dy: Ar
             others = [[b for j, b in enumerate(args) if j != i] for i in range(len(args))]
             products = [pointwise.fold(np.multiply, [dy, *rest]) for rest in others]
             return [pointwise.like(product, arg) for product, arg in zip(products, args, strict=True)], {}
+        case ops.Dropout():
+            return [dy], {}
         case ops.Affine():
             return [op.scale * dy], {}
         case ops.Concat():

@@ -48,6 +48,8 @@ def forward(op: ops.AnyOp, args: Sequence[Array], own: Arrays, classes: int, dty
             return pointwise.fold(np.add, args)
         case ops.Multiply():
             return pointwise.fold(np.multiply, args)
+        case ops.Dropout():
+            return x
         case ops.Affine():
             return op.scale * x + op.shift
         case ops.Concat():

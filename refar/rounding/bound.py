@@ -86,7 +86,7 @@ def forward(
             there = _there(args), _there_all(own), _there_before(before)
             spread = apply(whole[0], there[1], whole[2]) + apply(there[0], whole[1], there[2]) if reduced else 0.0
             return _products(apply(*whole), apply(*there), unit, reduced, spread)
-        case ops.Input() | ops.Shift() | ops.Shift2d() | ops.PadChannels() | ops.Ones() | ops.Position():
+        case ops.Input() | ops.Shift() | ops.Shift2d() | ops.PadChannels() | ops.Ones() | ops.Position() | ops.Dropout():
             return np.zeros(apply(args, own, before).shape)
         case ops.OneHot() | ops.Embedding() | ops.Concat() | ops.Slice():
             return np.zeros(apply(args, own, before).shape)
@@ -137,7 +137,7 @@ def backward(
     before = [None] * len(args) if before is None else before
     unread = dy  # in place of y, which none of the gradients asked for below depends on
     match op:
-        case ops.Input() | ops.Shift() | ops.Shift2d() | ops.PadChannels() | ops.Slice():
+        case ops.Input() | ops.Shift() | ops.Shift2d() | ops.PadChannels() | ops.Slice() | ops.Dropout():
             return [np.zeros(arg.shape) for arg in args], {}
         case ops.OneHot() | ops.Standardize() | ops.Ones() | ops.Position():
             return [None] * len(args), {}

@@ -102,7 +102,7 @@ def spread(op: ops.AnyOp) -> Spread:
             return Spread(lambda s: abs(op.scale) * s.off[0], lambda s: abs(op.scale) * s.off[0])
         case ops.Concat():
             return Spread(lambda s: s.apply(s.off), lambda s: _root_of_squares(s.at_place(s.off)))
-        case ops.Slice() | ops.PadChannels():
+        case ops.Slice() | ops.PadChannels() | ops.Dropout():
             return Spread(lambda s: s.apply(s.off), lambda s: s.off[0])
         case ops.Softmax():  # its Jacobian diag(y) - y·yᵀ has norm ≤ 1/2, and y is at most 1
             return Spread(

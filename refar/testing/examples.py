@@ -91,6 +91,7 @@ POINTWISE = (
     Example("sigmoid", _plain(lambda g, x: g.sigmoid(x)), None),
     Example("gate", _of(4, 2, lambda g, x: g.gate(x)), None),
     Example("softmax", _softmax, None),
+    Example("dropout", _plain(lambda g, x: g.dropout(x, 0.3)), _plain(lambda g, x: g.dropout(x, 0.3))),
     Example("affine", _plain(lambda g, x: g.affine(x, 0.7, -0.3)), _plain(lambda g, x: g.affine(x, 2, 1))),
     Example("ones", _with_ones, _with_ones, "t"),
     Example("position", _with_position, _with_position, "hw"),

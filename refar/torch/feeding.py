@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from refar.data import Dataset
 from refar.data.batches import batch, shift
 from refar.graph.graph import Graph
+from refar.torch.dropping import draw_masks
 from refar.torch.ranks import Ranks
 from refar.torch.work import Work, plan
 from refar.training.config import TrainConfig
@@ -18,13 +19,9 @@ from refar.training.loss_config import LossConfig
 
 @dataclass(frozen=True)
 class Batch:
-    """What this process computes of one step: `work`, the first row of which is number `first` of the whole batch.
-
-    The whole batch, all processes together, has `counts` values of each term of the loss.
-    """
+    """What this process computes of one step; the whole batch has `counts` values of each term of the loss."""
 
     work: Work
-    first: int
     counts: tuple[int, ...]
 
 
@@ -57,7 +54,8 @@ class Feed:
         if options.augment == "shift" and shape is not None:  # all rows, so that each moves alike on any number of processes
             examples = replace(examples, x=shift(examples.x, shape, options.seed, step, options.augment_probability))
         work, counts = plan(self._graph, self._loss, examples, options.seed, step, rows)
-        return Batch(work, rows.start, counts)
+        masks = draw_masks(self._graph, work.examples.x, options.seed, step, range(rows.start, rows.stop))
+        return Batch(replace(work, dropped=masks), counts)
 
 
 @contextmanager

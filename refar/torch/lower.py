@@ -69,6 +69,8 @@ def apply(
             return _fold(torch.add, args)
         case ops.Multiply():
             return _fold(torch.mul, args)
+        case ops.Dropout():
+            return x  # `Module` multiplies by the mask, if it was given one
         case ops.Affine():
             return op.scale * x + op.shift
         case ops.Concat():

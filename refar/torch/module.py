@@ -74,14 +74,20 @@ class Module(nn.Module):
         owner._parameters[leaf] = parameter
         self._owners[node] = owner
 
-    def forward(self, x: Tensor | Mapping[str, Tensor], condition: Tensor | Mapping[str, Tensor] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor | Mapping[str, Tensor],
+        condition: Tensor | Mapping[str, Tensor] | None = None,
+        dropped: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """The output for a whole sequence, y_bct, or image, y_bchw; under padding "valid" only positions with a whole window.
 
         `x` is x_bt (integers) or x_bct, or a mapping of all inputs; `condition` is c_b or c_bc, or a mapping if there are
-        several. Raises InputError for what is missing, surplus or misshapen. Classes out of range are found on the CPU,
-        outside torch.compile, where looking costs little.
+        several. `dropped` holds what the values of dropouts are multiplied by, by node, as training does; without it they are
+        left as they are, in `train()` mode too. Raises InputError for what is missing, surplus or misshapen. Classes out of
+        range are found on the CPU, outside torch.compile, where looking costs little.
         """
-        return self._evaluate(x, condition, self._unread)[0][self.graph.output][:, :, self._first :]
+        return self._evaluate(x, condition, self._unread, dropped)[0][self.graph.output][:, :, self._first :]
 
     def forward_nodes(
         self, x: Tensor | Mapping[str, Tensor], condition: Tensor | Mapping[str, Tensor] | None = None
@@ -100,6 +106,7 @@ class Module(nn.Module):
         x: Tensor | Mapping[str, Tensor],
         condition: Tensor | Mapping[str, Tensor] | None,
         unread: Mapping[str, Sequence[str]],
+        dropped: Mapping[str, Tensor] | None = None,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Compute the nodes in order; after each, let go of the values that `unread` says no later node reads."""
         inputs = self._bind(x, condition)
@@ -112,6 +119,8 @@ class Module(nn.Module):
             rest = (own.get("weight"), own.get("bias"), classes, dtype)
             args = [values[source] for source in sources] or [inputs[name]]
             values[name] = lower.apply(op, args, [before.get(source) for source in sources], *rest)
+            if dropped is not None and name in dropped:
+                values[name] = values[name] * dropped[name].to(values[name].dtype)
             if name in self._sources:
                 before[name] = inputs[self._sequence].new_zeros(values[name].shape[0], self._types[name].size, 1, dtype=dtype)
             elif self.graph.padding == "input" and self._types[name].timed:

@@ -40,10 +40,11 @@ class Objective(nn.Module):
         mask: Tensor | None = None,
         origins: Tensor | None = None,
         noise: Tensor | None = None,
+        dropped: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """The sums, one for each of `LossConfig.terms`; the arguments are those of `Work`, as tensors."""
         if self._unrolled is None:
-            y = self.network(x, conditions)
+            y = self.network(x, conditions, dropped)
             return self._each(y, x, target, mask).sum().unsqueeze(0)
         assert origins is not None
         values, before = self.network.forward_everywhere(x, conditions)
@@ -85,7 +86,9 @@ def tensors(work: Work, network: Network, device: torch.device) -> dict[str, Any
     examples = work.examples
     conditions = {name: _tensor(examples.conditions[name], device) for name in network.conditions}
     rest = {"target": examples.target, "mask": work.mask, "origins": work.origins, "noise": work.noise}
-    given = {name: _tensor(array, device) for name, array in rest.items() if array is not None}
+    given: dict[str, Any] = {name: _tensor(array, device) for name, array in rest.items() if array is not None}
+    if work.dropped:
+        given["dropped"] = {name: _tensor(array, device) for name, array in work.dropped.items()}
     return {"x": _tensor(examples.x, device), "conditions": conditions, **given}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,20 +22,21 @@ VALIDATION = 2**40
 class Work:
     """Some rows of a batch: `mask` (B, T) of the positions that count, all without it; `origins` (B, M) and `noise` (B, M, n, K).
 
-    An origin of -1 stands where a sequence is too short for any.
+    An origin of -1 stands where a sequence is too short for any. `dropped` are the masks of dropouts, by node.
     """
 
     examples: Split
     mask: Array | None = None
     origins: Array | None = None
     noise: Array | None = None
+    dropped: Mapping[str, Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, rows: slice) -> Work:
         mask, origins, noise = (None if a is None else a[rows] for a in (self.mask, self.origins, self.noise))
-        return Work(self.examples[rows], mask, origins, noise)
+        return Work(self.examples[rows], mask, origins, noise, {name: a[rows] for name, a in self.dropped.items()})
 
 
 def unrolling_of(graph: Graph, loss: LossConfig) -> Unrolling | None:

@@ -21,7 +21,7 @@ from refar.oracle.convolution import mask_oihw
 WITHOUT: set[type[ops.Op]] = {
     # no mistake that rewrites them is known
     ops.Input, ops.PadChannels, ops.Ones, ops.Position, ops.OneHot, ops.Add, ops.Multiply, ops.Affine, ops.Concat, ops.Slice,
-    ops.Softmax, ops.Gate,
+    ops.Softmax, ops.Gate, ops.Dropout,
 }  # fmt: skip
 
 

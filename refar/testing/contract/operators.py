@@ -226,6 +226,8 @@ def integral(op: ops.AnyOp) -> ops.AnyOp:
         return op if _small(op.mean) and op.std in (0.5, 1) else ops.Standardize(3.0, 0.5)
     if isinstance(op, ops.Pool1d):
         return msgspec.structs.replace(op, kernel=2) if op.kind == "avg" and op.kernel not in (1, 2) else op
+    if isinstance(op, ops.Dropout):  # its value does not depend on its rate
+        return op
     if not literal.is_exact(op) or (isinstance(op, ops.Activation) and op.kind != "leaky_relu"):
         return op
     numbers = {name: value for name in op.__struct_fields__ if isinstance(value := getattr(op, name), float)}
