@@ -66,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar.torch.validate": {
         *CHECKED, "refar.data", "refar.torch", "refar.training", "torch", "numpy"
     },
-    "refar.training": {"refar.errors", "refar.files", "msgspec", "rich"},
+    "refar.training": set(),
     "refar.training.config": {
         *CHECKED, "refar.building", "refar.data.dataset", "refar.data.described", "refar.models", "refar.training.loss_config",
         "msgspec"
@@ -76,6 +76,8 @@ ALLOWED: dict[str, set[str]] = {
     "refar.training.runs": {
         *CHECKED, "refar.building", "refar.data.record", "refar.training.config", "refar.files", "refar.locks", *LIGHT
     },
+    "refar.training.log": {"refar.errors", "refar.files", "refar.training.runs", "msgspec"},
+    "refar.training.progress": {"refar.training.log", "rich"},
     "refar.training.schedule": {"refar.training.config"},
     "refar.runtime": {*CHECKED, "refar.files", "refar.runtime", "onnxruntime", *LIGHT},
     "refar.runtime.opening": {  # bundles that are made anew: the one part of the runtime that needs onnx, on use only

@@ -22,11 +22,12 @@ from refar.cli.export import export
 from refar.cli.generate import generate
 from refar.cli.golden import golden
 from refar.cli.inspect import inspect
+from refar.cli.plot import plot
 from refar.cli.score import classify, score
 from refar.cli.train import train
 from refar.errors import RefarError, printable
 
-COMMANDS = (demo, inspect, train, check, export, generate, score, classify, data, bench, golden)
+COMMANDS = (demo, inspect, train, plot, check, export, generate, score, classify, data, bench, golden)
 EXTRAS = {
     "torch": "torch",
     "onnx": "export",

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from refar.analysis.causality import is_strict, sequence_field, sequence_offsets
 from refar.analysis.facts import facts
-from refar.cli import describe, files, inspect_images, inspect_strided
+from refar.cli import describe, files, inspect_config, inspect_images, inspect_strided
 from refar.cli.console import count, fixed, line, number, out, pairs, plain_table, show
 from refar.cli.sources import open_source
 from refar.files import replacing
@@ -22,7 +22,10 @@ from refar.runtime.bundle import PAST, StatePort, layout_of, state_ports
 def inspect(
     source: Annotated[
         str,
-        typer.Argument(metavar="GRAPH|RUN|BUNDLE", help="A graph.json, a model, a run, a bundle or a conceptual network.json."),
+        typer.Argument(
+            metavar="GRAPH|CONFIG|RUN|BUNDLE",
+            help="A graph.json, a model, a config.toml, a run, a bundle or a conceptual network.",
+        ),
     ],
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FIELD.png", help="Draw the receptive field.")] = None,
 ) -> None:
@@ -40,6 +43,8 @@ def inspect(
         beside = opened.network if opened.network is not None and plots.fits(opened.network) else None
         with replacing(plot) as temporary:
             plots.save(plots.field(opened.graph) if beside is None else plots.conceptual(beside), temporary)
+    if opened.config is not None and opened.data is not None:
+        parts += [Text(), pairs(inspect_config.rows(opened.config.train, opened.graph, opened.data))]
     for part in parts:
         show(part) if isinstance(part, Table) else out.print(part, soft_wrap=True)
     if plot is not None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import refar
 from refar import conceptual, conceptual_json, models
 from refar.arguments.arrays import Arrays
 from refar.errors import FileError, GraphError, near
 from refar.graph.graph import Graph
+
+if TYPE_CHECKING:
+    from refar.data import Dataset
+    from refar.training.config import Config
 
 KINDS = "a graph.json, a built-in model, a run (written by 'refar train') or a bundle (written by 'refar export')"
 
@@ -19,15 +23,17 @@ KINDS = "a graph.json, a built-in model, a run (written by 'refar train') or a b
 class Source:
     """A network from somewhere. `params` are those of a run; a bundle's stand in its weights.safetensors.
 
-    `network`: the conceptual one, of which `graph` is the practical one.
+    `network`: the conceptual one, of which `graph` is the practical one. `config` is that of a training to come, on `data`.
     """
 
-    kind: Literal["graph", "run", "bundle"]
+    kind: Literal["graph", "run", "bundle", "config"]
     graph: Graph
     title: str
     path: Path | None = None
     params: Arrays | None = None
     network: conceptual.Network | None = None
+    config: Config | None = None
+    data: Dataset | None = None
 
 
 def open_source(text: str) -> Source:
@@ -47,6 +53,14 @@ def open_source(text: str) -> Source:
     if path.is_file():
         if (network := conceptual_json.find(path)) is not None:
             return Source("graph", conceptual.practical(network), f"conceptual network {text}", path, network=network)
+        if path.suffix.lower() == ".toml":
+            from refar import data as datasets
+            from refar.training.config import load_config
+
+            config = load_config(path)
+            data = datasets.load(config.data)
+            config = config.completed(data)
+            return Source("config", config.graph, f"config {text}", path, config=config, data=data)
         return Source("graph", refar.load(path), f"graph {text}", path)
     name, _, options = text.partition(":")
     if name in models.NAMES:

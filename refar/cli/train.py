@@ -22,9 +22,10 @@ def train(
 
     run = out or Path("runs", config.stem)
     settings = load_config(config)
+    from refar.cli.sketch import sketcher
     from refar.torch.loop import train as train_run
 
-    result = train_run(settings, run, resume=resume)
+    result = train_run(settings, run, resume=resume, samples=sketcher(run))
     if os.environ.get("RANK", "0") != "0":  # of the processes that torchrun started the first speaks for all
         return
     if not result.finished:

@@ -6,14 +6,28 @@ from matplotlib.figure import Figure
 
 from refar.analysis.facts import facts
 from refar.graph.graph import Graph
-from refar.plots.curves import losses
+from refar.plots.curves import losses, series
 from refar.plots.image import around
 from refar.plots.line import Row, past, rows
 from refar.plots.strided import Level, conceptual, fits, levels
 from refar.plots.style import save, svg
 from refar.plots.times import TimePanel, times
 
-__all__ = ["Level", "Row", "TimePanel", "conceptual", "field", "fits", "levels", "losses", "rows", "save", "svg", "times"]
+__all__ = [
+    "Level",
+    "Row",
+    "TimePanel",
+    "conceptual",
+    "field",
+    "fits",
+    "levels",
+    "losses",
+    "rows",
+    "save",
+    "series",
+    "svg",
+    "times",
+]
 
 
 def field(graph: Graph) -> Figure:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
 
 from refar import data as datasets
+from refar.arguments.arrays import Arrays
 from refar.data import Dataset
 from refar.data.dataset import for_graph
 from refar.data.record import record_of, to_text
 from refar.files import write_bytes
-from refar.graph.graph import to_json
+from refar.graph.graph import Graph, to_json
+from refar.torch.board import board
 from refar.torch.checkpoint import State, write_checkpoint
 from refar.torch.divergence import READ_EVERY, DivergenceError
 from refar.torch.feeding import feeding
@@ -30,7 +32,8 @@ from refar.torch.step import Stepper
 from refar.torch.validate import validate
 from refar.training.config import Config, TrainConfig, load_config, to_toml
 from refar.training.folder import writing_run
-from refar.training.progress import Interrupt, Reporter, append_log, best_words, catch_interrupt, validation_line
+from refar.training.log import append_log, best_words, validation_line
+from refar.training.progress import Interrupt, Reporter, catch_interrupt
 from refar.training.runs import CHECKPOINT, CONFIG, DATA, GRAPH, LOG, read_record
 from refar.training.schedule import learning_rate
 
@@ -48,16 +51,22 @@ class Result(NamedTuple):
     best_step: int | None = None
 
 
+Samples = Callable[[int, Graph, Arrays, Dataset], None]
+"""What draws a sample: it is given the step, the network, the weights that are validated, and the data."""
+
+
 def train(
-    config: Config | str | Path, run_dir: str | Path, *, resume: bool = False, progress: bool = True, until: int | None = None
-) -> Result:
+    config: Config | str | Path, run_dir: str | Path, *, resume: bool = False, progress: bool = True, until: int | None = None,
+    samples: Samples | None = None,
+) -> Result:  # fmt: skip
     """Train into a run folder (see `refar.training.runs`), or go on with one from its last checkpoint.
 
     A resumed run must have the same graph, data, seed and batch; what else of [train] has changed is said and logged. Ctrl-C,
-    and `until` steps, stop it after a whole step with a checkpoint. Raises FileError for a folder that another process trains
-    into, or that holds anything, or, with `resume`, no run, a damaged one, or one in which a file that goes on was not written
-    by training; InputError and GraphError if data, graph and config do not fit; DivergenceError for what is not finite, in
-    which case the last checkpoint stays.
+    and `until` steps, stop it after a whole step with a checkpoint. `samples` is called every `samples_every` steps, and at
+    the end, if that option is not 0. Raises FileError for a folder that another process trains into, or that holds anything,
+    or, with `resume`, no run, a damaged one, or one in which a file that goes on was not written by training; InputError and
+    GraphError if data, graph and config do not fit; DivergenceError for what is not finite, in which case the last checkpoint
+    stays.
     """
     run = Path(run_dir)
     config = config if isinstance(config, Config) else load_config(config)
@@ -77,6 +86,9 @@ def train(
             _write_config(run / CONFIG, config)
             if not (run / DATA).exists():
                 write_bytes(run / DATA, to_text(record_of(config.data, loaded)).encode())
+        if ranks.writes:
+            training.samples = samples
+            training.show = held.enter_context(board(run, options.tensorboard, training.state.counters.step))
         return training.loop(progress and ranks.writes, until, note)
 
 
@@ -116,6 +128,8 @@ class _Training:
     config: Config
     data: Dataset
     ranks: Ranks
+    samples: Samples | None = None
+    show: Callable[[Mapping[str, Any]], None] = lambda line: None
 
     @property
     def options(self) -> TrainConfig:
@@ -175,7 +189,8 @@ class _Training:
                 reporter.step()
                 last = count.step == options.steps
                 validate, checkpoint = (last or count.step % n == 0 for n in (options.validate_every, options.checkpoint_every))
-                if validate or checkpoint:
+                sample = self.samples is not None and options.samples_every and (last or not count.step % options.samples_every)
+                if validate or checkpoint or sample:
                     stepper.read()
                 if validate:
                     self._validate(reporter)
@@ -183,6 +198,8 @@ class _Training:
                 if checkpoint or self.exhausted:
                     self.save()
                     kept.step = count.step
+                if sample and self.samples is not None:
+                    self.samples(count.step, graph, self.state.best.arrays(), self.data)
             stepper.read()
         return kept.step
 
@@ -215,6 +232,7 @@ class _Training:
             if better:
                 write_weights(self.run, self.state)
             append_log(self.run / LOG, line)
+            self.show(line)
         reporter.validated(line, "" if better else best_words(count.best_nats, count.best_step))
 
     @contextmanager

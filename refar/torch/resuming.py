@@ -12,8 +12,19 @@ from refar.files import write_bytes
 from refar.graph.graph import digest, to_json
 from refar.torch.checkpoint import State, read_checkpoint, write_checkpoint
 from refar.training.config import Config, load_config
-from refar.training.progress import append_log, cut_log
-from refar.training.runs import CHECKPOINT, CONFIG, GRAPH, LOG, WEIGHTS, check_graph, read_tensors, write_tensors
+from refar.training.log import append_log, cut_log
+from refar.training.runs import (
+    CHECKPOINT,
+    CONFIG,
+    GRAPH,
+    LOG,
+    SAMPLES,
+    WEIGHTS,
+    check_graph,
+    read_tensors,
+    sample_stem,
+    write_tensors,
+)
 
 
 def take_up(run: Path, state: State, config: Config, data: Dataset) -> dict[str, list[object]]:
@@ -49,6 +60,9 @@ def bring_back(run: Path, state: State, config: Config, data: Dataset, changed: 
     if (run / CONFIG).exists():
         load_config(run / CONFIG)
     cut_log(run / LOG, state.counters.step)
+    for path in (run / SAMPLES).glob("step-*"):
+        if path.name >= Path(sample_stem(state.counters.step + 1)).name:
+            path.unlink()
     if not (run / GRAPH).exists():
         write_bytes(run / GRAPH, to_json(state.module.graph))
     _bring_back_weights(run, state, weights)

@@ -14,6 +14,7 @@ from refar.data import Dataset
 from refar.data.dataset import check_fit
 from refar.errors import BackendError, GraphError, InputError
 from refar.graph.graph import Graph
+from refar.torch.board import require_board
 from refar.torch.checkpoint import State
 from refar.torch.dropping import rates
 from refar.torch.fitting import check_loss
@@ -43,6 +44,8 @@ def check(config: Config, graph: Graph, data: Dataset, ranks: Ranks) -> None:
     _check_batch(options, data, ranks)
     if config.loss.horizon and (dropouts := list(rates(graph))):
         raise GraphError(f"loss.horizon: a network with a dropout, here {dropouts[0]!r}, cannot be unrolled")
+    if options.tensorboard:
+        require_board()
     if options.augment == "shift" and data.shape is None:
         raise InputError(f"train.augment: 'shift' needs pictures, but data {data.name!r} has no picture shape")
     if options.device == "cuda" and not torch.cuda.is_available():

@@ -6,6 +6,8 @@ data.json                what the data mean, and how they were divided: see `ref
 checkpoint.safetensors   all that is needed to go on
 weights.safetensors      the best parameters so far: what is exported
 log.jsonl                one JSON object per validation, and per change of [train] on resuming
+samples/                 what the network generated on the way, if that was asked for
+tensorboard/             the figures of the log for TensorBoard, if that was asked for
 .lock                    held by the one process that writes here
 """
 
@@ -34,7 +36,13 @@ from refar.training.config import Config, load_config
 
 CONFIG, GRAPH, DATA, LOG = "config.toml", "graph.json", "data.json", "log.jsonl"
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
+SAMPLES = "samples"
 FILES = (CONFIG, GRAPH, DATA, CHECKPOINT, WEIGHTS, LOG, LOCK)
+
+
+def sample_stem(step: int) -> str:
+    """Return the name below a run of what was generated after a step, without its suffix."""
+    return f"{SAMPLES}/step-{step:07d}"
 
 
 class Run(NamedTuple):

@@ -18,7 +18,20 @@ COMMANDS = [command.__name__ for command in app.COMMANDS]
 
 
 def test_all_commands_are_there():
-    assert COMMANDS == ["demo", "inspect", "train", "check", "export", "generate", "score", "classify", "data", "bench", "golden"]
+    assert COMMANDS == [
+        "demo",
+        "inspect",
+        "train",
+        "plot",
+        "check",
+        "export",
+        "generate",
+        "score",
+        "classify",
+        "data",
+        "bench",
+        "golden",
+    ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

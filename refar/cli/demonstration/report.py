@@ -44,7 +44,7 @@ def page(figures: Figures, arrays: dict[str, Array], graph: Graph, shape: Shape,
         heldout=_heldout(figures),
         generation=_generation(figures["deployed"]),
         training_text=_training_text(figures),
-        loss=plots.svg(plots.losses(*([(line["step"], line[name]) for line in log] for name in ("train_nats", "valid_nats")))),
+        loss=plots.svg(plots.losses(*_curves(log))),
         field_text=_field_text(graph),
         field=plots.svg(plots.field(graph)),
         laws=_laws(figures),
@@ -68,6 +68,12 @@ class Pictures:
     def strip(self, rows: Iterable[Array], kind: str = "") -> str:
         """Pictures side by side."""
         return f'<div class="strip">{"".join(self.tile(row, kind) for row in rows)}</div>'
+
+
+def _curves(log: list[dict[str, Any]]) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+    """The loss of training and of validation by step."""
+    train, valid = ([(line["step"], line[name]) for line in log] for name in ("train_nats", "valid_nats"))
+    return train, valid
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "", right: Sequence[int] = (), ours: int = -1) -> str:

@@ -1,0 +1,56 @@
+"""What a training is going to do: the data beside the network, and what a step of it takes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from refar.analysis.causality import sequence_field
+from refar.analysis.facts import facts
+from refar.cli.console import count, number
+from refar.data import Dataset
+from refar.data.dataset import check_fit, for_graph
+from refar.graph.graph import Graph
+from refar.training.config import TrainConfig
+
+
+def rows(options: TrainConfig, graph: Graph, data: Dataset) -> list[tuple[str, str]]:
+    """Say what data and network are to each other. Raises InputError if they do not fit."""
+    data = for_graph(data, graph)
+    check_fit(data, graph)
+    return [
+        ("data", _data(data)),
+        *([("in a sequence", _reach(graph, data))] if facts(graph).grid is None else []),
+        ("steps", _steps(options, data)),
+        ("memory of a step", _memory(graph, options, data)),
+    ]
+
+
+def _data(data: Dataset) -> str:
+    sizes = ", ".join(f"{number(len(split))} {name}" for name, split in data.splits.items())
+    shape = " x ".join(map(str, data.train.x.shape[1:]))
+    of = f"{data.classes} classes" if data.classes else "real numbers"
+    return f"{data.name}: {sizes}; each {shape} of {of}"
+
+
+def _reach(graph: Graph, data: Dataset) -> str:
+    positions, field = data.train.x.shape[-1], sequence_field(graph)
+    whole = max(0, positions - facts(graph).left_context)
+    return f"{count(positions, 'position')}, {number(whole)} of them behind a whole receptive field of {number(field)}"
+
+
+def _steps(options: TrainConfig, data: Dataset) -> str:
+    epochs = options.steps * options.batch / len(data.train)
+    return f"{number(options.steps)} of {count(options.batch, 'sequence')}: {epochs:.3g} times through the training sequences"
+
+
+def _memory(graph: Graph, options: TrainConfig, data: Dataset) -> str:
+    """Weights, gradients, two moments and the average; and the value of every node, which the gradient needs."""
+    found, shape = facts(graph), data.train.x.shape
+    parameters = sum(math.prod(size) for size in found.parameters.values()) * (5 if options.ema else 4)
+    positions = math.prod(shape[2:]) if len(shape) > 2 else shape[1]
+    part = math.ceil(options.batch / options.accumulate)
+    values = part * positions * sum(kind.channels for kind in found.types.values() if kind.timed)
+    size = (parameters + values) * np.dtype(np.float32).itemsize
+    return f"about {size / 2**20:.3g} MiB in float32, the values of all nodes included"
