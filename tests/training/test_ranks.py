@@ -61,8 +61,16 @@ def torchrun(folder: Path, *arguments: str, processes: int = 2) -> subprocess.Co
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("edits", [{}, {"batch = 8": "batch = 7\naccumulate = 3"}], ids=["even", "uneven, in parts"])
-def test_two_processes_have_the_gradients_of_one(config, tmp_path, edits):
+@pytest.mark.parametrize(
+    ("edits", "lengths"),
+    [({}, False), ({"batch = 8": "batch = 7\naccumulate = 3", 'class:2"': 'class:2"\ndropout = 0.3'}, True)],
+    ids=["even", "uneven, in parts, of many lengths, with dropout"],
+)
+def test_two_processes_have_the_gradients_of_one(config, tmp_path, edits, lengths):
+    """Each process weighs by its number of values: with `lengths` the first has others than the second."""
+    if lengths:
+        arrays = dict(np.load(tmp_path / "my.npz"))
+        np.savez(tmp_path / "my.npz", **arrays, lengths=np.arange(40) % 11 + 2)
     text = TEXT
     for old, new in edits.items():
         text = text.replace(old, new)
