@@ -35,17 +35,19 @@ class Feed:
         self._pool, self._graph, self._loss, self._data = pool, graph, loss, data
         self._options, self._ranks = options, ranks
         self._steps = iter(steps)
-        self._ahead: Future[Batch] | None = self._begin()
+        self._ahead = self._begin()
 
     def take(self) -> Batch:
-        """Return the next batch; StopIteration is not raised: who asks knows how many steps there are."""
+        """Return the next batch, of which there must be one."""
         assert self._ahead is not None
-        made, self._ahead = self._ahead.result(), self._begin()
+        (step, future), self._ahead = self._ahead, None
+        made = self._make(step) if future.cancel() else future.result()  # a thread that got no time yet is not waited for
+        self._ahead = self._begin()
         return made
 
-    def _begin(self) -> Future[Batch] | None:
+    def _begin(self) -> tuple[int, Future[Batch]] | None:
         step = next(self._steps, None)
-        return None if step is None else self._pool.submit(self._make, step)
+        return None if step is None else (step, self._pool.submit(self._make, step))
 
     def _make(self, step: int) -> Batch:
         options, shape = self._options, self._data.shape

@@ -40,6 +40,11 @@ def looking_ahead() -> Graph:
     return g.build(g.conv1d(g.pad_channels(g.delay(g.input(channels=2), -2), 2, 1), 3, kernel=2))
 
 
+def dropping() -> Graph:
+    g = Builder()
+    return g.build(g.conv1d(g.dropout(g.input(channels=2), 0.25), 3, kernel=2))
+
+
 def local() -> Graph:
     """A local condition before the strict node, and one after it."""
     g = Builder()
@@ -145,12 +150,18 @@ MUTANTS = [
         forward_of(ops.PadChannels, lambda op, args, y: np.roll(y, op.after - op.before, axis=1)),
         ("adjoint", "exact"),
     ),
+    Mutant(
+        "dropout scales what it leaves alone",
+        dropping,
+        forward_of(ops.Dropout, lambda op, args, y: (1 - op.rate) * y),
+        ("adjoint", "exact"),
+    ),
     Mutant("local conditions one position late", local, wrap(whole, "forward_nodes", mistakes.local_late), ("step", "block")),
     Mutant("local conditions held over a block", local, wrap(stream, "advance", mistakes.local_held), ("block",)),
 ]
 
 
-@pytest.mark.parametrize("graph", [pools, groups, looking_ahead, local])
+@pytest.mark.parametrize("graph", [pools, groups, looking_ahead, dropping, local])
 def test_without_a_mistake_every_law_holds(graph: Callable[[], Graph]) -> None:
     run_laws(graph(), backends=("numpy",)).require()
 
