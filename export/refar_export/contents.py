@@ -14,10 +14,12 @@ from refar.analysis.facts import facts
 from refar.analysis.image_slots import CONDITION
 from refar.analysis.int8_products import InputScale
 from refar.arguments.arrays import Arrays
+from refar.arguments.encoder import Encoder
 from refar.errors import check_integer
 from refar.graph.graph import Graph
 from refar.runtime.bundle import (
     BLOCK,
+    ENCODER,
     FORMAT,
     FULL,
     IR,
@@ -70,6 +72,7 @@ def files_of(
     int8: Mapping[str, InputScale] | None = None,
     calibration: Arrays | None = None,
     sampler: Sampler | None = None,
+    encoder: tuple[Encoder, bytes] | None = None,
     check: bool = True,
 ) -> dict[str, bytes]:
     """Make every file of a bundle from a graph and checked float32 parameters: {name: bytes}. The same bytes each time.
@@ -77,8 +80,8 @@ def files_of(
     With `dtype` float16 the parameters are rounded to it first, and stored in it; the check vectors then hold the outputs
     before rounding too, "y.unrounded". With `int8`, {node: scale and zero point of its input}, the convolutions over time are
     computed in int8; the check vectors are those of float32, and `calibration`, {"calibration.<input>": array}, lies beside
-    them. With `sampler` there is a model that draws tokens. Without `check` there are no check vectors, for which the oracle has
-    to run.
+    them. With `sampler` there is a model that draws tokens; `encoder` is one that makes a condition. Without `check` there are
+    no check vectors, for which the oracle has to run.
     Raises ParameterError for a parameter that float16 does not hold.
     """
     check_nodes(graph)
@@ -89,6 +92,8 @@ def files_of(
     if dtype == "float16":
         models = {name: float16.stored(model) for name, model in models.items()}
     files = {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
+    if encoder is not None:
+        files[ENCODER] = encoder[1]
     files[WEIGHTS] = safetensors.numpy.save({name: np.ascontiguousarray(array, dtype) for name, array in weights.items()})
     if check:
         unrounded = {"y.unrounded": vectors(graph, given)["y"]} if dtype == "float16" else {}
@@ -112,6 +117,7 @@ def files_of(
         graph=graph,
         int8=dict(int8 or {}),
         sampler=sampler,
+        encoder=None if encoder is None else encoder[0],
     )
     files[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     return files

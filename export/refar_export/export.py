@@ -16,6 +16,7 @@ from refar.analysis.facts import facts
 from refar.analysis.int8_products import InputScale, int8_products
 from refar.analysis.sampler import require_sampler
 from refar.arguments.arrays import Arrays, Data, bind_inputs, check_parameters
+from refar.arguments.encoder import Encoder
 from refar.errors import BackendError, FileError, InputError
 from refar.files import writing
 from refar.graph.graph import Graph, require_head
@@ -44,6 +45,7 @@ def export(
     calibration: Data | None = None,
     sampler: bool = False,
     top_k: int | None = None,
+    encoder: tuple[Encoder, bytes] | None = None,
     verify: bool = False,
     overwrite: bool = False,
 ) -> Path:
@@ -57,6 +59,8 @@ def export(
     check.safetensors. Parameters lie in the bundle in float32, and all else is computed so.
     With `sampler` the bundle holds sampler.onnx too, which draws tokens in the graph: see `Session.generate`. With `top_k` it
     draws of so many of the largest logits.
+    `encoder` is a model that makes one of the conditions, and what is known of it, as `refar_export.encoder.encoder_of` gives it
+    for a run; it becomes encoder.onnx.
     With `verify` the new bundle is run in onnxruntime against the oracle first, or, in int8, its models against each other (see
     `refar_export.verify`), and is not left behind if it disagrees. The folder appears only when it is complete. With `overwrite`
     it may replace a bundle, as it was exported, in a folder that holds nothing else. `block` has no meaning any more: block.onnx
@@ -75,7 +79,7 @@ def export(
     check_parameters(facts(graph), weights)  # what float32 cannot hold is infinite now
     scales, examples = ({}, {}) if calibration is None else _calibrated(graph, weights, calibration)
     options: dict[str, Any] = {"spare": spare, "metadata": metadata, "dtype": dtype, "sampler": drawing}
-    files = files_of(graph, weights, **options, int8=scales, calibration=examples)
+    files = files_of(graph, weights, **options, int8=scales, calibration=examples, encoder=encoder)
     with writing(target), _beside(target) as folder:
         fresh = Path(folder) / "bundle"
         fresh.mkdir()

@@ -91,7 +91,7 @@ def relaxed_parameters(graph: Graph, params: Mapping[str, Any]) -> dict[str, Any
                 made[name] = params[name].T[:, :, None]
             elif isinstance(node.op, ops.Standardize):
                 made[name] = ((np.arange(found.types[found.sequence].size) - node.op.mean) / node.op.std)[None, :, None]
-    return {name: made[name] for name in facts(relaxed(graph)).parameters}
+    return made
 
 
 def unrelaxed_gradients(graph: Graph, gradients: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,9 @@ def export(
     metadata = examples.metadata(opened)
     record = examples.record_of(metadata)
     given = examples.load(calibrate, opened.graph, record) if calibrate is not None else None
+    from refar_export.encoder import encoder_of
+
+    encoder = encoder_of(run)
     refar_export.export(
         opened.graph,
         opened.params,
@@ -57,6 +60,7 @@ def export(
         calibration=None if given is None else {facts(opened.graph).sequence: given.x, **given.conditions},
         sampler=sampler,
         top_k=top_k,
+        encoder=encoder,
         verify=check,
         overwrite=force,
     )
@@ -64,6 +68,8 @@ def export(
     agree = "full, prefill, step and block agree" if steps else "full and pixels agree" if images else "full agrees"
     whom = "with the oracle" if given is None else "with each other"
     line(f"wrote {out}" + (f": {agree} {whom}" if check else " (not checked)"))
+    if encoder is not None:
+        line(f"encoder.onnx makes {encoder[0].condition!r} of {encoder[0].reads!r}, and agrees with PyTorch")
     if given is not None:
         line(f"in float32 and in int8, on {given.title}:")
         show(int8_report.report(opened.graph, opened.params, out, given))

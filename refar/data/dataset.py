@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -238,15 +238,15 @@ def _as_images(split: Any, maps: Sequence[str], shape: tuple[int, int]) -> Any:
     return replace(split, x=split.x.reshape(-1, 1, *shape), conditions={**split.conditions, **conditions})
 
 
-def check_fit(data: Dataset, graph: Graph) -> None:
-    """Raise InputError unless the network can take these sequences and conditions.
+def check_fit(data: Dataset, graph: Graph, made: Collection[str] = ()) -> None:
+    """Raise InputError unless the network can take these sequences and conditions; those in `made` come from elsewhere.
 
     Conditions that the network does not have are not used. Fewer classes than the network has are fine.
     """
     found = facts(graph)
     _check(f"data {data.name!r}: x", data.train.x, data.classes, found.types[found.sequence], found.sequence, "classes")
     given = data.train.conditions
-    for name in found.conditions:
+    for name in [name for name in found.conditions if name not in made]:
         if name not in given:
             held = f"only {', '.join(map(repr, given))}" if given else "no condition"
             raise InputError(f"data {data.name!r} has {held}, but the graph needs {name!r} ({found.types[name]})")

@@ -11,6 +11,7 @@ from refar.analysis.facts import Facts, facts
 from refar.analysis.image_slots import CONDITION, ImageSlots, image_slots
 from refar.analysis.int8_products import InputScale
 from refar.analysis.slots import StateLayout, state_layout
+from refar.arguments.encoder import Encoder
 from refar.errors import GraphError
 from refar.graph.graph import Graph
 
@@ -26,7 +27,7 @@ FORMAT = f"refar-bundle {VERSION}"
 """What a bundle says of itself: `refar` in bundle.json, `producer_version` and `refar.format` in each model. No release."""
 
 FULL, PREFILL, STEP, BLOCK, WINDOW = "full.onnx", "prefill.onnx", "step.onnx", "block.onnx", "window.onnx"
-SAMPLER = "sampler.onnx"
+SAMPLER, ENCODER = "sampler.onnx", "encoder.onnx"
 WEIGHTS, VECTORS, MANIFEST = "weights.safetensors", "check.safetensors", "bundle.json"
 
 MOST_STATE = 2**28
@@ -93,8 +94,8 @@ class BundleManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     `refar` is FORMAT, so that a release changes no byte. `dtype`: what the parameters are stored in; ports, state and arithmetic
     are float32 in any case. `int8`: how the inputs of the convolutions that are computed in int8 become integers. `sampler`: what
-    sampler.onnx draws, if it is there. `spare`: how many of the last visits may be made once more. Outputs before position
-    `first_output` mean nothing.
+    sampler.onnx draws, `encoder`: what encoder.onnx makes, if they are there. `spare`: how many of the last visits may be made
+    once more. Outputs before position `first_output` mean nothing.
     """
 
     format: Literal["refar-bundle"]
@@ -114,10 +115,11 @@ class BundleManifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     graph: Graph
     int8: dict[str, InputScale] = {}
     sampler: Sampler | None = None
+    encoder: Encoder | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The names of its ONNX files."""
+        """The names of its ONNX files, but for that of an encoder, which no stream runs."""
         return (*models_of(self.graph), *([] if self.sampler is None else [SAMPLER]))
 
     @property

@@ -21,12 +21,14 @@ from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW
 from refar.analysis.int8_products import int8_products
 from refar.analysis.sampler import require_sampler
 from refar.arguments.arrays import Arrays, check_parameters
+from refar.arguments.encoder import Encoder
 from refar.errors import FileError, GraphError, InputError, ParameterError, is_newer, newer, printable
 from refar.files import as_path, sha256, stray
 from refar.graph.graph import Graph, require_head
 from refar.noise import check_top_k
 from refar.runtime.bundle import (
     BLOCK,
+    ENCODER,
     FORMAT,
     FULL,
     IR,
@@ -51,7 +53,7 @@ from refar.runtime.bundle import (
     state_ports,
 )
 
-_KNOWN = {FULL, PREFILL, CONDITION, STEP, BLOCK, WINDOW, SAMPLER, ROW, PIXEL, PIXELS, WEIGHTS, VECTORS}
+_KNOWN = {FULL, PREFILL, CONDITION, STEP, BLOCK, WINDOW, SAMPLER, ENCODER, ROW, PIXEL, PIXELS, WEIGHTS, VECTORS}
 
 _MOST_JSON = 16 << 20
 """Bytes of bundle.json: MOST_NODES nodes of a thousand bytes each."""
@@ -77,7 +79,7 @@ class Bundle:
         """The SHA-256 of each model as it lies in the folder; none of a bundle of version 1, whose models are of another form."""
         if self.of_version_1:
             return {}
-        return {name: sha256(self.path / name) for name in self.manifest.files if name.endswith(".onnx")}
+        return {name: sha256(self.path / name) for name in self.manifest.models}
 
     @property
     def digest(self) -> str:
@@ -99,7 +101,7 @@ def read_manifest(path: str | Path) -> BundleManifest:
         said = newer(f"it lists the file {later[0]!r}", f"version {VERSION} without it")
         raise FileError(f"bundle {str(path)!r}: {MANIFEST}: {said}")
     _check_belongs(folder, manifest)
-    expected = {*manifest.models, WEIGHTS, VECTORS}
+    expected = {*manifest.models, *([] if manifest.encoder is None else [ENCODER]), WEIGHTS, VECTORS}
     if manifest.files.keys() != expected:
         raise FileError(
             f"bundle {str(path)!r}: {MANIFEST}: expected digests of {', '.join(sorted(expected))}, "
@@ -160,6 +162,8 @@ def _check_belongs(folder: Path, manifest: BundleManifest) -> None:
         _check_int8(folder, found, manifest)
     if manifest.sampler is not None:
         _check_sampler(folder, found, manifest.sampler)
+    if manifest.encoder is not None:
+        _check_encoder(folder, found, manifest.encoder)
 
 
 def _check_int8(folder: Path, found: Facts, manifest: BundleManifest) -> None:
@@ -184,6 +188,15 @@ def _check_sampler(folder: Path, found: Facts, sampler: Sampler) -> None:
         check_top_k(require_head(found.graph, "sampler"), sampler.top_k, found.types[found.graph.output].size)
     except (GraphError, InputError) as error:
         raise FileError(f"bundle {str(folder)!r}: {MANIFEST}: sampler: {printable(str(error))}") from None
+
+
+def _check_encoder(folder: Path, found: Facts, encoder: Encoder) -> None:
+    """Raise FileError unless the encoder makes a condition of the network, a vector for the whole sequence."""
+    kind = found.types[encoder.condition] if encoder.condition in found.conditions else None
+    if kind is None or kind.indexed or kind.timed:
+        what = printable(f"{encoder.condition!r}") + ("" if kind is None else f" ({kind})")
+        said = "expected a condition that is a vector for the whole sequence"
+        raise FileError(f"bundle {str(folder)!r}: {MANIFEST}: encoder: {said}, got {what}")
 
 
 def _differs(value: object, came: object) -> str:

@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike
 from refar.analysis.facts import facts
 from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW
 from refar.analysis.slots import StateLayout
-from refar.arguments.arrays import Array, Arrays, Data, as_float32, extent
+from refar.arguments.arrays import Array, Arrays, Data, as_array, as_float32, extent
 from refar.errors import FileError, GraphError, InputError, check_integer, near, printable
 from refar.graph.graph import digest, to_json
 from refar.runtime import provider as providers
-from refar.runtime.bundle import BLOCK, FIXED, FORMAT, FULL, IR, OPSET, OUTPUT, SAMPLER, STEP, WINDOW, slots_of
+from refar.runtime.bundle import BLOCK, ENCODER, FIXED, FORMAT, FULL, IR, OPSET, OUTPUT, SAMPLER, STEP, WINDOW, slots_of
 from refar.runtime.bundle_files import Bundle, read_vectors, read_weights
 from refar.runtime.denormals import mode_of
 from refar.runtime.model_header import Header, read_header
@@ -143,6 +143,21 @@ class Opened:
         y = self.run(FULL, [OUTPUT], self.feeds(inputs))[0]
         channels = () if kind.indexed and not kind.image else (kind.channels,)
         return finite(shaped(y, (len(sequence), *channels, *over), FULL), FULL)
+
+    def encode(self, a: ArrayLike) -> Array:
+        """The condition vectors of the examples a, by encoder.onnx, which is opened when it is first asked for."""
+        encoder = self.bundle.manifest.encoder
+        if encoder is None:
+            raise GraphError(f"encode: bundle {str(self.bundle.path)!r} has no encoder.onnx; one comes from a run with [encoder]")
+        given = as_array("encode", a, f"an array of shape (B, {', '.join(map(str, encoder.shape))})", InputError)
+        if given.shape[1:] != encoder.shape or (given.dtype.kind in "iu") != (encoder.dtype == "int64"):
+            expected = f"{encoder.dtype} (B, {', '.join(map(str, encoder.shape))})"
+            raise InputError(f"encode: expected {encoder.reads!r} as {expected}, got {given.dtype} {given.shape}")
+        if ENCODER not in self.sessions:
+            what = f"bundle {str(self.bundle.path)!r}: {ENCODER}"
+            self.sessions[ENCODER] = providers.open_session(self.bundle.read(ENCODER), what, "cpu", fallback=False, threads=1)
+        found = self.run(ENCODER, [encoder.condition], {encoder.reads: given.astype(encoder.dtype)})[0]
+        return finite(shaped(found, (len(given), self.found.types[encoder.condition].size), ENCODER), ENCODER)
 
     def fixed(self, conditions: Arrays) -> Arrays:
         """Compute what follows from the global conditions alone, {node: (B, C)}."""

@@ -109,6 +109,13 @@ class Session:
             return y[:, :, self._found.first_position :]
         return self._opened.forward(inputs)
 
+    def encode(self, a: ArrayLike) -> Array:
+        """Run encoder.onnx: the condition vectors c_bc of the examples a, with the axes that bundle.json says it reads.
+
+        Raises GraphError for a bundle without an encoder, InputError for another array.
+        """
+        return self._opened.encode(a)
+
     def canvas(self, shape: tuple[int, int], batch: int | None = None, condition: Data | None = None) -> Canvas:
         """Begin images of `shape` (H, W), computed pixel by pixel; all conditions are given here, local ones whole.
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
 from torch.optim import AdamW
 
 from refar.arguments.arrays import Arrays
-from refar.errors import FileError, newer
+from refar.errors import FileError, InputError, newer
 from refar.graph.graph import digest
-from refar.torch.module import Module
-from refar.training.config import TrainConfig
+from refar.torch.coupled import Network
+from refar.training.config import Config, TrainConfig
 from refar.training.loss_config import LossConfig
 from refar.training.runs import check_graph, read_tensors, write_tensors
 
@@ -40,19 +42,19 @@ class State:
     `kept` are the weights of the best validation, those of weights.safetensors: None before the first.
     """
 
-    module: Module
-    average: Module | None
+    module: Network
+    average: Network | None
     optimizer: AdamW
     counters: Counters = field(default_factory=Counters)
     kept: Arrays | None = None
 
     @property
-    def best(self) -> Module:
+    def best(self) -> Network:
         """What is validated and exported: the average, where there is one."""
         return self.average or self.module
 
 
-def write_checkpoint(path: Path, state: State, options: TrainConfig, loss: LossConfig, data: str) -> None:
+def write_checkpoint(path: Path, state: State, config: Config, data: str) -> None:
     """Write the state at once, with the options that led to it; `data` is the digest of the data set."""
     arrays = {f"weights.{name}": array for name, array in state.module.arrays().items()}
     if state.average is not None:
@@ -63,19 +65,21 @@ def write_checkpoint(path: Path, state: State, options: TrainConfig, loss: LossC
             arrays[f"adamw.{key}.{name}"] = value.cpu().numpy()
     if state.kept is not None and state.counters.best_step != state.counters.step:  # else they are those that are validated
         arrays |= {f"best.{name}": array for name, array in state.kept.items()}
-    info = {"graph": digest(state.module.graph), "data": data, "train": options, "loss": loss, "counters": state.counters}
+    info = {"graph": digest(state.module.graph), "data": data, "train": config.train, "counters": state.counters}
+    info |= {"loss": config.loss, "encoder": config.encoder}
     write_tensors(path, "checkpoint", arrays, info)
 
 
-def read_checkpoint(path: Path, state: State, data: str) -> tuple[TrainConfig, LossConfig]:
+def read_checkpoint(path: Path, state: State, config: Config, data: str) -> TrainConfig:
     """Put a checkpoint into a fresh state; returns the options that led to it.
 
-    Raises FileError if it is damaged or of another graph or data set, or lacks ema.
+    Raises FileError if it is damaged or of another graph or data set, or lacks ema; InputError for another [loss] or [encoder].
     """
     arrays, info = read_tensors(path, "checkpoint")
     check_graph(path, info, state.module.graph)
     if info["data"] != data:
         raise FileError(f"{str(path)!r} was trained on other data than [data] now names")
+    _check_same(path, info, config)
     averages = _below("average.", arrays)
     if bool(averages) != (state.average is not None):
         raise FileError(f"{str(path)!r} was trained {'with' if averages else 'without'} ema; [train] must agree")
@@ -92,10 +96,22 @@ def read_checkpoint(path: Path, state: State, data: str) -> tuple[TrainConfig, L
         state.counters = count = msgspec.convert(info["counters"], Counters)
         if count.best_step is not None:
             state.kept = state.best.arrays() if count.best_step == count.step else _below("best.", arrays)
-        # Before there was [loss], all training was on nats.
-        return msgspec.convert(info["train"], TrainConfig), msgspec.convert(info.get("loss", {}), LossConfig)
+        return msgspec.convert(info["train"], TrainConfig)
     except msgspec.ValidationError as error:  # the digest is right, so this is what was written
         raise FileError(f"{str(path)!r}: {newer(str(error), 'version 1 without it')}") from None
+
+
+def _check_same(path: Path, info: Mapping[str, Any], config: Config) -> None:
+    """Raise InputError unless [loss] and [encoder] are as the run began; before there was [loss], all training was on nats."""
+    try:
+        loss = msgspec.convert(info.get("loss", {}), LossConfig)
+    except msgspec.ValidationError as error:
+        raise FileError(f"{str(path)!r}: {newer(str(error), 'version 1 without it')}") from None
+    pairs = {f"loss.{name}": (getattr(loss, name), getattr(config.loss, name)) for name in loss.__struct_fields__}
+    pairs["encoder"] = (info.get("encoder"), config.encoder)
+    for name, (before, now) in pairs.items():
+        if before != now:
+            raise InputError(f"{name}: expected {before!r}, as the run began, since its validations are compared; got {now!r}")
 
 
 def _below(prefix: str, arrays: Arrays) -> Arrays:

@@ -77,7 +77,7 @@ def train(
     with ExitStack() as held:
         ranks = held.enter_context(joined(options.device))
         check(config, graph, data, ranks)
-        training = _Training(run, new_state(graph, options), config, data, ranks)
+        training = _Training(run, new_state(config, graph, data), config, data, ranks)
         if ranks.writes:
             held.enter_context(writing_run(run, resume, to_json(graph)))
         held.enter_context(_settings(options))
@@ -174,7 +174,7 @@ class _Training:
     def save(self) -> None:
         """Write a checkpoint."""
         if self.ranks.writes:
-            write_checkpoint(self.run / CHECKPOINT, self.state, self.options, self.config.loss, self.data.digest())
+            write_checkpoint(self.run / CHECKPOINT, self.state, self.config, self.data.digest())
 
     def _steps(self, end: int, reporter: Reporter, interrupt: Interrupt) -> int:
         """Do the steps before number `end`; return after which one the last checkpoint was written."""

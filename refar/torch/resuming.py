@@ -11,6 +11,7 @@ from refar.errors import InputError
 from refar.files import write_bytes
 from refar.graph.graph import digest, to_json
 from refar.torch.checkpoint import State, read_checkpoint, write_checkpoint
+from refar.torch.coupled import Coupled
 from refar.training.config import Config, load_config
 from refar.training.log import append_log, cut_log
 from refar.training.runs import (
@@ -33,11 +34,7 @@ def take_up(run: Path, state: State, config: Config, data: Dataset) -> dict[str,
     Raises InputError for a change of what must stay as the run began, and what `read_checkpoint` raises.
     """
     options = config.train
-    before, loss = read_checkpoint(run / CHECKPOINT, state, data.digest())
-    for name in loss.__struct_fields__:
-        if getattr(loss, name) != getattr(config.loss, name):
-            expected = f"expected {getattr(loss, name)!r}, as the run began, since its validations are compared"
-            raise InputError(f"loss.{name}: {expected}; got {getattr(config.loss, name)!r}")
+    before = read_checkpoint(run / CHECKPOINT, state, config, data.digest())
     old, new = msgspec.to_builtins(before), msgspec.to_builtins(options)
     changed = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
     for name in ("seed", "batch"):
@@ -69,7 +66,7 @@ def bring_back(run: Path, state: State, config: Config, data: Dataset, changed: 
     if not changed:
         return ""
     append_log(run / LOG, {"step": state.counters.step, "changed": changed})
-    write_checkpoint(run / CHECKPOINT, state, config.train, config.loss, data.digest())  # so that the change is told once
+    write_checkpoint(run / CHECKPOINT, state, config, data.digest())  # so that the change is told once
     return "resuming with changed [train]: " + ", ".join(f"{name} {was} → {now}" for name, (was, now) in changed.items())
 
 
@@ -77,7 +74,9 @@ def write_weights(run: Path, state: State) -> None:
     """Write the weights of the best validation."""
     count = state.counters
     assert state.kept is not None
-    info = {"graph": digest(state.module.graph), "step": count.best_step, "valid_nats": count.best_nats}
+    info: dict[str, object] = {"graph": digest(state.module.graph), "step": count.best_step, "valid_nats": count.best_nats}
+    if isinstance(state.module, Coupled):
+        info["encoder"] = state.module.described
     write_tensors(run / WEIGHTS, "weights", state.kept, info)
 
 

@@ -16,16 +16,21 @@ from refar.errors import BackendError, GraphError, InputError
 from refar.graph.graph import Graph
 from refar.torch.board import require_board
 from refar.torch.checkpoint import State
+from refar.torch.coupled import Network
 from refar.torch.dropping import rates
+from refar.torch.encoder import couple, encoded_condition
 from refar.torch.fitting import check_loss
 from refar.torch.module import Module
 from refar.torch.ranks import Ranks
 from refar.training.config import Config, TrainConfig
 
 
-def new_state(graph: Graph, options: TrainConfig) -> State:
+def new_state(config: Config, graph: Graph, data: Dataset) -> State:
     """Return the network as it is before the first step, with its optimizer."""
-    module = Module(graph, seed=options.seed).to(options.device)
+    options = config.train
+    decoder = Module(graph, seed=options.seed)
+    module: Network = decoder if config.encoder is None else couple(config.encoder, decoder, data, options.seed)
+    module.to(options.device)
     average = copy.deepcopy(module) if options.ema else None
     groups = [
         {"params": [p for p in module.parameters() if p.ndim > 1], "weight_decay": options.weight_decay},
@@ -39,7 +44,7 @@ def check(config: Config, graph: Graph, data: Dataset, ranks: Ranks) -> None:
     """Raise GraphError, InputError or BackendError for what cannot be trained."""
     options = config.train
     check_loss(config.loss, graph, data)
-    check_fit(data, graph)
+    check_fit(data, graph, () if config.encoder is None else (encoded_condition(config.encoder, graph, data),))
     _check_reach(graph, data)
     _check_batch(options, data, ranks)
     if config.loss.horizon and (dropouts := list(rates(graph))):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from refar.torch.checkpoint import State
+from refar.torch.coupled import Coupled
 from refar.torch.divergence import Watch
 from refar.torch.feeding import Batch
 from refar.torch.objective import Objective, tensors
@@ -29,6 +30,8 @@ class Stepper:
         self._named = dict(state.module.named_parameters())
         self._parameters: list[Tensor] = list(self._named.values())
         self._averages: list[Tensor] = list(state.average.parameters()) if state.average is not None else []
+        buffers = [] if state.average is None else zip(state.average.buffers(), state.module.buffers(), strict=True)
+        self._buffers = [pair for pair in buffers if pair[0].numel()]  # those of an encoder: statistics are not averaged
         self._device = self._parameters[0].device
         self._watch: Watch | None = None
         self._loss_sum = torch.tensor(state.counters.loss_sum, dtype=torch.float64, device=self._device)
@@ -42,6 +45,8 @@ class Stepper:
             self.read()
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(options, count.step)
+        if isinstance(state.module, Coupled):  # what its encoder may draw is a function of (seed, step), too
+            torch.manual_seed((options.seed + (count.step << 32)) % 2**63)
         state.optimizer.zero_grad()
         loss = self._ranks.total(self._backward(batch))
         self._update(count.step + 1, loss)
@@ -50,6 +55,8 @@ class Stepper:
             decay = min(options.ema, (1 + count.step) / (10 + count.step))
             with torch.no_grad():
                 torch._foreach_lerp_(self._averages, self._parameters, 1 - decay)
+                for mean, now in self._buffers:
+                    mean.copy_(now)
         count.loss_steps += 1
         count.step += 1
 

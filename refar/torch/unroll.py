@@ -42,6 +42,7 @@ class Unrolled:
             if present & set(node.inputs) and 0 in offsets_of_node(node.op):
                 present.add(node.name)
         steps = [node for node in wide.nodes if node.name in self._moving and node.name != sequence]
+        self.offsets = {node.name: offsets_of_node(node.op) for node in steps}
         # A strict graph's output needs no node that sees the present token; those come once the token is there.
         self._before_token = [node for node in steps if node.name not in present]
         self._after_token = [node for node in steps if node.name in present]
@@ -51,7 +52,7 @@ class Unrolled:
         """For each node, at which places, counted from the origin, values of the pass over the true sequence are read."""
         places: dict[str, set[int]] = {}
         for node in steps:
-            read = {k - offset for k in range(horizon) for offset in offsets_of_node(node.op)}
+            read = {k - offset for k in range(horizon) for offset in self.offsets[node.name]}
             for name in node.inputs:
                 if self._found.types[name].timed:
                     places.setdefault(name, set()).update(p for p in read if p < 0 or name not in self._moving)
@@ -99,7 +100,7 @@ class _Run:
         for node in nodes:
             weight, bias = self._own.get(f"{node.name}.weight"), self._own.get(f"{node.name}.bias")
             if isinstance(node.op, ops.WindowedOp):
-                windows = [self._window(name, k, offsets_of_node(node.op)) for name in node.inputs]
+                windows = [self._window(name, k, self._plan.offsets[node.name]) for name in node.inputs]
                 value = windowed(node.op, windows, weight, bias)
             else:
                 args = [self._value(name, k) for name in node.inputs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ def validate(
     own = split[share]
     rows, length = sizes(network.graph, own, batch_size, values)
     found = torch.zeros(2, len(loss.terms), dtype=torch.float64)
-    with torch.no_grad():
+    with torch.no_grad(), _evaluating(objective):
         for first in range(0, len(own), rows):
             part = own[first : first + rows]
             work, counts = plan(network.graph, loss, part, seed, VALIDATION, slice(None), offset=share.start + first)
@@ -52,6 +53,17 @@ def validate(
     sums, numbers = ranks.total(found.to(device)).tolist()
     means = {name: total / max(number, 1) for name, total, number in zip(loss.terms, sums, numbers, strict=True)}
     return means | {loss.unit: sum(weight * means[name] for name, weight in loss.terms.items())}
+
+
+@contextmanager
+def _evaluating(objective: Objective) -> Iterator[None]:
+    """Let modules that differ in training, as an encoder's may, be as they are in use."""
+    training = objective.network.training
+    objective.network.eval()
+    try:
+        yield
+    finally:
+        objective.network.train(training)
 
 
 def sizes(graph: Graph, split: Split, rows: int, values: int) -> tuple[int, int]:

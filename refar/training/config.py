@@ -1,4 +1,4 @@
-"""What `refar train` reads: a TOML file with the tables [model], [data], [loss] and [train], decoded strictly."""
+"""What `refar train` reads: a TOML file with the tables [model], [data], [encoder], [loss] and [train], decoded strictly."""
 
 from __future__ import annotations
 
@@ -78,12 +78,17 @@ class TrainConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file. [model] holds `name`, a built-in model, with its options; or `graph`, the path of a graph.json."""
+    """The whole file. [model] holds `name`, a built-in model, with its options; or `graph`, the path of a graph.json.
+
+    [encoder] holds `factory`, "package.module:function", which makes a torch.nn.Module; which array of the data it `reads`, "x"
+    unless it says another; the `condition` of the graph that it makes, if there are several; and options of the factory.
+    """
 
     model: dict[str, Any]
     data: DataConfig
     train: TrainConfig = TrainConfig()
     loss: LossConfig = LossConfig()
+    encoder: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if ("name" in self.model) == ("graph" in self.model):
@@ -92,6 +97,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"model: `graph` takes no options, got {', '.join(self.model.keys() - {'graph'})}")
         if not isinstance(self.model.get("name", self.model.get("graph")), str):
             raise ValueError(f"model: expected text for `name` or `graph`, got {next(iter(self.model.values()))!r}")
+        if self.encoder is not None and not isinstance(self.encoder.get("factory"), str):
+            raise ValueError("encoder: expected `factory`, as in factory = 'package.module:function'")
 
     @property
     def graph(self) -> Graph:
@@ -146,7 +153,8 @@ def parse_config(text: str | bytes, folder: str | Path = ".", origin: str = "con
 
 def to_toml(config: Config) -> str:
     """The config with every value spelled out; `parse_config` reads it back as it was."""
-    tables = {"model": config.model, "data": msgspec.to_builtins(config.data), "loss": msgspec.to_builtins(config.loss)}
+    tables = {"model": config.model} | ({} if config.encoder is None else {"encoder": config.encoder})
+    tables |= {"data": msgspec.to_builtins(config.data), "loss": msgspec.to_builtins(config.loss)}
     tables["train"] = msgspec.to_builtins(config.train)
     return "\n".join(
         f"[{table}]\n" + "".join(f"{key} = {_value(f'{table}.{key}', v)}\n" for key, v in values.items() if v is not None)

@@ -25,6 +25,7 @@ from safetensors.numpy import save
 
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Arrays, check_parameters
+from refar.arguments.encoder import Encoder
 from refar.building import text
 from refar.data import record
 from refar.data.record import Record
@@ -36,6 +37,8 @@ from refar.training.config import Config, load_config
 
 CONFIG, GRAPH, DATA, LOG = "config.toml", "graph.json", "data.json", "log.jsonl"
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
+OF_ENCODER = "encoder:"
+"""What the names of an encoder's tensors begin with, beside those of its decoder; no node has such a name."""
 SAMPLES = "samples"
 FILES = (CONFIG, GRAPH, DATA, CHECKPOINT, WEIGHTS, LOG, LOCK)
 
@@ -69,7 +72,17 @@ def load_run(path: str | Path) -> Run:
     graph, config = text.load(path / GRAPH), load_config(path / CONFIG)
     params, info = read_tensors(path / WEIGHTS, "weights")
     check_graph(path / WEIGHTS, info, graph)
-    return Run(graph, check_parameters(facts(graph), params), config)
+    own = {name: array for name, array in params.items() if not name.startswith(OF_ENCODER)}
+    return Run(graph, check_parameters(facts(graph), own), config)
+
+
+def load_encoder(path: str | Path) -> tuple[Encoder, Arrays] | None:
+    """The encoder that was trained in a run, and its tensors; None if there was none. Raises FileError as `load_run`."""
+    arrays, info = read_tensors(Path(path) / WEIGHTS, "weights")
+    if "encoder" not in info:
+        return None
+    own = {name.removeprefix(OF_ENCODER): array for name, array in arrays.items() if name.startswith(OF_ENCODER)}
+    return msgspec.convert(info["encoder"], Encoder), own
 
 
 def read_record(path: str | Path) -> Record | None:

@@ -1,0 +1,19 @@
+"""What is known of an encoder beside its decoder, in a run and in a bundle."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+
+class Encoder(Struct, frozen=True, forbid_unknown_fields=True):
+    """The `condition` that it makes, which array it `reads` ("x" is the sequence), and `dtype` and `shape` of an example of that.
+
+    Class indices come as int64, numbers as float32, with the axis of the batch before `shape`.
+    """
+
+    condition: str
+    reads: str
+    dtype: Literal["int64", "float32"]
+    shape: tuple[int, ...]
