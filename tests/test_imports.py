@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar.analysis": {*BASE, "refar.graph", "refar.analysis", "numpy"},
     "refar.building": {*BASE, "refar.graph", "refar.analysis", "refar.building", "refar.files", "msgspec", "numpy"},
     "refar.arguments": {*CHECKED, "numpy"},
-    "refar.arguments.encoder": {"msgspec"},
+    "refar.arguments.encoder": {"msgspec", "numpy"},
     "refar.exact": {"refar.exact", "refar.ops", "numpy"},
     "refar.oracle": {*CHECKED, "refar.oracle", "numpy"},
     "refar.oracle.unroll": {*CHECKED, "refar.building.rewrite", "refar.oracle", "numpy"},
@@ -55,6 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar.torch.checkpoint": {*CHECKED, "refar.torch.coupled", "refar.training", "torch", "msgspec"},
     "refar.torch.coupled": {*CHECKED, "refar.torch.module", "refar.training.runs", "torch", "numpy"},
     "refar.torch.encoder": {*CHECKED, "refar.data", "refar.torch", "torch"},
+    "refar.torch.encoder_file": {*CHECKED, "refar.torch.encoder", "refar.training", "torch", "numpy"},
     "refar.torch.feeding": {
         *CHECKED, "refar.data", "refar.torch.dropping", "refar.torch.ranks", "refar.torch.work", "refar.training"
     },
@@ -150,13 +151,11 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export.int8": {*CHECKED, "onnx", "numpy"},
     "refar_export.calibration": {*CHECKED, "refar.oracle", "numpy"},
     "refar_export.export": {
-        *CHECKED, "refar.files", "refar_export.calibration", "refar_export.contents", "refar_export.verify",
+        *CHECKED, "refar.files", "refar_export.calibration", "refar_export.contents", "refar_export.encoder", "refar_export.verify",
         "refar.runtime.bundle", "refar.runtime.bundle_files", "numpy"
     },
     "refar_export.parameters": {*CHECKED, "refar.runtime.bundle_files", "refar.runtime.opening"},
-    "refar_export.encoder": {  # the one part that needs PyTorch, on use only: the encoder is a user's module
-        *CHECKED, "refar.runtime", "refar.training", "refar.torch.encoder", "torch", "numpy"
-    },
+    "refar_export.encoder": {*CHECKED, "refar.runtime", "numpy"},
     "refar_export.version_1": {*CHECKED, "onnx"},
     "refar_export.testdata": {*CHECKED, "refar.files", "refar.golden", "refar_export.build", "onnx", "numpy"},
     "refar_export.verify": {*CHECKED, "refar.runtime", "refar.rounding.tolerance", "refar_export.in_place", "onnx", "numpy"},

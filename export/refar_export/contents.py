@@ -14,7 +14,7 @@ from refar.analysis.facts import facts
 from refar.analysis.image_slots import CONDITION
 from refar.analysis.int8_products import InputScale
 from refar.arguments.arrays import Arrays
-from refar.arguments.encoder import Encoder
+from refar.arguments.encoder import EncoderModel
 from refar.errors import check_integer
 from refar.graph.graph import Graph
 from refar.runtime.bundle import (
@@ -72,7 +72,7 @@ def files_of(
     int8: Mapping[str, InputScale] | None = None,
     calibration: Arrays | None = None,
     sampler: Sampler | None = None,
-    encoder: tuple[Encoder, bytes] | None = None,
+    encoder: EncoderModel | None = None,
     check: bool = True,
 ) -> dict[str, bytes]:
     """Make every file of a bundle from a graph and checked float32 parameters: {name: bytes}. The same bytes each time.
@@ -93,7 +93,7 @@ def files_of(
         models = {name: float16.stored(model) for name, model in models.items()}
     files = {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
     if encoder is not None:
-        files[ENCODER] = encoder[1]
+        files[ENCODER] = encoder.model
     files[WEIGHTS] = safetensors.numpy.save({name: np.ascontiguousarray(array, dtype) for name, array in weights.items()})
     if check:
         unrounded = {"y.unrounded": vectors(graph, given)["y"]} if dtype == "float16" else {}
@@ -117,7 +117,7 @@ def files_of(
         graph=graph,
         int8=dict(int8 or {}),
         sampler=sampler,
-        encoder=None if encoder is None else encoder[0],
+        encoder=None if encoder is None else encoder.encoder,
     )
     files[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     return files

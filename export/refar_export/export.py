@@ -16,7 +16,7 @@ from refar.analysis.facts import facts
 from refar.analysis.int8_products import InputScale, int8_products
 from refar.analysis.sampler import require_sampler
 from refar.arguments.arrays import Arrays, Data, bind_inputs, check_parameters
-from refar.arguments.encoder import Encoder
+from refar.arguments.encoder import EncoderModel
 from refar.errors import BackendError, FileError, InputError
 from refar.files import writing
 from refar.graph.graph import Graph, require_head
@@ -45,7 +45,7 @@ def export(
     calibration: Data | None = None,
     sampler: bool = False,
     top_k: int | None = None,
-    encoder: tuple[Encoder, bytes] | None = None,
+    encoder: EncoderModel | None = None,
     verify: bool = False,
     overwrite: bool = False,
 ) -> Path:
@@ -59,14 +59,15 @@ def export(
     check.safetensors. Parameters lie in the bundle in float32, and all else is computed so.
     With `sampler` the bundle holds sampler.onnx too, which draws tokens in the graph: see `Session.generate`. With `top_k` it
     draws of so many of the largest logits.
-    `encoder` is a model that makes one of the conditions, and what is known of it, as `refar_export.encoder.encoder_of` gives it
-    for a run; it becomes encoder.onnx.
+    `encoder` is a model that makes one of the conditions, as `refar.torch.encoder_model` gives it for a run; it becomes
+    encoder.onnx.
     With `verify` the new bundle is run in onnxruntime against the oracle first, or, in int8, its models against each other (see
     `refar_export.verify`), and is not left behind if it disagrees. The folder appears only when it is complete. With `overwrite`
     it may replace a bundle, as it was exported, in a folder that holds nothing else. `block` has no meaning any more: block.onnx
     is always written.
     Raises FileError for anything else that is there, ParameterError, GraphError and InputError for what cannot be exported.
     """
+    from refar_export.encoder import require_encoder
     from refar_export.verify import require
 
     if dtype not in get_args(Dtype):
@@ -87,6 +88,8 @@ def export(
             (fresh / name).write_bytes(data)
         if verify:
             require(fresh)
+        if verify and encoder is not None:
+            require_encoder(encoder)
         _check_free(target, overwrite)  # once more: the check takes its time
         replaced = Path(folder) / "replaced"
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from msgspec import Struct
+from numpy.typing import NDArray
 
 
 class Encoder(Struct, frozen=True, forbid_unknown_fields=True):
@@ -17,3 +19,13 @@ class Encoder(Struct, frozen=True, forbid_unknown_fields=True):
     reads: str
     dtype: Literal["int64", "float32"]
     shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class EncoderModel:
+    """An encoder as the bytes of an ONNX file, with examples and what the module that it was made from gives for them."""
+
+    encoder: Encoder
+    model: bytes
+    examples: NDArray[Any]
+    wanted: NDArray[Any]

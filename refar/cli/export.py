@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from refar.analysis.facts import facts
+from refar.arguments.encoder import EncoderModel
 from refar.cli import examples, int8_report, values
 from refar.cli.console import line, show
 from refar.cli.sources import open_source, run_path
@@ -45,9 +46,7 @@ def export(
     metadata = examples.metadata(opened)
     record = examples.record_of(metadata)
     given = examples.load(calibrate, opened.graph, record) if calibrate is not None else None
-    from refar_export.encoder import encoder_of
-
-    encoder = encoder_of(run)
+    encoder = _encoder(run)
     refar_export.export(
         opened.graph,
         opened.params,
@@ -69,7 +68,22 @@ def export(
     whom = "with the oracle" if given is None else "with each other"
     line(f"wrote {out}" + (f": {agree} {whom}" if check else " (not checked)"))
     if encoder is not None:
-        line(f"encoder.onnx makes {encoder[0].condition!r} of {encoder[0].reads!r}, and agrees with PyTorch")
+        line(
+            f"encoder.onnx makes {encoder.encoder.condition!r} of {encoder.encoder.reads!r}"
+            + (" and agrees with PyTorch" if check else "")
+        )
     if given is not None:
         line(f"in float32 and in int8, on {given.title}:")
         show(int8_report.report(opened.graph, opened.params, out, given))
+
+
+def _encoder(run: str) -> EncoderModel | None:
+    """The encoder of a run, which needs PyTorch; None if there is none, for which PyTorch need not be there."""
+    from refar.runtime.bundle import OPSET
+    from refar.training.runs import load_encoder
+
+    if load_encoder(run) is None:
+        return None
+    from refar.torch import encoder_model
+
+    return encoder_model(run, OPSET)

@@ -13,10 +13,10 @@ from refar import data, models
 from refar.cli.app import app
 from refar.errors import BackendError, FileError, GraphError, InputError
 from refar.runtime import load
-from refar.torch import train
+from refar.runtime.bundle import OPSET
+from refar.torch import encoder_model, train
 from refar.training.config import parse_config, to_toml
 from refar.training.runs import load_encoder, load_run
-from refar_export.encoder import encoder_of
 
 MODULE = """
 import torch
@@ -98,7 +98,7 @@ def test_trained_together_resumed_and_exported(tmp_path):
 
     result = CliRunner().invoke(app, ["export", "whole", "-o", "bundle"])
     assert result.exit_code == 0, result.output
-    assert "encoder.onnx makes 'condition' of 'x', and agrees with PyTorch" in result.output
+    assert "encoder.onnx makes 'condition' of 'x' and agrees with PyTorch" in result.output
     session, valid = load("bundle"), data.load("digits").valid
     z = session.encode(valid.x)
     assert z.shape == (137, 6)
@@ -174,12 +174,12 @@ def test_what_cannot_be_exported_or_resumed():
     train(config(), "run", progress=False, until=4)
     with pytest.raises(InputError, match=r"encoder: expected .*'width': 12.*, as the run began"):
         train(config(("width = 12", "width = 13")), "run", progress=False, resume=True)
-    assert encoder_of("run")[0].shape == (64,)
+    assert encoder_model("run", OPSET).encoder.shape == (64,)
     Path("encoders.py").write_text(MODULE.replace("nn.BatchNorm1d(width), ", "nn.Tanh(), nn.Tanh(), "))
     sys.modules.pop("encoders")
     importlib.invalidate_caches()
     with pytest.raises(FileError, match="its encoder does not fit what 'encoders:pixels' makes now"):
-        encoder_of("run")
+        encoder_model("run", OPSET)
 
 
 def test_a_bundle_without_one(tmp_path):
