@@ -151,8 +151,8 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export.int8": {*CHECKED, "onnx", "numpy"},
     "refar_export.calibration": {*CHECKED, "refar.oracle", "numpy"},
     "refar_export.export": {
-        *CHECKED, "refar.files", "refar_export.calibration", "refar_export.contents", "refar_export.encoder", "refar_export.verify",
-        "refar.runtime.bundle", "refar.runtime.bundle_files", "numpy"
+        *CHECKED, "refar.files", "refar_export.calibration", "refar_export.contents", "refar_export.encoder",
+        "refar_export.verify", "refar.runtime.bundle", "refar.runtime.bundle_files", "numpy"
     },
     "refar_export.parameters": {*CHECKED, "refar.runtime.bundle_files", "refar.runtime.opening"},
     "refar_export.encoder": {*CHECKED, "refar.runtime", "numpy"},

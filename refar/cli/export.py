@@ -68,10 +68,8 @@ def export(
     whom = "with the oracle" if given is None else "with each other"
     line(f"wrote {out}" + (f": {agree} {whom}" if check else " (not checked)"))
     if encoder is not None:
-        line(
-            f"encoder.onnx makes {encoder.encoder.condition!r} of {encoder.encoder.reads!r}"
-            + (" and agrees with PyTorch" if check else "")
-        )
+        made = f"encoder.onnx makes {encoder.encoder.condition!r} of {encoder.encoder.reads!r}"
+        line(f"{made} and agrees with PyTorch" if check else made)
     if given is not None:
         line(f"in float32 and in int8, on {given.title}:")
         show(int8_report.report(opened.graph, opened.params, out, given))
