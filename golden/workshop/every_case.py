@@ -10,6 +10,7 @@ from workshop.conv2d_cases import MASKED_CONV2D
 from workshop.density_cases import DENSITIES
 from workshop.generation_cases import GENERATE
 from workshop.invalid_graphs import INVALID
+from workshop.learnt_scale_cases import LEARNT_SCALES
 from workshop.loss_cases import GUMBEL_SOFTMAX, LOG_SOFTMAX, LOSSES
 from workshop.making import FamilyMaker, OperatorMaker
 from workshop.network_cases import NETWORK
@@ -21,7 +22,7 @@ from workshop.stream_cases import STEPS
 
 OPERATORS: tuple[OperatorMaker, ...] = (
     CAUSAL_CONV1D, MASKED_CONV2D, CAUSAL_POOL1D, SHIFT1D, SHIFT2D, *POINTWISE, LOG_SOFTMAX, *LOSSES, *QUANTIZERS, *SAMPLERS,
-    GUMBEL_SOFTMAX,
+    GUMBEL_SOFTMAX, *LEARNT_SCALES,
 )  # fmt: skip
 """Those with a signature: arrays in, arrays out."""
 

@@ -18,7 +18,7 @@ from workshop.draw import Draw, float32
 from workshop.making import Draft, OperatorMaker
 
 
-def _nats(
+def loss_maker(
     signature: str,
     source: str,
     define: Callable[[Any, Arrays], Arrays],
@@ -118,21 +118,21 @@ def _parameters(draw: Draw, b: int, k: int, t: int, low: float) -> Array:
 
 
 LOSSES = (
-    _nats(
+    loss_maker(
         "cross_entropy(y_bqt, x_bt) -> nats_bt",
         "nats[b,t] = log Σ_j exp(y[b,j,t]) - y[b,x[b,t],t]",
         _cross_entropy,
         _cross_entropy_bound,
         _cross_entropies,
     ),
-    _nats(
+    loss_maker(
         "gaussian(y_bct, x_bct, *, std=1.0) -> nats_bt",
         "nats[b,t] = Σ_c (x - y)²/(2·std²) + C·log(std·√(2π))",
         _gaussian,
         _gaussian_bound,
         _gaussians,
     ),
-    _nats(
+    loss_maker(
         "mixture_logistics(y_bct, x_bt, *, components, classes) -> nats_bt",
         "-log Σ_k softmax(l)_k · [F((v+h-μ_k)/s_k) - F((v-h-μ_k)/s_k)] with the channels of y logits l, means μ, log s, in this "
         "order; v = 2x/(Q-1) - 1, h = 1/(Q-1); the outer classes reach to infinity; refar.ops.MixtureLogistics; "

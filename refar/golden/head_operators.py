@@ -21,6 +21,10 @@ HEADS: dict[str, Callable[[Attributes], ops.AnyHead]] = {
     "sample_categorical": lambda a: ops.Categorical(),
     "sample_mixture_logistics": lambda a: ops.MixtureLogistics(a["components"], a["classes"]),
     "sample_gaussian": lambda a: ops.Gaussian(a["std"]),
+    **dict.fromkeys(("learnt_gaussian", "sample_learnt_gaussian"), lambda a: ops.LearntGaussian(a["floor"])),
+    **dict.fromkeys(
+        ("mixture_gaussians", "sample_mixture_gaussians"), lambda a: ops.MixtureGaussians(a["components"], a["floor"])
+    ),
 }
 """The head whose loss or sampler an operator is, by its name."""
 
@@ -73,12 +77,11 @@ def _inverse_cdf(a: Attributes, arrays: Arrays, dtype: np.dtype) -> Arrays:
 
 COMPUTE: dict[str, Compute] = {
     "log_softmax": _log_softmax,
-    **{name: _nats(name) for name in ("cross_entropy", "gaussian", "mixture_logistics")},
+    **{name: _sample(name) if name.startswith("sample_") else _nats(name) for name in HEADS},
     "mu_law_encode": _encode(quantize.mu_law),
     "mu_law_decode": _decode(quantize.mu_law),
     "linear_encode": _encode(quantize.linear),
     "linear_decode": _decode(quantize.linear),
-    **{name: _sample(name) for name in ("sample_categorical", "sample_mixture_logistics", "sample_gaussian")},
     "inverse_cdf": _inverse_cdf,
     "uniform": lambda a, arrays, dtype: {"u": noise.uniform(**a)},
     "gumbel_noise": lambda a, arrays, dtype: {"n": -np.log(-np.log(arrays["u"]))},

@@ -12,6 +12,7 @@ from refar.golden.compare import as_dtype
 from refar.golden.operator import result_and_gradients
 from refar.mistakes import convolution_mistakes as convolutions
 from refar.mistakes import elementwise_mistakes as elementwise
+from refar.mistakes import learnt_scale_mistakes as learnt_scales
 from refar.mistakes import loss_mistakes as losses
 from refar.mistakes import pooling_mistakes as pooling
 from refar.mistakes import quantizer_mistakes as quantizers
@@ -49,6 +50,10 @@ MISTAKES: dict[str, Mapping[str, Mistake]] = {
     "uniform": samplers.UNIFORMS,
     "gumbel_noise": samplers.GUMBEL_NOISES,
     "gumbel_softmax": losses.GUMBELS,
+    "learnt_gaussian": learnt_scales.LEARNT_GAUSSIANS,
+    "mixture_gaussians": learnt_scales.MIXTURES,
+    "sample_learnt_gaussian": learnt_scales.LEARNT_GAUSSIAN_SAMPLES,
+    "sample_mixture_gaussians": learnt_scales.MIXTURE_SAMPLES,
 }
 
 

@@ -14,7 +14,7 @@ from refar.oracle.pointwise import softmax
 Head = ops.LearntGaussian | ops.MixtureGaussians
 
 
-class _Terms(NamedTuple):
+class _Normals(NamedTuple):
     """Per component, channel and position, (B, K, C, T): logits, 1/σ, z = (x - μ)/σ, log joint, and where λ ≥ floor.
 
     There are no `logits` where there is one component alone.
@@ -46,7 +46,7 @@ def gaussians_nats_backward(head: Head, y_bct: Array, x_bct: Array, d_bt: Array)
     return d_bt[:, None] * each.reshape(y_bct.shape)
 
 
-def _terms(head: Head, y_bct: Array, x_bct: Array) -> _Terms:
+def _terms(head: Head, y_bct: Array, x_bct: Array) -> _Normals:
     batch, channels, length = x_bct.shape
     components = head.components if isinstance(head, ops.MixtureGaussians) else 1
     parts = y_bct.reshape(batch, y_bct.shape[1] // channels, channels, length)
@@ -57,8 +57,8 @@ def _terms(head: Head, y_bct: Array, x_bct: Array) -> _Terms:
     z = (x_bct[:, None] - means) * inverse
     log_p = -0.5 * z**2 - log_scales - math.log(2 * math.pi) / 2
     if not logits:
-        return _Terms(None, inverse, z, log_p, free)
-    return _Terms(logits[0], inverse, z, logits[0] - _logsumexp(logits[0])[:, None] + log_p, free)
+        return _Normals(None, inverse, z, log_p, free)
+    return _Normals(logits[0], inverse, z, logits[0] - _logsumexp(logits[0])[:, None] + log_p, free)
 
 
 def _logsumexp(v_bkct: Array) -> Array:

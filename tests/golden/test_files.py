@@ -18,7 +18,7 @@ import safetensors.numpy
 from helpers import refuses
 
 from refar.errors import FileError
-from refar.golden import Case, golden_cases
+from refar.golden import SPEC_VERSION, Case, golden_cases
 from refar.golden.manifest import VERSION, digest, entry_of, read_manifest
 from refar.golden.vectors import Vectors, own, read
 from workshop import writing
@@ -227,7 +227,9 @@ def test_writing_twice_changes_nothing_and_other_bytes_need_another_version(
     few(monkeypatch, change)
     said = changes(tmp_path / "new")
     assert said == ["removed gate/saturated", "changed gate/2-channels: 15 of 15 numbers of y, by up to 0.5"]
-    with refuses(FileError, "of version 1 differ in 'gate.safetensors': raise SPEC_VERSION", "or allow overwriting them"):
+    with refuses(
+        FileError, f"of version {SPEC_VERSION} differ in 'gate.safetensors': raise SPEC_VERSION", "or allow overwriting them"
+    ):
         write(tmp_path / "new")
     assert write(tmp_path / "new", overwrite=True) == ["gate.safetensors", "manifest.json"]
     few(monkeypatch, lambda case: Case(**{**vars(changed), "source": "another"}) if (changed := change(case)) else None)

@@ -47,6 +47,19 @@ def gaussian(y: Any, x: Any, *, std: float) -> Any:
     return F.gaussian_nll_loss(y, x, torch.full_like(y, std**2), full=True, reduction="none").sum(1)
 
 
+def learnt_gaussian(y: Any, x: Any, *, floor: float) -> Any:
+    mean, log_scale = y.chunk(2, 1)
+    variance = torch.exp(2 * log_scale.clamp(min=floor))
+    return F.gaussian_nll_loss(mean, x, variance, full=True, reduction="none", eps=0).sum(1)
+
+
+def mixture_gaussians(y: Any, x: Any, *, components: int, floor: float) -> Any:
+    logits, means, log_scales = (v.movedim(1, -1) for v in y.unflatten(1, (3, components, x.shape[1])).unbind(1))
+    normals = torch.distributions.Normal(means, log_scales.clamp(min=floor).exp(), validate_args=False)
+    mixed = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=logits), normals, validate_args=False)
+    return -mixed.log_prob(x).sum(1)
+
+
 def activation(x: Any, *, kind: str, slope: float) -> Any:
     return F.leaky_relu(x, slope) if kind == "leaky_relu" else getattr(torch, kind)(x)
 
@@ -60,6 +73,8 @@ TORCH: dict[str, Function] = {
     "activation": activation,
     "cross_entropy": lambda y, x: F.cross_entropy(y, x, reduction="none"),
     "embedding": lambda x, w: F.embedding(x, w).movedim(-1, 1),
+    "learnt_gaussian": learnt_gaussian,
+    "mixture_gaussians": mixture_gaussians,
     "gumbel_softmax": lambda logits, noise, *, temperature, hard: F.softmax((logits + noise) / temperature, 1),
 }
 
