@@ -20,7 +20,7 @@ import refar
 import refar.torch
 from refar import noise, ops, quantize
 from refar.errors import RefarError
-from refar.oracle import gumbel, losses, mixture, program
+from refar.oracle import gaussians, gumbel, losses, mixture, program
 from refar.runtime import density as runtime_density
 from refar.runtime import load
 from refar.runtime import session as runtime_session
@@ -28,8 +28,8 @@ from refar.torch import losses as torch_losses
 
 test_noise, test_quantize = other_tests("test_noise.py"), other_tests("test_quantize.py")
 in_runtime = other_tests("runtime/test_outputs.py")
-test_density, test_gumbel, test_heads, test_top_k = (
-    other_tests(f"oracle/test_{name}.py") for name in ("density", "gumbel", "heads", "top_k")
+test_density, test_gumbel, test_heads, test_learnt, test_top_k = (
+    other_tests(f"oracle/test_{name}.py") for name in ("density", "gumbel", "heads", "learnt_scales", "top_k")
 )
 
 FAILS = (AssertionError, RefarError, ArithmeticError, IndexError, RuntimeWarning, pytest.fail.Exception)
@@ -74,16 +74,31 @@ equals = test_top_k.test_of_equals_the_lower_classes_stay
 bayes = partial(test_density.test_marginal_and_posterior_are_brute_force, "categorical", test_density.PRIOR)
 horizons = partial(test_density.test_progressive_posterior_sees_the_first_h_positions, "categorical")
 runtime_mixture = partial(in_runtime.test_log_probabilities_are_the_oracles, ops.MixtureLogistics(2, 6))
+runtime_learnt = partial(in_runtime.test_log_probabilities_are_the_oracles, ops.LearntGaussian(0.0))
+runtime_gaussians = partial(in_runtime.test_log_probabilities_are_the_oracles, ops.MixtureGaussians(2, -0.5))
+learnt = partial(test_learnt.test_nats_and_gradient_are_the_definitions, ops.LearntGaussian(-1.0), 1.0)
+mixed = partial(test_learnt.test_nats_and_gradient_are_the_definitions, ops.MixtureGaussians(3, -1.0), 1.0)
+floor = partial(test_learnt.test_below_the_floor_the_scale_is_the_floor_and_has_no_gradient, ops.LearntGaussian(-2.0))
+drawn = partial(test_learnt.test_samples_follow_the_mixture_channel_by_channel, 2.0)
+gaussian_drawn = test_learnt.test_gaussian_samples_follow_the_gaussian
+largest = test_learnt.test_a_scale_beyond_all_numbers_draws_the_largest_number
 runtime_sums = partial(in_runtime.test_mixture_probabilities_sum_to_one, 256, 0.0)
 
 
+torch_outputs = other_tests("pytorch/test_outputs.py")
+
+
 def in_torch(name: str, *arguments: Any) -> Callable[[], None]:
-    return partial(getattr(other_tests("pytorch/test_outputs.py"), name), *arguments)
+    return partial(getattr(torch_outputs, name), *arguments)
 
 
 torch_mixture = in_torch("test_mixture_nats_and_gradient", 256, (-5, 2), float64)
 torch_finite = in_torch("test_float32_stays_finite_at_every_scale", -30.0)
 torch_wide = in_torch("test_mixture_nats_and_gradient", 256, (10, 80), float32)
+torch_gaussians = in_torch("test_learnt_scales_nats_and_gradient", ops.MixtureGaussians(3, -1.0), 1.0, float64)
+torch_learnt = in_torch("test_learnt_scales_nats_and_gradient", ops.LearntGaussian(-1.0), 1.0, float64)
+torch_images = in_torch("test_learnt_scales_over_images", ops.LearntGaussian(-1.0))
+torch_tails = in_torch("test_learnt_scales_stay_finite_in_float32", ops.MixtureGaussians(2), -7.0, 1e6)
 torch_relaxed = in_torch("test_gumbel_softmax_and_gradient", 0.3, False)
 torch_straight = in_torch("test_gumbel_softmax_and_gradient", 0.3, True)
 
@@ -150,6 +165,69 @@ MUTANTS = [
            test_heads.test_gaussian_is_its_definition),
     Mutant("Gaussian gradient twice too large", losses, "nats_backward", "d_bt / (2 * head.std**2)", "d_bt / head.std**2",
            test_heads.test_gaussian_is_its_definition),
+    Mutant("log-variance for log-scale", gaussians, "_terms", "np.exp(-log_scales)", "np.exp(-log_scales / 2)", learnt),
+    Mutant("log of the scale left out", gaussians, "_terms", "-0.5 * z**2 - log_scales", "-0.5 * z**2", learnt),
+    Mutant("half left out", gaussians, "_terms", "-0.5 * z**2", "-1.0 * z**2", learnt),
+    Mutant("constant of the density left out", gaussians, "_terms", " - math.log(2 * math.pi) / 2", "", learnt),
+    Mutant("floor ignored", gaussians, "_terms", "np.where(free, log_scales, np.asarray(head.floor, log_scales.dtype))",
+           "log_scales", learnt),
+    Mutant("no gradient at the floor", gaussians, "_terms", ">= head.floor", "> head.floor", floor),
+    Mutant("channels of a component side by side", gaussians, "_terms",
+           "y_bct.reshape(batch, y_bct.shape[1] // channels, channels, length)",
+           "y_bct.reshape(batch, channels, y_bct.shape[1] // channels, length).swapaxes(1, 2)", mixed),
+    Mutant("means and scales of Gaussians swapped", gaussians, "_terms", "*logits, means, log_scales =",
+           "*logits, log_scales, means =", learnt),
+    Mutant("weights of Gaussians not normalised", gaussians, "_terms", "logits[0] - _logsumexp(logits[0])[:, None] + log_p",
+           "logits[0] + log_p", mixed),
+    Mutant("channels averaged", losses, "gaussians_nats", ".sum(axis=1)", ".mean(axis=1)", learnt),
+    Mutant("channels joined before the mixture", losses, "gaussians_nats",
+           "-_logsumexp(_terms(head, y_bct, x_bct).log_joint).sum(axis=1)",
+           "-_logsumexp(_terms(head, y_bct, x_bct).log_joint.sum(axis=2))", mixed),
+    Mutant("components that underflow", gaussians, "_logsumexp", "top = v_bkct.real.max(axis=1)",
+           "top = 0 * v_bkct.real.max(axis=1)",
+           partial(test_learnt.test_values_and_gradients_are_finite_in_the_tails, 1e6, -7.0)),
+    Mutant("gradient through the floor", losses, "gaussians_nats_backward",
+           "np.where(terms.free, responsibility * (1 - terms.z**2), 0)", "responsibility * (1 - terms.z**2)", learnt),
+    Mutant("gradient of a mean with the wrong sign", losses, "gaussians_nats_backward", "-responsibility * terms.z",
+           "responsibility * terms.z", learnt),
+    Mutant("gradient of a mean by z alone", losses, "gaussians_nats_backward", "terms.z * terms.inverse", "terms.z", learnt),
+    Mutant("gradient of a log-scale without the 1", losses, "gaussians_nats_backward", "(1 - terms.z**2)",
+           "(-(terms.z**2))", learnt),
+    Mutant("gradient of Gaussians by weights", losses, "gaussians_nats_backward",
+           "np.exp(terms.log_joint - _logsumexp(terms.log_joint)[:, None])",
+           "np.exp(terms.log_joint - _logsumexp(terms.log_joint)[:, None]) ** 0 / terms.z.shape[1]", mixed),
+    Mutant("upstream gradient of Gaussians assumed to be ones", losses, "gaussians_nats_backward", "d_bt[:, None] * ", "",
+           learnt),
+    Mutant("log-variance drawn", noise, "_scaled", "np.exp(np.maximum(log_scales, floor))",
+           "np.exp(np.maximum(log_scales, floor) / 2)", gaussian_drawn),
+    Mutant("floor ignored in drawing", noise, "_scaled", "np.maximum(log_scales, floor)", "log_scales", drawn),
+    Mutant("temperature leaves the scale of a Gaussian", noise, "_scaled", "temperature * noise", "noise", gaussian_drawn),
+    Mutant("temperature on the mean", noise, "_scaled", "means + temperature * noise * scales",
+           "temperature * (means + noise * scales)", gaussian_drawn),
+    Mutant("a number beyond all numbers", noise, "_scaled", "np.clip(means + temperature * noise * scales, -_LARGEST, _LARGEST)",
+           "means + temperature * noise * scales", largest),
+    Mutant("one component for all channels", noise, "sample", "noise[:, :of_logits].reshape(shape), temperature)[:, None]",
+           "noise[:, :of_logits].reshape(shape), temperature)[:, None] * 0", drawn),
+    Mutant("noise of the value first", noise, "sample", "noise[:, of_logits:], temperature, head.floor",
+           "noise[:, : shape[2]], temperature, head.floor", drawn),
+    Mutant("normal noise of one number", noise, "_normal", "np.split(u, 2, axis=-1)", "(u[..., : u.shape[-1] // 2],) * 2",
+           gaussian_drawn),
+    Mutant("floor ignored in PyTorch", torch_outputs, "nats", "_log_normal(x, means, log_scales.clamp(min=head.floor))",
+           "_log_normal(x, means, log_scales)", torch_learnt),
+    Mutant("log of the scale left out in PyTorch", torch_losses, "_log_normal", " - log_scales", "", torch_learnt),
+    Mutant("channels joined before the mixture in PyTorch", torch_outputs, "nats",
+           "-torch.logsumexp(torch.log_softmax(logits, dim=1) + log_p, dim=1).sum(dim=1)",
+           "-torch.logsumexp((torch.log_softmax(logits, dim=1) + log_p).sum(dim=2), dim=1)", torch_gaussians),
+    Mutant("colours of a signal taken for channels in PyTorch", torch_outputs, "nats", "isinstance(head, ops.SignalHead)",
+           "isinstance(head, ops.Gaussian)", torch_images),
+    Mutant("densities that underflow in PyTorch", torch_outputs, "nats",
+           "torch.logsumexp(torch.log_softmax(logits, dim=1) + log_p, dim=1)",
+           "torch.log((torch.softmax(logits, dim=1) * torch.exp(log_p)).sum(dim=1))", torch_tails),
+    Mutant("floor ignored in the runtime", runtime_density, "_log_normal", "np.fmax(log_scale, floor)", "log_scale",
+           runtime_learnt),
+    Mutant("log of the scale left out in the runtime", runtime_density, "_log_normal", " - log_std", "", runtime_learnt),
+    Mutant("weights of Gaussians not normalised in the runtime", runtime_density, "log_prob",
+           "logsumexp(each, axis=1) - logsumexp(weight, axis=1)", "logsumexp(each, axis=1)", runtime_gaussians),
     Mutant("the last class closed in PyTorch", torch_losses, "_mixture_nats", ".masked_fill(at_last, 0)", "", torch_mixture),
     Mutant("edges in single precision", torch_losses, "_mixture_nats", "(2 * i - 1 - last).to(y_bct.dtype) / last",
            "((2 * i - 1 - last) / last).to(y_bct.dtype)", torch_mixture),
