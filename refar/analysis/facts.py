@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import NoReturn, assert_never
 
 from refar import ops
+from refar.analysis.heads import output_numbers
 from refar.analysis.offsets import Offsets, offsets_of
 from refar.analysis.raster import RasterPlan, raster_plan, varying
 from refar.analysis.schedule import Schedule, schedule
@@ -285,26 +286,24 @@ def _inputs(graph: Graph, types: dict[str, Type]) -> tuple[str, tuple[str, ...]]
 
 def _check_head(graph: Graph, node: Node, output: Type, sequence: Type) -> None:
     """Raise GraphError unless the output has the channels that the head says."""
+    if graph.head is None:
+        return
+    if isinstance(graph.head, ops.Categorical) and isinstance(node.op, ops.Softmax):
+        raise GraphError(f"output {graph.output!r}: a categorical head expects logits, got the output of a softmax")
+    size = output_numbers(graph.head, sequence.size) * sequence.channels
+    fits = sequence.indexed != isinstance(graph.head, ops.SignalHead)
     match graph.head:
-        case None:
-            return
         case ops.Categorical():
-            if isinstance(node.op, ops.Softmax):
-                raise GraphError(f"output {graph.output!r}: a categorical head expects logits, got the output of a softmax")
-            expected, fits = "logits for the classes of an index sequence", sequence.indexed
-            size = sequence.size * sequence.colours
+            expected = "logits for the classes of an index sequence"
         case ops.Gaussian():
-            size, expected, fits = sequence.size, "means for the channels of a signal", not sequence.indexed
+            expected = "means for the channels of a signal"
         case ops.LearntGaussian():
-            size, fits = 2 * sequence.size, not sequence.indexed
             expected = "means and log-scales for the channels of a signal"
         case ops.MixtureGaussians(components):
-            size, fits = 3 * components * sequence.size, not sequence.indexed
             expected = f"logits, means and log-scales of {components} components for each channel of a signal"
         case ops.MixtureLogistics(components, classes):
-            size = 3 * components * sequence.colours
             expected = f"{size} channels (logits, means and log-scales of {components} components) for {classes} classes"
-            fits = sequence.indexed and sequence.size == classes
+            fits = fits and sequence.size == classes
         case _:
             assert_never(graph.head)
     if not fits or output.size != size or output.indexed:

@@ -154,7 +154,7 @@ def test_ports() -> None:
 
 
 @pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL"])
-@pytest.mark.parametrize("name", ["wavenet", "mixture", "conditions", "pools"])
+@pytest.mark.parametrize("name", ["wavenet", "mixture", "conditions", "pools", *LEARNT])
 def test_one_memory_gives_what_copies_give(name: str, level: str) -> None:
     """Bit for bit, at every level of what onnxruntime does to a graph."""
     graph, rng = STRICT[name], np.random.default_rng(1)
@@ -261,6 +261,18 @@ def test_a_mistake_breaks_the_law(mistake: str, tmp_path: Path, monkeypatch: pyt
     right = sampler_graph.sampler
     monkeypatch.setattr("refar_export.contents.sampler_model", lambda *a, **k: with_mistake(right(*a, **k), MISTAKES[mistake]))
     assert law(export(graph, parameters(graph), tmp_path / "b", sampler=True)) != ""
+
+
+@pytest.mark.parametrize("name", LEARNT)
+@pytest.mark.parametrize(("kind", "mistake"), [("Max", "the floor is forgotten"), ("Exp", "a log-scale taken for the scale")])
+def test_a_mistake_in_a_learnt_scale_breaks_the_law(
+    name: str, kind: str, mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, right = LEARNT[name], sampler_graph.sampler
+    assert law(export(graph, parameters(graph), tmp_path / "a", sampler=True)) == ""
+    plant = without(kind, "drawn")
+    monkeypatch.setattr("refar_export.contents.sampler_model", lambda *a, **k: with_mistake(right(*a, **k), plant))
+    assert "expected token" in law(export(graph, parameters(graph), tmp_path / "b", sampler=True)), mistake
 
 
 def test_one_class_too_many_breaks_the_law(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,3 +136,52 @@ def test_options_without_a_meaning(name: str, options: dict[str, Any], fragments
 def test_an_unknown_merge_in_python() -> None:
     with refuses(GraphError, "wavenet: merge: expected 'add' or 'concat', got 'cat'"):
         models.wavenet(merge="cat")  # type: ignore[arg-type]
+
+
+HEADS: dict[str | None, tuple[ops.SignalHead, int]] = {
+    None: (ops.LearntGaussian(), 2),
+    "learnt_gaussian:-9": (ops.LearntGaussian(-9.0), 2),
+    "mixture_gaussians:5": (ops.MixtureGaussians(5), 15),
+    "mixture_gaussians:2:-3.5": (ops.MixtureGaussians(2, -3.5), 6),
+    "gaussian": (ops.Gaussian(), 1),
+    "gaussian:0.25": (ops.Gaussian(0.25), 1),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_signal_and_its_head(head: str | None) -> None:
+    expected, each = HEADS[head]
+    wave = models.wavenet(dilations=[1, 2], residual=3, gate=4, skip=5, signal=2, head=head)
+    graphs = {"head.parameters.weight": wave, "parameters.weight": models.tcn(None, [3, 4], kernel=2, signal=2, head=head)}
+    for name, graph in graphs.items():
+        assert graph.head == expected
+        assert shape(graph, name)[0] == 2 * each
+        assert facts(graph).types["x"].size == 2
+        assert facts(graph).strict
+    assert refar.offsets(wave) == refar.offsets(models.wavenet(4, [1, 2]))
+    assert models.by_name("wavenet", {"signal": "2", "dilations": "1,2", **({"head": head} if head else {})}).head == expected
+
+
+def test_signals_hold_together_in_all_backends() -> None:
+    check_contract(models.wavenet(dilations=[1, 2], residual=3, gate=4, skip=5, signal=2, head="mixture_gaussians:2"))
+    check_contract(models.tcn(None, [3, 4], kernel=2, signal=1))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"classes": 4, "signal": 1}, ["expected either `classes` or `signal`, got 4 classes and 1 channels"]),
+        ({"head": "learnt_gaussian"}, ["head: expected none without `signal`", "'learnt_gaussian'"]),
+        ({"signal": 1, "head": "gauss"}, ["head: expected one of gaussian:std, learnt_gaussian:floor", "got 'gauss'"]),
+        ({"signal": 1, "head": "mixture_gaussians"}, ["head:", "components", "got 'mixture_gaussians'"]),
+        ({"signal": 1, "head": "mixture_gaussians:0"}, ["head:", ">= 1", "components", "got 'mixture_gaussians:0'"]),
+        ({"signal": 1, "head": "learnt_gaussian:-99"}, ["head:", ">= -30.0, floor, got 'learnt_gaussian:-99'"]),
+        ({"signal": 1, "head": "learnt_gaussian:x"}, ["head:", "float", "floor, got 'learnt_gaussian:x'"]),
+        ({"signal": 1, "head": "gaussian:nan"}, ["head:", "gaussian:nan"]),
+        ({"signal": 1, "head": "gaussian:1:2"}, ["expected one of gaussian:std", "got 'gaussian:1:2'"]),
+    ],
+)
+@pytest.mark.parametrize("model", [models.wavenet, models.tcn])
+def test_what_is_no_head_of_a_signal(model: Any, options: dict[str, Any], words: list[str]) -> None:
+    with refuses(GraphError, model.__name__, *words):
+        model(**options)
