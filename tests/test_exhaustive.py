@@ -82,6 +82,23 @@ IMAGE = READING | {
 }
 """The tables of an operator that reads other pixels."""
 
+HEADS = {
+    "analysis/facts.py: _check_head",
+    "analysis/heads.py: output_numbers",
+    "analysis/sampler.py: noise_numbers",
+    "cli/describe.py: head",
+    "exact/sampler.py: drawn",
+    "noise.py: draw",
+    "noise.py: sample",
+    "oracle/losses.py: nats",
+    "oracle/losses.py: nats_backward",
+    "refar_export/sampler_graph.py: _draw",
+    "runtime/density.py: log_prob",
+    "testing/contract/drawn.py: _require",
+    "torch/losses.py: nats",
+}
+"""The tables of a head."""
+
 PICKED = {
     # what the operators of one graph must be to each other
     "analysis/facts.py: _check_padding": "how a pool is given its ones",
@@ -224,6 +241,8 @@ def test_a_dummy_operator_is_an_error_in_every_table_of_its_family(tmp_path: Pat
     dummies = "".join(f'class {name}(Op, frozen=True, tag="{name}"):\n    """A dummy."""\n\n\n' for name in names)
     text = text.replace("WindowedOp = Conv1d", f"{dummies}WindowedOp = DummyB | Conv1d")
     text = text.replace("PointwiseOp = (\n", "PointwiseOp = (\n    DummyA |").replace("ImageOp = ", "ImageOp = DummyC | ")
+    head = 'class DummyHead(Struct, frozen=True, tag_field="type", tag="dummy_head"):\n    """A dummy."""\n\n\n'
+    text = text.replace("AnyHead = ", f"{head}AnyHead = DummyHead | ")
     (tmp_path / "refar/ops.py").write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "mypy", "refar", "export/refar_export"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -232,7 +251,7 @@ def test_a_dummy_operator_is_an_error_in_every_table_of_its_family(tmp_path: Pat
         function = function_at((tmp_path / file).read_text(encoding="utf-8"), int(line))
         for dummy in kinds.split(" | "):
             found[dummy].add(f"{file.split('/', 1)[1]}: {function}")
-    assert found == {"DummyA": POINTWISE, "DummyB": WINDOWED, "DummyC": IMAGE}, run.stdout
+    assert found == {"DummyA": POINTWISE, "DummyB": WINDOWED, "DummyC": IMAGE, "DummyHead": HEADS}, run.stdout
 
 
 DRAWN = {f"testing/strategies.py: {name}" for name in ("graphs", "_add_operator", "plane_graphs", "_add_plane_operator")}
@@ -246,6 +265,11 @@ def test_contributing_names_every_table() -> None:
     for file, *cells in re.findall(r"^\| `(?:refar|export)/(\S+)` \| (.*) \| (.*) \|$", page, re.M):
         for found, cell in zip((over_time, of_images), cells, strict=True):
             found.update(f"{file}: {function}" for function in re.findall(r"`(\w+)`", cell))
+    paragraph = page.partition("A new *head* goes into")[2].partition("\n\n")[0]
+    for table in HEADS:
+        file, function = table.split(": ")
+        assert f"`{'export' if file.startswith('refar_export') else 'refar'}/{file}`" in paragraph
+        assert f"`{function}`" in paragraph
     assert over_time - DRAWN == WINDOWED - POINTWISE
     assert of_images - DRAWN == IMAGE - POINTWISE
 

@@ -88,6 +88,23 @@ def _inputs(node: Node) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{names[0]}, …, {names[-1]} ({len(names)})"
 
 
+def head(kind: ops.AnyHead, classes: int) -> str:
+    """What the output means; `classes` are those of the sequence."""
+    match kind:
+        case ops.Categorical():
+            return f"categorical: {classes} logits"
+        case ops.Gaussian(std):
+            return f"Gaussian with a standard deviation of {std:g}: a mean for each channel"
+        case ops.LearntGaussian(floor):
+            return f"Gaussian with a learnt scale: a mean and a log-scale ≥ {floor:g} for each channel"
+        case ops.MixtureGaussians(components, floor):
+            return f"mixture of Gaussians: {components} logits, means and log-scales ≥ {floor:g} for each channel"
+        case ops.MixtureLogistics(components):
+            return f"mixture of logistics over {classes} classes: {components} logits, means and log-scales"
+        case _:
+            assert_never(kind)
+
+
 def operator(node: Node) -> str:
     """The operator with what sets it apart: 'conv1d K=2 D=4 strict'."""
     op, name = node.op, str(node.op.__struct_config__.tag)

@@ -67,6 +67,8 @@ def page(graph: Graph, title: str) -> list[Text | Table]:
         )
     else:
         rows, picture, state = inspect_images.remarks(graph, layers), inspect_images.field(graph, width), _row_table(graph)
+    if graph.head is not None:
+        rows = [("head", describe.head(graph.head, facts(graph).types[facts(graph).sequence].size)), *rows]
     parts += [Text(), pairs([("size", _size(layers)), *rows]), Text(), *map(Text, picture)]
     return [*parts, Text(), state] if state.row_count else parts
 

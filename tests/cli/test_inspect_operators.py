@@ -111,3 +111,20 @@ def test_picture_of_pools():
         ("average", [0]),
     ]
     assert sorted(rows["largest"].edges) == [("grouped", here + tap, here) for tap in (0, 2, 4) for here in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("head", "size", "said"),
+    [
+        (ops.Categorical(), 4, "categorical: 4 logits"),
+        (ops.MixtureLogistics(2, 4), 6, "mixture of logistics over 4 classes: 2 logits, means and log-scales"),
+        (ops.Gaussian(0.5), 2, "Gaussian with a standard deviation of 0.5: a mean for each channel"),
+        (ops.LearntGaussian(), 4, "Gaussian with a learnt scale: a mean and a log-scale ≥ -7 for each channel"),
+        (ops.MixtureGaussians(3, -2.5), 18, "mixture of Gaussians: 3 logits, means and log-scales ≥ -2.5 for each channel"),
+    ],
+)
+def test_what_the_head_is(refar, tmp_path, head, size, said):
+    g = library.Builder()
+    x = g.input(channels=2) if isinstance(head, ops.SignalHead) else g.one_hot(g.input(classes=4))
+    library.save(g.build(g.conv1d(x, size, strict=True), head), tmp_path / "graph.json")
+    assert f"head {said}" in " ".join(refar("inspect", tmp_path / "graph.json").out.split())
