@@ -63,4 +63,5 @@ def _convert(model: str, key: str, value: Any, hint: Any, strict: bool) -> Any:
     try:
         return msgspec.convert(msgspec.to_builtins(value, enc_hook=plain), hint, strict=strict)
     except msgspec.ValidationError as error:
-        raise GraphError(f"model {model!r}, option {key!r}: {str(error).partition(', got')[0]}, got {value!r}") from None
+        expected = str(error).partition(", got")[0].replace(" | null", "")
+        raise GraphError(f"model {model!r}, option {key!r}: {expected}, got {value!r}") from None

@@ -58,12 +58,21 @@ def mixture() -> Graph:
     return g.build(g.conv1d(g.tanh(h), 9, kernel=2), ops.MixtureLogistics(components=3, classes=9))
 
 
+def signal(head: ops.SignalHead, channels: int) -> Graph:
+    """A network of a signal of two channels, which cannot drive it to infinity, with a head that takes so many channels."""
+    g = Builder()
+    h = g.tanh(g.conv1d(g.tanh(g.input(channels=2)), 6, kernel=2, dilation=2, strict=True))
+    return g.build(g.tanh(g.conv1d(h, channels, kernel=2)), head)
+
+
 NETWORKS: dict[str, tuple[Graph, int | None]] = {
     "delays": (GRAPHS["delays"], None),
     "conditions": (GRAPHS["conditions"], None),
     "local conditions": (GRAPHS["wavenet, local"], None),
     "a signal": (GRAPHS["pools"], None),
     "a mixture": (mixture(), None),
+    "a learnt Gaussian": (signal(ops.LearntGaussian(-0.5), 4), None),
+    "a mixture of Gaussians": (signal(ops.MixtureGaussians(3, -0.5), 18), None),
     "wavenet": (models.wavenet(17, [1, 2, 4, 8], residual=16, gate=16, skip=24, condition="class:3"), None),
     "wavenet, top 4": (models.wavenet(17, [1, 2, 4, 8], residual=16, gate=16, skip=24), 4),
 }
