@@ -19,6 +19,7 @@ from refar.exact.literal import decimal, digits_for, exact
 
 Array = NDArray[Any]
 Gaussians = ops.LearntGaussian | ops.MixtureGaussians
+Normal = tuple[Decimal, Decimal, Decimal, Decimal]
 
 _DIGITS = 60
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
@@ -96,11 +97,8 @@ def gaussians(head: Gaussians, y_bct: ArrayLike, x_bct: ArrayLike) -> Array:
     result = np.empty((x.shape[0], x.shape[2]))
     for b, t in np.ndindex(result.shape):
         with localcontext(_wide_context()):
-            densities = [
-                _dot([w for w, *_ in normals], [p for _, p, *_ in normals])
-                for normals in (_normals(head, y[b, c :: x.shape[1], t].tolist(), float(x[b, c, t])) for c in range(x.shape[1]))
-            ]
-            result[b, t] = float(-sum((p.ln() for p in densities), Decimal(0)))
+            each = [_normals(head, y[b, c :: x.shape[1], t].tolist(), float(x[b, c, t])) for c in range(x.shape[1])]
+            result[b, t] = float(-sum((_mixed(normals).ln() for normals in each), Decimal(0)))
     return result
 
 
@@ -115,7 +113,7 @@ def gaussians_gradient(head: Gaussians, y_bct: ArrayLike, x_bct: ArrayLike, d_bt
     for b, c, t in np.ndindex(x.shape):
         with localcontext(_wide_context()):
             normals = _normals(head, y[b, c::channels, t].tolist(), float(x[b, c, t]))
-            p = sum((w * n for w, n, *_ in normals), Decimal(0))
+            p = _mixed(normals)
             factor = -Decimal(float(d[b, t])) / p
             by_logit = [w * (n - p) for w, n, *_ in normals] if isinstance(head, ops.MixtureGaussians) else []
             slopes = [*by_logit, *(w * n * by_mean for w, n, by_mean, _ in normals), *(w * n * s for w, n, _, s in normals)]
@@ -177,7 +175,12 @@ def gumbel_softmax_gradient(logits_bqt: ArrayLike, noise_bqt: ArrayLike, tempera
     return result
 
 
-def _normals(head: Gaussians, y: Sequence[float], x: float) -> list[tuple[Decimal, Decimal, Decimal, Decimal]]:
+def _mixed(normals: Sequence[Normal]) -> Decimal:
+    """The density of a channel."""
+    return sum((weight * density for weight, density, *_ in normals), Decimal(0))
+
+
+def _normals(head: Gaussians, y: Sequence[float], x: float) -> list[Normal]:
     """Of each component of a channel its weight, its density N at x, and the slopes of log N by mean and log-scale."""
     k = head.components if isinstance(head, ops.MixtureGaussians) else 1
     e = [Decimal(v).exp() for v in (y[:k] if isinstance(head, ops.MixtureGaussians) else [0.0])]

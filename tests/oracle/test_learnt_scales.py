@@ -114,6 +114,7 @@ def test_below_the_floor_the_scale_is_the_floor_and_has_no_gradient(head: Head) 
     z = 0.2 * math.exp(2)
     np.testing.assert_allclose(gradient[0, -1], [0, 0, 1 - z**2, 1 - z**2, 1 - (0.2 * math.exp(1)) ** 2], rtol=1e-7)
     np.testing.assert_allclose(gradient[0, -2, :3], -0.2 * math.exp(4), rtol=1e-12)
+    np.testing.assert_allclose(literal_heads.gaussians_gradient(head, y, x, d), gradient, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("log_scale", [-1e30, -7.0, 0.0, 30.0, 600.0])
