@@ -148,7 +148,10 @@ def _file(text: str, graph: Graph, record: Record | None) -> tuple[str, Array, M
     from refar.data.dataset import Dataset, for_graph
     from refar.data.load import whole
 
-    split = whole(_described(text, record), record.meaning)
+    described = _described(text, record)
+    if path.is_file():  # a file alone has no folder that would be its class
+        described = msgspec.structs.replace(described, condition=None)
+    split = whole(described, record.meaning)
     shaped = for_graph(Dataset(path.name, split, split, split, shape=record.meaning.size, meaning=record.meaning), graph)
     return text, shaped.test.x, shaped.test.conditions
 

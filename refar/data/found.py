@@ -52,6 +52,8 @@ def relative(path: Path, root: Path) -> str:
 
 def classes_by_folder(root: Path, paths: list[Path]) -> tuple[Array, list[str]]:
     """The class of each file, which is its folder, and the names of the classes in order. Raises InputError for one folder."""
+    if root.is_file():
+        raise InputError(f'data {root.name!r}: condition = "folder" expects a folder, got a file')
     folders = [relative(path.parent, root) if path.parent != root else root.name for path in paths]
     names = sorted(set(folders))
     if len(names) < 2:
