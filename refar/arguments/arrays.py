@@ -235,6 +235,19 @@ def check_rows(name: str, value: object, kind: Type) -> Array:
     return check_array(name, array[None], kind)
 
 
+def check_row_numbers(purpose: str, rows: Sequence[int] | Array | range, count: int) -> Array:
+    """The numbers of some of `count` rows, in any order. Raises InputError for what is none."""
+    try:
+        chosen = np.asarray(rows)
+    except ValueError:  # rows of different lengths
+        raise InputError(f"{purpose}: expected the numbers of rows, got {rows!r}") from None
+    if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
+        raise InputError(f"{purpose}: expected the numbers of rows, got {rows!r}")
+    if ((chosen < 0) | (chosen >= count)).any():
+        raise InputError(f"{purpose}: expected rows 0..{count - 1}, got {chosen.tolist()}")
+    return chosen.astype(np.int64)
+
+
 def check_array(name: str, value: ArrayLike, kind: Type) -> Array:
     """Check shape, dtype and range of one input. Raises InputError."""
     array = value if isinstance(value, np.ndarray) else as_array(f"input {name!r}", value, f"an array with axes {kind.axes}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,13 @@ def begin(opened: Opened, prompt: object, condition: Data | None, batch: int | N
 
 
 def after(opened: Opened, prompts: Prompts) -> Stream:
-    """The stream after prompts. What is longer than one prefill takes goes on in blocks, rows of equally many together."""
+    """The stream after prompts, of which equal ones are computed once.
+
+    What is longer than one prefill takes goes on in blocks, rows of equally many together.
+    """
+    if prompts.same is not None:
+        _, once, numbers = np.unique(prompts.same, return_index=True, return_inverse=True)
+        return after(opened, replace(chosen(prompts, once), same=None)).take(numbers)
     size = min(_MOST, max(_LEAST, _AT_ONCE // max(1, len(prompts.lengths))))
     blocks = np.maximum(prompts.lengths - 1, 0) // size
     if not blocks.any():

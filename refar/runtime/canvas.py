@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from refar.analysis.facts import facts
 from refar.analysis.image_slots import CONDITION, PIXEL, PIXELS, ROW, image_slots
-from refar.arguments.arrays import Array, Arrays, as_array, as_float32, check_array, check_rows
+from refar.arguments.arrays import Array, Arrays, as_array, as_float32, check_array, check_row_numbers, check_rows
 from refar.errors import InputError
 from refar.graph.graph import Graph
 from refar.runtime.alone import alone
@@ -36,7 +36,7 @@ class Canvas:
         if rows < 1:
             raise InputError(f"batch: expected at least 1 image, got {rows}")
         self.shape, self.rows, self._lock = shape, rows, threading.RLock()
-        self._sessions, self._slots = sessions, image_slots(graph)
+        self._graph, self._sessions, self._slots, self._conditions = graph, sessions, image_slots(graph), conditions
         self._guards = {file: Guarded(file) for file in sessions}
         self._found = facts(graph)
         self._mode = mode_of(self._found)()
@@ -99,6 +99,20 @@ class Canvas:
             outputs[:, :, done : done + part.shape[2]] = finite(self._take_several(part), PIXELS)
             done += part.shape[2]
         return outputs
+
+    @alone
+    def take(self, rows: Sequence[int] | Array) -> Canvas:
+        """Return a canvas of some of the images, in this order, that goes on by itself; one may be taken several times."""
+        chosen = check_row_numbers("take", rows, self.rows)
+        conditions = {name: array[chosen] for name, array in self._conditions.items()}
+        copy = Canvas(self._graph, self._sessions, conditions, len(chosen), self.shape)
+        for name, buffer in self._state.items():
+            array = buffer.get()
+            axis = 1 if name.startswith("past.") or name == "line" else 0  # of the images
+            copy._state[name].set(array if array.ndim == 0 else np.take(array, chosen, axis))
+        copy._y.set(self._y.get()[chosen])
+        copy._row, copy._column, copy._begun = self._row, self._column, self._begun
+        return copy
 
     def _enter(self) -> None:
         """Begin the next row unless it is begun."""

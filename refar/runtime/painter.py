@@ -11,10 +11,21 @@ from numpy.typing import ArrayLike
 
 from refar import noise
 from refar.analysis.causality import require_strict
-from refar.analysis.facts import facts
+from refar.analysis.facts import Facts, facts
 from refar.analysis.image_slots import PIXEL, image_slots
 from refar.analysis.types import Type
-from refar.arguments.arrays import Array, Data, as_array, bind_plane, check_array, check_sampling, check_shape, first_rows, one_or
+from refar.arguments.arrays import (
+    Array,
+    Arrays,
+    Data,
+    as_array,
+    bind_plane,
+    check_array,
+    check_sampling,
+    check_shape,
+    first_rows,
+    one_or,
+)
 from refar.arguments.sampling import Sampling, SamplingOptions
 from refar.errors import FileError, InputError
 from refar.graph.graph import Graph, require_head
@@ -105,13 +116,49 @@ class Painter:
         if rows and first.shape[2] < height * width:
             canvas = Canvas(self.graph, self._sessions, conditions, rows, (height, width))
             sampling = Sampling(head, rows, seed, temperature, top_k)
-            draw: DrawPixels = partial(self._pixels, canvas, sampling)
-            if guesses:
-                pace, begun = self._paces.setdefault((rows, guesses), Pace()), first.shape[2] // width
-                above = images[:, :, begun - 1] if begun else np.zeros_like(images[:, :, 0])
-                draw = RowAhead(canvas, sampling, guesses, pace, draw, above).draw
-            self._fill(canvas, images, outputs, first.shape[2], sampling, draw, progress or _nothing)
+            known, report = images.reshape(rows, kind.channels, -1)[:, :, : first.shape[2]], progress or _nothing
+            _take_known(canvas, known, report)
+            self._fill(canvas, images, outputs, known.shape[2], sampling, range(rows), guesses, report)
         return images, outputs
+
+    @property
+    def facts(self) -> Facts:
+        """What follows from the graph."""
+        return self._found
+
+    def numbers(self, shape: tuple[int, int]) -> int:
+        """Count the numbers that are held for one image of `shape` (H, W) while it is painted."""
+        (height, width), slots, types = shape, self._slots, self._found.types
+        rings = sum(entries * types[name].channels for name, entries in slots.rings.items())
+        lines = width * (slots.line_channels + rings + 4 * types[self.graph.output].channels)
+        fixed = sum(types[name].channels * (height * width if types[name].timed else 1) for name in slots.fixed)
+        pixels = height * width * types[self._found.sequence].channels
+        return slots.slots(width) * slots.stored_channels + lines + fixed + pixels
+
+    def go_on(
+        self,
+        first: Array,
+        conditions: Arrays,
+        which: Array,
+        shape: tuple[int, int],
+        sampling: Sampling,
+        streams: range,
+        progress: Callable[[int], None],
+    ) -> Array:
+        """Return images x_bchw that go on from first pixels: image b from first[which[b]], drawn from stream streams[b].
+
+        `first` (P, C, n) and `conditions`, of P rows, are checked. Each is computed once, however many images go on from it.
+        """
+        (_, colours, known), (height, width) = first.shape, shape
+        indexed = self._found.types[self._found.sequence].indexed
+        images = np.zeros((len(which), colours, height, width), np.int64 if indexed else np.float32)
+        images.reshape(len(which), colours, -1)[:, :, :known] = first[which]
+        if known < height * width:
+            canvas = Canvas(self.graph, self._sessions, conditions, len(first), shape)
+            _take_known(canvas, first, progress)
+            no_outputs = np.zeros((len(which), self._found.types[self.graph.output].channels, 0, width), np.float32)
+            self._fill(canvas.take(which), images, no_outputs, known, sampling, streams, 0, progress)
+        return images
 
     def _fill(
         self,
@@ -120,32 +167,37 @@ class Painter:
         outputs: Array,
         known: int,
         sampling: Sampling,
-        draw: DrawPixels,
+        streams: range,
+        guesses: int,
         progress: Callable[[int], None],
     ) -> None:
-        """Draw all pixels but the `known` ones, in place, with the outputs that they are drawn from, if `outputs` has rows."""
+        """Draw all pixels but the `known` ones, which the canvas has taken; in place, with the outputs if `outputs` has rows."""
         rows, _, height, width = images.shape
-        noises = self._noises(sampling, known // width, images.shape)
+        begun = known // width
+        draw: DrawPixels = partial(self._pixels, canvas, sampling)
+        if guesses:
+            above = images[:, :, begun - 1] if begun else np.zeros_like(images[:, :, 0])
+            pace = self._paces.setdefault((rows, guesses), Pace())
+            draw = RowAhead(canvas, sampling, guesses, pace, draw, above).draw
+        noises = self._noises(sampling, streams, begun, images.shape)
         y_wbc = np.zeros((width, rows, outputs.shape[1]), np.float32)
-        for row in range(height):
-            start = min(max(known - row * width, 0), width)
-            if start:
-                canvas._take_several(images[:, :, row, :start])
-            if start < width:
-                with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are not finite, which are found below
-                    draw(images[:, :, row], y_wbc, noises.take(), range(start, width))
-                finite(y_wbc[start:], PIXEL)
-                outputs[:, :, row : row + 1, start:] = y_wbc[start:].transpose(1, 2, 0)[:, :, None]
+        for row in range(begun, height):
+            start = max(known - row * width, 0)
+            with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are not finite, which are found below
+                draw(images[:, :, row], y_wbc, noises.take(), range(start, width))
+            finite(y_wbc[start:], PIXEL)
+            if outputs.shape[2]:
+                outputs[:, :, row, start:] = y_wbc[start:].transpose(1, 2, 0)
             progress(row + 1)
 
-    def _noises(self, sampling: Sampling, first: int, shape: tuple[int, ...]) -> Noises:
+    def _noises(self, sampling: Sampling, streams: range, first: int, shape: tuple[int, ...]) -> Noises:
         """Return the noise of the rows of images of `shape` (B, C, H, W) from row `first` on: of all values of a row at once."""
         rows, colours, height, width = shape
         values, each = width * colours, self._found.types[self.graph.output].channels // colours
 
         def draw(done: int, count: int) -> Array:
             start = (first + done) * values
-            found = noise.draw(sampling.head, sampling.seed, range(rows), start, count * values, each)
+            found = noise.draw(sampling.head, sampling.seed, streams, start, count * values, each)
             return found.reshape(count, values, *found.shape[1:])
 
         begin, most = (max(1, numbers // (rows * values * each)) for numbers in (_FIRST_NUMBERS, _NOISE_NUMBERS))
@@ -181,6 +233,15 @@ def first_pixels(kind: Type, prompt: ArrayLike | None, shape: tuple[int, int]) -
     if array.shape[1:] == (kind.channels, 0):
         return array
     return check_array("prompt", array[:, :, None], kind)[:, :, 0]
+
+
+def _take_known(canvas: Canvas, x_bcn: Array, progress: Callable[[int], None]) -> None:
+    """Let an empty canvas take its first pixels, row by row."""
+    width = canvas.shape[1]
+    for row, start in enumerate(range(0, x_bcn.shape[2], width)):
+        canvas._take_several(x_bcn[:, :, start : start + width])
+        if start + width <= x_bcn.shape[2]:
+            progress(row + 1)
 
 
 def _nothing(_: int) -> None:

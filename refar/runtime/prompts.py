@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts padded on the right, x_bt or x_bct, their `lengths` (B,), and the conditions of their rows."""
+    """Prompts padded on the right, x_bt or x_bct, their `lengths` (B,), and the conditions of their rows.
+
+    `same` (B,): rows with one number have the same prompt and the same conditions, so that it is computed once; None where each
+    row has its own.
+    """
 
     tokens: Array
     lengths: Array
     conditions: Arrays
+    same: Array | None = None
 
 
 def bind_prompts(opened: Opened, prompt: object, condition: Data | None, batch: int | None, more: int) -> Prompts:
@@ -116,7 +121,8 @@ def prefill(opened: Opened, prompts: Prompts, lengths: Array) -> Begun:
 def chosen(prompts: Prompts, rows: Array) -> Prompts:
     """Return the prompts of some rows."""
     conditions = {name: array[rows] for name, array in prompts.conditions.items()}
-    return Prompts(prompts.tokens[rows], prompts.lengths[rows], conditions)
+    same = None if prompts.same is None else prompts.same[rows]
+    return Prompts(prompts.tokens[rows], prompts.lengths[rows], conditions, same)
 
 
 def window(array: Array, start: Array, length: int) -> Array:

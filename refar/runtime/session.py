@@ -25,7 +25,7 @@ from refar.arguments.arrays import (
 )
 from refar.errors import GraphError, InputError, check_integer
 from refar.graph.graph import require_head
-from refar.runtime import density
+from refar.runtime import completion, density
 from refar.runtime import provider as providers
 from refar.runtime.ahead import generated_ahead
 from refar.runtime.beginning import begin, restored
@@ -248,6 +248,37 @@ class Session:
             raise InputError(
                 f"{wrong[0]}: of images there is one seed, one temperature, and neither stop nor log_prob; got {came!r}"
             )
+
+    def complete(
+        self,
+        x: ArrayLike,
+        observed: int,
+        n: int | None = None,
+        *,
+        samples: int = 1,
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        condition: Data | None = None,
+        noise: float = 0.0,
+        progress: Callable[[int], None] | None = None,
+    ) -> completion.Completion:
+        """Draw `samples` trajectories of each example x from p(what follows | its first `observed` = N positions, condition).
+
+        Of sequences the next `n` positions are drawn, by default as many as x has; x_bt or x_bct may end at N if `n` is given. Of
+        images, x_bchw, N counts pixels in raster order, 14 · 28 being the first half of 28 x 28, and all others are drawn.
+        Trajectory s of example b is row b·samples + s of `generate` with this seed, `samples` times the prompt of each example
+        and the same options. Each prompt is computed once, and as many trajectories at a time as fit into memory.
+        `noise` is the standard deviation of Gaussian noise that is added to what is observed: in the unit of a signal, or in
+        steps of one class. `condition` has a row, or one for each example. `progress` is called with the number of positions (of
+        images, rows of pixels) that all trajectories together have.
+        """
+        asked = completion.Asked(samples, seed, temperature, top_k, noise, progress or completion.unheard)
+        if self._found.grid is None:
+            return completion.sequences(self._opened, x, observed, n, condition, asked, self._threads)
+        if n is not None:
+            raise InputError(f"n: expected none, since an image is completed whole; got {n!r}")
+        return completion.images(self._painter("complete"), x, observed, condition, asked)
 
     @overload
     def generate_blocks(

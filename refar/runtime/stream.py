@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refar.arguments.arrays import Array, Arrays, Data, as_float32, check_real, check_rows, extent, repeat_rows
+from refar.arguments.arrays import Array, Arrays, Data, as_float32, check_real, check_row_numbers, check_rows, extent, repeat_rows
 from refar.errors import BackendError, InputError, check_integer
 from refar.runtime import saved, stored
 from refar.runtime.alone import alone
@@ -161,7 +161,7 @@ class Stream:
     @alone
     def take(self, rows: Sequence[int] | Array) -> Stream:
         """Return a stream of some of the sequences, in this order; one may be taken several times."""
-        return self._with_rows(self._check_rows("take", rows))
+        return self._with_rows(check_row_numbers("take", rows, self.batch))
 
     @alone
     def join(self, other: Stream) -> Stream:
@@ -195,7 +195,7 @@ class Stream:
         `condition` holds their conditions, of a strict network also the local ones of position 0; global ones that are left out
         stay as they are.
         """
-        chosen = self._check_rows("reset", range(self.batch) if rows is None else rows)
+        chosen = check_row_numbers("reset", range(self.batch) if rows is None else rows, self.batch)
         if len(set(chosen.tolist())) < len(chosen):
             raise InputError(f"reset: expected each row once, got {chosen.tolist()}")
         kept = {name: array[chosen] for name, array in self._conditions.items()}
@@ -250,17 +250,6 @@ class Stream:
             raise BackendError(
                 f"{purpose}: rows {rows} of this stream have become numbers that are not finite; reset them, or rewind"
             )
-
-    def _check_rows(self, purpose: str, rows: Sequence[int] | Array | range) -> Array:
-        try:
-            chosen = np.asarray(rows)
-        except ValueError:  # rows of different lengths
-            raise InputError(f"{purpose}: expected the numbers of rows, got {rows!r}") from None
-        if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
-            raise InputError(f"{purpose}: expected the numbers of rows, got {rows!r}")
-        if ((chosen < 0) | (chosen >= self.batch)).any():
-            raise InputError(f"{purpose}: expected rows 0..{self.batch - 1}, got {chosen.tolist()}")
-        return chosen.astype(np.int64)
 
     def _nothing(self, length: int) -> Array:
         return np.zeros((self.batch, self._found.types[self._found.graph.output].size, length), np.float32)
