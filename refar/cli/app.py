@@ -15,6 +15,7 @@ from rich.text import Text
 import refar
 from refar.cli.bench import bench
 from refar.cli.check import check
+from refar.cli.complete import complete
 from refar.cli.console import err, line
 from refar.cli.data import data
 from refar.cli.demo import demo
@@ -27,7 +28,7 @@ from refar.cli.score import classify, score
 from refar.cli.train import train
 from refar.errors import RefarError, printable
 
-COMMANDS = (demo, inspect, train, plot, check, export, generate, score, classify, data, bench, golden)
+COMMANDS = (demo, inspect, train, plot, check, export, generate, score, classify, complete, data, bench, golden)
 EXTRAS = {
     "torch": "torch",
     "onnx": "export",

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from refar.analysis.facts import facts
 from refar.graph.graph import Graph
 from refar.plots.curves import losses, series
+from refar.plots.forecast import Course, forecast
 from refar.plots.image import around
 from refar.plots.line import Row, past, rows
 from refar.plots.strided import Level, conceptual, fits, levels
@@ -14,20 +15,9 @@ from refar.plots.style import save, svg
 from refar.plots.times import TimePanel, times
 
 __all__ = [
-    "Level",
-    "Row",
-    "TimePanel",
-    "conceptual",
-    "field",
-    "fits",
-    "levels",
-    "losses",
-    "rows",
-    "save",
-    "series",
-    "svg",
-    "times",
-]
+    "Course", "Level", "Row", "TimePanel", "conceptual", "field", "fits", "forecast", "levels", "losses", "rows", "save", "series",
+    "svg", "times",
+]  # fmt: skip
 
 
 def field(graph: Graph) -> Figure:

@@ -1,4 +1,4 @@
-"""Session.complete: the tokens that the oracle generates from a prompt, in a row for each trajectory; bands, and what they hold."""
+"""Session.complete: the tokens that the oracle generates from a prompt, a row for each trajectory; bands, and what they say."""
 
 from __future__ import annotations
 
