@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar.conceptual": {*CHECKED, "refar.building", "refar.conceptual", "refar.files", "msgspec", "numpy"},
     "refar.models": {*CHECKED, "refar.building", "refar.models", "numpy", "msgspec"},
     "refar.data": {*CHECKED, "refar.data", "refar.files", "refar.quantize", "msgspec", "numpy", "sklearn", "PIL", "soundfile"},
-    "refar.plots": {*CHECKED, "refar.conceptual", "refar.plots", "matplotlib"},
+    "refar.plots": {*CHECKED, "refar.conceptual", "refar.plots", "matplotlib", "numpy"},
     "refar.torch": {*CHECKED, "refar.torch", "torch", "numpy"},
     "refar.torch.lower": {*BASE, "torch", "numpy"},
     "refar.torch.unroll": {*CHECKED, "refar.building.rewrite", "refar.torch", "torch"},

@@ -18,8 +18,8 @@ _WIDE, _HIGH, _EDGES = 8.4, 1.9, 0.9
 """Inches: the width of the picture, the height of a panel, and of legend and label together."""
 _BACK = 3
 """What was observed is shown as far back as so many times the length of what is to come."""
-_SHADES = (0.2, 0.25, 0.3)
-"""How dark the bands are, from the outermost on."""
+_SHADES = ("#d5e2ef", "#a9c5de", "#7fa8ce")
+"""The colours of the bands, from the outermost on."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Course:
     """One series in a panel, of which N values were observed and n are to come.
 
     `observed` (N), `trajectories` (S, n), of which all are drawn, `quantiles` (Q, n), one row for each level, and `truth`: the
-    values that the data hold from position 0 on, as many as there are.
+    values that the data hold from position 0 on, at least N; the first N are drawn where noise was observed.
     """
 
     title: str
@@ -65,13 +65,14 @@ def _draw(axes: Axes, course: Course, levels: list[float]) -> None:
     for i in range(len(levels) // 2):
         low, high = (np.concatenate([joined, course.quantiles[q]]) for q in (i, len(levels) - 1 - i))
         shade, label = _SHADES[min(i, len(_SHADES) - 1)], f"{100 * levels[i]:g} % to {100 * levels[-1 - i]:g} %"
-        axes.fill_between(ahead, low, high, color=BLUE, alpha=shade, lw=0, label=label, zorder=1)
+        axes.fill_between(ahead, low, high, color=shade, lw=0, label=label, zorder=1)
     if len(levels) % 2:
         middle = len(levels) // 2
         label = "median" if levels[middle] == 0.5 else f"{100 * levels[middle]:g} %"
         axes.plot(ahead, [*joined, *course.quantiles[middle]], color=BLUE, lw=1.6, label=label, zorder=4)
-    if len(course.truth) > known:
-        true = np.arange(ahead[0], min(len(course.truth), known + count))
+    noisy = not np.array_equal(course.truth[:known], course.observed)
+    true = np.arange(first if noisy else ahead[0], min(len(course.truth), known + count))
+    if noisy or len(course.truth) > known:
         axes.plot(true, course.truth[true], color=ORANGE, lw=1.2, ls=(0, (4, 1.5)), label="truth", zorder=5)
     axes.plot(np.arange(first, known), course.observed[first:], color=INK, lw=1.2, label="observed", zorder=6)
     _frame(axes, first, known, known + count)

@@ -28,6 +28,7 @@ def test_all_commands_are_there():
         "generate",
         "score",
         "classify",
+        "complete",
         "data",
         "bench",
         "golden",
