@@ -110,9 +110,11 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export": {"refar_export.export"},
     "refar_export.lower": {*CHECKED, "refar.runtime.bundle", "onnx", "numpy"},
     "refar_export.whole_graphs": {*CHECKED, "refar_export.lower", "refar.runtime.bundle", "numpy"},
-    "refar_export.rows": {*CHECKED, "refar_export.lower", "numpy"},
+    "refar_export.fixed_rows": {"refar_export.lower", "refar.runtime.bundle", "numpy"},
+    "refar_export.rows": {*CHECKED, "refar_export.fixed_rows", "refar_export.lower", "numpy"},
     "refar_export.visit_graphs": {
-        *CHECKED, "refar_export.lower", "refar_export.in_place", "refar_export.rows", "refar.runtime.bundle", "numpy"
+        *CHECKED, "refar_export.fixed_rows", "refar_export.lower", "refar_export.in_place", "refar_export.rows",
+        "refar.runtime.bundle", "numpy"
     },
     "refar_export.sampler_graph": {
         *CHECKED, "refar_export.build", "refar_export.in_place", "refar_export.lower", "refar_export.rewrites",
@@ -151,11 +153,11 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export.int8": {*CHECKED, "onnx", "numpy"},
     "refar_export.calibration": {*CHECKED, "refar.oracle", "numpy"},
     "refar_export.export": {
-        *CHECKED, "refar.files", "refar_export.calibration", "refar_export.contents", "refar_export.encoder",
+        *CHECKED, "refar.files", "refar_export.calibration", "refar_export.contents", "refar_export.encoder_file",
         "refar_export.verify", "refar.runtime.bundle", "refar.runtime.bundle_files", "numpy"
     },
     "refar_export.parameters": {*CHECKED, "refar.runtime.bundle_files", "refar.runtime.opening"},
-    "refar_export.encoder": {*CHECKED, "refar.runtime", "numpy"},
+    "refar_export.encoder_file": {*CHECKED, "refar.runtime", "numpy"},
     "refar_export.version_1": {*CHECKED, "onnx"},
     "refar_export.testdata": {*CHECKED, "refar.files", "refar.golden", "refar_export.build", "onnx", "numpy"},
     "refar_export.verify": {*CHECKED, "refar.runtime", "refar.rounding.tolerance", "refar_export.in_place", "onnx", "numpy"},

@@ -67,7 +67,7 @@ def export(
     is always written.
     Raises FileError for anything else that is there, ParameterError, GraphError and InputError for what cannot be exported.
     """
-    from refar_export.encoder import require_encoder
+    from refar_export.encoder_file import require_encoder
     from refar_export.verify import require
 
     if dtype not in get_args(Dtype):

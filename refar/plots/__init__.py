@@ -15,8 +15,8 @@ from refar.plots.style import save, svg
 from refar.plots.times import TimePanel, times
 
 __all__ = [
-    "Course", "Level", "Row", "TimePanel", "conceptual", "field", "fits", "forecast", "levels", "losses", "rows", "save", "series",
-    "svg", "times",
+    "Course", "Level", "Row", "TimePanel", "conceptual", "field", "fits", "forecast", "levels", "losses", "rows", "save",
+    "series", "svg", "times",
 ]  # fmt: skip
 
 

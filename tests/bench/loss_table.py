@@ -1,4 +1,4 @@
-"""Each loss of training in the oracle and in PyTorch: `python tests/bench/losses.py docs/figures.md` writes the table.
+"""Each loss of training in the oracle and in PyTorch: `python tests/bench/loss_table.py docs/figures.md` writes the table.
 
 A difference stands beside what is allowed: u · nodes · max(64, 2√m) · the largest magnitude, once for each step that is unrolled,
 as `refar.rounding.tolerance` has it for one pass. Gradients are those of all parameters together.
