@@ -99,11 +99,11 @@ def sample(head: ops.AnyHead, y: Floats, noise: Floats, temperature: float, top_
             nearest = np.floor((x + 1) / 2 * (head.classes - 1) + 0.5)
             return np.fmax(np.fmin(nearest, head.classes - 1), 0).astype(np.int64)  # a class, even of what is no number
         case ops.LearntGaussian():
-            means, log_scales = np.split(y, 2, axis=1)
+            means, log_scales = np.split(y.astype(np.float64), 2, axis=1)
             return _scaled(means, log_scales, noise, temperature, head.floor)
         case ops.MixtureGaussians():
             of_logits, shape = y.shape[1] // 3, (len(y), head.components, y.shape[1] // (3 * head.components))
-            logits, means, log_scales = (each.reshape(shape) for each in np.split(y, 3, axis=1))  # each y_bkc
+            logits, means, log_scales = (each.reshape(shape) for each in np.split(y.astype(np.float64), 3, axis=1))  # y_bkc
             k = _gumbel_max(logits, noise[:, :of_logits].reshape(shape), temperature)[:, None]
             means, log_scales = (np.take_along_axis(each, k, axis=1)[:, 0] for each in (means, log_scales))
             return _scaled(means, log_scales, noise[:, of_logits:], temperature, head.floor)

@@ -203,6 +203,16 @@ def test_a_scale_beyond_all_numbers_draws_the_largest_number() -> None:
     assert noise.sample(ops.LearntGaussian(), y, draws, 1.0).tolist() == [[largest], [-largest], [0.3]]
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("head", HEADS)
+def test_numbers_in_float32_are_drawn_from_in_float64(head: Head, temperature: float) -> None:
+    y = drawn(head)[0][:, :, 0].astype(np.float32)
+    draws = noise.draw(head, 1, range(2), 0, 1, y.shape[1])[0]
+    x = noise.sample(head, y, draws, temperature)
+    assert x.dtype == np.float64
+    np.testing.assert_array_equal(x, noise.sample(head, y.astype(np.float64), draws, temperature))
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_no_rows_and_no_positions(head: Head) -> None:
     size = 3 * parameters(head)
