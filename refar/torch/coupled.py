@@ -38,9 +38,9 @@ class Coupled(nn.Module):
         given = tuple(name for name in self.decoder.conditions if name != self.condition)
         return given if self.reads in ("x", *given) else (*given, self.reads)
 
-    def forward(self, x: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, conditions: Mapping[str, Tensor], dropped: Mapping[str, Tensor] | None = None) -> Tensor:
         """The output of the decoder for a whole sequence or image; `conditions` hold what `conditions` names."""
-        output: Tensor = self.decoder(x, self._encoded(x, conditions))
+        output: Tensor = self.decoder(x, self._encoded(x, conditions), dropped)
         return output
 
     def forward_everywhere(self, x: Tensor, conditions: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -27,7 +27,7 @@ from refar.torch.feeding import feeding
 from refar.torch.objective import Objective
 from refar.torch.ranks import Ranks, joined
 from refar.torch.resuming import bring_back, take_up, write_weights
-from refar.torch.starting import check, new_state
+from refar.torch.starting import check, new_network, new_state
 from refar.torch.step import Stepper
 from refar.torch.validate import validate
 from refar.training.config import Config, TrainConfig, load_config, to_toml
@@ -77,7 +77,8 @@ def train(
     with ExitStack() as held:
         ranks = held.enter_context(joined(options.device))
         check(config, graph, data, ranks)
-        training = _Training(run, new_state(config, graph, data), config, data, ranks)
+        network = new_network(config, graph, data)
+        training = _Training(run, new_state(graph, options, network), config, data, ranks)
         if ranks.writes:
             held.enter_context(writing_run(run, resume, to_json(graph)))
         held.enter_context(_settings(options))

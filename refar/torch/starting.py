@@ -25,11 +25,9 @@ from refar.torch.ranks import Ranks
 from refar.training.config import Config, TrainConfig
 
 
-def new_state(config: Config, graph: Graph, data: Dataset) -> State:
-    """Return the network as it is before the first step, with its optimizer."""
-    options = config.train
-    decoder = Module(graph, seed=options.seed)
-    module: Network = decoder if config.encoder is None else couple(config.encoder, decoder, data, options.seed)
+def new_state(graph: Graph, options: TrainConfig, module: Network | None = None) -> State:
+    """Return the network as it is before the first step, with its optimizer; `module`, if it is not that of the graph alone."""
+    module = module or Module(graph, seed=options.seed)
     module.to(options.device)
     average = copy.deepcopy(module) if options.ema else None
     groups = [
@@ -38,6 +36,12 @@ def new_state(config: Config, graph: Graph, data: Dataset) -> State:
     ]
     groups = [group for group in groups if group["params"]]
     return State(module, average, AdamW(groups, lr=options.learning_rate, betas=options.betas, fused=True))
+
+
+def new_network(config: Config, graph: Graph, data: Dataset) -> Network:
+    """Return the module of the graph, coupled with an encoder if [encoder] says so. Raises as `couple`."""
+    decoder = Module(graph, seed=config.train.seed)
+    return decoder if config.encoder is None else couple(config.encoder, decoder, data, config.train.seed)
 
 
 def check(config: Config, graph: Graph, data: Dataset, ranks: Ranks) -> None:
