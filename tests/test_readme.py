@@ -25,11 +25,13 @@ WRITTEN = {"docs/figures.md", "docs/mistakes.md", "docs/promises.md", "docs/stru
 
 CHAINS: list[tuple[str, ...]] = [
     ("README.md", "docs/training.md", "docs/running.md"),  # the last two go on with the run of the first
-    ("docs/networks.md",), ("docs/oracle.md",), ("docs/checking.md",)
+    ("docs/networks.md",), ("docs/oracle.md",), ("docs/checking.md",), ("docs/losses.md",)
 ]  # fmt: skip
 """Pages whose lines are typed one page after the other, in one folder. Each page has a Python of its own."""
 
 STEP = re.compile(r"^```(?P<language>\w*)\n(?P<block>.*?)^```$|^    (?P<command>(?:refar|make|pip) [^\n]*)$", re.M | re.S)
+NAMED = re.compile(r"# (\w+\.(?:py|toml))\n")
+"""The first line of a block that is a file."""
 SHORTER = {"steps = 500 ": "steps = 2 ", "[1, 2, 4, 8, 16, 32]": "[1, 2]\nresidual = 4\ngate = 4\nskip = 4"}
 
 
@@ -62,7 +64,9 @@ def type_in(page: str) -> dict[str, Any]:
     for step in STEP.finditer(text):
         line = text[: step.start()].count("\n") + 1
         place = f"{page}, line {line}"
-        if step["language"] == "python":
+        if step["block"] and (named := NAMED.match(step["block"])):
+            Path(named[1]).write_text(step["block"], encoding="utf-8")
+        elif step["language"] == "python":
             console.type_in(step["block"], page, line + 1)
         elif step["language"] == "toml":
             write_config(step["block"])

@@ -198,6 +198,7 @@ def test_noise_and_origins_are_functions_of_seed_step_and_row() -> None:
     assert whole.shape == (4, 3, 3, 4)
     np.testing.assert_array_equal(draw_noise(graph, 1, 2, range(2, 4), 3, unrolling), whole[2:])
     assert (draw_noise(graph, 1, 3, range(4), 3, unrolling) != whole).all()
+    assert len(np.unique(whole)) == whole.size, "rows, origins, steps and classes all draw numbers of their own"
     assert draw_noise(signal(), 1, 2, range(4), 3, Unrolling(2, "sample")).shape == (4, 3, 2, 2)
     assert draw_noise(signal(), 1, 2, range(4), 3, Unrolling(2, "mean")) is None
     lengths = np.array([12, 5, 4, 3])
