@@ -7,37 +7,39 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Array
 from refar.cli import completed, examples, files, values
-from refar.cli.console import count, line, number, progress
-from refar.cli.score import Bundle, Data, Provider
+from refar.cli.console import line, number, progress
+from refar.cli.score import Data, Provider
 from refar.cli.sources import bundle_path
 from refar.errors import InputError, check_integer
 
 if TYPE_CHECKING:
+    from refar.data.meaning import Meaning
     from refar.runtime.session import Session
-
-_SAMPLES, _SAMPLES_OF_PICTURES = 100, 8
-_SHOWN, _SHOWN_PICTURES = 4, 8
 
 
 def complete(
-    bundle: Bundle,
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE")],
     data: Data,
     observed: Annotated[
         str, typer.Option(metavar="N|HxW", help="How much is observed: positions or pixels, or the first H rows of a picture.")
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="OUT.{npy,npz,csv,png,svg}", help="Trajectories, all, a table, or a picture.")
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="OUT.{npy,npz,csv,png,svg,wav}", help="Trajectories, all, a table, a picture, sound."
+        ),
     ],
     n: Annotated[
         int | None, typer.Option("-n", metavar="N", help="How many positions are to come; as many as the data have if left out.")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(metavar="S", help="Trajectories of each example; 100, or 8 of pictures if left out.")
+        int | None, typer.Option(metavar="S", help="Trajectories of each example; 100 if left out, of pictures 8, of sound 1.")
     ] = None,
     rows: Annotated[
         str | None,
@@ -49,7 +51,10 @@ def complete(
         str, typer.Option(metavar="P,P,…", help="Quantiles over the trajectories, ascending; two make a band.")
     ] = "0.05,0.5,0.95",
     noise: Annotated[
-        float, typer.Option(metavar="D", help="Observe with noise: its standard deviation, of classes in steps of one class.")
+        float,
+        typer.Option(
+            metavar="D", help="Observe with noise: its standard deviation, in units of the data, or steps of one class."
+        ),
     ] = 0.0,
     seed: Annotated[int, typer.Option(metavar="S", help="The same seed gives the same trajectories.")] = 0,
     temperature: Annotated[float, typer.Option(metavar="T", help="0 takes the most probable token.")] = 1.0,
@@ -66,30 +71,50 @@ def complete(
     levels = check_quantiles(quantiles)
     check_integer("--threads", threads, 1, 1024)
     session = runtime.load(bundle_path(bundle), values.device(provider), threads=threads)
-    given = examples.load(data, session.graph, conditions=not condition)
-    conditions = values.conditions(session.graph, condition or [], given.conditions) or {}
+    record = examples.record_of(session.manifest.metadata)
+    meaning = examples.meaning_of(record)
+    given = examples.load(data, session.graph, record, conditions=not condition)
+    conditions = values.conditions(session.graph, condition or [], given.conditions, meaning.names) or {}
     size = picture_size(session, shape, given.x)
-    known = check_observed(observed, size)
-    drawn = completed.check_kind(out, session.graph, size, None if n is None else known + n, given.x)
-    chosen = check_rows(rows, len(given.x), (_SHOWN_PICTURES if drawn.sheet else _SHOWN) if drawn.picture else None)
-    completed.check_panels(out, drawn, len(chosen), given.x)
-    asked = samples if samples is not None else _SAMPLES_OF_PICTURES if drawn.sheet else _SAMPLES
-    own = {name: array[chosen] if len(array) == len(given.x) else array for name, array in conditions.items()}
+    known = check_observed(observed, size, meaning.channels if given.x.ndim == 2 else 1)
+    kind = completed.check_kind(out, session.graph, meaning, size, given.x.shape[-1] if n is None else known + n)
+    chosen, each = check_rows(rows, len(given.x), kind.examples), kind.samples if samples is None else samples
+    completed.check_few(out, kind, chosen, each, given.x)
+    x, own = given.x[chosen], {name: a[chosen] if len(a) == len(given.x) else a for name, a in conditions.items()}
+    given_part, left = with_noise(x, known, noise, seed, meaning)
     begin = time.perf_counter()
-    with progress("completing", _steps(given.x, known, n, asked * len(chosen))) as advance:
+    with progress("completing", _steps(x, known, n, each * len(chosen))) as advance:
         found = session.complete(
-            given.x[chosen], known, n, samples=asked, seed=seed, temperature=temperature, top_k=top_k,
-            condition=own or None, noise=noise, progress=advance,
+            given_part, known, n, samples=each, seed=seed, temperature=temperature, top_k=top_k, condition=own or None,
+            noise=left, progress=advance,
         )  # fmt: skip
     seconds = time.perf_counter() - begin
-    completed.write(out, completed.Completed(found, given.x[chosen], chosen, levels, own), drawn)
-    what, unit = ("image", "pixels") if found.is_image else ("sequence", "positions")
-    shown = count(len(chosen), what) + ("" if len(chosen) == len(given.x) else f" of {number(len(given.x))}")
-    line(f"{given.title}: {shown}, {number(known)} {unit} observed, {count(asked, 'trajectory', 'trajectories')} each")
-    for text in completed.coverage(found, levels):
+    shown, truth = (found.decoded(meaning.decode), meaning.decode(x)) if _has_units(meaning) else (found, x)
+    done = completed.Completed(found, x, shown, truth, chosen, levels, own, meaning)
+    written = completed.write(out, done, kind)
+    some = len(given.x) if len(chosen) < len(given.x) else None
+    for text in completed.report(done, given.title, some):
         line(text)
-    rate = found.trajectories.size / seconds
-    line(f"wrote {out}: {number(found.trajectories.size)} values, {number(round(rate))} a second on {session.provider}")
+    names = str(out) if len(written) == 1 else f"{written[0]} to {written[-1].name}"
+    rate = number(round(found.trajectories.size / seconds))
+    line(f"wrote {names}: {number(found.trajectories.size)} values, {rate} a second on {session.provider}")
+
+
+def with_noise(x: Array, known: int, noise: float, seed: int, meaning: Meaning) -> tuple[Array, float]:
+    """The data with noise in what is observed, in the units of the data if these are known; and the noise that is left to add."""
+    if not noise or not _has_units(meaning):
+        return x, noise
+    from refar.runtime.completion import observation_noise
+
+    v_bct = meaning.decode(x[..., :known])
+    noisy = v_bct + observation_noise(v_bct.shape, noise, seed)
+    seen = np.stack([meaning.encode(v_ct) for v_ct in noisy])
+    return np.concatenate([seen.astype(x.dtype), x[..., known:]], axis=-1), 0.0
+
+
+def _has_units(meaning: Meaning) -> bool:
+    """Whether the network's numbers stand for others."""
+    return meaning.quantizer is not None or bool(meaning.std)
 
 
 def check_quantiles(text: str) -> list[float]:
@@ -103,8 +128,11 @@ def check_quantiles(text: str) -> list[float]:
     return levels
 
 
-def check_observed(text: str, size: values.Shape | None) -> int:
-    """'392', or '14x28' of pictures that are 28 wide, as a number of positions or pixels. Raises InputError for other text."""
+def check_observed(text: str, size: values.Shape | None, each: int) -> int:
+    """'392', or '14x28' of pictures that are 28 wide, as a number of positions or pixels. Raises InputError for other text.
+
+    In a sequence a pixel takes `each` = 3 positions where it has three colours.
+    """
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
     if match is None:
         raise InputError(f"--observed {text}: expected a number, as in 392, or the first rows of a picture, as in 14x28")
@@ -114,7 +142,7 @@ def check_observed(text: str, size: values.Shape | None) -> int:
         raise InputError(f"--observed {text}: the size of a picture is not known; give it, as in --shape 28x28, or a number")
     if int(match[2]) != size[1]:
         raise InputError(f"--observed {text}: the pictures have rows of {size[1]} pixels; expected as in {match[1]}x{size[1]}")
-    return int(match[1]) * size[1]
+    return int(match[1]) * size[1] * each
 
 
 def check_rows(text: str | None, there: int, most: int | None) -> list[int]:

@@ -221,8 +221,8 @@ def test_nothing_observed(refar, session, own):
         ({"--condition": "1,2"}, "condition 'condition': expected 1 or 12 rows, got 2"),
         ({"--condition": "0.5"}, "--condition 0.5: expected classes such as 3 or 0,1,2, or a .npy or .csv file"),
         ({"--shape": "8"}, "--shape 8: expected HEIGHTxWIDTH, as in 8x8"),
-        ({"-o": "x.mp3"}, "'x.mp3': expected a name that ends in .npy, .npz, .csv, .png, .svg"),
-        ({"-o": "x"}, "'x': expected a name that ends in .npy, .npz, .csv, .png, .svg"),
+        ({"-o": "x.mp3"}, "'x.mp3': expected a name that ends in .npy, .npz, .csv, .png, .svg, .wav"),
+        ({"-o": "x"}, "'x': expected a name that ends in .npy, .npz, .csv, .png, .svg, .wav"),
         ({"-o": "x.svg", "--rows": "0:12,0"}, "a picture holds at most 12 curves, got 13 examples; take fewer, as in --rows 0,1"),
         *[
             (
@@ -252,7 +252,10 @@ def test_data_that_do_not_fit(refar, session, own, here):
     np.save("pixels.npy", np.zeros((2, 1, 4, 5), int))
     np.save("planes.npy", np.zeros((2, 3, 9)))
     for arguments, sentence in (
-        (["bundle", "photo.png"], "'photo.png': expected a name that ends in .npy, .csv"),
+        (
+            ["bundle", "photo.png"],
+            "data 'photo.png': nothing says on which data this network was trained; expected .npz, .npy or .csv",
+        ),
         (["bundle", "pixels.npy", "--condition", 1], "input 'x': expected axes bt, got an array of shape (2, 1, 4, 5)"),
         (["signal", "planes.npy"], "input 'x': expected axes bct with 1 channels, got an array of shape (2, 3, 9)"),
         (["none", "tokens.npy"], "complete needs a graph with a head, which says what the output means; this one has none"),
