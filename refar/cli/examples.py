@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, check_array
@@ -27,11 +28,12 @@ HELP = "data:test, what the training held out; digits:test, a data set; mine.npz
 
 @dataclass(frozen=True)
 class Examples:
-    """Sequences of a graph and what the data hold of its conditions."""
+    """Sequences of a graph and what the data hold of its conditions; `dtype` is that of the sequences as the data hold them."""
 
     title: str
     x: Array
     conditions: dict[str, Array]
+    dtype: np.dtype[Any]
 
 
 def load(text: str, graph: Graph, record: Record | None = None, *, conditions: bool = True) -> Examples:
@@ -41,6 +43,7 @@ def load(text: str, graph: Graph, record: Record | None = None, *, conditions: b
     """
     found = facts(graph)
     title, x, given = _read(text, graph, record)
+    dtype = x.dtype
     x = values.fit(found.sequence, x, found.types[found.sequence])
     if x.size == 0:
         raise InputError(f"data {text!r}: expected at least one value, got shape {x.shape}")
@@ -53,7 +56,7 @@ def load(text: str, graph: Graph, record: Record | None = None, *, conditions: b
         checked = {name: check_array(name, array, found.types[name]) for name, array in {found.sequence: x, **fitting}.items()}
     except InputError as error:
         raise InputError(f"data {text!r}: {error}") from None
-    return Examples(title, checked.pop(found.sequence), checked)
+    return Examples(title, checked.pop(found.sequence), checked, dtype)
 
 
 def _read(text: str, graph: Graph, record: Record | None) -> tuple[str, Array, Mapping[str, Array]]:

@@ -258,6 +258,8 @@ def test_data_that_do_not_fit(refar, session, own, here):
         ),
         (["bundle", "pixels.npy", "--condition", 1], "input 'x': expected axes bt, got an array of shape (2, 1, 4, 5)"),
         (["signal", "planes.npy"], "input 'x': expected axes bct with 1 channels, got an array of shape (2, 3, 9)"),
+        (["signal", "tokens.npy"], "data 'tokens.npy': expected real numbers, since the network models a signal; got int64"),
+        (["signal", "digits"], "data 'digits': expected real numbers, since the network models a signal; got int64"),
         (["none", "tokens.npy"], "complete needs a graph with a head, which says what the output means; this one has none"),
         (["images", "pixels.npy", "-n", 3], "n: expected none, since an image is completed whole; got 3"),
         (["images", "pixels.npy", "--shape", "4x5"], "--shape 4x5: the images say their size themselves, 4x5"),
@@ -270,7 +272,8 @@ def test_data_that_do_not_fit(refar, session, own, here):
         ("out.svg", "'out.svg': images are neither a table nor curves; expected .npy, .npz or .png"),
     ):
         assert refar("complete", "images", "pixels.npy", "--observed", 2, "-o", out).sentence == sentence
-    said = refar("complete", "signal", "own.npz", "--observed", "2x4", "-o", "out.npy").sentence
+    np.save("reals.npy", np.zeros((2, 9)))
+    said = refar("complete", "signal", "reals.npy", "--observed", "2x4", "-o", "out.npy").sentence
     assert said.startswith("--observed 2x4: the size of a picture is not known; give it, as in --shape 28x28, or a number")
     assert not list(here.glob("out*"))
 
