@@ -109,13 +109,17 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         return models.by_name(self.model["name"], options, strict=True)
 
     def completed(self, data: Dataset) -> Config:
-        """The config with what [model] leaves out and the data know: `classes`, `channels` of images, and the condition.
+        """The config with what [model] leaves out and the data know: `classes`, or `signal`; `channels` of images; the condition.
 
-        The condition is added only if [data] asks for one.
+        The condition is added only if [data] asks for one; `signal` not to a model of classes, nor `classes` to one of a signal.
         """
         if "graph" in self.model:
             return self
-        known: dict[str, Any] = {"classes": data.classes} if data.classes else {}
+        known: dict[str, Any] = {}
+        if data.classes and self.model.get("signal") is None:
+            known["classes"] = data.classes
+        if not data.classes and self.model.get("classes") is None and data.valid.x.ndim == 3:
+            known["signal"] = data.valid.x.shape[1]
         if data.meaning.kind == "picture":
             known["channels"] = data.meaning.channels
         if self.data.condition is not None and data.condition_classes:

@@ -103,6 +103,12 @@ def test_what_the_data_know_may_be_left_out(here):
     assert images.model == {"name": "pixelcnn", "classes": 17, "channels": 1}
     signal = data.load(DataConfig(path=_series(), window=8))
     assert config('name = "linear_ar"\norder = 2', 'path = "x.npy"').completed(signal).model == {"name": "linear_ar", "order": 2}
+    wave = config(small, 'path = "x.npy"').completed(signal)
+    assert wave.model == {"name": "wavenet", "dilations": [1], "signal": 1}
+    assert wave.graph == models.wavenet(dilations=[1], signal=1)
+    for given in ("signal = 1", "classes = 5"):
+        own = config(f"{small}\n{given}", 'path = "x.npy"')
+        assert own.completed(found if given == "signal = 1" else signal) == own
     folder = msgspec.structs.replace(plain, data=DataConfig(path="x", condition="folder"))
     assert folder.completed(found).model["condition"] == "class:10"
 
