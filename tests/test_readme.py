@@ -79,7 +79,7 @@ def type_in(page: str) -> dict[str, Any]:
 
 
 def write_config(text: str) -> None:
-    """The config that the page shows, for a few steps of a smaller network; one that begins with its name only for fewer steps."""
+    """The config that the page shows, for a few steps of a smaller network; one that begins with its name, for a few steps."""
     if named := re.match(r"# (\S+\.toml)\n", text):
         Path(named[1]).write_text(re.sub(r"steps = \d+", "steps = 2", text), encoding="utf-8")
         return
