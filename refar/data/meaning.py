@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from refar import quantize
 from refar.arguments.arrays import Array
-from refar.errors import FileError, InputError
+from refar.errors import InputError
 
 Small = np.uint8
 
@@ -34,11 +34,6 @@ class Meaning(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     size: tuple[int, int] | None = None
     colours: Literal["grey", "rgb"] = "grey"
     names: list[str] = []
-
-    @property
-    def classes(self) -> int:
-        """How many classes a value has; 0 for real numbers."""
-        return self.levels
 
     @property
     def channels(self) -> int:
@@ -68,10 +63,6 @@ class Meaning(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     def light(self, x: Array) -> Array:
         """Pictures of classes, of any shape, as light 0..255 in uint8."""
         return np.rint(np.asarray(x, np.float64) * (255 / (self.levels - 1))).astype(Small)
-
-    def class_of(self, text: str) -> int | None:
-        """The class of the condition that has this name, if any has."""
-        return self.names.index(text) if text in self.names else None
 
 
 def darken(light: Array, levels: int) -> Array:
@@ -104,14 +95,6 @@ def levelled(what: str, meaning: Meaning, pieces: list[Array], levels: int) -> M
     return msgspec.structs.replace(
         meaning, quantizer="linear", levels=levels, mean=middle.tolist(), std=(1.2 * half).tolist()
     )  # fmt: skip
-
-
-def read(text: str) -> Meaning:
-    """A meaning from its JSON. Raises FileError for other text."""
-    try:
-        return msgspec.json.decode(text, type=Meaning)
-    except msgspec.DecodeError as error:
-        raise FileError(f"meaning of the data: {error}") from None
 
 
 def _check_varies(what: str, meaning: Meaning, middle: Array, width: Array) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from refar import data
-from refar.data import meaning
 from refar.data.batches import batch
 from refar.data.crops import Crops
 from refar.data.described import DataConfig
@@ -136,12 +135,3 @@ def test_what_is_no_text_and_what_needs_a_window(here):
     (here / "a.csv").write_bytes(b"v\n\xff\xfe\n")
     with pytest.raises(FileError, match="cannot be read as a table in UTF-8"):
         data.load(DataConfig(path="a.csv", window=2))
-
-
-def test_meanings_go_through_json():
-    found = table(LINES, column="1", window=8).meaning
-    import msgspec
-
-    assert meaning.read(msgspec.json.encode(found).decode()) == found
-    with pytest.raises(FileError, match="meaning of the data"):
-        meaning.read("{]")
