@@ -147,6 +147,13 @@ def test_pictures_come_back_in_colour(refar, own):
     assert "need 72 tokens each, got 24" in refar("generate", "pixels", "-n", 24, "-o", "y.png").sentence
 
 
+def test_what_was_held_out_is_completed(refar, own):
+    said = refar("complete", "sound", "data:test", "--observed", 32, "--samples", 3, "--condition", "bob", "-o", "c.npy")
+    assert said.code == 0, said
+    assert np.load("c.npy").shape[1] == 3
+    assert "speech, test split: 4 sequences, 32 positions observed" in said.out
+
+
 def test_files_of_ones_own_are_scored(refar, own):
     soundfile.write("new.wav", 0.5 * np.sin(np.arange(200) / 9), 8000)
     Path("more").mkdir(exist_ok=True)
