@@ -27,7 +27,7 @@ LINKING = [*PAGES, "CHANGELOG.md", "CONTRIBUTING.md", "golden/README.md", "expor
 WRITTEN = {"docs/figures.md", "docs/mistakes.md", "docs/promises.md", "docs/structure.md"}  # by scripts, or in figures alone
 
 CHAINS: list[tuple[str, ...]] = [
-    ("README.md", "docs/training.md", "docs/running.md"),  # the last two go on with the run of the first
+    ("README.md", "docs/training.md", "docs/runs.md", "docs/running.md"),  # which go on with the run of the first
     ("docs/data.md",), ("docs/networks.md",), ("docs/oracle.md",), ("docs/checking.md",), ("docs/losses.md",)
 ]  # fmt: skip
 """Pages whose lines are typed one page after the other, in one folder. Each page has a Python of its own."""
@@ -170,7 +170,7 @@ def test_every_page_is_listed(page: str) -> None:
 
 def test_every_script_finds_its_marks() -> None:
     scripts = re.findall(r"tests/bench/(\w+)\.py (docs/\w+\.md)", read("Makefile"))
-    assert [name for name, _ in scripts] == ["speed", "figures", "rows", "mistakes", "power", "mutation"]
+    assert [name for name, _ in scripts] == ["speed", "figures", "rows", "mistakes", "power", "training", "mutation"]
     for name, page in scripts:
         assert read(page).count(f"<!-- {name} -->") == read(page).count(f"<!-- /{name} -->") == 1
 

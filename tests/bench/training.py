@@ -1,4 +1,4 @@
-"""What a step of `refar train` costs beside a loop written by hand: `python tests/bench/training.py [PAGE] [--compiled]`.
+"""What a step of `refar train` costs beside a loop written by hand: `python tests/bench/training.py [PAGE]`.
 
 Both train the same network by the same recipe: a new batch each step, AdamW (fused), the gradient clipped, an average of the
 weights (foreach). They run in turns in one process. What the loop by hand has not: losses that are added up, a
@@ -119,7 +119,7 @@ def main() -> None:
                     lines.append(row(size, precision, how == "compiled", options.seconds))
                     print(lines[-1], flush=True)
     if options.page:
-        publish(options.page, "training", lines)
+        publish("training", "\n".join(lines), [options.page])
 
 
 if __name__ == "__main__":
