@@ -146,9 +146,9 @@ class _Training:
 
     def take_up(self) -> str:
         """Go on from the last checkpoint; return a line that says what has changed."""
-        changed = take_up(self.run, self.state, self.config, self.data)
+        changed, stored = take_up(self.run, self.state, self.config, self.data)
         self.ranks.wait()  # all have read what the first may write anew
-        return bring_back(self.run, self.state, self.config, self.data, changed) if self.ranks.writes else ""
+        return bring_back(self.run, self.state, self.config, self.data, changed, stored) if self.ranks.writes else ""
 
     def loop(self, progress: bool, until: int | None, note: str) -> Result:
         """Do the steps that are left."""

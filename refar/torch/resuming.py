@@ -27,11 +27,15 @@ from refar.training.runs import (
     write_tensors,
 )
 
+Stored = tuple[int, float] | None
+"""Step and loss of the weights in the folder; None if there are none."""
 
-def take_up(run: Path, state: State, config: Config, data: Dataset) -> dict[str, list[object]]:
-    """Put the last checkpoint into a fresh state; return what of [train] has changed, as {name: [before, now]}.
 
-    Raises InputError for a change of what must stay as the run began, and what `read_checkpoint` raises.
+def take_up(run: Path, state: State, config: Config, data: Dataset) -> tuple[dict[str, list[object]], Stored]:
+    """Put the last checkpoint into a fresh state. Nothing is written, so every process of several does the same.
+
+    Returns what of [train] has changed, as {name: [before, now]}, and what weights the folder holds. Raises InputError for a
+    change of what must stay as the run began, and what `read_checkpoint` raises.
     """
     options = config.train
     before = read_checkpoint(run / CHECKPOINT, state, config, data.digest())
@@ -44,16 +48,18 @@ def take_up(run: Path, state: State, config: Config, data: Dataset) -> dict[str,
             )
     if options.steps < state.counters.step:
         raise InputError(f"train.steps: expected at least the {state.counters.step} steps that are done, got {options.steps}")
-    return changed
+    stored = _stored(run, state)
+    if state.kept is None:
+        state.counters.best_nats = None  # so that the next validation writes them
+    return changed, stored
 
 
-def bring_back(run: Path, state: State, config: Config, data: Dataset, changed: dict[str, list[object]]) -> str:
+def bring_back(run: Path, state: State, config: Config, data: Dataset, changed: dict[str, list[object]], stored: Stored) -> str:
     """Make the folder that of the checkpoint; return a line that says what of [train] has changed, which is logged too.
 
     What was logged after the checkpoint goes, and weights of a later validation give way to those of the best before it.
     Raises FileError before anything is written, if a file that goes on was not written by training.
     """
-    weights = _stored(run, state)
     if (run / CONFIG).exists():
         load_config(run / CONFIG)
     cut_log(run / LOG, state.counters.step)
@@ -62,7 +68,10 @@ def bring_back(run: Path, state: State, config: Config, data: Dataset, changed: 
             path.unlink()
     if not (run / GRAPH).exists():
         write_bytes(run / GRAPH, to_json(state.module.graph))
-    _bring_back_weights(run, state, weights)
+    if state.kept is None:
+        (run / WEIGHTS).unlink(missing_ok=True)
+    elif stored != (state.counters.best_step, state.counters.best_nats):
+        write_weights(run, state)
     if not changed:
         return ""
     append_log(run / LOG, {"step": state.counters.step, "changed": changed})
@@ -80,8 +89,8 @@ def write_weights(run: Path, state: State) -> None:
     write_tensors(run / WEIGHTS, "weights", state.kept, info)
 
 
-def _stored(run: Path, state: State) -> tuple[int, float] | None:
-    """Return step and loss of the weights in the folder; None if there are none."""
+def _stored(run: Path, state: State) -> Stored:
+    """Say what weights the folder holds. Raises FileError if they are damaged, or of another graph."""
     if not (run / WEIGHTS).exists():
         return None
     arrays, info = read_tensors(run / WEIGHTS, "weights")
@@ -93,12 +102,3 @@ def _stored(run: Path, state: State) -> tuple[int, float] | None:
         else:
             count.best_nats = None
     return info["step"], info["valid_nats"]
-
-
-def _bring_back_weights(run: Path, state: State, stored: tuple[int, float] | None) -> None:
-    count = state.counters
-    if state.kept is None:
-        count.best_nats = None  # so that the next validation writes them
-        (run / WEIGHTS).unlink(missing_ok=True)
-    elif stored != (count.best_step, count.best_nats):
-        write_weights(run, state)

@@ -202,7 +202,7 @@ MISTAKES = [
     (["classify", "bundle", "digits", "--progressive", "8,half"], "--progressive 8,half: expected whole numbers"),
     (["classify", "bundle", "nothing.npy"], "neither a file nor a data set"),
     (["demo", "--steps", 0], "expected a number ≥ 1"),
-    (["demo", "--out", "run"], "'run' (it has no demo.json) holds 'checkpoint.safetensors', which no demo wrote"),
+    (["demo", "--out", "run"], "'run' (it has no demo.json) holds '.lock', which no demo wrote"),
     (["demo", "--out", "proj"], "'proj' (it has no demo.json) holds 'bundle/block.onnx', which no demo wrote"),
     (["demo", "--out", "site"], "'site' (it has no demo.json) holds 'bundle.json', which no demo wrote"),
     (["demo", "--out", "parcel"], "'parcel/demo.json': expected a demo's list of its files: Object contains unknown field"),
