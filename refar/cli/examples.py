@@ -89,7 +89,8 @@ def _of_training(text: str, record: Record | None) -> Dataset:
     try:
         return data.load(record.table, record)
     except RefarError as error:
-        raise FileError(f"data {text!r}: the data of the training cannot be read: {error}") from None
+        hint = "" if record.table.path is None else "; name them with their folder, as in folder/mine.npz:test"
+        raise FileError(f"data {text!r}: the data of the training cannot be read: {error}{hint}") from None
 
 
 def _part(text: str, whole: Dataset, part: str, graph: Graph, record: Record | None) -> tuple[str, Array, Mapping[str, Array]]:
@@ -187,13 +188,31 @@ def metadata(run: Source) -> dict[str, str]:
     return {**known, "record": to_text(record or Record(table), indent=-1)}
 
 
+def to_share(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The same for others: of the path of the data only its last part, as the folders of one machine are nobody's concern."""
+    from refar.data.record import to_text
+
+    record = record_of(metadata)
+    if record is None or record.table.path is None:
+        return dict(metadata)
+    table = msgspec.structs.replace(record.table, path=Path(record.table.path).name)
+    return {**metadata, "record": to_text(msgspec.structs.replace(record, table=table), indent=-1)}
+
+
 def record_of(metadata: Mapping[str, str]) -> Record | None:
-    """What a bundle knows of its data; None for a bundle that knows nothing, or only the name of the data."""
+    """What a bundle knows of its data; None for a bundle that knows nothing, or only the name of the data.
+
+    A path in it begins at the present folder.
+    """
     from refar.data.described import DataConfig
     from refar.data.record import Record, from_json
 
     if "record" in metadata:
-        return from_json(metadata["record"], "bundle.json: record of the data")
+        record = from_json(metadata["record"], "bundle.json: record of the data")
+        if record.table.path is None:
+            return record
+        table = msgspec.structs.replace(record.table, path=str(Path(record.table.path).absolute()))
+        return msgspec.structs.replace(record, table=table)
     return Record(DataConfig(name=metadata["data"])) if "data" in metadata else None
 
 

@@ -51,7 +51,7 @@ def export(
         opened.graph,
         opened.params,
         out,
-        metadata=metadata,
+        metadata=examples.to_share(metadata),
         spare=spare,
         block=block,
         dtype=kind,

@@ -187,6 +187,7 @@ def test_arrays_of_ones_own_are_scored_by_part(refar, own):
     found = [refar("score", "mine", text) for text in ("data:test", "mine.npz:test", "mine.npz:valid", "mine.npz")]
     assert [said.code for said in found] == [0] * 4
     assert found[0].out == found[1].out
+    assert str(Path.cwd()) not in Path("mine/bundle.json").read_text()
     assert "4 sequences of 9 dimensions" in found[2].out
     assert "40 sequences of 9 dimensions" in found[3].out
     assert "of 4 right" in refar("classify", "mine", "mine.npz:test").out
