@@ -75,12 +75,13 @@ def train(
     graph, options = config.graph, config.train
     data = for_graph(loaded, graph)
     with ExitStack() as held:
-        ranks = held.enter_context(joined(options.device))
+        ranks = joined(options.device)
         check(config, graph, data, ranks)
         network = new_network(config, graph, data)
         training = _Training(run, new_state(graph, options, network), config, data, ranks)
         if ranks.writes:
             held.enter_context(writing_run(run, resume, to_json(graph)))
+        ranks.wait()  # until the first may write: it has ended whatever it did in this folder before
         held.enter_context(_settings(options))
         note = training.take_up() if resume else training.begin()
         if ranks.writes:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -42,18 +41,16 @@ class Ranks:
             dist.barrier()
 
 
-@contextmanager
-def joined(device: str) -> Iterator[Ranks]:
-    """Join the processes that torchrun started, if it did: by gloo on CPUs, by NCCL on CUDA devices."""
-    if dist.is_available() and dist.is_initialized():
-        yield Ranks(dist.get_rank(), dist.get_world_size())
-    elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
+def joined(device: str) -> Ranks:
+    """Join the processes that torchrun started, if it did: by gloo on CPUs, by NCCL on CUDA devices.
+
+    They stay together until they end: a second meeting at the same address could find what the first left there.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return Ranks()
         if device == "cuda":
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("nccl" if device == "cuda" else "gloo")
-        try:
-            yield Ranks(dist.get_rank(), dist.get_world_size())
-        finally:
-            dist.destroy_process_group()
-    else:
-        yield Ranks()
+        atexit.register(dist.destroy_process_group)
+    return Ranks(dist.get_rank(), dist.get_world_size())

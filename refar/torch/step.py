@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -117,7 +118,9 @@ def _shared(
     network: nn.Module = objective
     alone: Callable[[], AbstractContextManager[Any]] = nullcontext
     if ranks.count > 1:
-        network = shared = DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=True)
+        with warnings.catch_warnings():  # newer releases have another name for an option that older ones need
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            network = shared = DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=True)
         alone = shared.no_sync
     compiled: nn.Module = torch.compile(network) if options.compile else network  # type: ignore[assignment]
     return compiled, alone

@@ -30,7 +30,8 @@ from refar.training.config import load_config
 
 config = load_config(sys.argv[1])
 graph, loss, options = config.graph, config.loss, config.train
-with joined("cpu") as ranks, ThreadPoolExecutor(1) as pool:
+ranks = joined("cpu")
+with ThreadPoolExecutor(1) as pool:
     given = for_graph(data.load(config.data.source), graph)
     state = new_state(graph, options)
     state.module.double()
