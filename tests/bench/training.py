@@ -76,15 +76,18 @@ def by_hand(graph: Graph, given: Dataset, options: TrainConfig) -> Callable[[], 
 
 
 def race(first: Callable[[], None], second: Callable[[], None], seconds: float) -> tuple[float, float]:
-    """Return the median seconds of a step of each, in turns of one step, after some that are not counted."""
+    """Return the median seconds of a step of each, in turns of one step, after some that are not counted.
+
+    They are seconds of the processor, all threads of the process together, which other programs on the machine hardly change.
+    """
     times: tuple[list[float], list[float]] = ([], [])
     end = time.perf_counter() + seconds
     for turn in range(10**6):
         for step, found in zip((first, second), times, strict=True):
-            begin = time.perf_counter()
+            begin = time.process_time()
             step()
             if turn >= 5:
-                found.append(time.perf_counter() - begin)
+                found.append(time.process_time() - begin)
         if time.perf_counter() > end and turn > 10:
             break
     return statistics.median(times[0]), statistics.median(times[1])
@@ -111,7 +114,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["eager", "compiled"])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    lines = ["| network | | precision | refar, ms | by hand, ms | ratio |", "|---|---|---|---|---|---|"]
+    lines = ["| network | | precision | refar, ms of CPU | by hand, ms of CPU | ratio |", "|---|---|---|---|---|---|"]
     for size in SIZES:
         for how in ("eager", "compiled"):
             for precision in ("fp32", "bf16"):
