@@ -260,7 +260,7 @@ def test_int8_of_a_network_without_a_head(refar, here):
     graph = g.build(g.tanh(g.conv1d(g.input(channels=2), 3, kernel=2)))
     params, x = init(graph, seed=1), np.random.default_rng(0).normal(size=(70, 2, 20)).astype(np.float32)
     path = export(graph, params, here / "effect", quantize="int8", calibration=x)
-    table = int8_report.report(graph, params, path, Examples("x", x, {}))
+    table = int8_report.report(graph, params, path, Examples("x", x, {}, x.dtype))
     y, other = (runtime.load(each).forward(x) for each in (export(graph, params, here / "wide"), path))
     off = 100 * np.sqrt(((other - y) ** 2).sum() / (y**2).sum())
     assert next(iter(table.columns[3].cells)) == f"off by {off:.2g} %"
