@@ -70,7 +70,7 @@ def apply(
         case ops.Multiply():
             return _fold(torch.mul, args)
         case ops.Dropout():
-            return x  # `Module` multiplies by the mask, if it was given one
+            return x.view_as(x)  # a value of its own, with its own gradient; `Module` multiplies by the mask, if it was given one
         case ops.Affine():
             return op.scale * x + op.shift
         case ops.Concat():
