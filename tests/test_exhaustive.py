@@ -164,6 +164,12 @@ PICKED = {
     "refar_export/rows.py: _is_joined": "a dense layer in a sum",
     "refar_export/rows.py: _is_gated_sum": "a gate of a sum",
     "refar_export/rows.py: _is_lookup": "a dense layer of a one-hot vector",
+    "refar_export/device_rows.py: batches": "convolutions of past values",
+    "refar_export/device_rows.py: compute": "a gate of one product",
+    "refar_export/one_tanh.py: one_tanh": "a gate of a convolution that dense layers read",
+    "refar_export/one_tanh.py: is_product": "a gate of a convolution",
+    "refar_export/one_tanh.py: goes_into_products": "a gate that dense layers read side by side with others",
+    "refar_export/one_tanh.py: _multiplies": "a gate that dense layers read",
     "refar_export/visit_graphs.py: block": "a convolution of many taps",
     "refar_export/window_graph.py: window": "a long convolution is a Conv over time",
     # of all values only a one-hot is determined by one number

@@ -116,10 +116,17 @@ ALLOWED: dict[str, set[str]] = {
         *CHECKED, "refar_export.fixed_rows", "refar_export.lower", "refar_export.in_place", "refar_export.rows",
         "refar.runtime.bundle", "numpy"
     },
+    "refar_export.one_tanh": {*CHECKED, "refar_export.rewrites", "numpy"},
+    "refar_export.device_rows": {
+        *CHECKED, "refar_export.lower", "refar_export.fixed_rows", "refar_export.rows", "refar_export.visit_graphs", "numpy"
+    },
+    "refar_export.device_step": {
+        *CHECKED, "refar_export.lower", "refar_export.fixed_rows", "refar_export.in_place", "refar_export.rows",
+        "refar_export.visit_graphs", "refar_export.one_tanh", "refar_export.device_rows", "refar.runtime.bundle"
+    },
     "refar_export.sampler_graph": {
         *CHECKED, "refar_export.build", "refar_export.in_place", "refar_export.lower", "refar_export.rewrites",
-        "refar_export.rows", "refar_export.visit_graphs", "refar.runtime.bundle", "refar.runtime.sampler_ports", "onnx",
-        "numpy"
+        "refar_export.device_step", "refar.runtime.bundle", "refar.runtime.sampler_ports", "onnx", "numpy"
     },
     "refar_export.window_graph": {
         *CHECKED, "refar_export.lower", "refar_export.in_place", "refar_export.rows", "refar_export.visit_graphs",

@@ -6,7 +6,7 @@ pointwise operators are written once for all. Only the operators that read other
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, assert_never
 
 import numpy as np
@@ -77,6 +77,15 @@ class Emitter:
     def protos(self) -> list[onnx.TensorProto]:
         """The initialisers, as ONNX holds them."""
         return [numpy_helper.from_array(value, name) for name, value in self.initializers.items()]
+
+
+def rename(nodes: Iterable[onnx.NodeProto], value: str, name: str) -> None:
+    """Give a value another name, wherever it stands."""
+    for node in nodes:
+        for names in (node.input, node.output):
+            for place, each in enumerate(names):
+                if each == value:
+                    names[place] = name
 
 
 def pointwise(e: Emitter, op: ops.PointwiseOp, args: Sequence[str], kinds: Sequence[Type], *, sequence: bool) -> str:

@@ -26,26 +26,22 @@ Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class _Product:
+class MatrixProduct:
     """A product of rows `factor` (R, N) with a matrix `weight` (C_out, N), which becomes the initialiser `name`."""
 
     factor: str
     weight: Vector
     name: str
 
-    def half(self, second: bool) -> _Product:
+    def half(self, second: bool) -> MatrixProduct:
         """Return the product of the first or the second half of the outputs."""
         rows = len(self.weight) // 2
         part = self.weight[rows:] if second else self.weight[:rows]
-        return _Product(self.factor, np.ascontiguousarray(part), f"{self.name}/{1 + second}")
+        return MatrixProduct(self.factor, np.ascontiguousarray(part), f"{self.name}/{1 + second}")
 
 
-_Products = tuple[_Product, ...]
+_Products = tuple[MatrixProduct, ...]
 """The products of a convolution, one for all taps or one for each."""
-
-
-ONES = 4
-"""The number of columns of ones beside taps that have a bias. With four the rows of a matrix stay aligned to 16 bytes."""
 
 
 class Rows:
@@ -56,8 +52,7 @@ class Rows:
 
     With `joined` sums of products are made as the module says, otherwise each value has a node of its own. With `lookups` no
     product reads a one-hot. With `chained` each tap is a product of its own, with the sum so far as its C, that of this visit
-    first; and where a sum is stored it is whole. Otherwise the taps stand side by side. With `ones` (R, ONES) the bias of several
-    taps is the weight of a 1 beside them: CUDA copies a bias into the result of each product before it multiplies.
+    first; and where a sum is stored it is whole. Otherwise the taps stand side by side.
     """
 
     def __init__(
@@ -70,12 +65,12 @@ class Rows:
         joined: bool,
         lookups: bool,
         chained: bool = False,
-        ones: str = "",
     ) -> None:
         self._e, self._layout, self._old = e, layout, old
         self._offsets: dict[str, Vector] = {}
         self._products: dict[str, _Products] = {}
-        self._lookups, self._chained, self._ones = lookups, chained, ones
+        self._terms: dict[str, str] = {}  # what a sum adds to the products of a convolution
+        self._lookups, self._chained = lookups, chained
         self._fixed = fixed
         self._joined = {node.name for node in e.graph.nodes if self._is_joined(node)} if joined else set[str]()
         self._gated = {node.name for node in e.graph.nodes if self._is_gated_sum(node)}
@@ -156,11 +151,7 @@ class Rows:
         """Emit a product, or keep it aside where a sum takes it. Offsets of what it reads go into its bias."""
         e, taps = self._e, self._reads(node, node.inputs[0])
         weight, bias = e.params[f"{node.name}.weight"], self._bias(node, op, taps)
-        if bias is not None and self._ones and op.kernel > 1 and node.name not in self._joined:
-            of_ones, bias = np.pad(bias[:, None], ((0, 0), (0, ONES - 1))), None
-            products = self._side_by_side(node, weight, [*taps, (self._ones, 0)], of_ones)
-        else:
-            products = self._by_tap(node, weight, taps) if self._chained else self._side_by_side(node, weight, taps)
+        products = self._by_tap(node, weight, taps) if self._chained else self._side_by_side(node, weight, taps)
         if node.name not in self._joined:
             e.values[node.name] = self._multiply(products, "" if bias is None else e.initializer(f"{node.name}.bias", bias))
             return
@@ -168,17 +159,16 @@ class Rows:
         if bias is not None:
             self._offsets[node.name] = bias
 
-    def _side_by_side(self, node: Node, weight: Vector, taps: list[tuple[str, int]], *more: Vector) -> _Products:
-        """Put all taps side by side, (R, N), and their weights (C_out, N); `more` weights (C_out, any) go behind those."""
+    def _side_by_side(self, node: Node, weight: Vector, taps: list[tuple[str, int]]) -> _Products:
+        """Put all taps side by side, (R, N), and their weights (C_out, N)."""
         names = [name for name, _ in taps]
         flat = names[0] if len(names) == 1 else self._e.emit("Concat", *names, axis=1)
-        matrix = np.concatenate([weight.swapaxes(1, 2).reshape(len(weight), -1), *more], axis=1)
-        return (_Product(flat, matrix, f"{node.name}.weight"),)
+        return (MatrixProduct(flat, weight.swapaxes(1, 2).reshape(len(weight), -1), f"{node.name}.weight"),)
 
     def _by_tap(self, node: Node, weight: Vector, taps: list[tuple[str, int]]) -> _Products:
         """Return each tap with its weight, (R, C_in) and (C_out, C_in), the newest first."""
         names = [f"{node.name}.weight" if len(taps) == 1 else f"{node.name}.weight/{n}" for n in range(len(taps))]
-        each = [_Product(tap, np.ascontiguousarray(weight[:, :, n]), names[n]) for n, (tap, _) in enumerate(taps)]
+        each = [MatrixProduct(tap, np.ascontiguousarray(weight[:, :, n]), names[n]) for n, (tap, _) in enumerate(taps)]
         return tuple(reversed(each))
 
     def _multiply(self, products: _Products, total: str) -> str:
@@ -202,7 +192,7 @@ class Rows:
         e = self._e
         products = [self._products.pop(name) for name in node.inputs if name in self._products]
         offsets = [self._offsets[name] for name in node.inputs if name in self._joined and name in self._offsets]
-        others = []
+        others = [self._terms.pop(name) for name in node.inputs if name in self._terms]
         for source in [name for name in node.inputs if name not in self._joined]:
             ((name, age),) = self._reads(node, source)
             others.append(name)

@@ -1,8 +1,7 @@
 """sampler.onnx: one visit as in step.onnx, and behind it the draw of the next token, so that nothing leaves the device.
 
 Tokens lie in past.drawn, one after the other: a step reads one by a Gather, which copies it, and writes the next. So no token is
-overwritten before the state has it. New values are written by ScatterElements: on CUDA, ScatterND copies each row of its updates
-in one thread. And every node has a kernel on CUDA that reads its numbers there, which a CUDA graph needs.
+overwritten before the state has it. Every node has a kernel on CUDA that reads its numbers there, which a CUDA graph needs.
 `refar.exact.sampler` is the definition of the draw.
 """
 
@@ -22,11 +21,13 @@ from refar.analysis.slots import state_layout
 from refar.graph.graph import Graph, require_head
 from refar.runtime.bundle import OUTPUT, PAST, PRESENT
 from refar.runtime.sampler_ports import DRAWN, FAULTS, TURN, Port, inputs, local_conditions, outputs
-from refar_export import in_place, visit_graphs
+from refar_export import device_step, in_place
 from refar_export.build import assembled
 from refar_export.lower import Emitter
-from refar_export.rewrites import REWRITES, rewritten
-from refar_export.rows import ONES
+from refar_export.rewrites import rewritten
+
+_REWRITES = ("lookups", "sums")
+"""A gate is not taken apart: on a device one product costs less than two."""
 
 _LARGEST = np.finfo(np.float32).max
 
@@ -39,11 +40,11 @@ def sampler(
     Raises GraphError for a network that is not strict, not over time, or without a head, and for names of ports.
     """
     require_sampler(facts(graph))
-    run, params = rewritten(graph, params, REWRITES) if rewrite else (graph, params)
+    run, params = rewritten(graph, params, _REWRITES) if rewrite else (graph, params)
     e = Emitter(params, run)
     layout = state_layout(e.facts, spare)
     read = _read_inputs(e)
-    visit_graphs.step(e, layout, joined=rewrite, lookups=rewrite, ones=_ones(e) if rewrite else "", write=write)
+    device_step.step(e, layout, rewrite=rewrite)
     _write_drawn(e, read, _draw(e, top_k))
     _check(e)
     entries, exits = inputs(e.facts, layout), outputs(e.facts, layout)
@@ -53,22 +54,16 @@ def sampler(
 
 
 def _read_inputs(e: Emitter) -> str:
-    """Take the token, noise and local conditions of this turn, under the names of the inputs; returns the slot to be written."""
+    """Take the token, noise and local conditions of this turn, under the names of the inputs; returns the next turn."""
     e.own(f"{PAST}.{TURN}")
     turns = e.emit("Add", f"{PAST}.{TURN}", e.constant([0, 1]))
     now = e.emit("Gather", turns, e.constant(0))
-    e.emit("Gather", turns, e.constant(1), outputs=[f"{PRESENT}.{TURN}"])
+    following = e.emit("Gather", turns, e.constant(1), outputs=[f"{PRESENT}.{TURN}"])
     e.emit("Gather", f"{PAST}.{DRAWN}", now, outputs=[e.facts.sequence], axis=0)
     for name in local_conditions(e.facts):
         e.emit("Gather", f"{STEPS}.{name}", now, outputs=[name], axis=0)
     e.emit("Gather", NOISE, now, outputs=[f"{NOISE}/now"], axis=0)
-    return e.emit("Gather", turns, e.constant([1]))
-
-
-def _ones(e: Emitter) -> str:
-    """Emit (B, ONES) of ones: any temperature to the power of 0."""
-    e.own(TEMPERATURE)
-    return e.emit("Pow", TEMPERATURE, e.constant(np.zeros((1, ONES)), np.float32))
+    return following
 
 
 def _draw(e: Emitter, top_k: int | None) -> str:
@@ -144,31 +139,16 @@ def _draw_number(e: Emitter, mean: str, log_scale: str, scaled: str, floor: floa
 def _write_drawn(e: Emitter, slot: str, token: str) -> None:
     """Write the token behind the one that was read."""
     e.own(f"{PRESENT}.{DRAWN}")
-    write(e, DRAWN, slot, e.facts.sequence, e.emit("Unsqueeze", token, e.constant([0])))
+    updates, of_classes = e.emit("Unsqueeze", token, e.constant([0])), e.types[e.facts.sequence].indexed
+    device_step.write(e, DRAWN, slot, [e.facts.sequence], updates, matrix=of_classes)
 
 
 def _check(e: Emitter) -> None:
     """Emit the sum of what every output was times 0, which is nan once one of them was not finite."""
     e.own(f"{PRESENT}.{FAULTS}")
-    nothing = e.emit("ReduceSum", e.emit("Mul", OUTPUT, e.constant(0, np.float32)), keepdims=0)
-    e.emit("Add", f"{PAST}.{FAULTS}", nothing, outputs=[f"{PRESENT}.{FAULTS}"])
-
-
-def write(e: Emitter, tensor: str, slots: str, gathered: str, updates: str) -> None:
-    """Write the updates (N, B, …) into slots (N) of a tensor, after `gathered` has been read of it; see the module."""
-    if not in_place.depends(e.nodes, updates, gathered):
-        slots = e.emit("Add", slots, _zero(e, gathered))
-    of_classes = tensor == DRAWN and e.types[e.facts.sequence].indexed
-    axes = [1] if of_classes else [1, 1]
-    indices = e.emit("Expand", e.emit("Reshape", slots, e.constant([-1, *axes])), e.emit("Shape", updates))
-    e.emit("ScatterElements", f"{PAST}.{tensor}", indices, updates, outputs=[f"{PRESENT}.{tensor}"], axis=0)
-
-
-def _zero(e: Emitter, value: str) -> str:
-    """Emit 0, which is known once a value is; Shape would be known on the CPU, and a CUDA graph takes nothing from there."""
-    first = e.emit("Gather", e.emit("Reshape", value, e.constant([-1])), e.constant(0))
-    truth = e.emit("Cast", first, to=TensorProto.BOOL)  # nan is true, too
-    return e.emit("Mul", e.emit("Cast", truth, to=TensorProto.INT64), e.constant(0))
+    rows = e.emit("ReduceSum", e.emit("Mul", OUTPUT, e.constant(0, np.float32)), e.constant([1]))
+    nothing = e.emit("ReduceSum", e.emit("Reshape", rows, e.constant([1, -1])), e.constant([1]), keepdims=0)
+    e.emit("Add", f"{PAST}.{FAULTS}", e.emit("Reshape", nothing, e.constant(np.zeros(0))), outputs=[f"{PRESENT}.{FAULTS}"])
 
 
 def _declared(ports: dict[str, Port]) -> list[onnx.ValueInfoProto]:

@@ -7,7 +7,7 @@ may lie in the memory of past.*: `in_place` holds it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -21,25 +21,16 @@ from refar_export.in_place import depends
 from refar_export.lower import LAST, Emitter
 from refar_export.rows import Rows, together
 
-_Read = tuple[str, int]
+Read = tuple[str, int]
 """A node, and how many visits ago its value was computed."""
-
-Writer = Callable[[Emitter, str, str, str, str], None]
-"""Writes updates into slots of a tensor, after what is read of it has been read: see `_write`."""
 
 SIDE_BY_SIDE = 4
 """Taps of a convolution that a block puts side by side. A longer one is a Conv: so many copies of its input cost more."""
 
 
-def step(
-    e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool = True, ones: str = "", write: Writer | None = None
-) -> list[str]:
-    """One visit: values over time are (B, C). For `joined`, `lookups` and `ones` see `Rows`. Returns the names of the outputs.
-
-    The new values are written by `write`, or by ScatterND if it is left out.
-    """
-    write = _write if write is None else write
-    reads = {tensor: _read_by_step(e, layout, nodes) for tensor, nodes in layout.tensors.items()}
+def step(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool = True) -> list[str]:
+    """One visit: values over time are (B, C). For `joined` and `lookups` see `Rows`. Returns the names of the outputs."""
+    reads = {tensor: past_reads(e, layout, nodes) for tensor, nodes in layout.tensors.items()}
     parts = [np.array([-age for _, age in reads[tensor]] + [0] * len(nodes)) for tensor, nodes in layout.tensors.items()]
     owners = [
         [*[layout.slots[name] for name, _ in reads[tensor]], *nodes] for tensor, nodes in layout.tensors.items()
@@ -48,7 +39,7 @@ def step(
     visits = e.emit("Add", f"{PAST}.{CLOCK}", e.constant(np.concatenate([*parts, [1]])))
     slots = _split(e, _slots(e, visits, [*(each for part in owners for each in part), None]), [*map(len, parts), 1])[:-1]
     e.emit("Gather", visits, e.constant(sum(map(len, parts))), outputs=[f"{PRESENT}.{CLOCK}"])
-    old: dict[_Read, str] = {}
+    old: dict[Read, str] = {}
     written: dict[str, tuple[str, str]] = {}
     for (tensor, nodes), indices in zip(layout.tensors.items(), slots, strict=True):
         e.own(f"{PAST}.{tensor}")
@@ -58,30 +49,39 @@ def step(
         written[tensor] = new, gathered
         flat = [-1] if nodes[0].classes else [-1, nodes[0].channels]
         joined_rows = e.emit("Reshape", gathered, e.constant(flat)) if count else ""
-        old |= dict(zip(reads[tensor], _equal_parts(e, joined_rows, count), strict=True))
+        old |= dict(zip(reads[tensor], equal_parts(e, joined_rows, count), strict=True))
     fixed = FixedRows(e)
-    rows = Rows(e, layout, lambda source, age: old[source, age], fixed=fixed, joined=joined, lookups=lookups, ones=ones)
-    for node in timed(e, layout):
-        e.own(node.name)
-        if isinstance(node.op, ops.Input):
-            e.values[node.name] = node.name
-        else:
-            rows.compute(node)
+    rows = Rows(e, layout, lambda source, age: old[source, age], fixed=fixed, joined=joined, lookups=lookups)
+    compute_all(e, layout, rows)
     for tensor, nodes in layout.tensors.items():
         e.own(f"{PRESENT}.{tensor}")
-        write(e, tensor, *written[tensor], rows.all_stored([each.node for each in nodes], nodes[0].channels))
+        _write(e, tensor, *written[tensor], rows.all_stored([each.node for each in nodes], nodes[0].channels))
     e.own(OUTPUT)
     e.emit("Identity", rows.whole(e.graph.output), outputs=[OUTPUT])
     fixed.emit()
     return _named_outputs(layout)
 
 
-def _read_by_step(e: Emitter, layout: StateLayout, nodes: Sequence[Slots]) -> list[_Read]:
-    """List what one visit reads of a tensor: a value for each age that some tap looks at, by node, oldest first."""
+def compute_all(e: Emitter, layout: StateLayout, rows: Rows) -> None:
+    """Emit all nodes of one visit."""
+    for node in timed(e, layout):
+        e.own(node.name)
+        if isinstance(node.op, ops.Input):
+            e.values[node.name] = node.name
+        else:
+            rows.compute(node)
+
+
+def past_reads(e: Emitter, layout: StateLayout, nodes: Sequence[Slots], without: Collection[str] = ()) -> list[Read]:
+    """List what one visit reads of a tensor: a value for each age that some tap looks at, by node, oldest first.
+
+    What only the nodes `without` read is left out.
+    """
     names = {each.node for each in nodes}
     found = {
         (source, age)
         for node in timed(e, layout)
+        if node.name not in without
         for source in node.inputs
         if source in names
         for age in layout.ages(node, source)
@@ -236,7 +236,7 @@ def _split(e: Emitter, value: str, sizes: Sequence[int], axis: int = 0) -> list[
     return parts
 
 
-def _equal_parts(e: Emitter, value: str, count: int) -> list[str]:
+def equal_parts(e: Emitter, value: str, count: int) -> list[str]:
     """So many equal parts along axis 0."""
     if count < 2:
         return [value] * count

@@ -17,7 +17,7 @@ from refar.analysis.slots import StateLayout
 from refar.graph.graph import Node
 from refar.runtime.bundle import OUTPUT, PAST, PRESENT
 from refar_export import in_place
-from refar_export.lower import Emitter
+from refar_export.lower import Emitter, rename
 from refar_export.rows import Rows
 from refar_export.visit_graphs import SIDE_BY_SIDE, History, long_convolution, repeated, timed
 
@@ -72,7 +72,7 @@ class _Past:
         """Let the rows of a node be written to its memory, from where all that follows reads them. `made`: what computes it."""
         e, kept = self._e, f"{PRESENT}.{node.name}"
         if any(value in each.output for each in made):
-            _rename(made, value, kept)
+            rename(made, value, kept)
         else:  # the value of another node, or an input
             e.emit("Identity", value, outputs=[kept])
         of = node.inputs[0] if self._layout.slots[node.name].classes else node.name
@@ -87,15 +87,6 @@ class _Past:
             rows = _after(e, f"{PAST}.{self._reads[name, slots.kept].port}", f"{PRESENT}.{name}")
             self._whole[name] = History(slots, e.emit("Reshape", rows, shape), shape)
         return self._whole[name]
-
-
-def _rename(nodes: list[onnx.NodeProto], value: str, name: str) -> None:
-    """Give a value another name, wherever it stands."""
-    for node in nodes:
-        for names in (node.input, node.output):
-            for place, each in enumerate(names):
-                if each == value:
-                    names[place] = name
 
 
 def _after(e: Emitter, window: str, kept: str) -> str:
@@ -113,5 +104,5 @@ def _order(e: Emitter, ends: dict[str, str]) -> None:
         for window in [name for name in node.input if (id(node), name) in early]:
             if window not in copies:
                 copies[window] = _after(e, window, ends[window])
-            _rename([node], window, copies[window])
+            rename([node], window, copies[window])
         e.nodes.append(node)

@@ -162,7 +162,7 @@ def of(owner: type, name: str, change: Callable[..., Any]) -> Callable[[pytest.M
 
 
 GATE_MISTAKES = {
-    "tanh takes the half of the sigmoid": of(rows._Product, "half", other_half),
+    "tanh takes the half of the sigmoid": of(rows.MatrixProduct, "half", other_half),
     "a piece lacks the bias of its products": of(FixedRows, "piece", piece_without_offset),
     "both halves take the first channels of the condition": of(FixedRows, "piece", first_channels),
     "pieces are cut in another order than the inputs stand in": of(FixedRows, "_split", in_order_of_use),
