@@ -21,6 +21,7 @@ __all__ = ["check_seed", "check_temperature", "check_top_k", "draw", "sample", "
 Floats = NDArray[Any]
 _WORDS = 4  # a Philox block holds four 64-bit words
 _LARGEST = float(np.finfo(np.float32).max)
+_AT_ONCE = 2**17  # numbers that are worked on at once: 1 MiB, which stays in the cache of a core
 
 
 def uniform(seed: int, streams: Sequence[int], start: int, steps: int, size: int) -> NDArray[np.float64]:
@@ -30,44 +31,84 @@ def uniform(seed: int, streams: Sequence[int], start: int, steps: int, size: int
     so neither 0 nor 1 occurs. Raises InputError for a seed outside 0..2⁶⁴-1.
     Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
     """
-    seed = check_seed(seed)
+    u_btn = np.empty((len(streams), steps, size))
+    _fill(u_btn, check_seed(seed), streams, start)
+    return np.ascontiguousarray(u_btn.swapaxes(0, 1))
+
+
+def _fill(u_btn: NDArray[np.float64], seed: int, streams: Sequence[int], start: int) -> None:
+    """Write the numbers of `uniform`. Few calls of NumPy, on much each: only while it computes do other threads go on."""
+    _, steps, size = u_btn.shape
     blocks = -(-size // _WORDS)
-    u = np.empty((steps, len(streams), size))
     generator = np.random.Philox(key=np.array([seed, 0], np.uint64), counter=start * blocks)
     state = generator.state
-    for row, stream in enumerate(streams):
+    for u_tn, stream in zip(u_btn, streams, strict=True):
         state["state"]["key"][1] = stream
         generator.state = state  # which takes a tenth of the time of making another generator
-        words = generator.random_raw(steps * blocks * _WORDS).reshape(steps, blocks * _WORDS)
-        u[:, row] = words[:, :size] >> np.uint64(12)
-    u += 0.5
-    u *= 2.0**-52
-    return u
+        words = generator.random_raw(steps * blocks * _WORDS).reshape(steps, blocks * _WORDS)[:, :size]
+        np.right_shift(words, np.uint64(12), out=u_tn, casting="unsafe")  # of 52 bits: float64 holds them exactly
+    u_btn += 0.5
+    u_btn *= 2.0**-52
 
 
-def draw(head: ops.AnyHead, seed: int, streams: Sequence[int], start: int, steps: int, size: int) -> NDArray[np.float64]:
+def draw(
+    head: ops.AnyHead, seed: int, streams: Sequence[int], start: int, steps: int, size: int, *, out: Floats | None = None
+) -> Floats:
     """The noise that `sample` takes: n_tbc, Gumbel(0, 1) for a categorical head, N(0, 1) for a Gaussian one.
 
     One whose scale is learnt takes one for each channel of the signal, `size` / 2. A mixture of K logistics takes K Gumbels, for
     the component, and one Logistic(0, 1), whatever `size` (3K) is. A mixture of K Gaussians over C channels, of `size` 3K·C,
     takes K·C Gumbels, number k·C + c for component k of channel c, and then C numbers of N(0, 1).
     Gumbel: -log(-log u). Normal: √(-2·log u₁)·cos(2π·u₂). Logistic: log u - log(1-u) = 2·artanh(2u-1).
+    With `out`, of that shape, it is written there, rounded to the dtype of `out`; else it is a new array of float64.
     """
+    taken, given = _counts(head, size)
+    seed, found = check_seed(seed), np.empty((steps, len(streams), given)) if out is None else out
+    if found.dtype == np.float64 and given == taken:  # in place
+        rows, memory = len(streams), found.swapaxes(0, 1)
+    else:  # in pieces, of which all but the result stays in the cache
+        rows = min(len(streams), max(1, _AT_ONCE // max(1, steps * taken)))
+        memory = np.empty((rows, steps, taken))
+    for first in range(0, len(streams), max(1, rows)):
+        some, part = streams[first : first + rows], found[:, first : first + rows].swapaxes(0, 1)
+        u_btn = memory[: len(some)]
+        _fill(u_btn, seed, some, start)
+        _transform(head, u_btn, part)
+    return found
+
+
+def _counts(head: ops.AnyHead, size: int) -> tuple[int, int]:
+    """How many numbers of `uniform` the noise of a step takes, and how many numbers it is."""
     match head:
         case ops.Categorical():
-            return _gumbel(uniform(seed, streams, start, steps, size))
+            return size, size
         case ops.Gaussian():
-            return _normal(uniform(seed, streams, start, steps, 2 * size))
+            return 2 * size, size
         case ops.MixtureLogistics():
-            u = uniform(seed, streams, start, steps, head.components + 1)
-            return np.concatenate([_gumbel(u[:, :, :-1]), 2 * np.arctanh(2 * u[:, :, -1:] - 1)], axis=2)
+            return head.components + 1, head.components + 1
         case ops.LearntGaussian():
-            return _normal(uniform(seed, streams, start, steps, size))
+            return size, size // 2
         case ops.MixtureGaussians():
             channels = size // (3 * head.components)
-            gumbels = head.components * channels
-            u = uniform(seed, streams, start, steps, gumbels + 2 * channels)
-            return np.concatenate([_gumbel(u[:, :, :gumbels]), _normal(u[:, :, gumbels:])], axis=2)
+            return channels * (head.components + 2), channels * (head.components + 1)
+        case _:
+            assert_never(head)
+
+
+def _transform(head: ops.AnyHead, u: Floats, out: Floats) -> None:
+    """Turn numbers of `uniform`, (…, taken), into noise, (…, given), which may lie in their memory; that is used anyway."""
+    match head:
+        case ops.Categorical():
+            _gumbel(u, out)
+        case ops.Gaussian() | ops.LearntGaussian():
+            _normal(u, out)
+        case ops.MixtureLogistics():
+            _gumbel(u[:, :, :-1], out[:, :, :-1])
+            np.multiply(2, np.arctanh(2 * u[:, :, -1:] - 1), out=out[:, :, -1:], casting="same_kind")
+        case ops.MixtureGaussians():
+            gumbels = out.shape[2] // (head.components + 1) * head.components
+            _gumbel(u[:, :, :gumbels], out[:, :, :gumbels])
+            _normal(u[:, :, gumbels:], out[:, :, gumbels:])
         case _:
             assert_never(head)
 
@@ -118,16 +159,16 @@ def _scaled(means: Floats, log_scales: Floats, noise: Floats, temperature: float
     return np.clip(means + temperature * noise * scales, -_LARGEST, _LARGEST)
 
 
-def _normal(u: Floats) -> Floats:
-    """√(-2·log u₁)·cos(2π·u₂) with u₁ the first half of the last axis, u₂ the second."""
+def _normal(u: Floats, out: Floats) -> None:
+    """Write √(-2·log u₁)·cos(2π·u₂) with u₁ the first half of the last axis, u₂ the second."""
     first, second = np.split(u, 2, axis=-1)
-    return np.sqrt(-2 * np.log(first)) * np.cos(2 * np.pi * second)
+    np.multiply(np.sqrt(-2 * np.log(first)), np.cos(2 * np.pi * second), out=out, casting="same_kind")
 
 
-def _gumbel(u: Floats) -> Floats:
-    """-log(-log u), in the memory of u."""
+def _gumbel(u: Floats, out: Floats) -> None:
+    """Write -log(-log u). The memory of u is used."""
     np.negative(np.log(u, out=u), out=u)
-    return np.negative(np.log(u, out=u), out=u)
+    np.negative(np.log(u, out=u), out=out, casting="same_kind")
 
 
 def _gumbel_max(y_bq: Floats, noise_bq: Floats, temperature: float) -> Floats:

@@ -28,6 +28,20 @@ def test_a_number_depends_on_seed_stream_and_step_only(seed: int, start: int, si
         np.testing.assert_array_equal(noise.uniform(seed, [stream], start, 7, size)[:, 0], whole[:, row])
 
 
+@pytest.mark.parametrize("head", [ops.Categorical(), ops.Gaussian(), ops.MixtureLogistics(components=2, classes=5)], ids=repr)
+def test_noise_goes_where_it_is_wanted(head: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows are worked on at once, and rounded to what it is kept in."""
+    expected, streams = noise.draw(head, 4, [3, 0, 8, 1, 2], 6, 7, 6), [3, 0, 8, 1, 2]
+    for at_once in (1, 100, 2**20):
+        monkeypatch.setattr(noise, "_AT_ONCE", at_once)
+        np.testing.assert_array_equal(noise.draw(head, 4, streams, 6, 7, 6), expected)
+        wider = np.full((7, 9, expected.shape[2]), 9, np.float32)
+        noise.draw(head, 4, streams, 6, 7, 6, out=wider[:, 2:7])
+        np.testing.assert_array_equal(wider[:, 2:7], expected.astype(np.float32))
+        assert (wider[:, [0, 1, 7, 8]] == 9).all()
+    assert noise.draw(head, 4, [], 6, 7, 6).shape == (7, 0, expected.shape[2])
+
+
 def test_seeds_streams_and_steps_differ() -> None:
     u = noise.uniform(1, range(4), 0, 5, 6)
     assert np.unique(u).size == u.size

@@ -53,19 +53,18 @@ def step(e: Emitter, layout: StateLayout, *, rewrite: bool) -> None:
         if layout.sizes[tensor][0] == len(nodes):  # all slots of it are written, in their order
             _after(e, updates, before[0], f"{PRESENT}.{tensor}")
         else:
-            write(e, tensor, where, before, updates)
+            write(e, tensor, e.emit("Reshape", where, e.constant([-1, 1, 1])), before, updates)
     e.own(OUTPUT)
     rename(e.nodes, rows.whole(e.graph.output), OUTPUT)
 
 
-def write(e: Emitter, tensor: str, slots: str, gathered: Sequence[str], updates: str, *, matrix: bool = False) -> None:
-    """Write the updates (N, B, C), or (N, B) of a `matrix`, into slots (N) of a tensor, after all that was gathered of it."""
+def write(e: Emitter, tensor: str, slots: str, gathered: Sequence[str], updates: str) -> None:
+    """Write the updates (N, …) into slots of a tensor, after all that was gathered of it. `slots` (N, 1, …) may be one number."""
     for each in gathered:
         if not depends(e.nodes, updates, each):
             updates = _after(e, updates, each)
-    indices = e.emit("Reshape", slots, e.constant([-1, 1] if matrix else [-1, 1, 1]))
-    everywhere = e.emit("Expand", indices, e.emit("Shape", updates))
-    e.emit("ScatterElements", f"{PAST}.{tensor}", everywhere, updates, outputs=[f"{PRESENT}.{tensor}"], axis=0)
+    indices = e.emit("Expand", slots, e.emit("Shape", updates))
+    e.emit("ScatterElements", f"{PAST}.{tensor}", indices, updates, outputs=[f"{PRESENT}.{tensor}"], axis=0)
 
 
 def _after(e: Emitter, value: str, read: str, name: str = "") -> str:

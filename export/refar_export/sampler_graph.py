@@ -136,19 +136,16 @@ def _draw_number(e: Emitter, mean: str, log_scale: str, scaled: str, floor: floa
     return e.emit("Clip", x, e.constant(-_LARGEST, np.float32), e.constant(_LARGEST, np.float32))
 
 
-def _write_drawn(e: Emitter, slot: str, token: str) -> None:
+def _write_drawn(e: Emitter, turn: str, token: str) -> None:
     """Write the token behind the one that was read."""
     e.own(f"{PRESENT}.{DRAWN}")
-    updates, of_classes = e.emit("Unsqueeze", token, e.constant([0])), e.types[e.facts.sequence].indexed
-    device_step.write(e, DRAWN, slot, [e.facts.sequence], updates, matrix=of_classes)
+    device_step.write(e, DRAWN, turn, [e.facts.sequence], e.emit("Unsqueeze", token, e.constant([0])))
 
 
 def _check(e: Emitter) -> None:
-    """Emit the sum of what every output was times 0, which is nan once one of them was not finite."""
+    """Multiply zeros with every output: each stays 0, and is nan from the first output on that was not finite."""
     e.own(f"{PRESENT}.{FAULTS}")
-    rows = e.emit("ReduceSum", e.emit("Mul", OUTPUT, e.constant(0, np.float32)), e.constant([1]))
-    nothing = e.emit("ReduceSum", e.emit("Reshape", rows, e.constant([1, -1])), e.constant([1]), keepdims=0)
-    e.emit("Add", f"{PAST}.{FAULTS}", e.emit("Reshape", nothing, e.constant(np.zeros(0))), outputs=[f"{PRESENT}.{FAULTS}"])
+    e.emit("Mul", f"{PAST}.{FAULTS}", OUTPUT, outputs=[f"{PRESENT}.{FAULTS}"])
 
 
 def _declared(ports: dict[str, Port]) -> list[onnx.ValueInfoProto]:

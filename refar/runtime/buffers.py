@@ -28,14 +28,25 @@ class Buffer:
         else:
             self.value.update_inplace(np.ascontiguousarray(value, self._dtype))
 
+    def set_first(self, values: Array) -> None:
+        """Write other numbers for the first entries along axis 0. Those of all others then mean nothing."""
+        shape = tuple(self.value.shape())
+        if self._array is not None:
+            self._array[: len(values)] = values
+        elif len(values) == shape[0]:
+            self.set(values)
+        else:
+            self.set(np.concatenate([values, np.zeros((shape[0] - len(values), *shape[1:]), self._dtype)]))
+
     @property
     def array(self) -> Array:
         """The numbers: on the CPU the memory itself, which the next call overwrites; elsewhere a copy."""
-        return np.array(self.value.numpy()) if self._array is None else self._array
+        found: Array = self.value.numpy() if self._array is None else self._array
+        return found
 
     def get(self) -> Array:
         """Copy the numbers."""
-        return np.array(self.value.numpy()) if self._array is None else self._array.copy()
+        return self.array if self._array is None else self._array.copy()
 
     def read(self, into: Array) -> None:
         """Copy the numbers into an array of the same shape."""

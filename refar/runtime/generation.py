@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypedDict
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from refar import noise, ops
+from refar.analysis.sampler import noise_numbers
 from refar.arguments.arrays import Array, Arrays, Data, check_sampling
 from refar.errors import InputError, check_integer
 from refar.runtime import density
@@ -19,9 +22,6 @@ from refar.runtime.beginning import after
 from refar.runtime.noise_ahead import Noises, in_batches
 from refar.runtime.opened import Opened
 from refar.runtime.prompts import Prompts
-
-_NOISE_STEPS = 64
-"""Steps of noise that are drawn at once at most."""
 
 _FIRST_NUMBERS = 2**16
 """Numbers of noise that are drawn before the first token."""
@@ -79,16 +79,14 @@ class Draws:
         first = float(self.temperatures[0])
         return first if (self.temperatures == first).all() else None
 
-    def noise(self, starts: Array, done: int, steps: int, size: int) -> Array:
-        """The noise of `steps` steps after `done`, (steps, B, …); row b began at position starts[b]."""
+    def noise(self, starts: Array, done: int, steps: int, size: int, out: Array) -> None:
+        """Write the noise of `steps` steps after `done` into `out`, (steps, B, …); row b began at position starts[b]."""
         if self.seeds is None and len(set(starts.tolist())) == 1:
-            return noise.draw(self.head, self.seed, self._streams, int(starts[0]) + done, steps, size)
+            noise.draw(self.head, self.seed, self._streams, int(starts[0]) + done, steps, size, out=out)
+            return
         keys = [(self.seed, stream) for stream in self._streams] if self.seeds is None else [(int(s), 0) for s in self.seeds]
-        each = [
-            noise.draw(self.head, seed, [stream], int(start) + done, steps, size)
-            for (seed, stream), start in zip(keys, starts, strict=True)
-        ]
-        return np.concatenate(each, axis=1)
+        for row, ((seed, stream), start) in enumerate(zip(keys, starts, strict=True)):
+            noise.draw(self.head, seed, [stream], int(start) + done, steps, size, out=out[:, row : row + 1])
 
     def sample(self, y: Array, noise_bc: Array) -> Array:
         """A token for each row."""
@@ -147,11 +145,15 @@ def _each(name: str, values: Sequence[Any], rows: int) -> list[Any]:
 
 @dataclass(frozen=True)
 class NoiseAhead:
-    """How noise is drawn ahead: in how many `threads`, how many `numbers` of one at once at most (8 MiB), and as what `dtype`."""
+    """How noise is drawn ahead: by how many `threads`, each some rows, and as what `dtype`.
+
+    At most so many `numbers` are drawn at once (8 MiB), and of so many `steps`.
+    """
 
     threads: int = 1
     numbers: int = 2**20
     dtype: type[np.float64] | type[np.float32] = np.float64
+    steps: int = 64
 
 
 class Generation:
@@ -254,12 +256,41 @@ def generated(
 def drawn_ahead(draws: Draws, starts: Array, n: int | None, width: int, how: NoiseAhead) -> Iterator[Array]:
     """Yield batches of the noise of `n` steps, or of any number. The first is a small one, since generation waits for it."""
     total, each = sys.maxsize if n is None else n, max(1, len(starts) * width)
-    first, most = (max(1, min(_NOISE_STEPS, numbers // each)) for numbers in (_FIRST_NUMBERS, how.numbers))
+    first, most = (max(1, min(how.steps, numbers // each)) for numbers in (_FIRST_NUMBERS, how.numbers))
+    with ThreadPoolExecutor(how.threads) as others:
+        yield from in_batches(_Batches(draws, starts, width, how, most, others), total, first, most)
 
-    def batch_of(done: int, steps: int) -> Array:
-        return draws.noise(starts, done, steps, width).astype(how.dtype, copy=False)
 
-    return in_batches(batch_of, total, first, most, how.threads)
+class _Batches:
+    """Draw batches of noise, rows shared out among threads, in two pieces of memory in turn: new pages take longer than numbers.
+
+    So a batch is there until the next but one is drawn.
+    """
+
+    def __init__(self, draws: Draws, starts: Array, width: int, how: NoiseAhead, most: int, others: ThreadPoolExecutor) -> None:
+        self._draws, self._starts, self._width, self._others = draws, starts, width, others
+        self._parts = [part for part in np.array_split(np.arange(len(starts)), how.threads) if len(part)]
+        self._shape, self._dtype = (most, len(starts), noise_numbers(draws.head, width)), how.dtype
+        self._memory = deque[Array]()
+
+    def __call__(self, done: int, steps: int) -> Array:
+        """The noise of `steps` steps after `done`, (steps, B, …)."""
+        if done == 0:  # the first is small
+            return self._filled(np.empty((steps, *self._shape[1:]), self._dtype), done)
+        if len(self._memory) < 2:
+            self._memory.append(np.empty(self._shape, self._dtype))
+        self._memory.rotate()
+        return self._filled(self._memory[0][:steps], done)
+
+    def _filled(self, batch: Array, done: int) -> Array:
+        """Draw a batch, after `done` steps."""
+
+        def fill(rows: Array) -> None:
+            into = batch[:, rows[0] : rows[-1] + 1]
+            self._draws.of_rows(rows).noise(self._starts[rows], done, len(batch), self._width, into)
+
+        list(self._others.map(fill, self._parts) if len(self._parts) > 1 else map(fill, self._parts))
+        return batch
 
 
 def _at(local: Arrays, positions: Array) -> Arrays:

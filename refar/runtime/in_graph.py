@@ -15,8 +15,11 @@ from refar.runtime.opened import Opened
 from refar.runtime.prompts import Prompts, window
 from refar.runtime.resident import Resident, borrowed, check_batch
 
-_NUMBERS_OF_A_THREAD, _MOST_THREADS = 2**15, 8
+_NUMBERS_OF_A_THREAD, _MOST_THREADS = 2**14, 8
 """Numbers of noise in a step for each thread that draws noise, and how many threads at most."""
+
+_MOST_NUMBERS, _MOST_STEPS = 2**25, 128
+"""Numbers of noise that are drawn at once at most, 128 MiB, and steps: threads wait less for each other where each draws much."""
 
 
 def generated_in_graph(
@@ -60,24 +63,33 @@ def _pieces(
         return
     with borrowed(opened, draws.rows) as resident:
         resident.begin(generation.stream._visits, token, temperatures)
+        count = _feed(generation, resident)
         while not generation.finished:
-            count = min(resident.steps, generation.left)
-            positions = generation.next_positions - 1
-            local = {name: np.moveaxis(window(a, positions, count), -1, 0) for name, a in generation.local.items()}
-            resident.feed(generation.noises.look(count), local)
-            generation.noises.skip(count)
-            yield from _drawn(generation, resident, count, log_prob)
+            if log_prob:  # the output of each step is needed
+                yield _counted(generation, resident.draw(1), resident.output)
+                count = count - 1 or _feed(generation, resident)
+            else:
+                new, count = _draw(generation, resident, count)
+                yield _counted(generation, new, None)
 
 
-def _drawn(generation: Generation, resident: Resident, count: int, log_prob: bool) -> Iterator[Piece]:
-    """Yield `count` tokens together, or one by one where the output of each is needed; fewer if every row has stopped."""
-    if not log_prob:
-        yield _counted(generation, resident.draw(count), None)
-        return
-    for _ in range(count):
-        if not generation.finished:
-            new = resident.draw(1)
-            yield _counted(generation, new, resident.output)
+def _draw(generation: Generation, resident: Resident, count: int) -> tuple[Array, int]:
+    """Draw `count` more tokens, and feed the steps after them meanwhile; returns the tokens, and of how many steps that is."""
+    following = list[int]()
+    new = resident.draw(count, lambda: following.append(_feed(generation, resident, count)))
+    return new, following[0]
+
+
+def _feed(generation: Generation, resident: Resident, ahead: int = 0) -> int:
+    """Feed what the steps after `ahead` more tokens take; returns of how many steps that is, 0 at the end."""
+    left = generation.left - ahead
+    if left == 0:
+        return 0
+    count, positions = min(resident.steps, left, generation.noises.ready()), generation.next_positions - 1 + ahead
+    local = {name: np.moveaxis(window(a, positions, count), -1, 0) for name, a in generation.local.items()}
+    resident.feed(generation.noises.look(count), local)
+    generation.noises.skip(count)
+    return count
 
 
 def _counted(generation: Generation, new: Array, y: Array | None) -> Piece:
@@ -94,7 +106,7 @@ def _counted(generation: Generation, new: Array, y: Array | None) -> Piece:
 
 
 def _noise_ahead(opened: Opened, draws: Draws) -> NoiseAhead:
-    """Draw noise in so many threads that it is there in time, each for many steps, and round it there as the graph takes it."""
+    """Draw noise in so many threads that it is there in time, and round it there as the graph takes it."""
     numbers = draws.rows * opened.found.types[opened.graph.output].size
     threads = min(1 + numbers // _NUMBERS_OF_A_THREAD, _MOST_THREADS, os.cpu_count() or 1)
-    return NoiseAhead(threads, 2**22, np.float32)
+    return NoiseAhead(threads, _MOST_NUMBERS, np.float32, _MOST_STEPS)

@@ -1,8 +1,8 @@
 """The ports of sampler.onnx, which makes a step and draws the next token: the state as in step.onnx, and these.
 
 Step i of several takes token i of `past.drawn` (entries, B) or (entries, B, C), noise i of `noise` (steps, B, K) and entry i of
-each `steps.<condition>`, and writes token i + 1. `past.turn` is i. `temperature` is (B, 1). `past.faults` is 0 as long as all
-outputs have been finite, and nan from then on.
+each `steps.<condition>`, and writes token i + 1. `past.turn` is i. `temperature` is (B, 1). `past.faults` (B, C) is 0 where all
+outputs have been finite, and nan elsewhere.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def _state(found: Facts, layout: StateLayout) -> dict[str, Port]:
         for name, (slots, channels) in layout.sizes.items()
     }
     drawn = _of_steps(found.types[found.sequence], "entries")
-    return {**tensors, CLOCK: (True, ()), TURN: (True, ()), DRAWN: drawn, FAULTS: (False, ())}
+    size = found.types[found.graph.output].size
+    return {**tensors, CLOCK: (True, ()), TURN: (True, ()), DRAWN: drawn, FAULTS: (False, ("batch_size", size))}
 
 
 def local_conditions(found: Facts) -> list[str]:

@@ -97,7 +97,7 @@ def noise_alone(session: Session, batch: int, n: int) -> Callable[[], float]:
 def ways(path: Path, provider: Provider, batch: int) -> Iterator[tuple[str, int, Callable[[], Callable[[], float]]]]:
     """Name each way, how many rounds it is timed, and what makes it."""
     device = "cuda" if provider == "cuda" else "cpu"
-    n = 64 if batch < 512 else 16
+    n = 256 if batch < 512 else 128
     if provider == "cuda":
         yield "refar, CUDA graph", ROUNDS, lambda: resident(opened(path, provider), batch)
         yield "refar, CUDA graph, TF32", ROUNDS, lambda: resident(opened(path, provider, tf32=True), batch)
@@ -105,8 +105,7 @@ def ways(path: Path, provider: Provider, batch: int) -> Iterator[tuple[str, int,
     if provider == "cuda":
         yield "torch, CUDA graph", ROUNDS, lambda: in_torch(opened(path, provider), batch, device, captured=True)
     yield "torch, eager", ROUNDS, lambda: in_torch(opened(path, provider), batch, device, captured=False)
-    if batch < 512:  # of more rows the noise takes longest, and a few tokens tell nothing
-        yield "generate, in the graph", 2, lambda: generating(opened(path, provider), batch, n, sampler=True)
-    yield "noise alone", 2, lambda: noise_alone(opened(path, provider), batch, 8 * n)
+    yield "generate, in the graph", 2, lambda: generating(opened(path, provider), batch, n, sampler=True)
+    yield "noise alone", 2, lambda: noise_alone(opened(path, provider), batch, 4 * n)
     if batch <= 64:
-        yield "generate, on the CPU", 2, lambda: generating(opened(path, provider), batch, n // 4, sampler=False)
+        yield "generate, on the CPU", 2, lambda: generating(opened(path, provider), batch, 16, sampler=False)

@@ -148,7 +148,8 @@ def test_ports() -> None:
     assert "x" not in entries
     assert "below" not in entries
     assert entries["past.drawn"] == exits["present.drawn"] == ["entries", "batch_size"]
-    assert entries["past.turn"] == entries["past.clock"] == entries["past.faults"] == []
+    assert entries["past.turn"] == entries["past.clock"] == []
+    assert entries["past.faults"] == exits["present.faults"] == ["batch_size", 4]
     assert exits["output"] == ["batch_size", 4]
     assert {name.replace("past", "present") for name in entries if name.startswith("past")} == exits.keys() - {"output"}
 

@@ -20,7 +20,7 @@ from refar.oracle.ahead_generation import generate_ahead
 from refar.oracle.bound_graph import bound_graph
 from refar.runtime import ahead as of_ahead
 from refar.runtime import load
-from refar.runtime.generation import Draws
+from refar.runtime.generation import Draws, NoiseAhead
 from refar.runtime.pace import Pace
 from refar.runtime.session import Session
 from refar.runtime.stream import Stream
@@ -101,7 +101,7 @@ def test_without_end_until_every_row_has_stopped(sessions: dict[str, Session]) -
 
 
 def test_noise_is_looked_at_across_its_batches(sessions: dict[str, Session], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refar.runtime.generation._NOISE_STEPS", 3)
+    monkeypatch.setattr("refar.runtime.generation.NoiseAhead", lambda: NoiseAhead(steps=3))
     session = sessions["wavenet_class"]
     found = session.generate(N, batch=2, condition=1, seed=1, ahead=8)
     np.testing.assert_array_equal(found, session.generate(N, batch=2, condition=1, seed=1))

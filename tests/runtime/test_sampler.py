@@ -15,9 +15,10 @@ from helpers import refuses
 from stream_graphs import GRAPHS
 
 import refar
-from refar import Graph, models
+from refar import Graph, models, noise, ops
 from refar.errors import BackendError, FileError, GraphError, InputError
-from refar.runtime import buffers, load, provider, resident
+from refar.runtime import buffers, in_graph, load, provider, resident
+from refar.runtime.generation import NoiseAhead
 from refar.runtime.session import Session
 from refar.testing.contract.cases import generic_inputs, generic_parameters
 from refar_export import export
@@ -64,6 +65,51 @@ def test_every_option(session: Session, name: str) -> None:
     assert all(block.shape[1] == 16 for block in blocks[:-1])
     joined = np.concatenate(blocks, axis=1)
     np.testing.assert_array_equal(joined, expected[:, : joined.shape[1]])
+
+
+@pytest.mark.parametrize(("threads", "numbers", "steps"), [(1, 2**20, 64), (3, 2**20, 7), (5, 40, 64), (2, 1, 3)])
+def test_noise_that_is_drawn_by_several_threads_is_the_same(
+    threads: int, numbers: int, steps: int, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of one seed and of seeds of their own, from one position and from several, in batches of any size."""
+    monkeypatch.setattr(in_graph, "_noise_ahead", lambda *_: NoiseAhead(threads, numbers, np.float32, steps))
+    for options in (
+        {},
+        {"seed": [3, 1, 3]},
+        {"prompt": [[0, 1], [], [3, 4, 1]]},
+        {"seed": [1, 2, 3], "prompt": [[0], [1, 1], []]},
+    ):
+        given: dict[str, Any] = {"batch": 3, "condition": [0, 1, 2], **options}
+        expected = session.generate(150, **given)
+        np.testing.assert_array_equal(session.generate(150, sampler=True, **given), expected)
+
+
+def test_steps_are_fed_while_others_are_made(session: Session) -> None:
+    """What is fed waits for the next draw, and memory of the steps under way is not touched."""
+    options: dict[str, Any] = {"batch": 2, "condition": [0, 1]}
+    expected = session.generate(21, **options)
+    stream, draws = session.stream(2, np.array([0, 1])), noise.draw(ops.Categorical(), 0, range(2), 0, 21, 5).astype(np.float32)
+    with resident.borrowed(session._opened, 2) as memory:
+        memory.begin(stream._visits, expected[:, 0], np.ones(2))
+        memory.feed(draws[1:9], {})
+        first = memory.draw(4)
+        rest = memory.draw(4, lambda: memory.feed(draws[9:20], {}))
+        later = [memory.draw(1) for _ in range(11)]
+        memory.feed(draws[20:], {})
+        last = memory.draw(1)
+    np.testing.assert_array_equal(np.concatenate([expected[:, :1], first, rest, *later, last], axis=1), expected)
+
+
+def test_an_error_meanwhile_is_raised_after_the_steps(session: Session) -> None:
+    def wrong() -> None:
+        raise ValueError("meanwhile")
+
+    with resident.borrowed(session._opened, 2) as memory:
+        memory.begin(session.stream(2, np.array([0, 1]))._visits, np.zeros(2, np.int64), np.ones(2))
+        memory.feed(np.zeros((4, 2, 5), np.float32), {})
+        with pytest.raises(ValueError, match="meanwhile"):
+            memory.draw(2, wrong)
+        assert not session._opened.sampling.locked()
 
 
 @pytest.mark.parametrize("name", ["conditions", "wavenet, local", "pools"])
@@ -167,11 +213,11 @@ def test_a_session_that_cannot_capture_goes_on_without(session: Session, monkeyp
     opened = session._opened
     run, failed = resident.Resident._run, []
 
-    def refusing(self: resident.Resident, count: int) -> None:
+    def refusing(self: resident.Resident, count: int, *more: Any) -> None:
         if opened.captures:
             failed.append(count)
             raise BackendError("no capture")
-        run(self, count)
+        run(self, count, *more)
 
     right = provider.open_session
     monkeypatch.setattr(provider, "open_session", lambda data, what, _, **options: right(data, what, "cpu", **options))
