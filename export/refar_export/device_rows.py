@@ -24,7 +24,7 @@ from refar_export.visit_graphs import Read, equal_parts
 
 
 @dataclass(frozen=True)
-class Batch:
+class TapBatch:
     """Convolutions `nodes` of one shape, and the past values of `tensor` that they read, node by node, the oldest first."""
 
     tensor: str
@@ -44,7 +44,7 @@ class Ahead:
     present: Vector | None
 
 
-def batches(e: Emitter, layout: StateLayout) -> list[Batch]:
+def batches(e: Emitter, layout: StateLayout) -> list[TapBatch]:
     """List the convolutions that read past numbers, in one group each, by tensor, channels and number of past values."""
     found = []
     for node in e.graph.nodes:
@@ -58,11 +58,11 @@ def batches(e: Emitter, layout: StateLayout) -> list[Batch]:
     result = []
     for (tensor, _, _), group in by_shape:
         names, reads = zip(*((name, past) for _, name, past in group), strict=True)
-        result.append(Batch(tensor, names, tuple(read for each in reads for read in each)))
+        result.append(TapBatch(tensor, names, tuple(read for each in reads for read in each)))
     return result
 
 
-def ahead(e: Emitter, layout: StateLayout, batch: Batch, gathered: str) -> dict[str, Ahead]:
+def ahead(e: Emitter, layout: StateLayout, batch: TapBatch, gathered: str) -> dict[str, Ahead]:
     """Emit the products of a batch with what was gathered for it, (reads, B, C_in), and their biases, which are 0 so far."""
     count, taps = len(batch.nodes), len(batch.reads) // len(batch.nodes)
     weights, presents = [], []

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from refar.analysis.slots import Slots, StateLayout
 from refar.runtime.bundle import CLOCK, OUTPUT, PAST, PRESENT
-from refar_export.device_rows import Ahead, Batch, DeviceRows, ahead, batches
+from refar_export.device_rows import Ahead, DeviceRows, TapBatch, ahead, batches
 from refar_export.fixed_rows import FixedRows
 from refar_export.in_place import depends
 from refar_export.lower import Emitter, rename
@@ -25,7 +25,7 @@ _Gathers = list[tuple[str, Sequence[Read]]]
 
 def step(e: Emitter, layout: StateLayout, *, rewrite: bool) -> None:
     """Emit one visit: values over time are (B, C). Without `rewrite` each node of the graph is emitted by itself."""
-    groups, doubled = list[Batch](), frozenset[str]()
+    groups, doubled = list[TapBatch](), frozenset[str]()
     if rewrite:
         doubled, e.params = one_tanh(e.graph, layout, e.params)
         groups = batches(e, layout)
@@ -51,7 +51,7 @@ def step(e: Emitter, layout: StateLayout, *, rewrite: bool) -> None:
         updates = rows.all_stored([each.node for each in nodes], nodes[0].channels)
         before = [name for (of, _), name in zip(gathers, gathered, strict=True) if of == tensor]
         if layout.sizes[tensor][0] == len(nodes):  # all slots of it are written, in their order
-            _after(e, updates, before[0], f"{PRESENT}.{tensor}")
+            _after(e, _after_all(e, updates, before[1:]), before[0], f"{PRESENT}.{tensor}")
         else:
             write(e, tensor, e.emit("Reshape", where, e.constant([-1, 1, 1])), before, updates)
     e.own(OUTPUT)
@@ -60,11 +60,17 @@ def step(e: Emitter, layout: StateLayout, *, rewrite: bool) -> None:
 
 def write(e: Emitter, tensor: str, slots: str, gathered: Sequence[str], updates: str) -> None:
     """Write the updates (N, …) into slots of a tensor, after all that was gathered of it. `slots` (N, 1, …) may be one number."""
-    for each in gathered:
-        if not depends(e.nodes, updates, each):
-            updates = _after(e, updates, each)
+    updates = _after_all(e, updates, gathered)
     indices = e.emit("Expand", slots, e.emit("Shape", updates))
     e.emit("ScatterElements", f"{PAST}.{tensor}", indices, updates, outputs=[f"{PRESENT}.{tensor}"], axis=0)
+
+
+def _after_all(e: Emitter, value: str, reads: Sequence[str]) -> str:
+    """Return a value that is known after others are: itself where it depends on them, else a copy."""
+    for read in reads:
+        if not depends(e.nodes, value, read):
+            value = _after(e, value, read)
+    return value
 
 
 def _after(e: Emitter, value: str, read: str, name: str = "") -> str:
@@ -73,7 +79,7 @@ def _after(e: Emitter, value: str, read: str, name: str = "") -> str:
     return e.emit("Where", e.constant([False], bool), first, value, outputs=[name] if name else ())
 
 
-def _gathers(e: Emitter, layout: StateLayout, groups: Sequence[Batch]) -> _Gathers:
+def _gathers(e: Emitter, layout: StateLayout, groups: Sequence[TapBatch]) -> _Gathers:
     """List what each batch reads, and then what all others read of each tensor."""
     found: _Gathers = [(each.tensor, each.reads) for each in groups]
     in_groups = {name for each in groups for name in each.nodes}

@@ -170,7 +170,7 @@ Change = Callable[..., Any]
 def newest_first(right: Change, *given: Any) -> Any:
     """Past taps take the weights of each other."""
 
-    def turned(batch: device_rows.Batch) -> device_rows.Batch:
+    def turned(batch: device_rows.TapBatch) -> device_rows.TapBatch:
         count = len(batch.reads) // len(batch.nodes)
         reads = [batch.reads[i : i + count][::-1] for i in range(0, len(batch.reads), count)]
         return replace(batch, reads=tuple(read for each in reads for read in each))
