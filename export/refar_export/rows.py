@@ -9,7 +9,7 @@ onnxruntime fuses each with its last product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,7 @@ class Rows:
     """Emit the nodes of a step or a block in their order, of which the inputs are there.
 
     `old(source, age)` gives what slots hold of the visits `age` before: (R, C), or classes (R). `fixed` gives what follows from
-    global conditions.
+    global conditions. The values of the nodes `elsewhere` are not emitted here, but are there when they are read.
 
     With `joined` sums of products are made as the module says, otherwise each value has a node of its own. With `lookups` no
     product reads a one-hot. With `chained` each tap is a product of its own, with the sum so far as its C, that of this visit
@@ -65,6 +65,7 @@ class Rows:
         joined: bool,
         lookups: bool,
         chained: bool = False,
+        elsewhere: Collection[str] = (),
     ) -> None:
         self._e, self._layout, self._old = e, layout, old
         self._offsets: dict[str, Vector] = {}
@@ -72,7 +73,8 @@ class Rows:
         self._terms: dict[str, str] = {}  # what a sum adds to the products of a convolution
         self._lookups, self._chained = lookups, chained
         self._fixed = fixed
-        self._joined = {node.name for node in e.graph.nodes if self._is_joined(node)} if joined else set[str]()
+        joins = {node.name for node in e.graph.nodes if self._is_joined(node)} if joined else set[str]()
+        self._joined = joins.difference(elsewhere)
         self._gated = {node.name for node in e.graph.nodes if self._is_gated_sum(node)}
 
     def compute(self, node: Node) -> None:

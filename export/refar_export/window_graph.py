@@ -26,14 +26,15 @@ def window(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: boo
     """T visits over windows. For `joined` and `lookups` see `Rows`. Returns the names of the outputs."""
     fixed = repeated(e, layout, e.emit("Shape", e.facts.sequence, start=0, end=1) if layout.fixed else "")
     past = _Past(e, layout)
-    rows = Rows(e, layout, past.aged, fixed=fixed, joined=joined, lookups=lookups, chained=joined)
+    long = {node.name for node in timed(e, layout) if isinstance(node.op, ops.Conv1d) and past.is_long(node, node.op)}
+    rows = Rows(e, layout, past.aged, fixed=fixed, joined=joined, lookups=lookups, chained=joined, elsewhere=long)
     for node in timed(e, layout):
         e.own(node.name)
         begin = len(e.nodes)
         if isinstance(node.op, ops.Input):
             kind = e.types[node.name]
             e.values[node.name] = e.emit("Reshape", node.name, e.constant([-1] if kind.indexed else [-1, kind.channels]))
-        elif isinstance(node.op, ops.Conv1d) and past.is_long(node, node.op):
+        elif isinstance(node.op, ops.Conv1d) and node.name in long:
             e.values[node.name] = long_convolution(e, layout, node, node.op, past.history(node.inputs[0]))
         else:
             rows.compute(node)

@@ -55,6 +55,17 @@ def test_a_sum_of_two_products_is_two_of_them() -> None:
     assert (joined["Gemm"], plain["Add"] - joined["Add"]) == (2, 1)
 
 
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_long_convolution_is_a_term_of_a_sum_like_any_other(gated: bool, tmp_path: Path) -> None:
+    """It is a Conv over time, whose value is there when the sum is emitted; the other term is a product that takes it."""
+    g = Builder()
+    x = g.input(channels=2)
+    terms = [g.conv1d(g.conv1d(x, 3), 8, kernel=9), g.conv1d(x, 8, kernel=2)]
+    total = g.gate(g.add(*terms, g.conv1d(g.condition("c", channels=3), 8))) if gated else g.add(*terms)
+    graph = g.build(total)
+    export(graph, generic_parameters(graph, np.random.default_rng(3)), tmp_path / "b", verify=True)
+
+
 def conditioned() -> Graph:
     """Two gated layers, to each of which a condition and a bias are added; one piece of a condition is read whole, too."""
     g = Builder()
