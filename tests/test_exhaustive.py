@@ -171,7 +171,9 @@ PICKED = {
     "refar_export/one_tanh.py: is_product": "a gate of a convolution",
     "refar_export/one_tanh.py: goes_into_products": "a gate that dense layers read side by side with others",
     "refar_export/one_tanh.py: _multiplies": "a gate that dense layers read",
-    "refar_export/visit_graphs.py: block": "a convolution of many taps",
+    "refar_export/rows.py: _count_readers": "dense layers that read the same values",
+    "refar_export/block_graph.py: block": "a convolution of many taps",
+    "refar_export/block_reads.py: dense_convolutions": "a convolution of many taps",
     "refar_export/window_graph.py: window": "a long convolution is a Conv over time",
     # of all values only a one-hot is determined by one number
     "analysis/slots.py: state_layout": "a one-hot is kept as its class",

@@ -124,19 +124,27 @@ ALLOWED: dict[str, set[str]] = {
         *CHECKED, "refar_export.lower", "refar_export.fixed_rows", "refar_export.in_place", "refar_export.rows",
         "refar_export.visit_graphs", "refar_export.one_tanh", "refar_export.device_rows", "refar.runtime.bundle"
     },
+    "refar_export.block_reads": {
+        *CHECKED, "refar_export.lower", "refar_export.rows", "refar_export.visit_graphs", "refar.runtime.bundle", "numpy"
+    },
+    "refar_export.block_graph": {
+        *CHECKED, "refar_export.block_reads", "refar_export.fixed_rows", "refar_export.lower", "refar_export.rows",
+        "refar_export.visit_graphs", "refar.runtime.bundle"
+    },
     "refar_export.sampler_graph": {
         *CHECKED, "refar_export.build", "refar_export.in_place", "refar_export.lower", "refar_export.rewrites",
         "refar_export.device_step", "refar.runtime.bundle", "refar.runtime.sampler_ports", "onnx", "numpy"
     },
     "refar_export.window_graph": {
-        *CHECKED, "refar_export.lower", "refar_export.in_place", "refar_export.rows", "refar_export.visit_graphs",
-        "refar.runtime.bundle", "onnx"
+        *CHECKED, "refar_export.block_graph", "refar_export.block_reads", "refar_export.lower", "refar_export.in_place",
+        "refar_export.rows", "refar_export.visit_graphs", "refar.runtime.bundle", "onnx"
     },
     "refar_export.rewrites": {*CHECKED, "msgspec", "numpy"},
     "refar_export.in_place": {"refar.errors", "refar.runtime.bundle", "onnx"},
     "refar_export.build": {
-        *CHECKED, "refar_export.in_place", "refar_export.lower", "refar_export.rewrites", "refar_export.visit_graphs",
-        "refar_export.whole_graphs", "refar_export.window_graph", "refar.runtime.bundle", "onnx", "numpy", "msgspec"
+        *CHECKED, "refar_export.block_graph", "refar_export.in_place", "refar_export.lower", "refar_export.rewrites",
+        "refar_export.visit_graphs", "refar_export.whole_graphs", "refar_export.window_graph", "refar.runtime.bundle", "onnx",
+        "numpy", "msgspec"
     },
     "refar_export.image_columns": {*CHECKED, "refar_export.lower", "refar.runtime.bundle", "numpy"},
     "refar_export.image_pixels": {

@@ -18,7 +18,7 @@ from refar.analysis.types import Type
 from refar.errors import GraphError
 from refar.graph.graph import Graph, Node, to_json
 from refar.runtime.bundle import CLOCK, FIXED, FORMAT, IR, LENGTH, OPSET, OUTPUT, PAST, PRESENT
-from refar_export import in_place, visit_graphs, whole_graphs, window_graph
+from refar_export import block_graph, in_place, visit_graphs, whole_graphs, window_graph
 from refar_export.lower import Emitter
 from refar_export.rewrites import REWRITES, rewritten
 
@@ -30,7 +30,7 @@ Kind = Literal["full", "prefill", "condition", "step", "block", "window"]
 JOINED = "joined"
 """The choice, among rewrites, that a sum of products costs no node of its own: see `rows`."""
 
-_REWRITTEN = {"step": (*REWRITES, JOINED), "block": tuple(REWRITES), "window": (*REWRITES, JOINED)}
+_REWRITTEN = dict.fromkeys(("step", "block", "window"), (*REWRITES, JOINED))
 
 
 def build(
@@ -112,7 +112,7 @@ def _emit(e: Emitter, layout: StateLayout | None, kind: Kind, rewrites: Collecti
         case "step":
             return visit_graphs.step(e, layout, joined=JOINED in rewrites, lookups="lookups" in rewrites)
         case "block":
-            return visit_graphs.block(e, layout, lookups="lookups" in rewrites)
+            return block_graph.block(e, layout, joined=JOINED in rewrites, lookups="lookups" in rewrites)
         case "window":
             return window_graph.window(e, layout, joined=JOINED in rewrites, lookups="lookups" in rewrites)
         case "full":
@@ -184,7 +184,7 @@ class _Ports:
         """Emit one more output: the value of a node, of the axes that it has in this graph."""
         name = f"{VALUE}/{node.name}"
         if self.kind == "block" and self.e.types[node.name].timed:
-            visit_graphs.over_time(self.e, node.name, name)
+            block_graph.over_time(self.e, node.name, name)
         else:
             self.e.emit("Identity", self.e.values[node.name], outputs=[name])
         return declared(name, self._type(node.name, False), f"length of {node.name}")

@@ -9,8 +9,10 @@ onnxruntime fuses each with its last product.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +46,11 @@ _Products = tuple[MatrixProduct, ...]
 """The products of a convolution, one for all taps or one for each."""
 
 
+Taps = Literal["beside", "chained", "chained if read once"]
+"""How the taps of a convolution are multiplied: beside each other, in one product; or each in a product of its own, that of this
+visit first, which takes the sum so far as its C. Taps that several products read are brought beside each other but once."""
+
+
 class Rows:
     """Emit the nodes of a step or a block in their order, of which the inputs are there.
 
@@ -51,8 +58,7 @@ class Rows:
     global conditions. The values of the nodes `elsewhere` are not emitted here, but are there when they are read.
 
     With `joined` sums of products are made as the module says, otherwise each value has a node of its own. With `lookups` no
-    product reads a one-hot. With `chained` each tap is a product of its own, with the sum so far as its C, that of this visit
-    first; and where a sum is stored it is whole. Otherwise the taps stand side by side.
+    product reads a one-hot. For `taps` see `Taps`; where they may be chained, a sum that is stored is whole.
     """
 
     def __init__(
@@ -64,18 +70,20 @@ class Rows:
         fixed: FixedRows,
         joined: bool,
         lookups: bool,
-        chained: bool = False,
+        taps: Taps = "beside",
         elsewhere: Collection[str] = (),
     ) -> None:
         self._e, self._layout, self._old = e, layout, old
         self._offsets: dict[str, Vector] = {}
         self._products: dict[str, _Products] = {}
         self._terms: dict[str, str] = {}  # what a sum adds to the products of a convolution
-        self._lookups, self._chained = lookups, chained
+        self._beside: dict[tuple[str, ...], str] = {}
+        self._lookups, self._taps = lookups, taps
         self._fixed = fixed
         joins = {node.name for node in e.graph.nodes if self._is_joined(node)} if joined else set[str]()
         self._joined = joins.difference(elsewhere)
         self._gated = {node.name for node in e.graph.nodes if self._is_gated_sum(node)}
+        self._readers = self._count_readers()
 
     def compute(self, node: Node) -> None:
         """Emit one node; a one-hot only when its numbers are read, and a sum that a gate takes only with the gate."""
@@ -153,7 +161,7 @@ class Rows:
         """Emit a product, or keep it aside where a sum takes it. Offsets of what it reads go into its bias."""
         e, taps = self._e, self._reads(node, node.inputs[0])
         weight, bias = e.params[f"{node.name}.weight"], self._bias(node, op, taps)
-        products = self._by_tap(node, weight, taps) if self._chained else self._side_by_side(node, weight, taps)
+        products = self._by_tap(node, weight, taps) if self._are_chained(node) else self._side_by_side(node, weight, taps)
         if node.name not in self._joined:
             e.values[node.name] = self._multiply(products, "" if bias is None else e.initializer(f"{node.name}.bias", bias))
             return
@@ -161,11 +169,31 @@ class Rows:
         if bias is not None:
             self._offsets[node.name] = bias
 
+    def _are_chained(self, node: Node) -> bool:
+        if self._taps == "chained if read once":
+            return self._readers[self._taps_of(node)] == 1
+        return self._taps == "chained"
+
+    def _taps_of(self, node: Node) -> tuple[str, tuple[int, ...]]:
+        """Return the node that a convolution reads, and at which ages."""
+        (source,) = node.inputs
+        return source, tuple(self._layout.ages(node, source)) if source in self._layout.schedule.lead else (0,)
+
+    def _count_readers(self) -> Counter[tuple[str, tuple[int, ...]]]:
+        """Count the products that read the same taps; of a sum that a gate takes there are two."""
+        found = Counter[tuple[str, tuple[int, ...]]]()
+        gated = {name for node in self._e.graph.nodes if node.name in self._gated for name in node.inputs}
+        for node in self._e.graph.nodes:
+            if isinstance(node.op, ops.Conv1d) and node.name in self._layout.schedule.lead:
+                found[self._taps_of(node)] += 1 + (node.name in gated)
+        return found
+
     def _side_by_side(self, node: Node, weight: Vector, taps: list[tuple[str, int]]) -> _Products:
         """Put all taps side by side, (R, N), and their weights (C_out, N)."""
-        names = [name for name, _ in taps]
-        flat = names[0] if len(names) == 1 else self._e.emit("Concat", *names, axis=1)
-        return (MatrixProduct(flat, weight.swapaxes(1, 2).reshape(len(weight), -1), f"{node.name}.weight"),)
+        names = tuple(name for name, _ in taps)
+        if names not in self._beside:
+            self._beside[names] = names[0] if len(names) == 1 else self._e.emit("Concat", *names, axis=1)
+        return (MatrixProduct(self._beside[names], weight.swapaxes(1, 2).reshape(len(weight), -1), f"{node.name}.weight"),)
 
     def _by_tap(self, node: Node, weight: Vector, taps: list[tuple[str, int]]) -> _Products:
         """Return each tap with its weight, (R, C_in) and (C_out, C_in), the newest first."""
@@ -201,7 +229,7 @@ class Rows:
             if age == 0 and source in self._offsets:
                 offsets.append(self._offsets[source])
         offset = np.sum(np.stack(offsets), axis=0) if offsets else None
-        apart = self._chained and offset is not None and node.name in self._layout.slots
+        apart = self._taps != "beside" and offset is not None and node.name in self._layout.slots
         total = "" if apart or not others else others[0] if len(others) == 1 else e.emit("Sum", *others)
         if offset is not None and total:
             self._offsets[node.name] = offset

@@ -17,17 +17,20 @@ from refar.analysis.slots import StateLayout
 from refar.graph.graph import Node
 from refar.runtime.bundle import OUTPUT, PAST, PRESENT
 from refar_export import in_place
+from refar_export.block_graph import repeated
+from refar_export.block_reads import is_long, long_convolution
 from refar_export.lower import Emitter, rename
-from refar_export.rows import Rows
-from refar_export.visit_graphs import SIDE_BY_SIDE, History, long_convolution, repeated, timed
+from refar_export.rows import Rows, Taps
+from refar_export.visit_graphs import timed
 
 
 def window(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: bool = True) -> list[str]:
     """T visits over windows. For `joined` and `lookups` see `Rows`. Returns the names of the outputs."""
     fixed = repeated(e, layout, e.emit("Shape", e.facts.sequence, start=0, end=1) if layout.fixed else "")
     past = _Past(e, layout)
+    taps: Taps = "chained" if joined else "beside"
     long = {node.name for node in timed(e, layout) if isinstance(node.op, ops.Conv1d) and past.is_long(node, node.op)}
-    rows = Rows(e, layout, past.aged, fixed=fixed, joined=joined, lookups=lookups, chained=joined, elsewhere=long)
+    rows = Rows(e, layout, past.aged, fixed=fixed, joined=joined, lookups=lookups, taps=taps, elsewhere=long)
     for node in timed(e, layout):
         e.own(node.name)
         begin = len(e.nodes)
@@ -35,7 +38,7 @@ def window(e: Emitter, layout: StateLayout, *, joined: bool = True, lookups: boo
             kind = e.types[node.name]
             e.values[node.name] = e.emit("Reshape", node.name, e.constant([-1] if kind.indexed else [-1, kind.channels]))
         elif isinstance(node.op, ops.Conv1d) and node.name in long:
-            e.values[node.name] = long_convolution(e, layout, node, node.op, past.history(node.inputs[0]))
+            e.values[node.name] = long_convolution(e, layout, node, node.op, past.by_visit(node.inputs[0]))
         else:
             rows.compute(node)
         if node.name in layout.slots:
@@ -53,7 +56,7 @@ class _Past:
 
     def __init__(self, e: Emitter, layout: StateLayout) -> None:
         self._e, self._layout, self._reads = e, layout, windows(e.facts, layout)
-        self._whole: dict[str, History] = {}
+        self._by_visit: dict[str, str] = {}
 
     def names(self) -> dict[str, str]:
         """Each input that holds a window, and the output whose rows it may end with."""
@@ -62,12 +65,16 @@ class _Past:
     def aged(self, source: str, age: int) -> str:
         """The rows of `age` visits before each of T visits: (T·B, C), or classes (T·B)."""
         found = self._reads[source, age]
-        return self.history(source).aged(self._e, age) if found.whole else f"{PAST}.{found.port}"
+        if not found.whole:
+            return f"{PAST}.{found.port}"
+        e, slots = self._e, self._layout.slots[source]
+        of_age = e.emit("Slice", self.by_visit(source), e.constant([slots.kept - age]), e.constant([-age]), e.constant([0]))
+        return e.emit("Reshape", of_age, e.constant([-1] if slots.classes else [-1, slots.channels]))
 
     def is_long(self, node: Node, op: ops.Conv1d) -> bool:
         """Whether a convolution reads so many rows that a Conv over time costs less than products. Classes are looked up."""
         source, ages = node.inputs[0], self._layout.ages(node, node.inputs[0])
-        return op.kernel > SIDE_BY_SIDE and not self._layout.slots[source].classes and self._reads[source, ages[0]].whole
+        return is_long(self._layout, node, op) and self._reads[source, ages[0]].whole
 
     def keep(self, node: Node, value: str, made: list[onnx.NodeProto]) -> None:
         """Let the rows of a node be written to its memory, from where all that follows reads them. `made`: what computes it."""
@@ -79,15 +86,15 @@ class _Past:
         of = node.inputs[0] if self._layout.slots[node.name].classes else node.name
         e.values |= {name: kept for name in (of, *node.inputs) if name == of or e.values.get(name) == value}
 
-    def history(self, name: str) -> History:
-        """The rows of a whole window by visit, after the new ones among them are written."""
-        if name not in self._whole:
+    def by_visit(self, name: str) -> str:
+        """Return the rows of a whole window by visit, (kept + T, B, C), after the new ones among them are written."""
+        if name not in self._by_visit:
             e, slots = self._e, self._layout.slots[name]
             batch = e.emit("Shape", e.facts.sequence, start=1, end=2)
             shape = e.emit("Concat", e.constant([-1]), batch, e.constant([slots.channels]), axis=0)
             rows = _after(e, f"{PAST}.{self._reads[name, slots.kept].port}", f"{PRESENT}.{name}")
-            self._whole[name] = History(slots, e.emit("Reshape", rows, shape), shape)
-        return self._whole[name]
+            self._by_visit[name] = e.emit("Reshape", rows, shape)
+        return self._by_visit[name]
 
 
 def _after(e: Emitter, window: str, kept: str) -> str:

@@ -27,9 +27,9 @@ from refar.runtime.linear import LinearMemory
 from refar.runtime.stream import Stream
 from refar.testing import run_bundle_laws
 from refar.testing.contract.cases import generic_inputs, generic_parameters
-from refar_export import export, in_place, lower, visit_graphs, whole_graphs, window_graph
+from refar_export import block_graph, export, in_place, lower, visit_graphs, whole_graphs, window_graph
 from refar_export.build import build
-from refar_export.lower import LAST, Emitter
+from refar_export.lower import Emitter
 from refar_export.rows import Rows
 from refar_export.verify import verify
 
@@ -191,9 +191,9 @@ def without_bias(emit: Any, kind: str, inputs: Any, attributes: Any, e: Emitter)
 
 def first_new(emit: Any, kind: str, inputs: Any, attributes: Any, e: Emitter) -> str:
     """Of more new values than there are slots the first are kept, not the last."""
-    begin = e.initializers.get(inputs[1]) if kind == "Slice" and len(inputs) == 4 else None
-    if begin is not None and begin[0] < 0 and e.initializers[inputs[2]][0] == LAST and e.initializers[inputs[3]][0] == 0:
-        inputs = (inputs[0], e.constant([0]), e.constant([-int(begin[0])]), inputs[3])
+    if kind == "GreaterOrEqual":  # t ≥ T - slots
+        (slots,) = [node.input[1] for node in e.nodes if inputs[1] in node.output]
+        kind, inputs = "Less", (inputs[0], slots)
     found: str = emit(kind, *inputs, **attributes)
     return found
 
@@ -257,13 +257,13 @@ def the_condition_of_the_position_before(patch: pytest.MonkeyPatch) -> None:
 
 EVERYWHERE: dict[str, Mistake] = {
     "taps of a step in the wrong order": emitted(visit_graphs, "step", reversed_taps),
-    "taps of a block in the wrong order": emitted(visit_graphs, "block", reversed_taps),
+    "taps of a block in the wrong order": emitted(block_graph, "block", reversed_taps),
     "bias dropped in a step": emitted(visit_graphs, "step", without_bias),
-    "bias dropped in a block": emitted(visit_graphs, "block", without_bias),
-    "the first of a long block kept": emitted(visit_graphs, "block", first_new),
+    "bias dropped in a block": emitted(block_graph, "block", without_bias),
+    "the first of a long block kept": emitted(block_graph, "block", first_new),
     "the clock of a step stands still": emitted(visit_graphs, "step", clock_by(-1)),
     "the clock of a step one too far": emitted(visit_graphs, "step", clock_by(1)),
-    "the clock of a block one too far": emitted(visit_graphs, "block", clock_by(1)),
+    "the clock of a block one too far": emitted(block_graph, "block", clock_by(1)),
     "the past one visit too late": later_by(1),
     "bias dropped in a window": emitted(window_graph, "window", without_bias),
     "windows one visit too late": windows_later_by(1),
@@ -296,11 +296,15 @@ def test_taps_of_a_window_in_the_wrong_order_are_seen(graph: Graph, tmp_path: Pa
 def test_a_state_that_is_read_much_later_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is pushed into a long queue comes out of it only after more tokens than are checked."""
     graph = models.wavenet(4, [1, 64], residual=3, gate=3, skip=3)
-    emitted(visit_graphs, "block", first_new)(monkeypatch)
-    right = visit_graphs._last_new
-    monkeypatch.setattr(
-        visit_graphs, "_last_new", lambda e, each, v: e.emit("Neg", right(e, each, v)) if each.kept > 60 else right(e, each, v)
-    )
+    right = block_graph._write
+
+    def wrong(e: Emitter, layout: StateLayout, visits: Any, past: Any, gathered: Any) -> None:
+        for each in layout.slots.values():
+            if each.kept > 60:
+                past[each.node].new = e.emit("Neg", past[each.node].new)
+        right(e, layout, visits, past, gathered)
+
+    monkeypatch.setattr(block_graph, "_write", wrong)
     path = export(graph, generic_parameters(graph, np.random.default_rng(6)), tmp_path / "b")
     assert [c.what for c in verify(path) if c.difference > c.allowed][-1:] == ["state of block0.out after blocks"]
 

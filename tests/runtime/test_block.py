@@ -25,7 +25,7 @@ from refar.runtime.session import Session
 from refar.testing import strategies
 from refar.testing.contract.cases import generic_inputs, generic_parameters
 from refar.testing.contract.integers import integer_case, integral_graph
-from refar_export import export
+from refar_export import block_reads, export
 
 Arrays = dict[str, np.ndarray]
 LENGTH = 23
@@ -122,12 +122,16 @@ def exactly_equal(graph: Graph, pieces: list[list[int]], prompt: int, path: Path
 @given(
     graph=st.one_of(*[strategies.graphs(exact=True, strict=strict, paddings=("layer", "input")) for strict in (True, False)]),
     seed=st.integers(0, 99),
+    short=st.sampled_from([0, 2, block_reads.SHORT]),
 )
-def test_random_graphs_on_integers(graph: Graph, seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_random_graphs_on_integers(graph: Graph, seed: int, short: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """`short`: where values are read so close to each other, a block gathers all of them."""
     rng = np.random.default_rng(seed)
     prompt, rest = int(rng.integers(1, 6 + facts(graph).left_context)), LENGTH - 6
     pieces = [random_pieces(rng, rest), [rest], [1] * rest, [-rest]]
-    assume(exactly_equal(graph, pieces, prompt, tmp_path_factory.mktemp("b") / "b", seed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(block_reads, "SHORT", short)
+        assume(exactly_equal(graph, pieces, prompt, tmp_path_factory.mktemp("b") / "b", seed))
 
 
 @pytest.mark.parametrize("name", ["pools", "pools, not strict", "delays", "delays, input padding"])
