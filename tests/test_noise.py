@@ -28,7 +28,13 @@ def test_a_number_depends_on_seed_stream_and_step_only(seed: int, start: int, si
         np.testing.assert_array_equal(noise.uniform(seed, [stream], start, 7, size)[:, 0], whole[:, row])
 
 
-@pytest.mark.parametrize("head", [ops.Categorical(), ops.Gaussian(), ops.MixtureLogistics(components=2, classes=5)], ids=repr)
+HEADS = [
+    ops.Categorical(), ops.Gaussian(), ops.MixtureLogistics(components=2, classes=5), ops.LearntGaussian(),
+    ops.MixtureGaussians(components=2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("head", HEADS, ids=repr)
 def test_noise_goes_where_it_is_wanted(head: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many rows are worked on at once, and rounded to what it is kept in."""
     expected, streams = noise.draw(head, 4, [3, 0, 8, 1, 2], 6, 7, 6), [3, 0, 8, 1, 2]
