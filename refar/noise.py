@@ -172,19 +172,24 @@ def _gumbel(u: Floats, out: Floats) -> None:
 
 
 def _gumbel_max(y_bq: Floats, noise_bq: Floats, temperature: float) -> Floats:
-    """argmax_q (y_q / temperature + noise_q), in float64."""
+    """argmax_q (y_q / temperature + noise_q), in float64.
+
+    Relative to the largest y, which then is 0: large numbers do not round the noise away, and a tiny temperature leaves that one.
+    """
     if temperature == 0:
         return y_bq.argmax(axis=1)
+    scores = np.subtract(y_bq, y_bq.max(axis=1, keepdims=True), dtype=np.float64)
     if temperature != 1:
-        with np.errstate(over="ignore"):  # relative to the largest, so that a tiny temperature leaves that one at 0
-            y_bq = (y_bq.astype(np.float64) - y_bq.max(axis=1, keepdims=True)) / temperature
-    return np.add(y_bq, noise_bq, dtype=np.float64).argmax(axis=1)
+        with np.errstate(over="ignore"):
+            scores /= temperature
+    scores += noise_bq
+    return scores.argmax(axis=1)
 
 
 def _largest(y_bq: Floats, k: int) -> Floats:
     """The k largest of each row, the first of equals; -∞ elsewhere."""
     kept = np.argsort(-y_bq, axis=1, kind="stable")[:, :k]
-    result = np.full_like(y_bq, -np.inf)
+    result = np.full(y_bq.shape, -np.inf)
     np.put_along_axis(result, kept, np.take_along_axis(y_bq, kept, axis=1), axis=1)
     return result
 

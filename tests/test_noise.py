@@ -96,6 +96,13 @@ def test_normal_noise_has_the_moments_of_a_normal() -> None:
     assert abs((n[:, :, 0] * n[:, :, 1]).mean()) < 0.04
 
 
+@pytest.mark.parametrize("temperature", [0.999999, 1.0])
+def test_large_numbers_do_not_round_the_noise_away(temperature: float) -> None:
+    draws = noise.draw(ops.Categorical(), 0, range(400), 0, 1, 2)[0]
+    y = np.full((400, 2), 1e17, np.float32)
+    assert 0.4 < noise.sample(ops.Categorical(), y, draws, temperature).mean() < 0.6
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_gumbel_maximum_samples_the_softmax(temperature: float) -> None:
     rows = 6000

@@ -56,6 +56,7 @@ def step(e: Emitter, layout: StateLayout, *, rewrite: bool) -> None:
             write(e, tensor, e.emit("Reshape", where, e.constant([-1, 1, 1])), before, updates)
     e.own(OUTPUT)
     rename(e.nodes, rows.whole(e.graph.output), OUTPUT)
+    fixed.emit()
 
 
 def write(e: Emitter, tensor: str, slots: str, gathered: Sequence[str], updates: str) -> None:

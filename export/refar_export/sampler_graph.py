@@ -68,7 +68,7 @@ def _read_inputs(e: Emitter) -> str:
 
 def _draw(e: Emitter, top_k: int | None) -> str:
     """Emit the next token, (B) or (B, C)."""
-    e.own(DRAWN)
+    e.own(f"{NOISE}/{DRAWN}")
     head, scaled = require_head(e.graph, "sampler"), e.emit("Mul", f"{NOISE}/now", TEMPERATURE)
     match head:
         case ops.Categorical() if top_k is None:

@@ -41,7 +41,9 @@ def logsumexp(v: Array, axis: int) -> Array:
 def _log_normal(floor: float, x: Array, mean: Array, log_scale: Array) -> Array:
     """log N(x; mean, std²) of each number, with log std no less than the floor."""
     log_std = np.fmax(log_scale, floor)
-    return -(((x - mean) / np.exp(log_std)) ** 2 + math.log(2 * math.pi)) / 2 - log_std
+    with np.errstate(over="ignore"):  # a scale beyond all numbers
+        std = np.exp(log_std)
+    return -(((x - mean) / std) ** 2 + math.log(2 * math.pi)) / 2 - log_std
 
 
 def _mixture(head: ops.MixtureLogistics, y: Array, x_b1t: Array) -> Array:

@@ -237,8 +237,8 @@ def token_overwritten(model: onnx.ModelProto) -> None:
 
 
 MISTAKES: dict[str, Planted] = {
-    "the noise is not added": without("Add", "drawn"),
-    "the temperature is forgotten": without("Mul", "drawn"),
+    "the noise is not added": without("Add", "noise/drawn"),
+    "the temperature is forgotten": without("Mul", "noise/drawn"),
     "the noise is that of the next step": read_from(1),
     "the token is overwritten before it is stored": token_overwritten,
 }
@@ -271,7 +271,7 @@ def test_a_mistake_in_a_learnt_scale_breaks_the_law(
 ) -> None:
     graph, right = LEARNT[name], sampler_graph.sampler
     assert law(export(graph, parameters(graph), tmp_path / "a", sampler=True)) == ""
-    plant = without(kind, "drawn")
+    plant = without(kind, "noise/drawn")
     monkeypatch.setattr("refar_export.contents.sampler_model", lambda *a, **k: with_mistake(right(*a, **k), plant))
     assert "expected token" in law(export(graph, parameters(graph), tmp_path / "b", sampler=True)), mistake
 
@@ -319,3 +319,20 @@ def test_a_network_that_drives_its_own_tokens_to_infinity(scale: float, tmp_path
     params = {"h.weight": np.full((1, 1, 1), scale), "h.bias": np.zeros(1)}
     line = run_bundle_laws(export(graph, params, tmp_path / "b", sampler=True)).lines[-1]
     assert (line.law, line.passed, line.applies) == ("sampler", True, scale < 1e10), line.message
+
+
+def test_a_node_may_be_called_drawn(tmp_path: Path) -> None:
+    g = Builder()
+    graph = g.build(g.conv1d(g.one_hot(g.input(classes=4)), 4, strict=True, name="drawn"), ops.Categorical())
+    check_bundle(export(graph, refar.init(graph), tmp_path / "b", sampler=True))
+
+
+@pytest.mark.parametrize("head", [ops.LearntGaussian(-2), ops.MixtureGaussians(2, -2)])
+def test_the_law_goes_as_far_as_the_numbers_are_finite(head: ops.SignalHead, tmp_path: Path) -> None:
+    g = Builder()
+    h = g.conv1d(g.input(channels=2), 4, kernel=2, strict=True)
+    h = g.add(h, g.conv1d(g.condition("local", channels=2, local=True), 4))
+    graph = g.build(g.conv1d(h, 4 if isinstance(head, ops.LearntGaussian) else 12), head)
+    params = {name: array.astype(np.float32) for name, array in generic_parameters(graph, np.random.default_rng(0)).items()}
+    report = run_bundle_laws(export(graph, params, tmp_path / "b", sampler=True))
+    assert report.passed, str(report)

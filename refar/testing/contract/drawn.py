@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
@@ -38,7 +39,8 @@ def sampler(subject: Subject, measure: Measure) -> None:
         if backend.session.manifest.int8:  # no bound says how good int8 is
             continue
         params = {name: array.astype(np.float64) for name, array in backend.session.weights.items()}
-        inputs = cast(_conditions(subject) | {subject.sequence: x}, np.float64)
+        given = _up_to(_conditions(subject), backend.session._opened.local, x.shape[-1])
+        inputs = cast(given | {subject.sequence: x}, np.float64)
         values = forward_nodes(unchecked(subject.graph, params, np.float64), inputs)
         oracle = Oracle(params, values, rounding.local_bounds(subject.graph, params, values, bound.FLOAT32))
         rng, worst = subject.rng(13), 0.0
@@ -90,11 +92,15 @@ def _drawn(subject: Subject, session: Session, measure: Measure) -> tuple[Array,
     return np.stack(tokens, axis=-1), np.array(outputs)
 
 
+def _up_to(conditions: Arrays, local: Collection[str], length: int) -> Arrays:
+    """Conditions, of which those over time are cut to a length."""
+    return {name: array[..., :length] if name in local else array for name, array in conditions.items()}
+
+
 def _goes_on(session: Session, tokens: list[Array], conditions: Arrays) -> bool:
     """Whether outputs are finite up to the next token. Some networks drive their own tokens to infinity."""
     x = np.stack([*tokens, np.zeros_like(tokens[0])], axis=-1)
-    timed = session._opened.local
-    given = {name: array[..., : x.shape[-1]] if name in timed else array for name, array in conditions.items()}
+    given = _up_to(conditions, session._opened.local, x.shape[-1])
     try:
         session.forward(x, given or None)
     except BackendError:
