@@ -74,6 +74,8 @@ def complete(
     record = examples.record_of(session.manifest.metadata)
     meaning = examples.meaning_of(record)
     given = examples.load(data, session.graph, record, conditions=not condition)
+    given.require_sequences(data)
+    given.require_one_length(data, "complete")
     if not facts(session.graph).types[facts(session.graph).sequence].indexed and given.dtype.kind in "iu":
         raise InputError(f"data {data!r}: expected real numbers, since the network models a signal; got {given.dtype}")
     conditions = values.conditions(session.graph, condition or [], given.conditions, meaning.names) or {}

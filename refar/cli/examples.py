@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,39 @@ HELP = "data:test, what the training held out; digits:test, a data set; mine.npz
 
 @dataclass(frozen=True)
 class Examples:
-    """Sequences of a graph and what the data hold of its conditions; `dtype` is that of the sequences as the data hold them."""
+    """Sequences of a graph and what the data hold of its conditions; `dtype` is that of the sequences as the data hold them.
+
+    `lengths` (B,) says how many positions of each sequence are real, where that is not all of them. `paired` says that the data
+    hold targets, too, so that the sequences are inputs of a network and nothing that one models.
+    """
 
     title: str
     x: Array
     conditions: dict[str, Array]
     dtype: np.dtype[Any]
+    lengths: Array | None = None
+    paired: bool = False
+
+    @property
+    def values(self) -> Array:
+        """How many values of each sequence are real: (B,)."""
+        if self.lengths is None:
+            return np.full(len(self.x), math.prod(self.x.shape[1:]))
+        return self.lengths * math.prod(self.x.shape[1:-1])
+
+    def require_sequences(self, text: str) -> None:
+        """Raise InputError for pairs, which are named `text`: of them nats are not defined."""
+        if self.paired:
+            raise InputError(f"data {text!r} holds pairs of x and 'target', of which nats are not defined; leave 'target' out")
+
+    def require_one_length(self, text: str, purpose: str) -> None:
+        """Raise InputError unless all positions of the data, which are named `text`, are real."""
+        if self.lengths is not None:
+            row = int(np.argmax(self.lengths < self.x.shape[-1]))
+            raise InputError(
+                f"data {text!r}: {purpose} takes sequences of one length, but by 'lengths' sequence {row} has "
+                f"{self.lengths[row]} of {self.x.shape[-1]} positions"
+            )
 
 
 def load(text: str, graph: Graph, record: Record | None = None, *, conditions: bool = True) -> Examples:
@@ -42,8 +70,8 @@ def load(text: str, graph: Graph, record: Record | None = None, *, conditions: b
     Raises FileError or InputError naming what was tried.
     """
     found = facts(graph)
-    title, x, given = _read(text, graph, record)
-    dtype = x.dtype
+    title, split = _read(text, graph, record)
+    x, given, dtype = split.x, split.conditions, split.x.dtype
     x = values.fit(found.sequence, x, found.types[found.sequence])
     if x.size == 0:
         raise InputError(f"data {text!r}: expected at least one value, got shape {x.shape}")
@@ -56,11 +84,13 @@ def load(text: str, graph: Graph, record: Record | None = None, *, conditions: b
         checked = {name: check_array(name, array, found.types[name]) for name, array in {found.sequence: x, **fitting}.items()}
     except InputError as error:
         raise InputError(f"data {text!r}: {error}") from None
-    return Examples(title, checked.pop(found.sequence), checked, dtype)
+    fitted = checked.pop(found.sequence)
+    lengths = split.lengths if split.lengths is not None and (split.lengths < fitted.shape[-1]).any() else None
+    return Examples(title, fitted, checked, dtype, lengths, split.target is not None)
 
 
-def _read(text: str, graph: Graph, record: Record | None) -> tuple[str, Array, Mapping[str, Array]]:
-    """A title, the sequences, and the conditions under the graph's names for them."""
+def _read(text: str, graph: Graph, record: Record | None) -> tuple[str, Split]:
+    """A title, and the sequences with what belongs to them, the conditions under the graph's names for them."""
     from refar import data
 
     source, colon, part = (text, "", "") if Path(text).exists() else text.rpartition(":")
@@ -93,7 +123,7 @@ def _of_training(text: str, record: Record | None) -> Dataset:
         raise FileError(f"data {text!r}: the data of the training cannot be read: {error}{hint}") from None
 
 
-def _part(text: str, whole: Dataset, part: str, graph: Graph, record: Record | None) -> tuple[str, Array, Mapping[str, Array]]:
+def _part(text: str, whole: Dataset, part: str, graph: Graph, record: Record | None) -> tuple[str, Split]:
     """One part of a data set, the test part if none is named. Raises FileError if it is not the one that was held out."""
     from refar.data.dataset import for_graph
 
@@ -106,8 +136,7 @@ def _part(text: str, whole: Dataset, part: str, graph: Graph, record: Record | N
             f"data {text!r}: expected the {name} part that the training saw, SHA-256 {expected[:12]}…, got another: "
             f"{whole.source!r} has changed"
         )
-    chosen = _all(for_graph(whole, graph).splits[name])
-    return f"{whole.name}, {name} split", chosen.x, chosen.conditions
+    return f"{whole.name}, {name} split", _all(for_graph(whole, graph).splits[name])
 
 
 def _all(split: object) -> Split:
@@ -137,19 +166,24 @@ def _described(path: str, record: Record | None) -> DataConfig:
     return msgspec.structs.replace(record.table, path=plain.path) if same else plain
 
 
-def _file(text: str, graph: Graph, record: Record | None) -> tuple[str, Array, Mapping[str, Array]]:
+def _file(text: str, graph: Graph, record: Record | None) -> tuple[str, Split]:
     """All of a file: arrays as they are; tables, sound and pictures in the numbers that the network was trained on."""
     from refar import data
+    from refar.data.dataset import Dataset, Split, for_graph
+    from refar.data.npz import without_padding
 
     path, conditions = Path(text), facts(graph).conditions
     if path.suffix.lower() == ".npz":
-        arrays = data.read_npz(path, tuple(dict.fromkeys(("x", "condition", *conditions))))
-        return text, arrays.pop("x"), _of_one(text, arrays, conditions)
+        arrays = data.read_npz(path, tuple(dict.fromkeys(("x", "condition", "target", "lengths", *conditions))))
+        if "lengths" not in conditions:
+            arrays = without_padding(path.name, arrays)
+        x = arrays.pop("x")
+        lengths, target = (None if name in conditions else arrays.pop(name, None) for name in ("lengths", "target"))
+        return text, Split(x, _of_one(text, arrays, conditions), target, lengths)
     if path.suffix.lower() == ".npy" or (path.suffix.lower() == ".csv" and (record is None or record.meaning.kind != "series")):
-        return text, files.read_array(path, "data"), {}
+        return text, Split(files.read_array(path, "data"))
     if record is None:
         raise InputError(f"data {text!r}: nothing says on which data this network was trained; expected .npz, .npy or .csv")
-    from refar.data.dataset import Dataset, for_graph
     from refar.data.load import whole
 
     described = _described(text, record)
@@ -157,7 +191,7 @@ def _file(text: str, graph: Graph, record: Record | None) -> tuple[str, Array, M
         described = msgspec.structs.replace(described, condition=None)
     split = whole(described, record.meaning)
     shaped = for_graph(Dataset(path.name, split, split, split, shape=record.meaning.size, meaning=record.meaning), graph)
-    return text, shaped.test.x, shaped.test.conditions
+    return text, shaped.test
 
 
 def _of_one(text: str, given: dict[str, Array], conditions: tuple[str, ...]) -> dict[str, Array]:

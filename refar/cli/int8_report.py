@@ -12,7 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from refar.analysis.facts import facts
-from refar.arguments.arrays import Arrays
+from refar.arguments.arrays import Array, Arrays
 from refar.cli.console import plain_table
 from refar.cli.examples import Examples
 from refar.graph.graph import Graph
@@ -53,7 +53,7 @@ def _loss(float32: Session, int8: Session, given: Examples) -> tuple[str, str, s
     whole = float32.manifest.strict and float32.manifest.first_output == 0
     if float32.graph.head is not None and whole:
         each = [
-            -sum(float(session.score(given.x[rows], _rows(given, rows)).sum()) for rows in parts) / given.x.size
+            -sum(float(_score(session, given, rows).sum()) for rows in parts) / int(given.values.sum())
             for session in (float32, int8)
         ]
         return "nats per dimension", f"{each[0]:.4f}", f"{each[1]:.4f}", f"{each[1] - each[0]:+.4f}"
@@ -62,6 +62,11 @@ def _loss(float32: Session, int8: Session, given: Examples) -> tuple[str, str, s
         y, other = (session.forward(given.x[rows], _rows(given, rows)) for session in (float32, int8))
         squares += float((y**2).sum()), float(((other - y) ** 2).sum())
     return "outputs, root mean square", "", "", f"off by {100 * np.sqrt(squares[1] / (squares[0] or 1.0)):.2g} %"
+
+
+def _score(session: Session, given: Examples, rows: slice) -> Array:
+    lengths = None if given.lengths is None else given.lengths[rows]
+    return session.score(given.x[rows], _rows(given, rows), lengths=lengths)
 
 
 def _rows(given: Examples, rows: slice) -> Arrays | None:

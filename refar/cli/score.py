@@ -42,6 +42,7 @@ def _score(session: Session, data: str, condition: list[str], save: Path | None)
     record = examples.record_of(session.manifest.metadata)
     meaning = examples.meaning_of(record)
     given = examples.load(data, session.graph, record, conditions=not condition)
+    given.require_sequences(data)
     conditions = values.conditions(session.graph, condition, given.conditions, meaning.names) or {}
     for name, array in conditions.items():
         if len(array) not in (1, len(given.x)):
@@ -51,12 +52,14 @@ def _score(session: Session, data: str, condition: list[str], save: Path | None)
         for first in range(0, len(given.x), _ROWS):
             some = slice(first, first + _ROWS)
             chunk = {name: array if len(array) == 1 else array[some] for name, array in conditions.items()}
-            log_p[some] = session.score(given.x[some], chunk or None)
+            lengths = None if given.lengths is None else given.lengths[some]
+            log_p[some] = session.score(given.x[some], chunk or None, lengths=lengths)
             advance(min(first + _ROWS, len(given.x)))
-    dimensions = math.prod(given.x.shape[1:])
-    line(f"{given.title}: {count(len(log_p), 'sequence')} of {count(dimensions, 'dimension')}")
-    nats = -float(log_p.mean())
-    each, total = nats / dimensions, -float(log_p.sum())
+    least, most, dimensions = int(given.values.min()), int(given.values.max()), int(given.values.sum())
+    of = count(most, "dimension") if least == most else f"{number(least)} to {count(most, 'dimension')}"
+    line(f"{given.title}: {count(len(log_p), 'sequence')} of {of}")
+    nats, total = -float(log_p.mean()), -float(log_p.sum())
+    each = total / dimensions
     rows = [
         ("per dimension", f"{each:.4f} nats = {each / math.log(2):.4f} bits"),
         ("per sequence", f"{nats:.3f} nats = {nats / math.log(2):.3f} bits"),
@@ -93,6 +96,8 @@ def _classify(session: Session, data: str, progressive: str | None, save: Path |
     class_condition(session.graph, "classify")
     record = examples.record_of(session.manifest.metadata)
     given, names = examples.load(data, session.graph, record), examples.meaning_of(record).names
+    given.require_sequences(data)
+    given.require_one_length(data, "classify")
     observed = None if progressive is None else values.integers("--progressive", progressive)
     parts: list[Array] = []
     with progress("classifying", len(given.x)) as advance:

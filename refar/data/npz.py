@@ -28,10 +28,10 @@ def read_dataset(config: DataConfig, path: Path) -> Dataset:
     with; and `lengths`, integers (N,), how many positions of each sequence are real. It may hold `valid_x`, `test_x` (with
     `valid_condition`, `test_condition` and so on): then `x` is all for training. A split that is not given is taken from `x`,
     a tenth each or as `config` says, by a fixed permutation. The number of classes is the largest index of all splits plus 1.
-    Integers are kept as they are. Raises FileError for a file that is missing, unreadable, or holds other arrays.
+    Integers are kept as they are; what is behind `lengths` is replaced by 0. Raises FileError for a file that is missing, unreadable, or holds other arrays.
     """
     known = [f"{prefix}{array}" for prefix in _PREFIXES for array in ("x", "condition", "condition_NAME", "target", "lengths")]
-    arrays = read_npz(path, known)
+    arrays = without_padding(path.name, read_npz(path, known))
     checked = {name: check_rows(f"data {path.name!r}: {name!r}", array, _kind(name)) for name, array in arrays.items()}
     return _assemble(config, path.name, checked)
 
@@ -63,6 +63,43 @@ def read_npz(path: Path, known: Sequence[str]) -> dict[str, Array]:
         if not isinstance(array, np.ndarray):
             raise FileError(f"{what}: {name!r} is no array")
     return arrays
+
+
+def without_padding(name: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    """The arrays with 0 in place of what is behind the `lengths` of their split: padding counts nowhere, not as a class either.
+
+    Raises FileError for lengths that are no integers, are below 1, or do not fit x.
+    """
+    clean = dict(arrays)
+    for prefix in _PREFIXES:
+        lengths, x = arrays.get(f"{prefix}lengths"), arrays.get(f"{prefix}x")
+        if lengths is None or x is None:
+            continue
+        check_rows(f"data {name!r}: '{prefix}lengths'", lengths, "lengths")
+        _check_lengths(name, prefix, lengths, x)
+        padding_bt = np.arange(x.shape[-1]) >= lengths[:, None]
+        for given, array in arrays.items():
+            own = given.removeprefix(prefix)
+            if not own.startswith(_PREFIXES[1:]) and given.startswith(prefix) and _over_time(array, x):
+                padding = padding_bt[:, None] if array.ndim == 3 else padding_bt
+                clean[given] = np.where(padding, array.dtype.type(0), array)
+    return clean
+
+
+def _over_time(array: Array, x: Array) -> bool:
+    """Say whether an array holds something for each position of the sequences x: integers (N, T), or (N, C, T)."""
+    timed = array.ndim == 3 or (array.ndim == 2 and array.dtype.kind in "iu")
+    return timed and (len(array), array.shape[-1]) == (len(x), x.shape[-1])
+
+
+def _check_lengths(name: str, prefix: str, lengths: Array, x: Array) -> None:
+    if len(lengths) != len(x):
+        raise FileError(f"data {name!r}: '{prefix}lengths' has {len(lengths)} rows, '{prefix}x' has {len(x)}")
+    if x.ndim == 4:
+        raise FileError(f"data {name!r}: '{prefix}lengths': expected sequences, got images")
+    if lengths.max() > x.shape[-1]:
+        most = f"expected at most the {x.shape[-1]} positions of x"
+        raise FileError(f"data {name!r}: '{prefix}lengths': {most}, got {lengths.max()}")
 
 
 def _kind(name: str) -> str:
@@ -143,11 +180,6 @@ def _split_of(name: str, prefix: str, part: dict[str, Array], train: dict[str, A
     x, target, lengths = part["x"], part.get("target"), part.get("lengths")
     if target is not None and target.shape[-1] != x.shape[-1]:
         raise FileError(f"data {name!r}: '{prefix}target' has {target.shape[-1]} positions, '{prefix}x' has {x.shape[-1]}")
-    if lengths is not None and lengths.max() > x.shape[-1]:
-        most = f"expected at most the {x.shape[-1]} positions of x"
-        raise FileError(f"data {name!r}: '{prefix}lengths': {most}, got {lengths.max()}")
-    if lengths is not None and x.ndim == 4:
-        raise FileError(f"data {name!r}: '{prefix}lengths': expected sequences, got images")
     conditions = {given.removeprefix("condition_"): array for given, array in part.items() if given.startswith("condition")}
     return Split(x, conditions, target, lengths)
 

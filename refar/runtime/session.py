@@ -328,9 +328,21 @@ class Session:
         prompts = bind_prompts(self._opened, prompt, condition, batch, n)
         return prompts, *bind_draws(self._opened, head, len(prompts.lengths), n, seed, temperature, top_k, stop)
 
-    def score(self, x: Data, condition: Data | None = None) -> Array:
-        """log p(x) in nats, one per sequence or image: shape (B,)."""
-        return self._log_probs("score", x, condition).sum(axis=1)
+    def score(self, x: Data, condition: Data | None = None, *, lengths: ArrayLike | None = None) -> Array:
+        """log p(x) in nats, one per sequence or image: shape (B,).
+
+        `lengths` (B,) says how many positions of each sequence are real, 0..T; those behind do not count. Raises InputError for
+        other lengths, and for lengths of images.
+        """
+        each = self._log_probs("score", x, condition)
+        if lengths is None:
+            return each.sum(axis=1)
+        if self._found.types[self._found.sequence].image:
+            raise InputError("lengths: expected sequences, but the graph models images")
+        real, (batch, positions) = np.asarray(lengths), each.shape
+        if real.dtype.kind not in "iu" or real.shape != (batch,) or (batch and not 0 <= real.min() <= real.max() <= positions):
+            raise InputError(f"lengths: expected {batch} integers from 0 to {positions}, got {real.dtype} {real.shape} {real}")
+        return np.where(np.arange(positions) < real[:, None], each, 0).sum(axis=1)
 
     def log_marginal(self, x: ArrayLike, prior: ArrayLike | None = None) -> Array:
         """log p(x) = log Σ_c p(x | c)·p(c) in nats over the graph's class condition: shape (B,). See `classify`."""
