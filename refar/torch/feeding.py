@@ -7,7 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from refar.data import Dataset
+from refar.analysis.facts import facts
+from refar.arguments.arrays import Array
+from refar.data import Dataset, Split
 from refar.data.batches import batch, shift
 from refar.graph.graph import Graph
 from refar.torch.dropping import draw_masks
@@ -54,10 +56,24 @@ class Feed:
         examples = batch(self._data.train, options.seed, step, options.batch)
         rows = self._ranks.rows(len(examples))
         if options.augment == "shift" and shape is not None:  # all rows, so that each moves alike on any number of processes
-            examples = replace(examples, x=shift(examples.x, shape, options.seed, step, options.augment_probability))
+            examples = _shifted(self._graph, examples, shape, options, step)
         work, counts = plan(self._graph, self._loss, examples, options.seed, step, rows)
         masks = draw_masks(self._graph, work.examples.x, options.seed, step, range(rows.start, rows.stop))
         return Batch(replace(work, dropped=masks), counts)
+
+
+def _shifted(graph: Graph, examples: Split, shape: tuple[int, int], options: TrainConfig, step: int) -> Split:
+    """Pictures moved, and with each of them the conditions that say something of its pixels."""
+    types = facts(graph).types
+
+    def over_pixels(name: str, array: Array) -> bool:
+        return types[name].timed if name in types else array.shape[2:] == shape
+
+    def moved(array: Array) -> Array:
+        return shift(array, shape, options.seed, step, options.augment_probability)
+
+    conditions = {name: moved(array) if over_pixels(name, array) else array for name, array in examples.conditions.items()}
+    return replace(examples, x=moved(examples.x), conditions=conditions)
 
 
 @contextmanager

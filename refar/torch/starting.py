@@ -55,6 +55,11 @@ def check(config: Config, graph: Graph, data: Dataset, ranks: Ranks) -> None:
         raise GraphError(f"loss.horizon: a network with a dropout, here {dropouts[0]!r}, cannot be unrolled")
     if options.tensorboard:
         require_board()
+    if options.augment == "shift" and data.shape is None and data.meaning.kind == "picture":
+        raise InputError(
+            f"train.augment: 'shift' moves pictures of one value a pixel, but to this network over time each pixel of data "
+            f"{data.name!r} is {data.meaning.channels} values, one after the other; take a network of images, or 'none'"
+        )
     if options.augment == "shift" and data.shape is None:
         raise InputError(f"train.augment: 'shift' needs pictures, but data {data.name!r} has no picture shape")
     if options.device == "cuda" and not torch.cuda.is_available():

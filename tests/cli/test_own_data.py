@@ -135,6 +135,13 @@ def test_sound_comes_back_as_sound(refar, own):
     assert refar("generate", "sound", "-n", 8, "-o", "z.csv", "--condition", 0).code == 0
 
 
+def test_pixels_of_three_values_one_after_the_other_do_not_move(refar, own):
+    Path("moved.toml").write_text(CONFIGS["pixels"] + TRAIN + 'augment = "shift"\n')
+    assert (
+        "each pixel of data 'p.png' is 3 values, one after the other" in refar("train", "moved.toml", "--out", "moved").sentence
+    )
+
+
 def test_pictures_come_back_in_colour(refar, own):
     assert refar("generate", "crops", "-n", 4, "-o", "x.png").code == 0
     assert refar("generate", "pixels", "-n", 72, "--batch", 4, "-o", "y.png").code == 0

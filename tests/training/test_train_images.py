@@ -7,12 +7,17 @@ import pytest
 import torch
 
 import refar
-from refar import data, models
+from refar import Builder, data, models, ops
 from refar.analysis.facts import facts
 from refar.analysis.masks import mask_oihw
+from refar.data import Dataset, Split
+from refar.data.batches import batch
 from refar.torch import Module, train
+from refar.torch.feeding import feeding
 from refar.torch.losses import nats
-from refar.training.config import parse_config
+from refar.torch.ranks import Ranks
+from refar.training.config import TrainConfig, parse_config
+from refar.training.loss_config import LossConfig
 from refar.training.runs import load_run
 
 SMALL = {
@@ -63,6 +68,37 @@ def test_digits_as_images(tmp_path, augment):
     weights = [load_run(tmp_path / run).params for run in ("whole", "parts")]
     for name, array in weights[0].items():
         np.testing.assert_array_equal(array, weights[1][name])
+
+
+@pytest.mark.parametrize("over_time", [False, True])
+def test_what_is_beside_each_pixel_moves_with_it(over_time):
+    """x is what its condition says, in classes and in numbers; the condition of the whole picture stays."""
+    g = Builder()
+    if over_time:
+        conditions = {"word": g.condition("word", classes=5, local=True), "map": g.condition("map", channels=2, local=True)}
+        h = g.add(g.embedding(conditions["word"], 4), g.conv1d(conditions["map"], 4))
+        h = g.add(h, g.conv1d(g.embedding(g.input(classes=5), 4), 4, kernel=2, strict=True), g.condition("who", channels=4))
+        graph = g.build(g.conv1d(h, 5), ops.Categorical())
+    else:
+        graph = models.masked_pixelcnn(5, local="vector:2", **SMALL["masked_pixelcnn"])
+    name = "map" if over_time else facts(graph).conditions[0]
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 5, (12, 1, 4, 6))
+    maps = np.concatenate([x, 2 * x], axis=1).astype(float)
+    given = (
+        {name: maps.reshape(12, 2, 24), "word": x.reshape(12, 24), "who": rng.normal(size=(12, 4))} if over_time else {name: maps}
+    )
+    split = Split(x.reshape(12, 24) if over_time else x, given)
+    data = Dataset("mine", split, split, split, 5, shape=(4, 6))
+    options = TrainConfig(steps=1, batch=12, augment="shift")
+    with feeding(graph, LossConfig(), data, options, Ranks(), range(1)) as feed:
+        made = feed.take().work.examples
+    assert (made.x != batch(split, 0, 0, 12).x).any()
+    flat = made.x.reshape(12, 1, 24)
+    np.testing.assert_array_equal(made.conditions[name].reshape(12, 2, 24), np.concatenate([flat, 2 * flat], axis=1))
+    if over_time:
+        np.testing.assert_array_equal(made.conditions["word"], made.x)
+        np.testing.assert_array_equal(made.conditions["who"], batch(split, 0, 0, 12).conditions["who"])
 
 
 @pytest.mark.parametrize("name", ["masked_pixelcnn", "gated_pixelcnn"])
