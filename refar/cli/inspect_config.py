@@ -12,13 +12,13 @@ from refar.cli.console import count, number
 from refar.data import Dataset
 from refar.data.dataset import check_fit, for_graph
 from refar.graph.graph import Graph
-from refar.training.config import TrainConfig
+from refar.training.config import Config, TrainConfig
 
 
-def rows(options: TrainConfig, graph: Graph, data: Dataset) -> list[tuple[str, str]]:
-    """Say what data and network are to each other. Raises InputError if they do not fit."""
-    data = for_graph(data, graph)
-    check_fit(data, graph)
+def rows(config: Config, graph: Graph, data: Dataset) -> list[tuple[str, str]]:
+    """Say what data and network are to each other. Raises InputError or GraphError if they do not fit."""
+    data, options = for_graph(data, graph), config.train
+    check_fit(data, graph, () if config.encoder is None else (encoded_condition(config.encoder, graph, data),))
     return [
         ("data", _data(data)),
         *([("in a sequence", _reach(graph, data))] if facts(graph).grid is None else []),

@@ -34,9 +34,9 @@ def batch(split: Supply, seed: int, step: int, size: int) -> Split:
 
 
 def shift(x: Array, shape: tuple[int, int], seed: int, step: int, probability: float) -> Array:
-    """Pictures or what is beside them for each pixel, x_bt, x_bct or x_bchw, moved by -1, 0 or 1 rows and columns, each of the nine equally likely; zeros come in.
+    """Pictures or what is beside them for each pixel, x_bt, x_bct or x_bchw, moved by -1, 0 or 1 rows and columns.
 
-    A picture stays as it is with 1 - `probability`.
+    Each of the nine is equally likely; zeros come in. A picture stays as it is with 1 - `probability`.
     """
     rows, (height, width) = len(x), shape
     chance, down, right = noise.uniform(seed, [_AUGMENT], step, 1, 3 * rows).reshape(3, rows)

@@ -28,7 +28,8 @@ def read_dataset(config: DataConfig, path: Path) -> Dataset:
     with; and `lengths`, integers (N,), how many positions of each sequence are real. It may hold `valid_x`, `test_x` (with
     `valid_condition`, `test_condition` and so on): then `x` is all for training. A split that is not given is taken from `x`,
     a tenth each or as `config` says, by a fixed permutation. The number of classes is the largest index of all splits plus 1.
-    Integers are kept as they are; what is behind `lengths` is replaced by 0. Raises FileError for a file that is missing, unreadable, or holds other arrays.
+    Integers are kept as they are; what is behind `lengths` is replaced by 0. Raises FileError for a file that is missing,
+    unreadable, or holds other arrays.
     """
     known = [f"{prefix}{array}" for prefix in _PREFIXES for array in ("x", "condition", "condition_NAME", "target", "lengths")]
     arrays = without_padding(path.name, read_npz(path, known))

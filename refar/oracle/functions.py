@@ -63,7 +63,7 @@ def log_prob(graph: Graph, params: Params, x: Data, condition: Data | None = Non
 
 
 def nll(graph: Graph, params: Params, x: Data, condition: Data | None = None, *, dtype: DTypeLike = np.float64) -> float:
-    """Return the training loss: -log p in nats, averaged over sequences and positions; of images, over pixels and colours.
+    """Return the training loss: -log p in nats, averaged over all values: sequences, positions and channels; pixels and colours.
 
     Raises GraphError as `log_prob` does, and InputError where there is nothing to average.
     """

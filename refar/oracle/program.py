@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal, Unpack
 
@@ -91,9 +90,8 @@ class Program:
         """Return the training loss, nats per value; see `refar.nll`."""
         require_strict(self._net.facts, "nll")
         require_head(self.graph, "nll")
-        inputs, found = bind_inputs(self._net.facts, x, condition), self._net.facts
-        sequence, kind = inputs[found.sequence], found.types[found.sequence]
-        count = len(sequence) * math.prod(extent(kind, sequence)) * (kind.channels if kind.image else 1)
+        inputs = bind_inputs(self._net.facts, x, condition)
+        count = inputs[self._net.facts.sequence].size
         if count == 0:
             raise InputError("nll: expected at least one value, got an empty sequence, whose mean does not exist")
         return float(-self.log_prob(inputs).sum() / count)

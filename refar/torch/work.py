@@ -73,7 +73,8 @@ def plan(
     own = numbers[rows]
     noise = draw_noise(graph, seed, step, own, loss.origins, unrolling)
     part = Work(examples, mask, origins)[rows]
-    return Work(part.examples, part.mask, part.origins, noise), (count, int((origins >= 0).sum()) * loss.horizon)
+    tokens = int((origins >= 0).sum()) * loss.horizon
+    return Work(part.examples, part.mask, part.origins, noise), (count, tokens * _channels(examples.x))
 
 
 def _mask(graph: Graph, loss: LossConfig, examples: Split) -> Array | None:
@@ -87,7 +88,7 @@ def _mask(graph: Graph, loss: LossConfig, examples: Split) -> Array | None:
 
 
 def _counted(loss: LossConfig, examples: Split, mask: Array | None) -> int:
-    """Count what the first term sums up: values (of a signal over time, positions), or of the ratio whole sequences."""
+    """Count what the first term sums up: values, each channel of a signal being one, or of the ratio whole sequences."""
     if loss.kind == "esr":
         return len(examples) if mask is None else int(mask.any(axis=1).sum())
     if examples.x.ndim == 4:
@@ -96,4 +97,9 @@ def _counted(loss: LossConfig, examples: Split, mask: Array | None) -> int:
     if loss.kind == "mse":
         assert examples.target is not None
         return positions * examples.target.shape[1]
-    return positions
+    return positions * _channels(examples.x)
+
+
+def _channels(x: Array) -> int:
+    """How many values a position of a sequence has, x_bt or x_bct."""
+    return x.shape[1] if x.ndim == 3 else 1

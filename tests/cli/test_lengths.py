@@ -62,6 +62,16 @@ def test_what_takes_sequences_of_one_length_says_so(refar, words, arguments):
     assert f"{arguments[0]} takes sequences of one length, but by 'lengths' sequence 0 has" in said.err
 
 
+def test_the_log_and_score_divide_by_the_same_number(refar, words):
+    """Of a signal of two channels, a value of each."""
+    np.savez("words.npz", x=np.random.default_rng(0).normal(size=(40, 2, 12)), lengths=words["lengths"])
+    model = '[model]\nname = "wavenet"\nsignal = 2\nhead = "learnt_gaussian"\ndilations = [1]\nresidual = 4\nskip = 4\n'
+    Path("two.toml").write_text(model + CONFIG.removeprefix(MODEL))
+    assert refar("train", "two.toml", "--out", "two").code == 0
+    logged = json.loads(Path("two/log.jsonl").read_text().splitlines()[-1])["valid_nats"]
+    assert f"per dimension  {logged:.4f} nats" in refar("score", "two", "data:valid").out
+
+
 def test_of_pairs_nats_are_not_defined(refar, words):
     graph = models.linear_ar(2)
     refar_export.export(graph, r.init(graph), "b", verify=False)

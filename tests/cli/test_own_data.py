@@ -137,9 +137,8 @@ def test_sound_comes_back_as_sound(refar, own):
 
 def test_pixels_of_three_values_one_after_the_other_do_not_move(refar, own):
     Path("moved.toml").write_text(CONFIGS["pixels"] + TRAIN + 'augment = "shift"\n')
-    assert (
-        "each pixel of data 'p.png' is 3 values, one after the other" in refar("train", "moved.toml", "--out", "moved").sentence
-    )
+    said = refar("train", "moved.toml", "--out", "moved").sentence
+    assert "each pixel of data 'p.png' is 3 values, one after the other" in said
 
 
 def test_pictures_come_back_in_colour(refar, own):

@@ -9,6 +9,7 @@ import torch
 
 import refar
 from refar import Builder, Unrolling, models, ops
+from refar.analysis.facts import facts
 from refar.arguments.unrolling import draw_noise, draw_origins
 from refar.data import Dataset, Split
 from refar.errors import GraphError, InputError
@@ -46,6 +47,17 @@ def effect(padding="layer"):
     return g.build(g.conv1d(h, 2, kernel=2), padding=padding)
 
 
+def channels():
+    """A signal of three channels, and its local condition."""
+    g = Builder()
+    h = g.add(g.conv1d(g.input(channels=3), 6, kernel=2, strict=True), g.conv1d(g.condition("pitch", channels=2, local=True), 6))
+    return g.build(g.conv1d(g.tanh(h), 6, kernel=2), ops.LearntGaussian())
+
+
+def signals(rng, lengths=None, rows=4):
+    return Split(rng.normal(size=(rows, 3, T)), {"pitch": rng.normal(size=(rows, 2, T))}, None, lengths)
+
+
 def split(rng, lengths=None, rows=4):
     conditions = {
         "pitch": rng.normal(size=(rows, 2, T)),
@@ -64,13 +76,19 @@ def mask_of(loss, lengths, context):
     return (places >= (0 if loss.context else context)) & (places < (T if lengths is None else lengths[:, None]))
 
 
+def values_of(x):
+    """How many values a position has."""
+    return x.shape[1] if x.ndim == 3 else 1
+
+
 def by_oracle(graph, params, loss, examples, seed, step):
     """The loss and its gradient, from the oracle's parts."""
     x, condition, lengths = examples.x, examples.conditions, examples.lengths
     y = refar.forward(graph, params, x, condition)
-    mask = np.broadcast_to(mask_of(loss, lengths, 4 if loss.kind == "nats" else 5), (len(x), T))
+    context = facts(graph).left_context
+    mask = np.broadcast_to(mask_of(loss, lengths, context), (len(x), T))
     if loss.kind == "nats":
-        d = mask / mask.sum()
+        d = mask / mask.sum() / values_of(x)
         value, dy = (losses.nats(graph.head, y, x) * d).sum(), losses.nats_backward(graph.head, y, x, d)
     elif loss.kind == "mse":
         d = mask.sum(axis=1) / mask.sum()
@@ -88,9 +106,10 @@ def by_oracle(graph, params, loss, examples, seed, step):
         return value, gradient
     unrolling, rows = Unrolling(loss.horizon, loss.feedback or "straight-through", loss.temperature), range(len(x))
     lengths = np.full(len(x), T) if lengths is None else lengths
-    origins = draw_origins(seed, step, rows, loss.origins, 0 if loss.context else 4, lengths, loss.horizon)
+    origins = draw_origins(seed, step, rows, loss.origins, 0 if loss.context else context, lengths, loss.horizon)
     noise = draw_noise(graph, seed, step, rows, loss.origins, unrolling)
-    d = np.broadcast_to((origins >= 0)[:, :, None] / ((origins >= 0).sum() * loss.horizon), (*origins.shape, loss.horizon))
+    count = (origins >= 0).sum() * loss.horizon * values_of(x)
+    d = np.broadcast_to((origins >= 0)[:, :, None] / count, (*origins.shape, loss.horizon))
     options = {"noise": noise, "condition": condition}
     each = refar.unroll(graph, params, x, np.maximum(origins, 0), unrolling, **options)
     more = refar.unroll_backward(graph, params, x, np.maximum(origins, 0), unrolling, loss.unrolled * d, **options)["params"]
@@ -101,6 +120,8 @@ CASES = {
     "nats": (tokens(), LossConfig(), None),
     "nats, lengths": (tokens(), LossConfig(), LENGTHS),
     "nats, no context": (tokens(), LossConfig(context=False), LENGTHS),
+    "nats of channels": (channels(), LossConfig(context=False), LENGTHS),
+    "unrolled channels": (channels(), LossConfig(horizon=3, origins=2, unrolled=0.5, feedback="sample"), LENGTHS),
     "unrolled": (tokens(), LossConfig(horizon=3, origins=2, unrolled=0.5, temperature=0.7), None),
     "unrolled, soft, lengths": (tokens(), LossConfig(horizon=3, origins=2, one_step=0.3, feedback="gumbel-softmax"), LENGTHS),
     "unrolled alone, no context": (tokens(), LossConfig(horizon=4, one_step=0.0, context=False, origins=3), LENGTHS),
@@ -114,7 +135,8 @@ CASES = {
 def case(name):
     graph, loss, lengths = CASES[name]
     rng = np.random.default_rng(0)
-    examples = split(rng, lengths) if loss.kind == "nats" else pair(rng, lengths)
+    kind = pair if loss.kind != "nats" else signals if "channels" in name else split
+    examples = kind(rng, lengths)
     return graph, loss, examples, generic_parameters(graph, rng)
 
 
