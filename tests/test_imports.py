@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar.torch.loop": {*CHECKED, "refar.data", "refar.files", "refar.torch", "refar.training", "torch", "msgspec"},
     "refar.torch.checkpoint": {*CHECKED, "refar.torch.coupled", "refar.training", "torch", "msgspec"},
     "refar.torch.coupled": {*CHECKED, "refar.torch.module", "refar.training.runs", "torch", "numpy"},
-    "refar.torch.encoder": {*CHECKED, "refar.data", "refar.torch", "torch"},
+    "refar.torch.encoder": {*CHECKED, "refar.data", "refar.torch", "refar.training.encoded", "torch"},
     "refar.torch.encoder_file": {*CHECKED, "refar.torch.encoder", "refar.training", "torch", "numpy"},
     "refar.torch.feeding": {
         *CHECKED, "refar.data", "refar.torch.dropping", "refar.torch.ranks", "refar.torch.work", "refar.training"
@@ -64,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar.torch.work": {*CHECKED, "refar.data", "refar.training", "numpy"},
     "refar.torch.resuming": {*CHECKED, "refar.data", "refar.files", "refar.torch", "refar.training", "msgspec"},
     "refar.torch.starting": {
-        *CHECKED, "refar.data", "refar.torch", "refar.training.config", "torch"
+        *CHECKED, "refar.data", "refar.torch", "refar.training.config", "refar.training.encoded", "torch"
     },
     "refar.torch.step": {*CHECKED, "refar.data", "refar.torch", "refar.training", "torch"},
     "refar.torch.validate": {
@@ -75,6 +75,7 @@ ALLOWED: dict[str, set[str]] = {
         *CHECKED, "refar.building", "refar.data.dataset", "refar.data.described", "refar.models", "refar.training.loss_config",
         "msgspec"
     },
+    "refar.training.encoded": {*NETWORKS, "refar.data"},
     "refar.training.loss_config": {"msgspec"},
     "refar.training.folder": {"refar.errors", "refar.files", "refar.locks", "refar.training.runs"},
     "refar.training.runs": {

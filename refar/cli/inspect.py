@@ -44,7 +44,7 @@ def inspect(
         with replacing(plot) as temporary:
             plots.save(plots.field(opened.graph) if beside is None else plots.conceptual(beside), temporary)
     if opened.config is not None and opened.data is not None:
-        parts += [Text(), pairs(inspect_config.rows(opened.config.train, opened.graph, opened.data))]
+        parts += [Text(), pairs(inspect_config.rows(opened.config, opened.graph, opened.data))]
     for part in parts:
         show(part) if isinstance(part, Table) else out.print(part, soft_wrap=True)
     if plot is not None:

@@ -13,6 +13,7 @@ from refar.data import Dataset
 from refar.data.dataset import check_fit, for_graph
 from refar.graph.graph import Graph
 from refar.training.config import Config, TrainConfig
+from refar.training.encoded import encoded_condition
 
 
 def rows(config: Config, graph: Graph, data: Dataset) -> list[tuple[str, str]]:

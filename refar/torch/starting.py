@@ -18,11 +18,12 @@ from refar.torch.board import require_board
 from refar.torch.checkpoint import State
 from refar.torch.coupled import Network
 from refar.torch.dropping import rates
-from refar.torch.encoder import couple, encoded_condition
+from refar.torch.encoder import couple
 from refar.torch.fitting import check_loss
 from refar.torch.module import Module
 from refar.torch.ranks import Ranks
 from refar.training.config import Config, TrainConfig
+from refar.training.encoded import encoded_condition
 
 
 def new_state(graph: Graph, options: TrainConfig, module: Network | None = None) -> State:

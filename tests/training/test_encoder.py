@@ -84,6 +84,13 @@ def config(*edits):
     return parse_config(text)
 
 
+def test_inspect_of_a_config_knows_what_the_encoder_makes(tmp_path):
+    (tmp_path / "own.toml").write_text(TEXT)
+    result = CliRunner().invoke(app, ["inspect", "own.toml"])
+    assert result.exit_code == 0, result.output
+    assert "times through the training sequences" in result.output
+
+
 @pytest.mark.row("003-7")
 def test_trained_together_resumed_and_exported(tmp_path):
     """Its dropout and its batch statistics resume too; the bundle's encoder.onnx makes the condition that its decoder takes."""
