@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -155,7 +156,11 @@ class Dataset:
         return {"train": self.train, "valid": self.valid, "test": self.test}
 
     def digest(self) -> str:
-        """SHA-256 of all arrays."""
+        """SHA-256 of all arrays, which are read for it once."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         digest = hashlib.sha256()
         for split, held in self.splits.items():
             for name, array in held.arrays.items():

@@ -190,6 +190,9 @@ def _sentence(message: str, document: Any) -> str:
         hints = get_args(get_type_hints(kind)[keys[-1]])
         choices = [choice for hint in hints for choice in get_args(hint) or (hint,) if choice is not type(None)]
         problem = f"expected {' or '.join(map(repr, choices))}, got {document!r}"
+    elif "missing required field `" in problem:
+        name = problem.split("`")[1]
+        problem = f"expected a field `{name}`" if place else f"expected a table [{name}]"
     elif problem.startswith("Expected"):
         expected, _, _ = problem.removeprefix("Expected ").partition(", got")
         for word, ours in _WORDS.items():

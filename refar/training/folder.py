@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 from refar.errors import FileError
 from refar.files import check_writable, is_leftover, sweep
 from refar.locks import LOCK, one_writer
-from refar.training.runs import CHECKPOINT, CONFIG, FILES, GRAPH
+from refar.training.runs import CHECKPOINT, CONFIG, FILES, GRAPH, SAMPLES
+
+_BEGUN = re.compile(r"\.(step-[\d-]+)\.\w{8}(\.\w+)")
+"""The name of a sample that is being written; see `refar.files.replacing` and `sample_stem`."""
 
 
 @contextmanager
@@ -23,7 +27,15 @@ def writing_run(run: Path, resume: bool, graph: bytes) -> Iterator[None]:
     with one_writer(run, f"run {str(run)!r}"):
         _check(run, resume, graph)  # whoever held the lock may have written since
         sweep(run, FILES)
+        _sweep_samples(run / SAMPLES)
         yield
+
+
+def _sweep_samples(folder: Path) -> None:
+    """Remove the samples that were half-written, of whatever step and ending."""
+    begun = [_BEGUN.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
+    if names := {match[1] + match[2] for match in begun if match}:
+        sweep(folder, names)
 
 
 def _check(run: Path, resume: bool, graph: bytes) -> None:

@@ -59,7 +59,7 @@ def test_paths_are_relative_to_the_file(tmp_path):
         ("1e-3", "0.0", InputError, r"train.learning_rate: expected a number > 0\.0, got 0\.0$"),
         ("0.99]", "1.0]", InputError, r"train\.betas\[1\]: expected a number < 1\.0, got 1\.0$"),
         ("0.99]", "0.99, 1]", InputError, r"train\.betas: expected a list of length 2, got \[0.9, 0.99, 1\]$"),
-        ('[data]\nname = "digits"\n', "", InputError, "missing required field `data`"),
+        ('[data]\nname = "digits"\n', "", InputError, r"expected a table \[data\]"),
         ('name = "digits"', "", InputError, "expected either `name`, a built-in data set, or `path`"),
         ('name = "digits"', 'name = "digits"\npath = "a"', InputError, "expected either `name`"),
         ('name = "wavenet"', "", InputError, "model: expected either `name`, a built-in model, or `graph`"),

@@ -12,6 +12,7 @@ from small_run import TEXT, change
 
 import refar
 from refar import models
+from refar.data import dataset
 from refar.errors import FileError, InputError
 from refar.files import sweep
 from refar.locks import LOCK, one_writer
@@ -80,6 +81,25 @@ def test_only_leftovers_are_swept(tmp_path):
         (tmp_path / name).write_text("")
     sweep(tmp_path, ["graph.json"])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_half_written_samples_are_swept(config, tmp_path):
+    run = tmp_path / "run"
+    quiet(config, run, until=2)
+    (run / "samples").mkdir()
+    kept = ["mine.png", ".mine.abcdefgh.png", "step-0000002.png", "step-0000002-0.wav"]
+    for name in [*kept, ".step-0000002.abcdefgh.png", ".step-0000002-11.abc_efg1.wav"]:
+        (run / "samples" / name).write_text("")
+    quiet(config, run, resume=True, until=3)
+    assert sorted(path.name for path in (run / "samples").iterdir()) == sorted(kept)
+
+
+def test_the_data_are_read_once_for_all_checkpoints(config, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(dataset, "_add", lambda digest, title, array: read.append(title))
+    quiet(change(config, checkpoint_every=1), tmp_path / "run")
+    known = [title for title in read if title in ("train", "valid")]  # as the run's digest calls them
+    assert known == ["train", "train", "valid", "valid"], "x and the condition of each, once"
 
 
 @pytest.mark.parametrize("keep", [0, 5, 10])
