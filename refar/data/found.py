@@ -16,8 +16,8 @@ from refar.errors import FileError, InputError
 class Stacked:
     """Examples x (N, …) of one shape, each with the number of its unit: what is held out is whole units.
 
-    `names` are those of the units, where they are files. `depth` (N,) says how far down its picture a tile
-    reaches, 1 in the last row of tiles.
+    `names` are those of the units, where they are files. `rows` (N, 2) says in which row of tiles one lies,
+    counted from 0 for the lowest of its picture, and how many rows there are.
     """
 
     x: Array
@@ -25,7 +25,7 @@ class Stacked:
     unit: Array
     names: list[str]
     condition: Array | None = None
-    depth: Array | None = None
+    rows: Array | None = None
 
 
 @dataclass(frozen=True)

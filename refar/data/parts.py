@@ -47,15 +47,17 @@ def units_at_random(config: DataConfig, count: int, names: list[str], known: Div
 def rows_of(config: DataConfig, found: Stacked, known: Division | None) -> tuple[Parts, Division]:
     """The rows of each part: whole units at random, or the lowest tiles of each picture."""
     count = len(found.names) or int(found.unit.max()) + 1
-    by = config.split or ("random" if found.depth is None or count >= MANY else "rows")
+    by = config.split or ("random" if found.rows is None or count >= MANY else "rows")
     if by == "time":
         raise InputError(f'data {config.title!r}: split = "time" is for series and sound; expected "random" or "rows"')
     if by == "random":
         parts, division = units_at_random(config, count, found.names, known)
         return Parts(*(np.flatnonzero(np.isin(found.unit, part)) for part in parts)), division
-    if found.depth is None:
+    if found.rows is None:
         raise InputError(f'data {config.title!r}: split = "rows" is for pictures cut into tiles, which fit = "tiles" does')
-    low, lowest = found.depth > 1 - config.valid - config.test, found.depth > 1 - config.test
+    # In whole rows, part of one counting as one; 10 · (0.3 + 0.3) must not become 7 by rounding.
+    (row, of), share = found.rows.T, (config.valid + config.test, config.test)
+    low, lowest = (row < np.ceil(of * part - 1e-9) for part in share)
     parts = Parts(*(np.flatnonzero(part) for part in (~low, low & ~lowest, lowest)))
     for name, part in parts._asdict().items():
         if not len(part):

@@ -35,20 +35,20 @@ def read_pictures(config: DataConfig, root: Path) -> Stacked:
     titles = [f"data {relative(path, root)!r}" for path in paths]
     colours = config.colours or ("grey" if all(map(_is_grey, paths, titles)) else "rgb")
     size = config.height_width or _size(_open(paths[0], titles[0]))
-    tiles, units, depths = [], [], []
+    tiles, units, places = [], [], []
     for unit, (path, what) in enumerate(zip(paths, titles, strict=True)):
         picture = _open(path, what)
         light_chw = _pixels(_fitted(config, picture, size, what), "L" if colours == "grey" else "RGB")
-        found, depth = _tiles(light_chw, size, what)
+        found, rows = _tiles(light_chw, size, what)
         tiles.append(darken(found, levels))
         units.append(np.full(len(found), unit))
-        depths.append(depth)
+        places.append(rows)
     condition, names = classes_by_folder(root, paths) if config.condition else (None, [])
     owner = np.concatenate(units)
     meaning = Meaning(kind="picture", levels=levels, size=size, colours=colours, names=names)
     return Stacked(
         np.concatenate(tiles), meaning, owner, [relative(path, root) for path in paths],
-        None if condition is None else condition[owner], np.concatenate(depths) if config.fit == "tiles" else None,
+        None if condition is None else condition[owner], np.concatenate(places) if config.fit == "tiles" else None,
     )  # fmt: skip
 
 
@@ -119,8 +119,9 @@ def _pixels(picture: Any, mode: str) -> Array:
 
 
 def _tiles(light_chw: Array, size: tuple[int, int], what: str) -> tuple[Array, Array]:
-    """All whole tiles, row by row, and how far down each reaches, 1 being the last row."""
+    """All whole tiles, row by row; and of each in which row it lies, the lowest being 0, and how many there are."""
     (colours, rows, columns), (height, width) = light_chw.shape, size
     down, along = rows // height, columns // width
     cut = light_chw[:, : down * height, : along * width].reshape(colours, down, height, along, width)
-    return cut.transpose(1, 3, 0, 2, 4).reshape(-1, colours, height, width), np.repeat(np.arange(1, down + 1) / down, along)
+    rows_of = np.stack([np.arange(down)[::-1], np.full(down, down)], axis=1)
+    return cut.transpose(1, 3, 0, 2, 4).reshape(-1, colours, height, width), np.repeat(rows_of, along, axis=0)

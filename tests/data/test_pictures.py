@@ -73,6 +73,15 @@ def test_tiles_hold_out_the_lowest_rows():
         data.load(DataConfig(path="p.png", size="20x20", fit="tiles"))
 
 
+@pytest.mark.parametrize(
+    ("high", "share", "rows"), [(10, 0.3, [4, 3, 3]), (10, 0.1, [8, 1, 1]), (5, 0.3, [2, 1, 2]), (7, 0.2, [4, 1, 2])]
+)
+def test_rows_of_tiles_are_counted_without_rounding(high, share, rows):
+    draw("high.png", 4 * high, 4, 3)
+    found = data.load(DataConfig(path="high.png", size="4x4", fit="tiles", valid=share, test=share))
+    assert [len(split) for split in found.splits.values()] == rows
+
+
 def test_many_pictures_of_tiles_are_held_out_whole():
     for i in range(20):
         draw(f"p/{i}.png", 8, 8)
