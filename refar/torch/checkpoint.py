@@ -11,9 +11,10 @@ import msgspec
 import torch
 from torch.optim import AdamW
 
+from refar.analysis.facts import facts
 from refar.arguments.arrays import Arrays
 from refar.errors import FileError, InputError, newer
-from refar.graph.graph import digest
+from refar.graph.graph import Graph, digest
 from refar.torch.coupled import Network
 from refar.training.config import Config, TrainConfig
 from refar.training.loss_config import LossConfig
@@ -54,6 +55,16 @@ class State:
         return self.average or self.module
 
 
+UNIT = {"nats": "per value"}
+"""What files say of their nats; those of refar 0.1.0 say nothing, and count a position of a signal as one value."""
+
+
+def values_of_unit(info: Mapping[str, Any], graph: Graph, loss: LossConfig) -> int:
+    """By how many values the nats of a file must be divided to be nats per value: 1, or the channels of a signal."""
+    kind = facts(graph).types[facts(graph).sequence]
+    return 1 if "nats" in info or loss.kind != "nats" or kind.indexed or kind.image else kind.channels
+
+
 def write_checkpoint(path: Path, state: State, config: Config, data: str) -> None:
     """Write the state at once, with the options that led to it; `data` is the digest of the data set."""
     arrays = {f"weights.{name}": array for name, array in state.module.arrays().items()}
@@ -66,7 +77,7 @@ def write_checkpoint(path: Path, state: State, config: Config, data: str) -> Non
     if state.kept is not None and state.counters.best_step != state.counters.step:  # else they are those that are validated
         arrays |= {f"best.{name}": array for name, array in state.kept.items()}
     info = {"graph": digest(state.module.graph), "data": data, "train": config.train, "counters": state.counters}
-    info |= {"loss": config.loss, "encoder": config.encoder}
+    info |= {"loss": config.loss, "encoder": config.encoder, **UNIT}
     write_tensors(path, "checkpoint", arrays, info)
 
 
@@ -94,6 +105,8 @@ def read_checkpoint(path: Path, state: State, config: Config, data: str) -> Trai
             }
     try:
         state.counters = count = msgspec.convert(info["counters"], Counters)
+        values = values_of_unit(info, state.module.graph, config.loss)
+        count.best_nats, count.loss_sum = None if count.best_nats is None else count.best_nats / values, count.loss_sum / values
         if count.best_step is not None:
             state.kept = state.best.arrays() if count.best_step == count.step else _below("best.", arrays)
         return msgspec.convert(info["train"], TrainConfig)

@@ -10,7 +10,7 @@ from refar.data import Dataset
 from refar.errors import InputError
 from refar.files import write_bytes
 from refar.graph.graph import digest, to_json
-from refar.torch.checkpoint import State, read_checkpoint, write_checkpoint
+from refar.torch.checkpoint import UNIT, State, read_checkpoint, values_of_unit, write_checkpoint
 from refar.torch.coupled import Coupled
 from refar.training.config import Config, load_config
 from refar.training.log import append_log, cut_log
@@ -48,7 +48,7 @@ def take_up(run: Path, state: State, config: Config, data: Dataset) -> tuple[dic
             )
     if options.steps < state.counters.step:
         raise InputError(f"train.steps: expected at least the {state.counters.step} steps that are done, got {options.steps}")
-    stored = _stored(run, state)
+    stored = _stored(run, state, config)
     if state.kept is None:
         state.counters.best_nats = None  # so that the next validation writes them
     return changed, stored
@@ -83,22 +83,27 @@ def write_weights(run: Path, state: State) -> None:
     """Write the weights of the best validation."""
     count = state.counters
     assert state.kept is not None
-    info: dict[str, object] = {"graph": digest(state.module.graph), "step": count.best_step, "valid_nats": count.best_nats}
+    info: dict[str, object] = {
+        "graph": digest(state.module.graph),
+        "step": count.best_step,
+        "valid_nats": count.best_nats,
+        **UNIT,
+    }
     if isinstance(state.module, Coupled):
         info["encoder"] = state.module.described
     write_tensors(run / WEIGHTS, "weights", state.kept, info)
 
 
-def _stored(run: Path, state: State) -> Stored:
+def _stored(run: Path, state: State, config: Config) -> Stored:
     """Say what weights the folder holds. Raises FileError if they are damaged, or of another graph."""
     if not (run / WEIGHTS).exists():
         return None
     arrays, info = read_tensors(run / WEIGHTS, "weights")
     check_graph(run / WEIGHTS, info, state.module.graph)
-    count = state.counters
+    count, nats = state.counters, info["valid_nats"] / values_of_unit(info, state.module.graph, config.loss)
     if count.best_nats is not None and count.best_step is None:  # a checkpoint of refar 0.1.0 does not say which step was best
-        if info["step"] <= count.step and info["valid_nats"] == count.best_nats:
+        if info["step"] <= count.step and nats == count.best_nats:
             count.best_step, state.kept = info["step"], arrays
         else:
             count.best_nats = None
-    return info["step"], info["valid_nats"]
+    return info["step"], nats

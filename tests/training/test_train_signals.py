@@ -7,8 +7,8 @@ import refar
 from refar import data
 from refar.runtime import load
 from refar.torch import train
-from refar.training.config import load_config
-from refar.training.runs import load_run
+from refar.training.config import load_config, parse_config
+from refar.training.runs import load_run, read_tensors, write_tensors
 from refar_export import export
 
 CONFIG = """
@@ -78,3 +78,25 @@ def test_a_mixture_is_worth_its_nats(folder, tmp_path):
     x = refar.generate(graph, params, 200, batch=4, seed=2)
     assert 0.35 < (x > 0).mean() < 0.65
     assert np.abs(np.abs(x) - 1).mean() < 0.2
+
+
+def test_a_run_whose_nats_were_per_position_goes_on_per_value(tmp_path):
+    """As refar 0.1.0 wrote them: the best validation stays the best, in the unit of those that follow."""
+    np.savez(tmp_path / "two.npz", x=np.random.default_rng(0).normal(size=(40, 2, 12)))
+    text = '[model]\nname = "wavenet"\nsignal = 2\ndilations = [1]\nresidual = 4\nskip = 4\n[data]\npath = "two.npz"\n'
+    config = parse_config(text + "[train]\nsteps = 8\nbatch = 8\nvalidate_every = 2\nthreads = 1\n", tmp_path)
+    train(config, tmp_path / "whole", progress=False)
+    run = tmp_path / "parts"
+    train(config, run, progress=False, until=5)
+    for kind, path in (("checkpoint", run / "checkpoint.safetensors"), ("weights", run / "weights.safetensors")):
+        arrays, info = read_tensors(path, kind)
+        del info["nats"]
+        figures = info.get("counters", info)
+        for name in {"best_nats", "loss_sum", "valid_nats"} & figures.keys():
+            figures[name] *= 2
+        write_tensors(path, kind, arrays, info)
+    train(config, run, progress=False, resume=True)
+    whole, parts = (read_tensors(path / "checkpoint.safetensors", "checkpoint") for path in (tmp_path / "whole", run))
+    assert {**parts[1]["counters"], "seconds": 0} == {**whole[1]["counters"], "seconds": 0}
+    for name, array in whole[0].items():
+        np.testing.assert_array_equal(parts[0][name], array, err_msg=name)
