@@ -47,7 +47,7 @@ class Examples:
         """How many values of each sequence are real: (B,)."""
         if self.lengths is None:
             return np.full(len(self.x), math.prod(self.x.shape[1:]))
-        return self.lengths * math.prod(self.x.shape[1:-1])
+        return self.lengths.astype(np.int64) * math.prod(self.x.shape[1:-1])
 
     def require_sequences(self, text: str) -> None:
         """Raise InputError for pairs, which are named `text`: of them nats are not defined."""

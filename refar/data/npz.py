@@ -94,10 +94,11 @@ def _over_time(array: Array, x: Array) -> bool:
 
 
 def _check_lengths(name: str, prefix: str, lengths: Array, x: Array) -> None:
+    if x.ndim not in (2, 3):
+        came = "images" if x.ndim == 4 else f"'{prefix}x' of shape {x.shape}"
+        raise FileError(f"data {name!r}: '{prefix}lengths': expected sequences, got {came}")
     if len(lengths) != len(x):
         raise FileError(f"data {name!r}: '{prefix}lengths' has {len(lengths)} rows, '{prefix}x' has {len(x)}")
-    if x.ndim == 4:
-        raise FileError(f"data {name!r}: '{prefix}lengths': expected sequences, got images")
     if lengths.max() > x.shape[-1]:
         most = f"expected at most the {x.shape[-1]} positions of x"
         raise FileError(f"data {name!r}: '{prefix}lengths': {most}, got {lengths.max()}")

@@ -64,7 +64,8 @@ def test_what_takes_sequences_of_one_length_says_so(refar, words, arguments):
 
 def test_the_log_and_score_divide_by_the_same_number(refar, words):
     """Of a signal of two channels, a value of each."""
-    np.savez("words.npz", x=np.random.default_rng(0).normal(size=(40, 2, 12)), lengths=words["lengths"])
+    lengths = words["lengths"].astype(np.uint8)
+    np.savez("words.npz", x=np.random.default_rng(0).normal(size=(40, 2, 12)), lengths=lengths)
     model = '[model]\nname = "wavenet"\nsignal = 2\nhead = "learnt_gaussian"\ndilations = [1]\nresidual = 4\nskip = 4\n'
     Path("two.toml").write_text(model + CONFIG.removeprefix(MODEL))
     assert refar("train", "two.toml", "--out", "two").code == 0
