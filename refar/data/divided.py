@@ -46,7 +46,7 @@ def cut(config: DataConfig, found: Recordings, known: Record | None) -> Dataset:
         drawn = side_by_side(what, train, config.window, config.hop)
     valid, test = (side_by_side(what, part, config.window) for part in held)
     return Dataset(
-        config.title, drawn, valid, test, meaning.levels or _classes(valid.x), _condition_classes(found), None,
+        config.title, drawn, valid, test, meaning.levels or _classes(*found.pieces), _condition_classes(found), None,
         window=config.window, meaning=meaning, division=division, notes=notes,
     )  # fmt: skip
 
@@ -89,6 +89,6 @@ def _condition_classes(found: Stacked | Recordings) -> dict[str, int]:
     return {} if found.condition is None else {"condition": len(found.meaning.names)}
 
 
-def _classes(x: Array) -> int:
-    """The largest class plus 1, and at least 2; 0 for real numbers."""
-    return max(2, int(x.max()) + 1) if x.dtype.kind in "iu" else 0
+def _classes(*arrays: Array) -> int:
+    """The largest class in all arrays plus 1, and at least 2; 0 for real numbers."""
+    return max((2, *(int(array.max()) + 1 for array in arrays if array.size))) if arrays[0].dtype.kind in "iu" else 0

@@ -35,6 +35,17 @@ def test_npy_rows_stay_on_disk():
     assert sorted(map(tuple, every)) == sorted(map(tuple, x))
 
 
+@pytest.mark.parametrize("part", ["train", "valid", "test"])
+def test_the_classes_of_a_series_are_those_of_all_its_parts(part):
+    x = RNG.integers(0, 4, 500)
+    x[{"train": 17, "valid": 401, "test": 499}[part]] = 9  # the last one fills no window
+    np.save("x.npy", x)
+    found = data.load(DataConfig(path="x.npy", window=32))
+    assert found.classes == 10
+    with pytest.raises(InputError, match="got 10 classes; write classes = 10"):
+        check_fit(found, models.by_name("wavenet", {"dilations": [1], "residual": 2, "skip": 2, "classes": 9}))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
 def test_a_long_series_stays_on_disk(dtype):
     x = (RNG.normal(size=5000) * 9).astype(dtype) if dtype == np.float32 else RNG.integers(0, 90, 5000).astype(dtype)
