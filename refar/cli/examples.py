@@ -160,16 +160,17 @@ def _described(path: str, record: Record | None) -> DataConfig:
         return plain
     try:
         before = kind_of(record.table, Path(record.table.path))
-    except FileError:  # the data of the training are gone; their ending says enough
-        before = None
+    except FileError:  # the data of the training are gone; their meaning says enough
+        before = {"series": "table", "sound": "sound", "picture": "pictures"}.get(record.meaning.kind)
     same = before == kind_of(plain, Path(path)) or (before is None and Path(record.table.path).suffix == Path(path).suffix)
     return msgspec.structs.replace(record.table, path=plain.path) if same else plain
 
 
 def _file(text: str, graph: Graph, record: Record | None) -> tuple[str, Split]:
-    """All of a file: arrays as they are; tables, sound and pictures in the numbers that the network was trained on."""
+    """All of a file in the numbers that the network was trained on; those of .npz are taken to be so."""
     from refar import data
     from refar.data.dataset import Dataset, Split, for_graph
+    from refar.data.npy import network_numbers
     from refar.data.npz import without_padding
 
     path, conditions = Path(text), facts(graph).conditions
@@ -181,7 +182,10 @@ def _file(text: str, graph: Graph, record: Record | None) -> tuple[str, Split]:
         lengths, target = (None if name in conditions else arrays.pop(name, None) for name in ("lengths", "target"))
         return text, Split(x, _of_one(text, arrays, conditions), target, lengths)
     if path.suffix.lower() == ".npy" or (path.suffix.lower() == ".csv" and (record is None or record.meaning.kind != "series")):
-        return text, Split(files.read_array(path, "data"))
+        array = files.read_array(path, "data")
+        if path.suffix.lower() == ".npy":
+            array = network_numbers(f"data {text!r}", array, meaning_of(record))
+        return text, Split(array)
     if record is None:
         raise InputError(f"data {text!r}: nothing says on which data this network was trained; expected .npz, .npy or .csv")
     from refar.data.load import whole
@@ -229,8 +233,10 @@ def to_share(metadata: Mapping[str, str]) -> dict[str, str]:
     record = record_of(metadata)
     if record is None or record.table.path is None:
         return dict(metadata)
-    table = msgspec.structs.replace(record.table, path=Path(record.table.path).name)
-    return {**metadata, "record": to_text(msgspec.structs.replace(record, table=table), indent=-1)}
+    name = Path(record.table.path).name
+    source = name if record.source == record.table.path else record.source
+    table = msgspec.structs.replace(record.table, path=name)
+    return {**metadata, "record": to_text(msgspec.structs.replace(record, table=table, source=source), indent=-1)}
 
 
 def record_of(metadata: Mapping[str, str]) -> Record | None:

@@ -57,7 +57,8 @@ def generate(
     if batch is not None:
         check_integer("--batch", batch, 1)
     session = runtime.load(bundle_path(bundle), values.device(provider), threads=threads)
-    meaning = examples.meaning_of(examples.record_of(session.manifest.metadata))
+    record = examples.record_of(session.manifest.metadata)
+    meaning = examples.meaning_of(record)
     if facts(session.graph).grid is not None:
         check_sampling(n, temperature, seed, batch)
         if sampler:
@@ -81,7 +82,7 @@ def generate(
     rows = max([batch or 1, *(len(array) for array in (given or {}).values())])
     samples.check(out, meaning, rows)
     kind = found.types[found.sequence]
-    start = None if prompt is None else values.fit("prompt", samples.read_prompt(prompt, meaning, kind), kind)
+    start = None if prompt is None else values.fit("prompt", samples.read_prompt(prompt, record, kind), kind)
     before = 0 if start is None else start.shape[-1]
     known = values.shape(shape or session.manifest.metadata.get("picture")) if pictures else None
     size = values.check_picture(session.graph, known, n, before, meaning.channels) if pictures else None

@@ -10,12 +10,14 @@ import numpy as np
 from refar.analysis.types import Type
 from refar.arguments.arrays import Array
 from refar.cli import files, png, values
+from refar.cli.examples import meaning_of
 from refar.errors import InputError
 from refar.files import replacing, write_bytes
 from refar.graph.graph import Graph
 
 if TYPE_CHECKING:
     from refar.data.meaning import Meaning
+    from refar.data.record import Record
 
 SUFFIXES = (".npy", ".csv", ".png", ".wav")
 
@@ -54,17 +56,21 @@ def write(out: Path, x: Array, meaning: Meaning) -> list[Path]:
     return [out]
 
 
-def read_prompt(path: Path, meaning: Meaning, kind: Type) -> Array:
-    """What a file holds as a network's numbers: tables of series and sound through the meaning, other files as they are.
+def read_prompt(path: Path, record: Record | None, kind: Type) -> Array:
+    """What a file holds as a network's numbers: series and sound through the meaning in the `record`, other files as they are.
 
-    A table has the columns of the training; sound is of the network's rate. Raises InputError for other sound, and for
-    integers where the network, by the `kind` of its sequence, models a signal.
+    A table has the columns and the separator of the training; sound is of the network's rate. Raises InputError for other
+    sound, and for integers where the network, by the `kind` of its sequence, models a signal.
     """
-    if meaning.kind == "series" and path.suffix.lower() == ".csv":
+    from refar.data.npy import network_numbers
+
+    meaning = meaning_of(record)
+    if record is not None and meaning.kind == "series" and path.suffix.lower() == ".csv":
         from refar.data.described import DataConfig
         from refar.data.tables import read_tables
 
-        return meaning.encode(read_tables(DataConfig(path=str(path), column=meaning.columns or None), path).pieces[0])
+        table = DataConfig(path=str(path), column=meaning.columns or None, separator=record.table.separator)
+        return meaning.encode(read_tables(table, path).pieces[0])
     if meaning.kind == "sound" and path.suffix.lower() in (".wav", ".flac"):
         from refar.data.sound import read_sound
 
@@ -75,7 +81,7 @@ def read_prompt(path: Path, meaning: Meaning, kind: Type) -> Array:
     array = files.read_array(path, "prompt")
     if not kind.indexed and array.dtype.kind in "iu":
         raise InputError(f"prompt {str(path)!r}: expected real numbers, since the network models a signal; got {array.dtype}")
-    return array
+    return network_numbers(f"prompt {str(path)!r}", array, meaning) if path.suffix.lower() == ".npy" else array
 
 
 def write_sheet(out: Path, x_bt: Array, meaning: Meaning, graph: Graph, size: tuple[int, int]) -> list[Path]:

@@ -12,7 +12,7 @@ import numpy as np
 from refar.data import cache
 from refar.data.crops import Series, side_by_side
 from refar.data.dataset import Dataset, Split
-from refar.data.described import DataConfig, check_options
+from refar.data.described import NOUNS, DataConfig, check_options
 from refar.data.digits import digits
 from refar.data.divided import cut, encoded, stack
 from refar.data.found import Recordings, Stacked
@@ -50,6 +50,8 @@ def load(source: str | Path | DataConfig, known: Record | None = None) -> Datase
         return read_dataset(config, path)
     if kind == "idx":
         return read_folder(config, path)
+    if known is not None:
+        config = _as_trained(config, kind, known.meaning)
     found = _named(config, _read(kind, config, path), None if known is None else known.meaning)
     data = stack(config, found, known) if isinstance(found, Stacked) else cut(config, found, known)
     return replace(data, licence=config.licence or "unknown", source=str(path))
@@ -60,8 +62,9 @@ def whole(source: DataConfig, meaning: Meaning) -> Split:
     path = Path(source.path or "")
     kind = kind_of(source, path)
     check_options(source, kind)
-    if kind not in ("table", "sound", "pictures", ".npy"):
+    if kind not in ("table", "sound", "pictures"):
         raise InputError(f"data {source.title!r}: say which part, as in {source.source}:test")
+    source = _as_trained(source, kind, meaning)
     found = _named(source, _read(kind, source, path), meaning)
     if isinstance(found, Stacked):
         return Split(found.x, {} if found.condition is None else {"condition": found.condition})
@@ -69,6 +72,27 @@ def whole(source: DataConfig, meaning: Meaning) -> Split:
     series = Series(pieces, found.names, found.condition)
     longest = max(piece.shape[-1] for piece in pieces)
     return side_by_side(f"data {source.title!r}", series, longest if len(pieces) == 1 else source.window or longest)
+
+
+def _as_trained(config: DataConfig, kind: str, meaning: Meaning) -> DataConfig:
+    """The table with the rate, quantiser, size, colours and levels that the network was trained on.
+
+    Raises InputError for data of another kind than those of the training.
+    """
+    match kind, meaning.kind:
+        case "table", "series":
+            return config
+        case "sound", "sound":
+            levels = meaning.levels if meaning.quantizer else None
+            rate = meaning.rate or config.rate
+            return msgspec.structs.replace(config, rate=rate, quantize=meaning.quantizer or "none", levels=levels)
+        case "pictures", "picture":
+            size = config.size if meaning.size is None else f"{meaning.size[0]}x{meaning.size[1]}"
+            return msgspec.structs.replace(config, size=size, colours=meaning.colours, levels=meaning.levels)
+        case "table" | "sound" | "pictures", known if known != "numbers":
+            was = {"series": "series", "sound": "sound", "picture": "pictures"}[known]
+            raise InputError(f"data {config.title!r}: expected {was}, which the network was trained on, got {NOUNS[kind]}")
+    return config
 
 
 def _named(config: DataConfig, found: Stacked | Recordings, meaning: Meaning | None) -> Stacked | Recordings:

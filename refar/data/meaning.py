@@ -44,9 +44,11 @@ class Meaning(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         """The numbers of a file, v_ct, as a network takes them: x_ct in float32 or float64, or classes x_t.
 
         Classes are kept in the smallest unsigned type. Numbers beyond the range of a linear quantiser fall into its outermost
-        classes.
+        classes. Raises InputError for another number of channels than mean and std have.
         """
         if self.std:
+            if len(values) != len(self.std):
+                raise InputError(f"data: expected {len(self.std)} channels as in the training, got {len(values)}")
             values = (values - _column(self.mean)) / _column(self.std)
         if self.quantizer is None:
             return values

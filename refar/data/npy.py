@@ -48,6 +48,28 @@ def read_npy(config: DataConfig, path: Path) -> Stacked | Recordings:
     return Recordings([np.atleast_2d(array)], Meaning(kind="series" if config.scale or config.levels else "numbers"), [path.name])
 
 
+def network_numbers(what: str, array: Array, meaning: Meaning) -> Array:
+    """What an array of a file is to a network: x_ct or classes x_t for a series in the units of the data, others as they are.
+
+    Only where the network's numbers are scaled or quantised are floats (T,) or (C, T) such a series. With an axis more they are
+    the network's own numbers, and so are integers for a network of classes. Raises InputError for floats with other channels,
+    for sound beyond ±1, and for integers where the network models a scaled signal.
+    """
+    if not (meaning.std or meaning.quantizer) or array.ndim > 2:
+        return array
+    if array.dtype.kind != "f":
+        if meaning.quantizer is None:
+            raise InputError(f"{what}: expected real numbers, since the network models a signal; got {array.dtype}")
+        return array
+    series, channels = np.atleast_2d(array), len(meaning.std) or 1
+    if len(series) != channels or not array.size:
+        expected = "(T,)" if channels == 1 else f"({channels}, T)"
+        raise InputError(f"{what}: expected one series {expected} in the units of the training's data, got shape {array.shape}")
+    if meaning.kind == "sound" and not meaning.std and abs(series).max() > 1:
+        raise InputError(f"{what}: expected samples from -1 to 1, got {series.flat[abs(series).argmax()]:g}")
+    return meaning.encode(series)
+
+
 def _open(path: Path, what: str) -> Array:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)

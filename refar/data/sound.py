@@ -33,9 +33,9 @@ def read_sounds(config: DataConfig, root: Path) -> Recordings:
     for path in paths:
         samples, came = read_sound(path, f"data {relative(path, root)!r}", mono=config.mono)
         if came != (rate or came):
-            expected = "`rate` in [data]" if config.rate else "as the files before it"
+            expected = "" if config.rate else " (as the files before it)"
             raise FileError(
-                f"data {relative(path, root)!r}: expected {rate} Hz ({expected}), got {came} Hz; refar does not resample"
+                f"data {relative(path, root)!r}: expected {rate} Hz{expected}, got {came} Hz; refar does not resample"
             )
         rate = came
         pieces.append(meaning.encode(samples))

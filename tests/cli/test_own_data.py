@@ -82,7 +82,8 @@ def test_the_network_is_completed_and_the_record_kept(own):
     for name in CONFIGS:
         kept = read_record(f"run-{name}")
         assert kept == record.record_of(kept.table, data.load(kept.table))
-        shared = replace(kept, table=replace(kept.table, path=Path(kept.table.path).name))  # without the folders of the machine
+        last = Path(kept.table.path).name  # of the folders of this machine the bundle knows nothing
+        shared = replace(kept, table=replace(kept.table, path=last), source=last)
         assert record.from_json(runtime.load(name).manifest.metadata["record"], "it") == shared
 
 
@@ -185,6 +186,56 @@ def test_files_of_ones_own_are_scored(refar, own):
     assert refar("classify", "sound", "new.wav").out.split()[-1] in ("ann", "bob")
 
 
+@pytest.mark.parametrize("name", ["series", "levels"])
+def test_an_array_in_units_is_scored_and_prompted_as_the_table_is(refar, own, name):
+    np.save("units.npy", np.round(SERIES, 6))
+    expected = refar("score", name, "s.csv").out.partition("dimensions")[2]
+    assert refar("score", name, "units.npy").out.partition("dimensions")[2] == expected
+    for kind, source in (("csv", "s.csv"), ("npy", "units.npy")):
+        assert refar("generate", name, "-n", 5, "-o", f"from-{kind}.csv", "--prompt", source).code == 0
+    assert Path("from-csv.csv").read_text() == Path("from-npy.csv").read_text()
+    assert refar("generate", name, "-n", 30, "-o", "its.npy").code == 0  # the network's own numbers go back as they are
+    assert refar("score", name, "its.npy").code == 0
+    np.save("two.npy", np.zeros((2, 30)))
+    for arguments in (("score", name, "two.npy"), ("generate", name, "-n", 5, "-o", "y.csv", "--prompt", "two.npy")):
+        assert "expected one series (T,) in the units of the training's data, got shape (2, 30)" in refar(*arguments).sentence
+
+
+def test_a_prompt_has_the_separator_of_the_training(refar, own):
+    Path("semi.csv").write_text(Path("s.csv").read_text().replace(",", ";"))
+    Path("semi.toml").write_text(CONFIGS["series"].replace("s.csv", "semi.csv") + 'separator = ";"\n' + TRAIN)
+    assert refar("train", "semi.toml", "--out", "run-semi").code == 0
+    assert refar("export", "run-semi", "-o", "semi", "--no-check").code == 0
+    assert refar("generate", "semi", "-n", 5, "-o", "y.csv", "--prompt", "semi.csv").code == 0
+
+
+def test_other_files_are_held_to_what_the_network_knows(refar, own):
+    """To the rate that the first file gave, and to size and colours that the first picture gave."""
+    for folder, size in (("eight", (8, 8)), ("nine", (9, 9))):
+        Path(folder).mkdir()
+        for i in range(12):
+            Image.fromarray(RNG.integers(0, 256, size).astype(np.uint8)).save(f"{folder}/{i}.png")
+    configs = {
+        "unsaid": CONFIGS["sound"].replace("rate = 8000\n", "").replace('condition = "folder"\n', ""),
+        "grey": '[model]\nname = "gated_pixelcnn"\nlayers = 1\nhidden = 6\n[data]\npath = "eight"\nlevels = 8\n',
+    }
+    for name, config in configs.items():
+        Path(f"{name}.toml").write_text(config + TRAIN)
+        assert refar("train", f"{name}.toml", "--out", f"run-{name}").code == 0
+    Path("fast").mkdir()
+    soundfile.write("fast/0.wav", np.zeros(100), 16000)
+    for text in ("fast", "fast/0.wav"):
+        assert "'0.wav': expected 8000 Hz, got 16000 Hz" in refar("score", "run-unsaid", text).sentence
+    assert "expected 8x8 pixels, got 9x9" in refar("score", "run-grey", "nine").sentence
+    coloured = RNG.integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    Image.fromarray(coloured).save("coloured.png")
+    Image.fromarray(coloured).convert("L").save("plain.png")
+    said = [refar("score", "run-grey", text) for text in ("coloured.png", "plain.png")]
+    assert [s.code for s in said] == [0, 0], said
+    assert said[0].out.partition("dimensions")[2] == said[1].out.partition("dimensions")[2]
+    assert "expected sound, which the network was trained on, got pictures" in refar("score", "run-unsaid", "plain.png").sentence
+
+
 def test_arrays_of_ones_own_are_scored_by_part(refar, own):
     x = RNG.integers(0, 5, (40, 9))
     np.savez("mine.npz", x=x, condition=x[:, 0] % 2)
@@ -219,7 +270,7 @@ def test_arrays_of_ones_own_are_scored_by_part(refar, own):
             ("generate", "sound", "-n", 5, "-o", "a.wav", "--condition", "0", "--prompt", "fast.wav"),
             "8000 Hz, got 16000 Hz",
         ),
-        (("score", "sound", "fast.wav", "--condition", "0"), "expected 8000 Hz (`rate` in [data]), got 16000 Hz"),
+        (("score", "sound", "fast.wav", "--condition", "0"), "expected 8000 Hz, got 16000 Hz"),
         (("score", "sound", "unknown"), "the network knows no class 'eve'; it knows ann, bob"),
         (("score", "sound", "data:tst"), "expected one of the splits train, valid, test, got 'tst'"),
         (("score", "sound", "nowhere.wav:test"), "data 'nowhere.wav:test' is neither a file nor a data set"),
