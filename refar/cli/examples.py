@@ -158,6 +158,7 @@ def _described(path: str, record: Record | None) -> DataConfig:
     plain = DataConfig(path=str(Path(path).absolute()))
     if record is None or record.table.path is None:
         return plain
+    before: str | None
     try:
         before = kind_of(record.table, Path(record.table.path))
     except FileError:  # the data of the training are gone; their meaning says enough

@@ -67,10 +67,13 @@ def read_prompt(path: Path, record: Record | None, kind: Type) -> Array:
     meaning = meaning_of(record)
     if record is not None and meaning.kind == "series" and path.suffix.lower() == ".csv":
         from refar.data.described import DataConfig
+        from refar.data.found import check_scaled
         from refar.data.tables import read_tables
 
         table = DataConfig(path=str(path), column=meaning.columns or None, separator=record.table.separator)
-        return meaning.encode(read_tables(table, path).pieces[0])
+        found = read_tables(table, path)
+        check_scaled(found, meaning)
+        return meaning.encode(found.pieces[0])
     if meaning.kind == "sound" and path.suffix.lower() in (".wav", ".flac"):
         from refar.data.sound import read_sound
 

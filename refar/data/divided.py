@@ -8,7 +8,7 @@ from refar.arguments.arrays import Array
 from refar.data.crops import Series, crops, side_by_side
 from refar.data.dataset import Chosen, Dataset, Split, Supply
 from refar.data.described import DataConfig
-from refar.data.found import Recordings, Stacked
+from refar.data.found import Recordings, Stacked, check_scaled
 from refar.data.meaning import Meaning, levelled, standardised
 from refar.data.parts import pieces_of, rows_of, units_at_random
 from refar.data.record import Record
@@ -36,6 +36,7 @@ def cut(config: DataConfig, found: Recordings, known: Record | None) -> Dataset:
         return _shuffled(config, found, config.window, known)
     parts, division = pieces_of(config, found, None if known is None else known.division)
     meaning = known.meaning if known is not None else _scaled(what, config, found.meaning, parts[0].pieces)
+    check_scaled(found, meaning)
     train, *held = (Series([encoded(piece, meaning) for piece in part.pieces], part.names, part.condition) for part in parts)
     notes: tuple[str, ...] = ()
     drawn: Supply
@@ -63,6 +64,7 @@ def _shuffled(config: DataConfig, found: Recordings, window: int, known: Record 
     windows = side_by_side(what, Series(found.pieces, found.names, None), window, config.hop)
     parts, division = units_at_random(config, len(windows), [], None if known is None else known.division)
     meaning = known.meaning if known is not None else _scaled(what, config, found.meaning, list(windows.x[parts.train]))
+    check_scaled(found, meaning)
     x = np.stack([encoded(values, meaning) for values in windows.x])
     train, valid, test = (Split(x[part]) for part in parts)
     return Dataset(

@@ -11,6 +11,10 @@ from refar.arguments.arrays import Array
 from refar.data.meaning import Meaning
 from refar.errors import FileError, InputError
 
+LARGEST = float(np.finfo(np.float32).max)
+"""Networks compute in float32: a larger number would be infinite there."""
+_ROWS = 2**18
+
 
 @dataclass(frozen=True)
 class Stacked:
@@ -61,15 +65,40 @@ def classes_by_folder(root: Path, paths: list[Path]) -> tuple[Array, list[str]]:
     return np.array([names.index(folder) for folder in folders], np.int64), names
 
 
-def check_finite(what: str, array: Array) -> None:
-    """Raise FileError for the first number that is not finite, with its index."""
+def check_finite(what: str, array: Array, *, single: bool = False) -> None:
+    """Raise FileError for the first number that is not finite, with its index; with `single`, not finite in float32."""
     if array.dtype.kind != "f":
         return
+    largest = LARGEST if single and array.dtype.itemsize > 4 else np.inf
     step = max(1, 2**22 // max(1, array[0].size)) if len(array) else 1
     for first in range(0, len(array), step):
-        finite = np.isfinite(array[first : first + step])
+        some = array[first : first + step]
+        finite = np.isfinite(some) & (abs(some) <= largest)
         if not finite.all():
             place = tuple(int(i) for i in np.argwhere(~finite)[0])
             index = (place[0] + first, *place[1:])
             where = index[0] if len(index) == 1 else index
-            raise FileError(f"{what}: expected finite numbers, got {array[index]} at index {where}")
+            expected = "numbers within float32" if np.isfinite(array[index]) else "finite numbers"
+            raise FileError(f"{what}: expected {expected}, got {array[index]} at index {where}")
+
+
+def check_scaled(found: Recordings, meaning: Meaning) -> None:
+    """Raise FileError for the first number that is beyond float32 in the network's units, with file, channel and row."""
+    for piece, name in zip(found.pieces, found.names, strict=True):
+        check_piece(f"data {name!r}", piece, meaning)
+
+
+def check_piece(what: str, piece: Array, meaning: Meaning) -> None:
+    """Raise FileError for the first number of v_ct that is beyond float32 in the network's units, with channel and row."""
+    if meaning.quantizer is not None or piece.dtype.kind != "f" or (piece.dtype.itemsize <= 4 and not meaning.std):
+        return
+    for first in range(0, piece.shape[1], _ROWS):
+        values = piece[:, first : first + _ROWS]
+        with np.errstate(over="ignore"):
+            beyond = ~(abs(meaning.encode(values)) <= LARGEST)
+        if beyond.any():
+            channel, row = (int(i) for i in np.argwhere(beyond)[0])
+            raise FileError(
+                f"{what}, {meaning.channel(channel)}, row {first + row + 1} of the numbers: "
+                f"expected a number within float32{' after scaling' if meaning.std else ''}, got {values[channel, row]:g}"
+            )

@@ -15,7 +15,7 @@ from refar.data.dataset import Dataset, Split
 from refar.data.described import NOUNS, DataConfig, check_options
 from refar.data.digits import digits
 from refar.data.divided import cut, encoded, stack
-from refar.data.found import Recordings, Stacked
+from refar.data.found import Recordings, Stacked, check_scaled
 from refar.data.fourier import fourier
 from refar.data.kinds import kind_of
 from refar.data.meaning import Meaning
@@ -68,6 +68,7 @@ def whole(source: DataConfig, meaning: Meaning) -> Split:
     found = _named(source, _read(kind, source, path), meaning)
     if isinstance(found, Stacked):
         return Split(found.x, {} if found.condition is None else {"condition": found.condition})
+    check_scaled(found, meaning)
     pieces = [encoded(piece, meaning) for piece in found.pieces]
     series = Series(pieces, found.names, found.condition)
     longest = max(piece.shape[-1] for piece in pieces)

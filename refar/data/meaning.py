@@ -40,6 +40,10 @@ class Meaning(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         """How many colours a pixel has."""
         return 3 if self.colours == "rgb" else 1
 
+    def channel(self, number: int) -> str:
+        """The name of a channel for messages."""
+        return f"column {self.columns[number]!r}" if self.columns else f"channel {number}"
+
     def encode(self, values: Array) -> Array:
         """The numbers of a file, v_ct, as a network takes them: x_ct in float32 or float64, or classes x_t.
 
@@ -73,11 +77,15 @@ def darken(light: Array, levels: int) -> Array:
 
 
 def standardised(what: str, meaning: Meaning, pieces: list[Array]) -> Meaning:
-    """The meaning with mean and std of v_ct over all pieces, those for training. Raises InputError for a constant channel."""
+    """The meaning with mean and std of v_ct over all pieces, those for training.
+
+    Raises InputError for a constant channel, and for one whose mean or std is beyond float64.
+    """
     count = sum(piece.shape[1] for piece in pieces)
-    mean = sum(piece.sum(axis=1, dtype=np.float64) for piece in pieces) / count
-    square = sum(((piece - mean[:, None]) ** 2).sum(axis=1, dtype=np.float64) for piece in pieces) / count
-    std = np.sqrt(square)
+    with np.errstate(over="ignore", invalid="ignore"):  # `_check_varies` refuses what comes of it
+        mean = sum(piece.sum(axis=1, dtype=np.float64) for piece in pieces) / count
+        square = sum(((piece - mean[:, None]) ** 2).sum(axis=1, dtype=np.float64) for piece in pieces) / count
+        std = np.sqrt(square)
     _check_varies(what, meaning, mean, std)
     return msgspec.structs.replace(meaning, mean=mean.tolist(), std=std.tolist())
 
@@ -92,7 +100,7 @@ def levelled(what: str, meaning: Meaning, pieces: list[Array], levels: int) -> M
             f"{what}: `levels` makes classes of one column, got {pieces[0].shape[0]}; leave it out, or name one column"
         )
     low, high = min(float(p.min()) for p in pieces), max(float(p.max()) for p in pieces)
-    middle, half = np.array([(low + high) / 2]), np.array([(high - low) / 2])
+    middle, half = np.array([low / 2 + high / 2]), np.array([high / 2 - low / 2])
     _check_varies(what, meaning, middle, half)
     return msgspec.structs.replace(
         meaning, quantizer="linear", levels=levels, mean=middle.tolist(), std=(1.2 * half).tolist()
@@ -100,9 +108,12 @@ def levelled(what: str, meaning: Meaning, pieces: list[Array], levels: int) -> M
 
 
 def _check_varies(what: str, meaning: Meaning, middle: Array, width: Array) -> None:
+    """Raise InputError for a width that is not finite, or no more than what rounding makes of a constant."""
     for channel, (value, spread) in enumerate(zip(middle, width, strict=True)):
-        if not spread > 0:
-            name = f"column {meaning.columns[channel]!r}" if meaning.columns else f"channel {channel}"
+        name = meaning.channel(channel)
+        if not (np.isfinite(value) and 1.2 * spread < np.inf):
+            raise InputError(f"{what}: {name} has numbers too large to be scaled; expected numbers below 1e150")
+        if not spread > 16 * np.finfo(np.float64).eps * abs(value):
             raise InputError(f"{what}: {name} is {value:g} throughout its training part; expected numbers that differ")
 
 

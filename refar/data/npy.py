@@ -8,7 +8,7 @@ import numpy as np
 
 from refar.arguments.arrays import Array
 from refar.data.described import DataConfig
-from refar.data.found import Recordings, Stacked, check_finite
+from refar.data.found import Recordings, Stacked, check_finite, check_piece
 from refar.data.meaning import Meaning
 from refar.data.npz import check_rows
 from refar.errors import FileError, InputError
@@ -67,6 +67,7 @@ def network_numbers(what: str, array: Array, meaning: Meaning) -> Array:
         raise InputError(f"{what}: expected one series {expected} in the units of the training's data, got shape {array.shape}")
     if meaning.kind == "sound" and not meaning.std and abs(series).max() > 1:
         raise InputError(f"{what}: expected samples from -1 to 1, got {series.flat[abs(series).argmax()]:g}")
+    check_piece(what, series, meaning)
     return meaning.encode(series)
 
 

@@ -133,7 +133,7 @@ def check_rows(what: str, array: Array, kind: str) -> Array:
     if array.size == 0:
         raise FileError(f"{what}: expected at least one value, got shape {array.shape}")
     if dtype == "f":
-        check_finite(what, array)
+        check_finite(what, array, single=True)
         return array
     least = 1 if kind == "lengths" else 0
     if array.min() < least:

@@ -69,6 +69,8 @@ def test_a_long_series_stays_on_disk(dtype):
         (np.arange(50), {"window": 3, "scale": "standard"}, "`levels` and `scale` are for floats"),
         (np.where(np.arange(50) == 7, np.inf, 0.0), {"window": 3}, r"expected finite numbers, got inf at index 7"),
         (np.array(["a"]), {"window": 3}, "expected one series"),
+        (np.full((40, 1, 9), 1e39), {}, r"numbers within float32, got 1e\+39 at index \(0, 0, 0\)"),
+        (np.where(np.arange(50) == 7, -1e39, 0.0), {"window": 3}, r"channel 0, row 8 of the numbers: .* float32, got -1e\+39"),
     ],
 )
 def test_npy_files_that_are_refused(array, options, message):

@@ -99,6 +99,9 @@ def test_a_folder_of_tables_is_divided_by_files(here):
         data.load(DataConfig(path="many", window=20))
 
 
+_BEYOND = r"'a\.csv', column 'v', row 51 of the numbers: expected a number within float32, got 1e\+39"
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
@@ -117,6 +120,12 @@ def test_a_folder_of_tables_is_divided_by_files(here):
         ("v,v\n0,1", {"column": "v"}, "column 'v': there are several"),
         ("t,v\n0,1", {"column": []}, "expected different names of columns, got none"),
         ("v\n" + "5\n" * 50, {}, "column 'v' is 5 throughout its training part"),
+        ("v\n" + "0.1\n" * 900, {}, "column 'v' is 0.1 throughout its training part"),
+        ("v\n" + "1e200\n-1e200\n" * 50, {}, "column 'v' has numbers too large to be scaled"),
+        ("v\n" + "1.7e308\n" * 50, {}, "column 'v' has numbers too large to be scaled"),
+        ("t,v\n" + "1,2\n" * 50 + "3,1e39\n", {"column": "v", "scale": "none"}, _BEYOND),
+        ("v\n" + "1\n2\n" * 50 + "1e39\n", {}, r"row 101 of the numbers: .* float32 after scaling, got 1e\+39"),
+        ("v\n" + "1\n2\n" * 50 + "1e39\n", {"hop": 4, "split": "random"}, "float32"),
         ("v\n1\n2\n3", {}, "the series is too short to be divided by time|window: expected at most 3"),
         (LINES, {"column": "1", "window": 81}, "window: expected at most 80, the longest piece of the training part, got 81"),
         (LINES, {"column": "1", "rate": 8000}, r"`rate` is for sound \(\.wav, \.flac\)"),
