@@ -194,9 +194,9 @@ def _file(text: str, graph: Graph, record: Record | None) -> tuple[str, Split]:
     described = _described(text, record)
     if path.is_file():  # a file alone has no folder that would be its class
         described = msgspec.structs.replace(described, condition=None)
-    split = whole(described, record.meaning)
+    split, note = whole(described, record.meaning)
     shaped = for_graph(Dataset(path.name, split, split, split, shape=record.meaning.size, meaning=record.meaning), graph)
-    return text, shaped.test
+    return f"{text} ({note})" if note else text, shaped.test
 
 
 def _of_one(text: str, given: dict[str, Array], conditions: tuple[str, ...]) -> dict[str, Array]:

@@ -74,7 +74,10 @@ class Series(NamedTuple):
 def crops(what: str, series: Series, window: int) -> tuple[Crops, str]:
     """All windows of the pieces, and a note of the pieces that are too short, if any. Raises InputError if all are."""
     long = [i for i, piece in enumerate(series.pieces) if piece.shape[-1] >= window]
-    note = _check_lengths(what, series, long, window)
+    if not long:
+        most = max(piece.shape[-1] for piece in series.pieces)
+        raise InputError(f"{what}: window: expected at most {most}, the longest piece of the training part, got {window}")
+    note = short_pieces(what, series, window, "training")
     pieces = [series.pieces[i] for i in long]
     values = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=-1)
     bounds = np.cumsum([0, *(piece.shape[-1] for piece in pieces)])
@@ -86,7 +89,7 @@ def side_by_side(what: str, series: Series, window: int, hop: int | None = None)
 
     If no piece is a window long, the sequences are as long as the longest piece. Raises InputError if there is no value at all.
     """
-    length = min(window, max(piece.shape[-1] for piece in series.pieces))
+    length = length_of(series, window)
     if length == 0:
         raise InputError(f"{what}: expected values to hold out, got none; the series is too short to be divided by time")
     places = [(i, range(0, piece.shape[-1] - length + 1, hop or length)) for i, piece in enumerate(series.pieces)]
@@ -95,18 +98,23 @@ def side_by_side(what: str, series: Series, window: int, hop: int | None = None)
     return Split(np.stack(cut), _given(series.classes, owner))
 
 
+def length_of(series: Series, window: int) -> int:
+    """The length of the sequences of a part: a window, or the longest piece if none is a window long."""
+    return min(window, max(piece.shape[-1] for piece in series.pieces))
+
+
 def _given(classes: Array | None, rows: Array) -> dict[str, Array]:
     return {} if classes is None else {"condition": classes[rows]}
 
 
-def _check_lengths(what: str, series: Series, long: list[int], window: int) -> str:
+def short_pieces(what: str, series: Series, window: int, part: str) -> str:
+    """A note of the pieces that are shorter than a window and thus left out of a part; empty if there are none."""
     lengths = [piece.shape[-1] for piece in series.pieces]
-    if not long:
-        raise InputError(f"{what}: window: expected at most {max(lengths)}, the longest piece of the training part, got {window}")
-    if len(long) == len(lengths):
+    short = sum(length < window for length in lengths)
+    if not short:
         return ""
     shortest = int(np.argmin(lengths))
     return (
-        f"{what}: {len(lengths) - len(long)} of {len(lengths)} pieces are shorter than a window of {window} and are left out of "
-        f"training; the shortest is {series.names[shortest]!r} with {lengths[shortest]} values"
+        f"{what}: {short} of {len(lengths)} pieces are shorter than a window of {window} and are left out of "
+        f"{part}; the shortest is {series.names[shortest]!r} with {lengths[shortest]} values"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from refar.arguments.arrays import Array
-from refar.data.crops import Series, crops, side_by_side
+from refar.data.crops import Series, crops, length_of, short_pieces, side_by_side
 from refar.data.dataset import Chosen, Dataset, Split, Supply
 from refar.data.described import DataConfig
 from refar.data.found import Recordings, Stacked, check_scaled
@@ -38,18 +38,26 @@ def cut(config: DataConfig, found: Recordings, known: Record | None) -> Dataset:
     meaning = known.meaning if known is not None else _scaled(what, config, found.meaning, parts[0].pieces)
     check_scaled(found, meaning)
     train, *held = (Series([encoded(piece, meaning) for piece in part.pieces], part.names, part.condition) for part in parts)
-    notes: tuple[str, ...] = ()
     drawn: Supply
     if config.hop is None:
         drawn, note = crops(what, train, config.window)
-        notes = (note,) if note else ()
     else:
         drawn = side_by_side(what, train, config.window, config.hop)
+        note = _left_out(what, train, config.window, "training")
     valid, test = (side_by_side(what, part, config.window) for part in held)
+    notes = (
+        note,
+        *(_left_out(what, part, config.window, name) for part, name in zip(held, ("validation", "the test"), strict=True)),
+    )
     return Dataset(
         config.title, drawn, valid, test, meaning.levels or _classes(*found.pieces), _condition_classes(found), None,
-        window=config.window, meaning=meaning, division=division, notes=notes,
+        window=config.window, meaning=meaning, division=division, notes=tuple(filter(None, notes)),
     )  # fmt: skip
+
+
+def _left_out(what: str, series: Series, window: int, part: str) -> str:
+    """A note of the pieces that `side_by_side` leaves out; empty if there are none."""
+    return short_pieces(what, series, length_of(series, window), part)
 
 
 def _shuffled(config: DataConfig, found: Recordings, window: int, known: Record | None) -> Dataset:

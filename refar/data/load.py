@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from refar.data import cache
-from refar.data.crops import Series, side_by_side
+from refar.data.crops import Series, length_of, short_pieces, side_by_side
 from refar.data.dataset import Dataset, Split
 from refar.data.described import NOUNS, DataConfig, check_options
 from refar.data.digits import digits
@@ -57,8 +57,11 @@ def load(source: str | Path | DataConfig, known: Record | None = None) -> Datase
     return replace(data, licence=config.licence or "unknown", source=str(path))
 
 
-def whole(source: DataConfig, meaning: Meaning) -> Split:
-    """All that a file or folder holds, undivided, in the numbers of a network that was trained on data of this meaning."""
+def whole(source: DataConfig, meaning: Meaning) -> tuple[Split, str]:
+    """All that a file or folder holds, undivided, in the numbers of a network that was trained on data of this meaning.
+
+    With a note of the pieces that are left out, since others are longer; empty if there are none.
+    """
     path = Path(source.path or "")
     kind = kind_of(source, path)
     check_options(source, kind)
@@ -67,12 +70,13 @@ def whole(source: DataConfig, meaning: Meaning) -> Split:
     source = _as_trained(source, kind, meaning)
     found = _named(source, _read(kind, source, path), meaning)
     if isinstance(found, Stacked):
-        return Split(found.x, {} if found.condition is None else {"condition": found.condition})
+        return Split(found.x, {} if found.condition is None else {"condition": found.condition}), ""
     check_scaled(found, meaning)
     pieces = [encoded(piece, meaning) for piece in found.pieces]
     series = Series(pieces, found.names, found.condition)
     longest = max(piece.shape[-1] for piece in pieces)
-    return side_by_side(f"data {source.title!r}", series, longest if len(pieces) == 1 else source.window or longest)
+    what, window = f"data {source.title!r}", longest if len(pieces) == 1 else source.window or longest
+    return side_by_side(what, series, window), short_pieces(what, series, length_of(series, window), "the whole")
 
 
 def _as_trained(config: DataConfig, kind: str, meaning: Meaning) -> DataConfig:

@@ -167,10 +167,15 @@ def test_files_of_ones_own_are_scored(refar, own):
     soundfile.write("new.wav", 0.5 * np.sin(np.arange(200) / 9), 8000)
     Path("more").mkdir(exist_ok=True)
     shutil.copytree("speech", "more", dirs_exist_ok=True)
+    for i, length in enumerate((40, 100, 50)):
+        Path("some/ann").mkdir(parents=True, exist_ok=True)
+        Path("some/bob").mkdir(parents=True, exist_ok=True)
+        soundfile.write(f"some/{'bob' if i else 'ann'}/{i}.wav", np.zeros(length), 8000)
     Image.fromarray(RNG.integers(0, 256, (8, 12, 3)).astype(np.uint8)).save("q.png")
     for arguments, expected in (
         (("sound", "new.wav", "--condition", "ann"), "1 sequence of 200 dimensions"),
         (("sound", "more"), "48 sequences of 64 dimensions"),
+        (("sound", "some"), "2 of 3 pieces are shorter than a window of 64 and are left out of the whole"),
         (("sound", "more:test"), "more, test split: 4 sequences of 64 dimensions"),
         (("series", "s.csv"), "1 sequence of 400 dimensions"),
         (("series", "s.csv:valid"), "2 sequences of 16 dimensions"),

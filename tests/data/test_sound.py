@@ -79,7 +79,9 @@ def test_the_folder_is_the_class_and_short_files_are_told():
             record(f"s/{speaker}/{i}.wav", RNG.uniform(-0.9, 0.9, 200 if i else 3))
     found = data.load(DataConfig(path="s", window=50, condition="folder", split="time"))
     assert (found.meaning.names, found.classes_of) == (["ann", "bob"], {"condition": 2})
-    (note,) = found.notes
+    note, *held = found.notes
+    for said, part in zip(held, ("validation", "the test"), strict=True):
+        assert f"2 of 12 pieces are shorter than a window of 20 and are left out of {part}" in said
     assert "2 of 12 pieces are shorter than a window of 50 and are left out of training" in note
     assert "'ann/0.wav' with 3 values" in note
     drawn = found.train[np.arange(len(found.train))]
@@ -87,6 +89,17 @@ def test_the_folder_is_the_class_and_short_files_are_told():
     assert set(found.test.conditions["condition"]) == {0, 1}
     with pytest.raises(InputError, match="folder\" expects files in two folders or more, got only 'bob'"):
         data.load(DataConfig(path="s/bob", window=3, condition="folder"))
+
+
+def test_whole_files_that_are_held_out_and_too_short_are_told():
+    for i in range(20):
+        record(f"s/{i}.wav", RNG.uniform(-0.9, 0.9, 200))
+    held = data.load(DataConfig(path="s", window=50)).division
+    record(f"s/{held.test[0]}", np.zeros(49))
+    found = data.load(DataConfig(path="s", window=50))
+    (note,) = found.notes
+    assert f"1 of 2 pieces are shorter than a window of 50 and are left out of the test; the shortest is {held.test[0]!r}" in note
+    assert (len(found.valid), len(found.test)) == (8, 4)
 
 
 @pytest.mark.parametrize(
