@@ -12,9 +12,11 @@ class Division(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 
     Of a random division `valid` and `test` name the files held out. Units without names are held out by
     `refar.data.dataset.permutation(0, 0, 0, units)`, the last of it for the test, those before them for validation.
+    `files` are the names of all files of a folder that were divided: others that came later belong to no part.
     """
 
     by: Literal["random", "time", "rows", "given"]
     units: int = 0
     valid: list[str] = []
     test: list[str] = []
+    files: list[str] = []

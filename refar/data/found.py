@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     found = [path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file()]
     shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     return sorted(shown, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def files_of(root: Path, suffixes: tuple[str, ...], only: Collection[str]) -> list[Path]:
+    """The file itself, or those below a folder, `only` those of such names if any are given. Raises FileError if none is left."""
+    if root.is_file():
+        return [root]
+    found = [path for path in files_below(root, suffixes) if not only or relative(path, root) in only]
+    if not found:
+        raise FileError(f"data {str(root)!r}: none of the {len(only)} files that the training read is there any more")
+    return found
 
 
 def relative(path: Path, root: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,7 +52,8 @@ def load(source: str | Path | DataConfig, known: Record | None = None) -> Datase
         return read_folder(config, path)
     if known is not None:
         config = _as_trained(config, kind, known.meaning)
-    found = _named(config, _read(kind, config, path), None if known is None else known.meaning)
+    only = known.division.files if known is not None and known.division is not None else []
+    found = _named(config, _read(kind, config, path, only), None if known is None else known.meaning)
     data = stack(config, found, known) if isinstance(found, Stacked) else cut(config, found, known)
     return replace(data, licence=config.licence or "unknown", source=str(path))
 
@@ -139,14 +140,14 @@ def _by_name(config: DataConfig) -> Dataset:
     return replace(found, name=name, licence=known.licence, source=known.source)
 
 
-def _read(kind: str, config: DataConfig, path: Path) -> Stacked | Recordings:
+def _read(kind: str, config: DataConfig, path: Path, only: Collection[str] = ()) -> Stacked | Recordings:
     match kind:
         case "table":
-            return read_tables(config, path)
+            return read_tables(config, path, only)
         case "sound":
-            return read_sounds(config, path)
+            return read_sounds(config, path, only)
         case "pictures":
-            return read_pictures(config, path)
+            return read_pictures(config, path, only)
         case ".npy":
             return read_npy(config, path)
         case _:

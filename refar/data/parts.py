@@ -41,7 +41,7 @@ def units_at_random(config: DataConfig, count: int, names: list[str], known: Div
     order = permutation(0, 0, 0, count)
     parts = Parts(np.sort(order[: -test - valid]), np.sort(order[-test - valid : -test]), np.sort(order[-test:]))
     listed = [[names[i] for i in part] if names else [] for part in (parts.valid, parts.test)]
-    return parts, Division("random", count, *listed)
+    return parts, Division("random", count, *listed, files=names)
 
 
 def rows_of(config: DataConfig, found: Stacked, known: Division | None) -> tuple[Parts, Division]:
@@ -62,7 +62,7 @@ def rows_of(config: DataConfig, found: Stacked, known: Division | None) -> tuple
     for name, part in parts._asdict().items():
         if not len(part):
             raise InputError(f"data {config.title!r}: no row of tiles is left for {name!r}; the pictures are too few tiles high")
-    return parts, Division("rows", count)
+    return parts, Division("rows", count, files=found.names if count > 1 else [])
 
 
 def pieces_of(config: DataConfig, found: Recordings, known: Division | None) -> tuple[list[Recordings], Division]:
@@ -81,7 +81,7 @@ def pieces_of(config: DataConfig, found: Recordings, known: Division | None) -> 
         middle = end - int(length * config.valid)
         for part, (first, last) in zip(cut, ((0, middle), (middle, end), (end, length)), strict=True):
             part.append(piece[..., first:last])
-    return [replace(found, pieces=pieces) for pieces in cut], Division("time", count)
+    return [replace(found, pieces=pieces) for pieces in cut], Division("time", count, files=found.names if count > 1 else [])
 
 
 def _chosen(found: Recordings, rows: Array) -> Recordings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from refar.arguments.arrays import Array
 from refar.data.described import DataConfig
-from refar.data.found import Stacked, classes_by_folder, files_below, relative
+from refar.data.found import Stacked, classes_by_folder, files_of, relative
 from refar.data.meaning import Meaning, darken
 from refar.errors import BackendError, FileError, InputError
 
@@ -20,9 +20,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 _GREY, _COLOURED, _SEEN_THROUGH = ("1", "L"), ("P", "RGB"), ("LA", "PA", "RGBA")
 
 
-def read_pictures(config: DataConfig, root: Path) -> Stacked:
-    """One file, or all in a folder: x_bchw in uint8, C = 1 or 3, with `levels` classes of light, 256 by default.
+def read_pictures(config: DataConfig, root: Path, only: Collection[str] = ()) -> Stacked:
+    """Light x_bchw in uint8, C = 1 or 3, in `levels` classes, 256 by default.
 
+    The pictures are one file, or all in a folder, or `only` those of such names.
     `fit` "tiles" cuts each picture into pieces of `size` side by side, from the top left. Raises FileError for a picture of
     another size, with transparent pixels, with more than 8 bits a colour, or damaged; BackendError without Pillow.
     """
@@ -31,7 +32,7 @@ def read_pictures(config: DataConfig, root: Path) -> Stacked:
         raise InputError(f"data {config.title!r}: levels: expected 2 to 256 for pictures, got {levels}")
     if config.fit != "exact" and config.size is None:
         raise InputError(f'data {config.title!r}: fit = "{config.fit}" needs a size, as in size = "16x16"')
-    paths = [root] if root.is_file() else files_below(root, SUFFIXES)
+    paths = files_of(root, SUFFIXES, only)
     titles = [f"data {relative(path, root)!r}" for path in paths]
     colours = config.colours or ("grey" if all(map(_is_grey, paths, titles)) else "rgb")
     size = config.height_width or _size(_open(paths[0], titles[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,19 @@ import numpy as np
 
 from refar.arguments.arrays import Array
 from refar.data.described import DataConfig
-from refar.data.found import Recordings, check_finite, classes_by_folder, files_below, relative
+from refar.data.found import Recordings, check_finite, classes_by_folder, files_of, relative
 from refar.data.meaning import Meaning
 from refar.errors import BackendError, FileError, InputError
 
 SUFFIXES = (".wav", ".flac")
 
 
-def read_sounds(config: DataConfig, root: Path) -> Recordings:
-    """One file, or all in a folder: classes x_t, `levels` of them, 256 by default; or without `quantize` v_ct, C = 1, in float32.
+def read_sounds(config: DataConfig, root: Path, only: Collection[str] = ()) -> Recordings:
+    """Classes x_t, `levels` of them, 256 by default; or without `quantize` v_ct, C = 1, in float32.
 
-    All files have one rate. Raises FileError for a file of another rate, with several channels unless `mono` averages them,
-    without samples, damaged, or with samples beyond ±1; BackendError without soundfile.
+    They come from one file, or all in a folder, or `only` those of such names. All files have one rate. Raises FileError for a
+    file of another rate, with several channels unless `mono` averages them, without samples, damaged, or with samples beyond
+    ±1; BackendError without soundfile.
     """
     quantizer = None if config.quantize == "none" else (config.quantize or ("mu-law" if config.scale is None else None))
     if quantizer is None and config.levels is not None:
@@ -28,7 +30,7 @@ def read_sounds(config: DataConfig, root: Path) -> Recordings:
     if quantizer is not None and config.scale == "standard":
         raise InputError(f'data {config.title!r}: scale = "standard" is for sound that is not quantized; write quantize = "none"')
     meaning = Meaning(kind="sound", quantizer=quantizer, levels=(config.levels or 256) if quantizer else 0, rate=config.rate or 0)
-    paths = [root] if root.is_file() else files_below(root, SUFFIXES)
+    paths = files_of(root, SUFFIXES, only)
     pieces, rate = [], config.rate
     for path in paths:
         samples, came = read_sound(path, f"data {relative(path, root)!r}", mono=config.mono)

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from refar.arguments.arrays import Array
 from refar.data.described import DataConfig
-from refar.data.found import Recordings, files_below, relative
+from refar.data.found import Recordings, files_of, relative
 from refar.data.meaning import Meaning
 from refar.errors import FileError, InputError, near
 
 
-def read_tables(config: DataConfig, root: Path) -> Recordings:
-    """One table, or all in a folder: v_ct in float64, a channel for each column that is asked for.
+def read_tables(config: DataConfig, root: Path, only: Collection[str] = ()) -> Recordings:
+    """One table, or all in a folder, or `only` those of such names: v_ct in float64, a channel for each column that is asked for.
 
     The first line holds the names of the columns, unless it holds numbers alone. Raises FileError, with line and column, for a
     gap, text, or a number that is not finite; InputError for a column that is not there.
     """
-    paths = [root] if root.is_file() else files_below(root, (".csv",))
+    paths = files_of(root, (".csv",), only)
     pieces, columns = [], list[str]()
     for path in paths:
         piece, found = _read(config, path, f"data {relative(path, root)!r}")

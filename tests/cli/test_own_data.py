@@ -214,6 +214,18 @@ def test_a_prompt_has_the_separator_of_the_training(refar, own):
     assert refar("generate", "semi", "-n", 5, "-o", "y.csv", "--prompt", "semi.csv").code == 0
 
 
+def test_a_run_goes_on_without_the_files_that_came_since(refar, own):
+    shutil.copytree("speech", "growing")
+    Path("growing.toml").write_text(CONFIGS["sound"].replace('"speech"', '"growing"') + TRAIN)
+    assert refar("train", "growing.toml", "--out", "run-growing").code == 0
+    Path("growing/eve").mkdir()
+    soundfile.write("growing/eve/0.wav", np.zeros(300), 8000)
+    Path("growing.toml").write_text(Path("growing.toml").read_text().replace("steps = 4", "steps = 6"))
+    said = refar("train", "growing.toml", "--out", "run-growing", "--resume")
+    assert said.code == 0, said
+    assert refar("score", "run-growing", "data:train").code == 0
+
+
 def test_other_files_are_held_to_what_the_network_knows(refar, own):
     """To the rate that the first file gave, and to size and colours that the first picture gave."""
     for folder, size in (("eight", (8, 8)), ("nine", (9, 9))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import soundfile
 
 from refar import data, quantize
 from refar.data.described import DataConfig
+from refar.data.record import record_of
 from refar.data.sound import read_sound, write_sound
 from refar.errors import BackendError, FileError, InputError
 
@@ -100,6 +102,23 @@ def test_whole_files_that_are_held_out_and_too_short_are_told():
     (note,) = found.notes
     assert f"1 of 2 pieces are shorter than a window of 50 and are left out of the test; the shortest is {held.test[0]!r}" in note
     assert (len(found.valid), len(found.test)) == (8, 4)
+
+
+@pytest.mark.parametrize("count", [4, 14])
+def test_files_that_come_later_belong_to_no_part(count):
+    """Divided by time or by files, in the folder of a new class or beside the others, of whatever rate."""
+    for i in range(count):
+        record(f"s/{'ab'[i % 2]}/{i}.wav", RNG.uniform(-0.9, 0.9, 900))
+    table = DataConfig(path="s", window=50, condition="folder")
+    before = data.load(table)
+    known = record_of(table, before)
+    for new in ("a/new", "aa/new", "b/0"):
+        record(f"s/{new}.wav", RNG.uniform(-0.9, 0.9, 900), 44100)
+    assert data.load(table, known).digest() == before.digest()
+    shutil.rmtree("s")
+    record("s/c/0.wav", np.zeros(99))
+    with pytest.raises(FileError, match=f"none of the {count} files that the training read is there any more"):
+        data.load(table, known)
 
 
 @pytest.mark.parametrize(
