@@ -34,9 +34,11 @@ class BackendError(RefarError):
 
 
 def near(name: object, known: Iterable[str]) -> str:
-    """', did you mean …?' if some known name is close, else nothing."""
-    found = difflib.get_close_matches(str(name), list(known), 1)
-    return f", did you mean {found[0]!r}?" if found else ""
+    """', did you mean …?' if some known name is close, else nothing; capitals do not matter, and a beginning is close."""
+    names, sought = {str(one).casefold(): one for one in known}, str(name).casefold()
+    begun = [one for one in names if min(len(one), len(sought)) > 2 and (one.startswith(sought) or sought.startswith(one))]
+    found = difflib.get_close_matches(sought, names, 1) or (begun if len(begun) == 1 else [])
+    return f", did you mean {names[found[0]]!r}?" if found else ""
 
 
 def printable(text: str) -> str:

@@ -262,6 +262,17 @@ def check_fit(data: Dataset, graph: Graph, made: Collection[str] = ()) -> None:
             raise InputError(f"data {data.name!r}: {what}: expected {_size(wanted)} as x has, got {_size(came)}")
 
 
+def guessed_last(array: Array) -> str:
+    """A hint for an array with more channels than positions in a line, whose channels are likely to come last; else nothing."""
+    return last_axis(array) if array.ndim > 2 and array.shape[1] > array.shape[-1] else ""
+
+
+def last_axis(array: Array) -> str:
+    """What to do with an array whose channels come last."""
+    axes = "(N, H, W, C)" if array.ndim == 4 else "(N, T, C)"
+    return f"; yours may be {axes} {array.shape}: move the last axis to the second place"
+
+
 def _size(extents: tuple[int, ...]) -> str:
     return f"{extents[0]} positions" if len(extents) == 1 else f"{' x '.join(map(str, extents))} pixels"
 
@@ -278,7 +289,5 @@ def _check(what: str, array: Array, classes: int, kind: Type, name: str, option:
     if array.ndim != len(kind.axes):
         raise InputError(f"{what}: the graph's input {name!r} expects {kind}, got an array of shape {array.shape}")
     if "c" in kind.axes and array.shape[1] != kind.channels:
-        last = array.ndim > 2 and array.shape[-1] == kind.channels
-        axes = "(N, H, W, C)" if array.ndim == 4 else "(N, T, C)"
-        hint = f"; yours may be {axes} {array.shape}: move the last axis to the second place" if last else ""
+        hint = last_axis(array) if array.ndim > 2 and array.shape[-1] == kind.channels else guessed_last(array)
         raise InputError(f"{what}: the graph's input {name!r} expects {kind}, got {array.shape[1]} channels{hint}")

@@ -89,6 +89,9 @@ def _columns(config: DataConfig, what: str, names: list[str]) -> list[int]:
 
 
 def _is_number(cell: str) -> bool:
+    """Tell whether a cell is a number in digits; Python's 1_0 and digits of other scripts are none."""
+    if "_" in cell or not cell.isascii():
+        return False
     try:
         float(cell)
     except ValueError:

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from refar import models
 from refar.building.text import load
-from refar.data.dataset import Dataset
+from refar.data.dataset import Dataset, guessed_last
 from refar.data.described import DataConfig
 from refar.errors import FileError, GraphError, InputError, maybe_newer
 from refar.graph.graph import Graph
@@ -112,6 +112,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         """The config with what [model] leaves out and the data know: `classes`, or `signal`; `channels` of images; the condition.
 
         The condition is added only if [data] asks for one; `signal` not to a model of classes, nor `classes` to one of a signal.
+        Raises InputError where arrays would get more channels than positions, since the channels are likely to come last.
         """
         if "graph" in self.model:
             return self
@@ -126,6 +127,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
             known["condition"] = f"class:{data.condition_classes}"
         options = models.options_of(self.model["name"])
         added = {name: value for name, value in known.items() if name in options and name not in self.model}
+        if "signal" in added and data.window is None and (hint := guessed_last(data.train.x)):
+            count = added["signal"]
+            kept = f"or write signal = {count} in [model] if they are channels"
+            raise InputError(f"data {data.name!r}: x would be a signal of {count} channels{hint}, {kept}")
         return msgspec.structs.replace(self, model={**self.model, **added})
 
 

@@ -100,6 +100,19 @@ def test_channels_last_are_guessed():
         check_fit(data.load("x.npz"), models.pixelcnn(4, channels=3))
 
 
+def test_channels_last_are_guessed_where_the_model_leaves_them_out():
+    np.savez("x.npz", x=RNG.normal(size=(40, 64, 2)))
+    own = 'name = "wavenet"\ndilations = [1]'
+    with pytest.raises(InputError, match=r"a signal of 64 channels; yours may be \(N, T, C\) \(32, 64, 2\): .* signal = 64"):
+        config(own, 'path = "x.npz"').completed(data.load("x.npz"))
+    said = config(f"{own}\nsignal = 64", 'path = "x.npz"')
+    assert said.completed(data.load("x.npz")) == said
+    np.savez("x.npz", x=RNG.integers(0, 4, (20, 8, 8, 3)))
+    images = config('name = "pixelcnn"', 'path = "x.npz"').completed(data.load("x.npz"))
+    with pytest.raises(InputError, match=r"got 8 channels; yours may be \(N, H, W, C\) \(16, 8, 8, 3\)"):
+        check_fit(data.load("x.npz"), images.graph)
+
+
 def config(model: str, table: str) -> Config:
     return parse_config(f"[model]\n{model}\n[data]\n{table}\n")
 
