@@ -41,7 +41,7 @@ def units_at_random(config: DataConfig, count: int, names: list[str], known: Div
     order = permutation(0, 0, 0, count)
     parts = Parts(np.sort(order[: -test - valid]), np.sort(order[-test - valid : -test]), np.sort(order[-test:]))
     listed = [[names[i] for i in part] if names else [] for part in (parts.valid, parts.test)]
-    return parts, Division("random", count, *listed, files=names)
+    return parts, Division("random", count, listed[0], listed[1], names)
 
 
 def rows_of(config: DataConfig, found: Stacked, known: Division | None) -> tuple[Parts, Division]:
