@@ -1,4 +1,4 @@
-"""What T visits read of the slots of each node, and how the new rows join it.
+"""Reads of the slots of each node in T visits, and the new rows behind them.
 
 At clock c a tap of age a reads the values of the visits c - a … c - a + T - 1; those from visit c on are new. If a node is read
 at the ages a_1 > a_2 > … > a_K, and a_{K+1} = 0, the first min(T, a_k - a_{k+1}) rows of each age are gathered. After them come
@@ -28,7 +28,7 @@ SIDE_BY_SIDE = 4
 """Taps of a convolution that are products of rows. A longer one may be a Conv over time: so many copies cost more."""
 
 SHORT = 64
-"""Where the ages of a node lie no further apart, all rows since the oldest are gathered, whatever T is: they are few."""
+"""If no two neighbouring ages of a node lie further apart, all rows since the oldest are gathered: they are few."""
 
 Amount = tuple[tuple[int, int], ...]
 """A number of visits that follows from T: (n, times) for each min(T, n) in a sum. min(T, 1) is 1, and min(T, LAST) is T."""
@@ -46,7 +46,7 @@ class BlockVisits:
 
 @dataclass(frozen=True)
 class NodeReads:
-    """What taps read of a node: its values of some `ages` above 0, oldest first. A `dense` one is read by a Conv over time."""
+    """Name the values of a node that taps read, by `ages` above 0, oldest first. A `dense` one is read by a Conv over time."""
 
     slots: Slots
     ages: tuple[int, ...]
@@ -54,7 +54,7 @@ class NodeReads:
 
     @property
     def gaps(self) -> list[int]:
-        """How many visits each age lies before the next; the last before the new values."""
+        """List the visits from each age to the next; from the last to the new values."""
         return [age - after for age, after in zip(self.ages, (*self.ages[1:], 0), strict=True)]
 
     @property
@@ -63,14 +63,14 @@ class NodeReads:
         return self.dense or max(self.gaps) <= SHORT
 
     def gathered(self, until: int | None = None) -> Amount:
-        """How many visits are gathered before those of the age number `until`; without it, of all ages."""
+        """Count the visits that are gathered before those of the age number `until`; without it, of all ages."""
         if self.whole:
             return _amount({1: self.ages[0] - (0 if until is None else self.ages[until])})
         return _amount(Counter(self.gaps[:until]))
 
     @property
     def windows(self) -> list[tuple[Amount, Amount]]:
-        """Where what is read at each age begins and ends, in the gathered values with the new ones behind them."""
+        """Return the begin and the end of the piece that each age reads, of the gathered values with the new ones behind them."""
         begins = [self.gathered(number) for number in range(len(self.ages))]
         return [(begin, _amount(dict(begin) | {LAST: 1})) for begin in begins]
 

@@ -34,7 +34,7 @@ class TapBatch:
 
 @dataclass(frozen=True)
 class Ahead:
-    """What a convolution takes from past visits: the ONNX value `name` (B, C_out), `bias` (C_out), to be set later, included.
+    """Name the sum over past visits that a convolution takes: the ONNX value `name` (B, C_out), with `bias` (C_out), set later.
 
     `present` (C_out, C_in) is the weight of what is left, None if nothing is.
     """

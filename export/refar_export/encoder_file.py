@@ -9,7 +9,7 @@ from refar.errors import BackendError
 from refar.runtime.bundle import ENCODER
 
 _OFF = 2.0**-12
-"""How far the file may be off, relative to the largest number of the module's outputs: 4096 roundings of float32."""
+"""The largest difference that is allowed, relative to the largest number of the module's outputs: 4096 roundings of float32."""
 
 
 def require_encoder(made: EncoderModel) -> None:

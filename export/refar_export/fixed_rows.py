@@ -1,4 +1,4 @@
-"""What follows from global conditions, as sums take it: all of it is made ready once in a call, before the first layer.
+"""Terms of sums that follow from global conditions: all of them are made ready once in a call, before the first layer.
 
 The inputs `fixed.<node>` (B, C) stand side by side in one value, to which one vector of offsets is added, and which is repeated
 for each visit of a block. One Split gives the pieces. So a layer that adds a condition and a bias has no node for either.

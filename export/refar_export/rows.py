@@ -47,8 +47,8 @@ _Products = tuple[MatrixProduct, ...]
 
 
 Taps = Literal["beside", "chained", "chained if read once"]
-"""How the taps of a convolution are multiplied: beside each other, in one product; or each in a product of its own, that of this
-visit first, which takes the sum so far as its C. Taps that several products read are brought beside each other but once."""
+"""Two ways to multiply the taps of a convolution: beside each other in one product, or each in a product of its own that takes
+the sum so far as its C, that of this visit first. Taps that several products read are brought beside each other but once."""
 
 
 class Rows:

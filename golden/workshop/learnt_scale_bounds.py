@@ -1,4 +1,4 @@
-"""How far the losses of heads whose scale is learnt may be off, in units of u, for the usual ways to compute them.
+"""Bounds of the losses of heads whose scale is learnt, in units of u, for the usual ways to compute them.
 
 With z = (x - μ)/σ and log σ = max(λ, floor), a float32 number: a z² is off by 2·EXP + 8, relative, where σ² is exp(2·log σ) or
 the square of exp(log σ). log σ is exact, or the logarithm of such a σ². Where λ < floor the gradient of λ is 0, exactly.

@@ -1,4 +1,4 @@
-"""How many channels of the output a head takes."""
+"""Count the channels of the output that a head takes."""
 
 from __future__ import annotations
 
