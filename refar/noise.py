@@ -78,7 +78,7 @@ def draw(
 
 
 def _counts(head: ops.AnyHead, size: int) -> tuple[int, int]:
-    """How many numbers of `uniform` the noise of a step takes, and how many numbers it is."""
+    """Count the numbers of `uniform` that the noise of a step takes, and the numbers of that noise."""
     match head:
         case ops.Categorical():
             return size, size

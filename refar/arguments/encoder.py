@@ -1,4 +1,4 @@
-"""What is known of an encoder beside its decoder, in a run and in a bundle."""
+"""The description of an encoder beside its decoder, as a run and a bundle hold it."""
 
 from __future__ import annotations
 

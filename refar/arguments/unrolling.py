@@ -1,4 +1,4 @@
-"""How a network is unrolled in training: which tokens it is fed back, from which origins, and with which noise."""
+"""Options of unrolling a network in training: the tokens that are fed back, the origins, and the noise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOISE, _ORIGINS = 2**33, 2**34
 
 @dataclass(frozen=True)
 class Unrolling:
-    """What is fed back for `horizon` steps, z_{o+k} for x_{o+k}, made from the output y_{o+k} and noise.
+    """The tokens z_{o+k} that take the place of x_{o+k} for `horizon` steps, made from the output y_{o+k} and noise.
 
     Of classes a vector z_q over all of them: "gumbel-softmax", softmax((l + noise)/τ) of the logits l with the `temperature` τ;
     or "straight-through", the unit vector of the largest l + noise, which is the token that generation draws, with the gradient
@@ -78,7 +78,7 @@ def check_origins(origins: ArrayLike, rows: int, length: int, horizon: int) -> N
 
 
 def noise_size(graph: Graph) -> int:
-    """How many numbers of noise a token takes: one for each class, or for each channel of a signal."""
+    """Count the numbers of noise that a token takes: one for each class, or for each channel of a signal."""
     found = facts(graph)
     return found.types[found.sequence].size
 

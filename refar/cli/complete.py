@@ -176,6 +176,6 @@ def picture_size(session: Session, shape: str | None, x: Array) -> values.Shape 
 
 
 def _steps(x: Array, known: int, n: int | None, trajectories: int) -> int:
-    """What `progress` of `Session.complete` counts to."""
+    """Return the number that `progress` of `Session.complete` counts to."""
     each = x.shape[2] if x.ndim == 4 else max(0, x.shape[-1] - known) if n is None else n
     return trajectories * each

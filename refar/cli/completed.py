@@ -1,4 +1,4 @@
-"""What refar complete writes: trajectories, a table, curves with their bands, sound, or a sheet of pictures."""
+"""Files of refar complete: trajectories, a table, curves with their bands, sound, or a sheet of pictures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LINES = 5
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file holds: it is to be looked at (`drawn`), as `pictures` or else as curves, or it is `sound`."""
+    """The content of a file by its ending: something to look at (`drawn`), as `pictures` or else as curves, or `sound`."""
 
     drawn: bool
     pictures: sheet.Look | None
@@ -42,12 +42,12 @@ class Kind:
 
     @property
     def examples(self) -> int | None:
-        """How many examples it holds if nobody says which; None for all of them."""
+        """The number of examples that it holds if `--rows` is left out; None for all of them."""
         return 8 if self.pictures else 4 if self.drawn or self.sound else None
 
     @property
     def samples(self) -> int:
-        """How many trajectories of each are drawn if nobody says how many."""
+        """The number of trajectories of each example if `--samples` is left out."""
         return 8 if self.pictures else 1 if self.sound else 100
 
 

@@ -89,7 +89,7 @@ def _inputs(node: Node) -> str:
 
 
 def head(kind: ops.AnyHead, classes: int) -> str:
-    """What the output means; `classes` are those of the sequence."""
+    """Describe a head in words; `classes` are those of the sequence."""
     match kind:
         case ops.Categorical():
             return f"categorical: {classes} logits"

@@ -44,7 +44,7 @@ class Examples:
 
     @property
     def values(self) -> Array:
-        """How many values of each sequence are real: (B,)."""
+        """The number of real values of each sequence, (B,): those that are no padding."""
         if self.lengths is None:
             return np.full(len(self.x), math.prod(self.x.shape[1:]))
         return self.lengths.astype(np.int64) * math.prod(self.x.shape[1:-1])
@@ -241,7 +241,7 @@ def to_share(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def record_of(metadata: Mapping[str, str]) -> Record | None:
-    """What a bundle knows of its data; None for a bundle that knows nothing, or only the name of the data.
+    """Read the record of the data that is in a bundle; None for a bundle without one, or with nothing but the name of the data.
 
     A path in it begins at the present folder.
     """
@@ -258,7 +258,7 @@ def record_of(metadata: Mapping[str, str]) -> Record | None:
 
 
 def meaning_of(record: Record | None) -> Meaning:
-    """What the numbers of a network stand for; bare numbers if nothing is known."""
+    """Return the meaning that a record holds; that of bare numbers without a record."""
     from refar.data.meaning import Meaning
 
     return Meaning() if record is None else record.meaning

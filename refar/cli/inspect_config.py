@@ -1,4 +1,4 @@
-"""What a training is going to do: the data beside the network, and what a step of it takes."""
+"""A config, described before it is trained: the data beside the network, and the memory of a step."""
 
 from __future__ import annotations
 

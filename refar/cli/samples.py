@@ -1,4 +1,4 @@
-"""What a network generated, as files in the units of its data: tables, sound, sheets of pictures, or the bare numbers."""
+"""Generated sequences and images as files in the units of the data: tables, sound, sheets of pictures, or the bare numbers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def write(out: Path, x: Array, meaning: Meaning) -> list[Path]:
 
 
 def read_prompt(path: Path, record: Record | None, kind: Type) -> Array:
-    """What a file holds as a network's numbers: series and sound through the meaning in the `record`, other files as they are.
+    """Read a prompt as a network's numbers: series and sound through the meaning in the `record`, other files as they are.
 
     A table has the columns and the separator of the training; sound is of the network's rate. Raises InputError for other
     sound, and for integers where the network, by the `kind` of its sequence, models a signal.

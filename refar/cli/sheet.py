@@ -18,7 +18,7 @@ _BACKGROUND, _HIDDEN_ON_PAPER, _HIDDEN = 232, 190, 128
 
 @dataclass(frozen=True)
 class Look:
-    """What pictures look like: rows and columns, `classes` of light, 1 or 3 colours; be they `images` or sequences of pixels.
+    """The form of pictures: rows and columns, `classes` of light, 1 or 3 colours; be they `images` or sequences of pixels.
 
     Sequences of grey pixels are shown on paper: class 0 is white. Everything else has class 0 black.
     """

@@ -1,4 +1,4 @@
-"""What a network generates while it is trained: a file in the run for every so many steps."""
+"""Samples of a network under training: a file in the run for every so many steps."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ FETCHABLE = {
 
 
 def folder_of(name: str) -> Path:
-    """Where the files of a data set are kept: below $REFAR_DATA, else $XDG_CACHE_HOME/refar, else ~/.cache/refar."""
+    """Return the folder of a data set's files: below $REFAR_DATA, else $XDG_CACHE_HOME/refar, else ~/.cache/refar."""
     if root := os.environ.get("REFAR_DATA"):
         return Path(root, name)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "refar", name)

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from refar.arguments.arrays import Array
-from refar.data.dataset import Split, widened
+from refar.data.dataset import OfOneLength, Split, widened
 from refar.errors import InputError
 
 
 @dataclass(frozen=True)
-class Crops:
+class Crops(OfOneLength):
     """Every window of `window` values within one of the recordings; training draws from them.
 
     `values` are all recordings end to end, v_t or v_ct, and recording i is that from `bounds[i]` to `bounds[i + 1]`; each is at
@@ -31,14 +31,6 @@ class Crops:
     def x(self) -> Array:
         """A window at every place, v_nt or v_nct, also at those where one runs from a recording into the next."""
         return np.moveaxis(sliding_window_view(self.values, self.window, axis=-1), -2, 0)
-
-    @property
-    def target(self) -> None:
-        """None: such data are no pairs."""
-
-    @property
-    def lengths(self) -> None:
-        """None: all windows are of one length."""
 
     @property
     def arrays(self) -> dict[str, Array]:

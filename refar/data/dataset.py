@@ -62,13 +62,8 @@ class Split:
         return Split(self.x[rows], conditions, target, lengths)
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """Some rows of arrays that stay where they are, perhaps on disk: those of `rows`, in their order."""
-
-    x: Array
-    rows: Array
-    conditions: Mapping[str, Array] = field(default_factory=dict)
+class OfOneLength:
+    """Data without pairs, of which all sequences have one length."""
 
     @property
     def target(self) -> None:
@@ -77,6 +72,15 @@ class Chosen:
     @property
     def lengths(self) -> None:
         """None: such data are all of one length."""
+
+
+@dataclass(frozen=True)
+class Chosen(OfOneLength):
+    """Some rows of arrays that stay where they are, perhaps on disk: those of `rows`, in their order."""
+
+    x: Array
+    rows: Array
+    conditions: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def arrays(self) -> dict[str, Array]:
@@ -91,7 +95,7 @@ class Chosen:
 
 
 class Supply(Protocol):
-    """What training draws its batches from: a `Split`, or something that makes one of any of its rows.
+    """The examples that training draws its batches from: a `Split`, or something that makes one of any of its rows.
 
     Of `x` only the dtype, and the shape but for the first axis, tell something of those rows.
     """
@@ -102,11 +106,11 @@ class Supply(Protocol):
 
     @property
     def target(self) -> Array | None:
-        """What networks from one signal onto another should answer with."""
+        """The signals that a network from one signal onto another should answer with; None for data without pairs."""
 
     @property
     def lengths(self) -> Array | None:
-        """How many positions of each sequence are real, where they differ."""
+        """The number of real positions of each sequence; None where all are of one length."""
 
     @property
     def conditions(self) -> Mapping[str, Array]:
@@ -268,7 +272,7 @@ def guessed_last(array: Array) -> str:
 
 
 def last_axis(array: Array) -> str:
-    """What to do with an array whose channels come last."""
+    """Return advice for an array whose channels come last."""
     axes = "(N, H, W, C)" if array.ndim == 4 else "(N, T, C)"
     return f"; yours may be {axes} {array.shape}: move the last axis to the second place"
 

@@ -1,4 +1,4 @@
-"""What readers found, divided into three parts, scaled, and cut into sequences."""
+"""The arrays of readers, divided into three parts, scaled, and cut into sequences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How data were divided, as a run and a bundle remember it."""
+"""The division of data into parts, as a run and a bundle hold it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class Division(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How `units` files, rows or windows were divided: at random, or each by time or by rows in the same proportions.
+    """The division of `units` files, rows or windows: at random, or each by time or by rows in the same proportions.
 
     Of a random division `valid` and `test` name the files held out. Units without names are held out by
     `refar.data.dataset.permutation(0, 0, 0, units)`, the last of it for the test, those before them for validation.

@@ -1,4 +1,4 @@
-"""What the readers of files hand on: examples of one shape, or recordings that are yet to be cut."""
+"""The results of the readers of files: examples of one shape, or recordings that are yet to be cut."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def _as_trained(config: DataConfig, kind: str, meaning: Meaning) -> DataConfig:
 
 
 def _named(config: DataConfig, found: Stacked | Recordings, meaning: Meaning | None) -> Stacked | Recordings:
-    """What was found, its classes numbered as the network knows them. Raises InputError for a class that it does not know."""
+    """Number the classes of conditions as the network does. Raises InputError for a class that it does not know."""
     names = found.meaning.names
     if meaning is None or found.condition is None or names == meaning.names:
         return found

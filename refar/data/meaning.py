@@ -1,4 +1,4 @@
-"""What the numbers of a data set stand for: the way from a file to a network, and from what it generates back to a file."""
+"""The meaning of a data set's numbers: the way from a file to a network, and from generated numbers back to a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Small = np.uint8
 
 
 class Meaning(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a file's numbers v become a network's x, and back.
+    """The maps from a file's numbers v to a network's x, and back.
 
     A signal (C, T): v = x·std + mean, each channel with its own; without std and mean v = x. With a `quantizer` of `levels`
     classes x is a class, and its centre in [-1, 1] stands for x in that equation. A picture has `levels` of light, class 0
@@ -37,7 +37,7 @@ class Meaning(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
     @property
     def channels(self) -> int:
-        """How many colours a pixel has."""
+        """The number of colours of a pixel."""
         return 3 if self.colours == "rgb" else 1
 
     def channel(self, number: int) -> str:

@@ -49,7 +49,7 @@ def read_npy(config: DataConfig, path: Path) -> Stacked | Recordings:
 
 
 def network_numbers(what: str, array: Array, meaning: Meaning) -> Array:
-    """What an array of a file is to a network: x_ct or classes x_t for a series in the units of the data, others as they are.
+    """Make an array of a file a network's: x_ct or classes x_t for a series in the units of the data, others as they are.
 
     Only where the network's numbers are scaled or quantised are floats (T,) or (C, T) such a series. With an axis more they are
     the network's own numbers, and so are integers for a network of classes. Raises InputError for floats with other channels,

@@ -1,4 +1,4 @@
-"""What a run and a bundle keep of the data: enough to read them again as they were, and to find the way back to units."""
+"""The record of the data in a run and a bundle: enough to read them again as they were, and to find the way back to units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What WaveNet and the TCN share: how a sequence comes in, of classes or a signal, and what its output means."""
+"""The two ends that WaveNet and the TCN share: the input, of classes or a signal, and the output with its head."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refar.graph.decode import tagged
 from refar.graph.graph import Graph
 
 CLASSES = 256
-"""How many there are if a caller gives neither classes nor a signal."""
+"""The number of classes if a caller gives neither classes nor a signal."""
 
 
 @dataclass(frozen=True)

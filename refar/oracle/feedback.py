@@ -1,4 +1,4 @@
-"""What a network is fed back when it is unrolled: a token made from its output, and the gradient through it."""
+"""Tokens that an unrolled network is fed back, made from its output, and the gradient through them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was observed, and how it may go on: trajectories, quantile bands, and the truth where it is known."""
+"""Curves of observed values and their continuations: trajectories, quantile bands, and the truth where it is known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from refar.plots.style import BLUE, FAINT, GREY, INK, ORANGE, font
 _WIDE, _HIGH, _EDGES = 8.4, 1.9, 0.9
 """Inches: the width of the picture, the height of a panel, and of legend and label together."""
 _BACK = 3
-"""What was observed is shown as far back as so many times the length of what is to come."""
+"""The observed part is drawn as far back as so many times the length of the part to come."""
 _SHADES = ("#d5e2ef", "#a9c5de", "#7fa8ce")
 """The colours of the bands, from the outermost on."""
 

@@ -97,7 +97,7 @@ def check_levels(levels: ArrayLike) -> Array:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked for: `samples` trajectories of each example, and how they are drawn. `noise`: see `Session.complete`."""
+    """A request for `samples` trajectories of each example, with the options of drawing. `noise`: see `Session.complete`."""
 
     samples: int
     seed: int
@@ -196,7 +196,7 @@ def _check_observed(observed: object, length: int, what: str) -> int:
 
 
 def _check_count(n: object, left: int) -> int:
-    """How many positions are to come: those that are `left` in the data if `n` is None."""
+    """Return the number of positions to come: those that are `left` in the data if `n` is None."""
     if n is not None:
         return check_integer("n", n, 1)
     if left == 0:

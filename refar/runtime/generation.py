@@ -145,7 +145,7 @@ def _each(name: str, values: Sequence[Any], rows: int) -> list[Any]:
 
 @dataclass(frozen=True)
 class NoiseAhead:
-    """How noise is drawn ahead: by how many `threads`, each some rows, and as what `dtype`.
+    """Options of drawing noise ahead: the number of `threads`, each for some rows, and the `dtype`.
 
     At most so many `numbers` are drawn at once (8 MiB), and of so many `steps`.
     """

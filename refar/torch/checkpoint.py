@@ -56,7 +56,7 @@ class State:
 
 
 UNIT = {"nats": "per value"}
-"""What files say of their nats; those of refar 0.1.0 say nothing, and count a position of a signal as one value."""
+"""The unit of nats in a file; files of refar 0.1.0 name none, and count a position of a signal as one value."""
 
 
 def values_of_unit(info: Mapping[str, Any], graph: Graph, loss: LossConfig) -> int:

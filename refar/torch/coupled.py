@@ -1,4 +1,4 @@
-"""What is trained: a network alone, or as the decoder of an encoder that makes one of its conditions."""
+"""The modules that are trained: a network alone, or an encoder and its decoder, of which it makes a condition."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ Network = Module | Coupled
 
 
 def as_given(array: Tensor) -> Tensor:
-    """What an encoder gets: class indices as int64, numbers as float32."""
+    """Return the array that an encoder reads as a tensor: class indices as int64, numbers as float32."""
     return array.float() if array.is_floating_point() else array.long()
 
 

@@ -1,4 +1,4 @@
-"""What a network is fed back when it is unrolled, in PyTorch: a token made from its output, through which gradients flow."""
+"""Tokens that an unrolled network is fed back, in PyTorch: made from its output, so that gradients flow through them."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from refar.training.loss_config import LossConfig
 
 @dataclass(frozen=True)
 class Batch:
-    """What this process computes of one step; the whole batch has `counts` values of each term of the loss."""
+    """The part of one step that this process computes; the whole batch has `counts` values of each term of the loss."""
 
     work: Work
     counts: tuple[int, ...]

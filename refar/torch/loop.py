@@ -39,7 +39,7 @@ from refar.training.schedule import learning_rate
 
 
 class Result(NamedTuple):
-    """How far training came: `finished` unless it was interrupted; the best validation is None before the first.
+    """The end of a training: `finished` unless it was interrupted; the best validation is None before the first.
 
     It is in nats per value, or of another [loss] in its unit.
     """
@@ -52,7 +52,7 @@ class Result(NamedTuple):
 
 
 Samples = Callable[[int, Graph, Arrays, Dataset], None]
-"""What draws a sample: it is given the step, the network, the weights that are validated, and the data."""
+"""A function that draws a sample, from the step, the network, the weights that are validated, and the data."""
 
 
 def train(

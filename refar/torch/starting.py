@@ -1,4 +1,4 @@
-"""What a training starts from: checks of everything that can be known before the first step, and a fresh state."""
+"""The start of a training: checks of everything that can be known before the first step, and a fresh state."""
 
 from __future__ import annotations
 

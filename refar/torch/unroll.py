@@ -27,7 +27,7 @@ from refar.torch.module import Module
 
 
 class Unrolled:
-    """How a graph is unrolled, found once. Raises GraphError and InputError as `refar.unroll`."""
+    """The plan of unrolling a graph, made once. Raises GraphError and InputError as `refar.unroll`."""
 
     def __init__(self, graph: Graph, unrolling: Unrolling) -> None:
         check_unrolling(graph, unrolling)

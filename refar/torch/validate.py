@@ -67,7 +67,7 @@ def _evaluating(objective: Objective) -> Iterator[None]:
 
 
 def sizes(graph: Graph, split: Split, rows: int, values: int) -> tuple[int, int]:
-    """How many sequences, at most `rows`, and how many positions of each the widest layer holds in about `values` values."""
+    """Return how many sequences, at most `rows`, and positions of each the widest layer holds in about `values` values."""
     found = facts(graph)
     positions = split.x[0].size // (split.x.shape[1] if split.x.ndim > 2 else 1) if len(split) else 1
     widest = max(kind.channels for kind in found.types.values() if kind.timed and not (kind.indexed and not kind.image))

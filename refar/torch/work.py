@@ -1,4 +1,4 @@
-"""What training computes of a batch: which positions count, and where and with which noise the network is unrolled."""
+"""The work of training on a batch: the positions that count, and the origins and the noise of unrolling."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Work:
 
 
 def unrolling_of(graph: Graph, loss: LossConfig) -> Unrolling | None:
-    """How [loss] has the network unrolled, if it has."""
+    """Return the unrolling that [loss] asks for; None if it asks for none."""
     if not loss.horizon:
         return None
     feedback = loss.feedback or feedback_of(require_head(graph, "unrolling"))[0]
@@ -101,5 +101,5 @@ def _counted(loss: LossConfig, examples: Split, mask: Array | None) -> int:
 
 
 def _channels(x: Array) -> int:
-    """How many values a position of a sequence has, x_bt or x_bct."""
+    """Return the number of values at a position of sequences x_bt or x_bct."""
     return x.shape[1] if x.ndim == 3 else 1

@@ -1,4 +1,4 @@
-"""What `refar train` reads: a TOML file with the tables [model], [data], [encoder], [loss] and [train], decoded strictly."""
+"""The config of `refar train`: a TOML file with the tables [model], [data], [encoder], [loss] and [train], decoded strictly."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ from refar.files import write_bytes, writing
 from refar.training.runs import LOG
 
 UNITS = {"nats": "nats per value", "mse": "mean square", "esr": "error to signal", "loss": "weighed sum of losses"}
-"""What the figures of a line are called."""
+"""The names of the figures of a line."""
 
 
 class Logged(msgspec.Struct):
-    """What every line of the log has."""
+    """The field that every line of the log has."""
 
     step: int
 

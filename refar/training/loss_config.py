@@ -54,10 +54,10 @@ class LossConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def terms(self) -> dict[str, float]:
-        """What is added up, by name, with its weight."""
+        """The terms that are added up, {name: weight}."""
         return {"nats": self.one_step, "unrolled": self.unrolled} if self.horizon else {self.kind: 1.0}
 
     @property
     def unit(self) -> str:
-        """What the log calls the loss: its kind, or "loss" where it is a sum of several."""
+        """The name of the loss in the log: its kind, or "loss" where it is a sum of several."""
         return "loss" if self.horizon else self.kind

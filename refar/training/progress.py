@@ -1,4 +1,4 @@
-"""How training shows itself: a progress bar on a terminal, a line per validation elsewhere; and how it is asked to stop."""
+"""The progress of training: a bar on a terminal, a line per validation elsewhere; and the signals that ask it to stop."""
 
 from __future__ import annotations
 

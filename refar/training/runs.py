@@ -38,7 +38,7 @@ from refar.training.config import Config, load_config
 CONFIG, GRAPH, DATA, LOG = "config.toml", "graph.json", "data.json", "log.jsonl"
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
 OF_ENCODER = "encoder:"
-"""What the names of an encoder's tensors begin with, beside those of its decoder; no node has such a name."""
+"""The prefix of the names of an encoder's tensors, beside those of its decoder; no node has such a name."""
 SAMPLES = "samples"
 FILES = (CONFIG, GRAPH, DATA, CHECKPOINT, WEIGHTS, LOG, LOCK)
 
@@ -86,7 +86,7 @@ def load_encoder(path: str | Path) -> tuple[Encoder, Arrays] | None:
 
 
 def read_record(path: str | Path) -> Record | None:
-    """What a run keeps of its data; None for a run of an earlier release, which kept nothing. Raises FileError if damaged."""
+    """Read the record of a run's data; None for a run of an earlier release, which has none. Raises FileError if damaged."""
     file = Path(path) / DATA
     return record.from_json(file.read_bytes(), f"run {str(path)!r}: {DATA}") if file.is_file() else None
 

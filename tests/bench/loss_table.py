@@ -154,7 +154,7 @@ def by_torch(
 
 
 def difference(case: Case, wanted: tuple[float, Arrays], found: tuple[float, Arrays], dtype: str) -> str:
-    """How far value and gradient are off, each beside what is allowed."""
+    """Return the differences of value and gradient, each beside what is allowed."""
     steps = max(1, case.loss.horizon)
     cells = []
     for ours, other in ((np.array([wanted[0]]), np.array([found[0]])), (flat(wanted[1]), flat(found[1]))):
@@ -172,7 +172,7 @@ def flat(arrays: Arrays) -> Array:
 
 
 def central_difference(value: Callable[[Arrays], float], params: Arrays, gradient: Arrays, rng: np.random.Generator) -> float:
-    """How far the gradient is from (L(θ + h·v) - L(θ - h·v)) / 2h along a random v, relative to the latter."""
+    """Return the difference of the gradient from (L(θ + h·v) - L(θ - h·v)) / 2h along a random v, relative to the latter."""
     v = {name: rng.normal(size=array.shape) for name, array in params.items()}
     moved = [value({n: a + sign * STEP_OF_DIFFERENCES * v[n] for n, a in params.items()}) for sign in (1, -1)]
     measured = (moved[0] - moved[1]) / (2 * STEP_OF_DIFFERENCES)

@@ -1,4 +1,4 @@
-"""What a step of `refar train` costs beside a loop written by hand: `python tests/bench/training.py [PAGE]`.
+"""The cost of a step of `refar train` beside a loop written by hand: `python tests/bench/training.py [PAGE]`.
 
 Both train the same network by the same recipe: a new batch each step, AdamW (fused), the gradient clipped, an average of the
 weights (foreach). They run in turns in one process. What the loop by hand has not: losses that are added up, a
