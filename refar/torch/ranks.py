@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import gc
+import importlib
 import os
 from dataclasses import dataclass
 
@@ -51,6 +53,17 @@ def joined(device: str) -> Ranks:
             return Ranks()
         if device == "cuda":
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        # Imported later, by DistributedDataParallel, it would hold the group for good, as a default of its functions.
+        importlib.import_module("torch.distributed.nn")
         dist.init_process_group("nccl" if device == "cuda" else "gloo")
-        atexit.register(dist.destroy_process_group)
+        atexit.register(_leave)
     return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def _leave() -> None:
+    """End the process group and, with the last network that holds it, its threads.
+
+    A thread that needs Python while Python shuts down would abort the process.
+    """
+    gc.collect()
+    dist.destroy_process_group()
