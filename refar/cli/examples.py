@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ class Examples:
     dtype: np.dtype[Any]
     lengths: Array | None = None
     paired: bool = False
+    held: dict[str, Array] = field(default_factory=dict)
 
     @property
     def values(self) -> Array:
@@ -86,7 +87,8 @@ def load(text: str, graph: Graph, record: Record | None = None, *, conditions: b
         raise InputError(f"data {text!r}: {error}") from None
     fitted = checked.pop(found.sequence)
     lengths = split.lengths if split.lengths is not None and (split.lengths < fitted.shape[-1]).any() else None
-    return Examples(title, fitted, checked, dtype, lengths, split.target is not None)
+    held = {"x": split.x, **split.conditions}
+    return Examples(title, fitted, checked, dtype, lengths, split.target is not None, held)
 
 
 def _read(text: str, graph: Graph, record: Record | None) -> tuple[str, Split]:

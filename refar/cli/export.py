@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from refar.analysis.facts import facts
-from refar.arguments.encoder import EncoderModel
 from refar.cli import examples, int8_report, values
 from refar.cli.console import line, show
-from refar.cli.sources import open_source, run_path
+from refar.cli.sources import encoder_of, open_source, run_path
 from refar.errors import FileError
 
 
@@ -46,7 +45,7 @@ def export(
     metadata = examples.metadata(opened)
     record = examples.record_of(metadata)
     given = examples.load(calibrate, opened.graph, record) if calibrate is not None else None
-    encoder = _encoder(run)
+    encoder = encoder_of(run_path(run))
     refar_export.export(
         opened.graph,
         opened.params,
@@ -73,15 +72,3 @@ def export(
     if given is not None:
         line(f"in float32 and in int8, on {given.title}:")
         show(int8_report.report(opened.graph, opened.params, out, given))
-
-
-def _encoder(run: str) -> EncoderModel | None:
-    """The encoder of a run, which needs PyTorch; None if there is none, for which PyTorch need not be there."""
-    from refar.runtime.bundle import OPSET
-    from refar.training.runs import load_encoder
-
-    if load_encoder(run) is None:
-        return None
-    from refar.torch import encoder_model
-
-    return encoder_model(run, OPSET)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refar.cli import examples, values
-from refar.cli.sources import bundle_path, is_run, open_source
+from refar.cli.sources import bundle_path, encoder_of, is_run, open_source
 
 if TYPE_CHECKING:
     from refar.runtime.session import Session
@@ -29,5 +29,5 @@ def opened(text: str, provider: str) -> Iterator[Session]:
     assert run.params is not None
     with tempfile.TemporaryDirectory(prefix="refar-") as folder:
         bundle = Path(folder, "bundle")
-        refar_export.export(run.graph, run.params, bundle, metadata=examples.metadata(run), verify=False)
+        refar_export.export(run.graph, run.params, bundle, metadata=examples.metadata(run), encoder=encoder_of(Path(text)), verify=False)
         yield runtime.load(bundle, values.device(provider))

@@ -43,7 +43,8 @@ def _score(session: Session, data: str, condition: list[str], save: Path | None)
     meaning = examples.meaning_of(record)
     given = examples.load(data, session.graph, record, conditions=not condition)
     given.require_sequences(data)
-    conditions = values.conditions(session.graph, condition, given.conditions, meaning.names) or {}
+    known = {**_encoded(session, given), **given.conditions}
+    conditions = values.conditions(session.graph, condition, known, meaning.names) or {}
     for name, array in conditions.items():
         if len(array) not in (1, len(given.x)):
             raise InputError(f"condition {name!r}: expected {one_or(len(given.x), 'row')}, got {len(array)}")
@@ -72,6 +73,14 @@ def _score(session: Session, data: str, condition: list[str], save: Path | None)
     if save is not None:
         files.write_array(save, log_p)
         line(f"wrote {save}")
+
+
+def _encoded(session: Session, given: examples.Examples) -> dict[str, Array]:
+    """Return the condition that the bundle's encoder makes of the data, if there is one and they hold what it reads."""
+    encoder = session.manifest.encoder
+    if encoder is None or encoder.reads not in given.held:
+        return {}
+    return {encoder.condition: session.encode(given.held[encoder.reads])}
 
 
 def classify(

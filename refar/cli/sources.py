@@ -13,6 +13,7 @@ from refar.errors import FileError, GraphError, near
 from refar.graph.graph import Graph
 
 if TYPE_CHECKING:
+    from refar.arguments.encoder import EncoderModel
     from refar.data import Dataset
     from refar.training.config import Config
 
@@ -110,6 +111,18 @@ def run_path(text: str) -> Path:
             "with refar_export.export(graph, params, folder)"
         )
     raise FileError(f"{text!r}: there is no such run{near_file(path, folders=True)}")
+
+
+def encoder_of(run: Path) -> EncoderModel | None:
+    """Return the encoder of a run, which needs PyTorch; None if there is none, for which PyTorch need not be there."""
+    from refar.runtime.bundle import OPSET
+    from refar.training.runs import load_encoder
+
+    if load_encoder(run) is None:
+        return None
+    from refar.torch import encoder_model
+
+    return encoder_model(run, OPSET)
 
 
 def parse_options(model: str, text: str) -> dict[str, str]:

@@ -116,6 +116,9 @@ def test_trained_together_resumed_and_exported(tmp_path):
     assert session.generate(64, batch=3, condition=session.encode(valid.x[:3])).shape == (3, 64)
     assert "encoder.onnx" in json.loads((tmp_path / "bundle" / "bundle.json").read_text())["files"]
     assert CliRunner().invoke(app, ["check", "bundle"]).exit_code == 0
+    for what in ("whole", "bundle"):
+        scored = CliRunner().invoke(app, ["score", what, "data:valid"])
+        assert f"{whole.best_nats:.4f} nats" in scored.output, scored.output
 
 
 def test_another_array_may_be_read():
@@ -133,7 +136,9 @@ def test_another_array_may_be_read():
         (model, '[model]\ngraph = "net.json"\n'), ("pixels", "linear"), ("width = 12", 'reads = "face"'),
         ('name = "digits"', 'path = "my.npz"'), ("batch = 32", "batch = 16"),
     )  # fmt: skip
-    train(changed, "run", progress=False)
+    trained = train(changed, "run", progress=False)
+    scored = CliRunner().invoke(app, ["score", "run", "data:valid"])
+    assert f"{trained.best_nats:.4f} nats" in scored.output, scored.output
     described, arrays = load_encoder("run")
     assert (described.condition, described.reads, described.dtype, described.shape) == ("z", "face", "float32", (3,))
     assert arrays.keys() == {"weight", "bias"}
