@@ -20,3 +20,8 @@ class Division(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     valid: list[str] = []
     test: list[str] = []
     files: list[str] = []
+
+
+def share(count: int, part: float) -> int:
+    """Return the whole number of things in `part` of `count`: 0.29 of 100 are 29, though 100 · 0.29 rounds to less."""
+    return int(count * part + 1e-9)

@@ -11,7 +11,7 @@ import numpy as np
 from refar.arguments.arrays import Array
 from refar.data.dataset import Dataset, Split, permutation
 from refar.data.described import DataConfig
-from refar.data.division import Division
+from refar.data.division import Division, share
 from refar.data.found import check_finite
 from refar.data.meaning import Meaning
 from refar.errors import FileError
@@ -189,7 +189,7 @@ def _split_of(name: str, prefix: str, part: dict[str, Array], train: dict[str, A
 def _split(config: DataConfig, name: str, splits: dict[str, Split]) -> tuple[Split, Split, Split]:
     whole = splits[""]
     parts = {"test_": config.test, "valid_": config.valid}
-    counts = {prefix: max(1, int(len(whole) * part)) for prefix, part in parts.items() if prefix not in splits}
+    counts = {prefix: max(1, share(len(whole), part)) for prefix, part in parts.items() if prefix not in splits}
     if len(whole) <= sum(counts.values()):
         raise FileError(f"data {name!r}: expected at least {sum(counts.values()) + 1} sequences to split, got {len(whole)}")
     order = permutation(0, 0, 0, len(whole)) if counts else np.arange(len(whole))

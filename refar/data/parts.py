@@ -10,7 +10,7 @@ import numpy as np
 from refar.arguments.arrays import Array
 from refar.data.dataset import permutation
 from refar.data.described import DataConfig
-from refar.data.division import Division
+from refar.data.division import Division, share
 from refar.data.found import Recordings, Stacked
 from refar.errors import FileError, InputError
 
@@ -35,7 +35,7 @@ def units_at_random(config: DataConfig, count: int, names: list[str], known: Div
             raise FileError(f"{what}: {missing[0]!r}, which the training held out, is not there any more")
         held = [np.array([names.index(name) for name in part], np.int64) for part in (known.valid, known.test)]
         return Parts(np.setdiff1d(np.arange(count), np.concatenate(held)), held[0], held[1]), known
-    test, valid = (max(1, int(count * part)) for part in (config.test, config.valid))
+    test, valid = (max(1, share(count, part)) for part in (config.test, config.valid))
     if count <= test + valid:
         raise InputError(f"{what}: expected at least {test + valid + 1} to divide at random, got {count}; see `split` in [data]")
     order = permutation(0, 0, 0, count)
@@ -77,8 +77,8 @@ def pieces_of(config: DataConfig, found: Recordings, known: Division | None) -> 
     cut: list[list[Array]] = [[], [], []]
     for piece in found.pieces:
         length = piece.shape[-1]
-        end = length - int(length * config.test)
-        middle = end - int(length * config.valid)
+        end = length - share(length, config.test)
+        middle = end - share(length, config.valid)
         for part, (first, last) in zip(cut, ((0, middle), (middle, end), (end, length)), strict=True):
             part.append(piece[..., first:last])
     return [replace(found, pieces=pieces) for pieces in cut], Division("time", count, files=found.names if count > 1 else [])

@@ -8,6 +8,7 @@ import pytest
 from refar import data, models
 from refar.data.batches import batch, shift
 from refar.data.dataset import check_fit, for_graph
+from refar.data.described import DataConfig
 from refar.errors import BackendError, FileError, InputError
 
 
@@ -50,6 +51,12 @@ def test_own_indices_are_split(tmp_path):
     for split in found.splits.values():
         np.testing.assert_array_equal(split.x, INDICES[split.condition])
     assert data.load(tmp_path / "my.npz").digest() == found.digest()
+
+
+def test_a_part_is_not_one_row_less_by_rounding(tmp_path):
+    path = write(tmp_path / "my.npz", x=np.arange(300).reshape(100, 3) % 5)
+    found = data.load(DataConfig(path=str(path), valid=0.29, test=0.57))  # 100 · 0.29 and 100 · 0.57 round downwards
+    assert [len(split) for split in found.splits.values()] == [14, 29, 57]
 
 
 def test_own_signal_with_own_splits(tmp_path):
