@@ -1,6 +1,6 @@
 """What sampling ahead gains: `python tests/bench/ahead.py [PAGE] [--folder DIR]`, five minutes, two of them of training.
 
-Plain generation and sampling ahead take turns in one process on one core, four times for each seed, of which the least counts, as
+Plain generation and sampling ahead take turns in one process on one core, eight times for each seed, of which the least counts, as
 other programs slow some down; the gain is the quotient of the sums over seeds. Every token and pixel is compared. The digits are
 the network of `refar demo`; the binary ones are the same, drawn on 28 × 28 pixels. The 20 layers have random weights, wider
 than those that training begins with: there a guess is hardly ever right.
@@ -70,11 +70,11 @@ def random(folder: Path) -> Session:
 
 
 def gain(make: Callable[[int, int], np.ndarray], ahead: int, seeds: int) -> tuple[float, float]:
-    """The seconds of plain generation, and how many times those of sampling ahead: the least of four for each seed, in turn."""
+    """The seconds of plain generation, and how many times those of sampling ahead: the least of eight for each seed, in turn."""
     total = {0: 0.0, ahead: 0.0}
     for seed in range(seeds):
         least, found = dict.fromkeys(total, float("inf")), {}
-        for _ in range(4):
+        for _ in range(8):
             for each in total:
                 begin = time.perf_counter()
                 found[each] = make(seed, each)
