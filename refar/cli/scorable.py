@@ -29,5 +29,7 @@ def opened(text: str, provider: str) -> Iterator[Session]:
     assert run.params is not None
     with tempfile.TemporaryDirectory(prefix="refar-") as folder:
         bundle = Path(folder, "bundle")
-        refar_export.export(run.graph, run.params, bundle, metadata=examples.metadata(run), encoder=encoder_of(Path(text)), verify=False)
+        refar_export.export(
+            run.graph, run.params, bundle, metadata=examples.metadata(run), encoder=encoder_of(Path(text)), verify=False
+        )
         yield runtime.load(bundle, values.device(provider))

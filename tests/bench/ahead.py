@@ -1,8 +1,8 @@
 """What sampling ahead gains: `python tests/bench/ahead.py [PAGE] [--folder DIR]`, five minutes, two of them of training.
 
-Plain generation and sampling ahead take turns in one process on one core, eight times for each seed, of which the least counts, as
-other programs slow some down; the gain is the quotient of the sums over seeds. Every token and pixel is compared. The digits are
-the network of `refar demo`; the binary ones are the same, drawn on 28 × 28 pixels. The 20 layers have random weights, wider
+Plain generation and sampling ahead take turns in one process on one core, eight times for each seed, of which the least counts,
+as other programs slow some down; the gain is the quotient of the sums over seeds. Every token and pixel is compared. The digits
+are the network of `refar demo`; the binary ones are the same, drawn on 28 × 28 pixels. The 20 layers have random weights, wider
 than those that training begins with: there a guess is hardly ever right.
 """
 
