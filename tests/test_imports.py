@@ -47,13 +47,14 @@ ALLOWED: dict[str, set[str]] = {
     "refar.conceptual": {*CHECKED, "refar.building", "refar.conceptual", "refar.files", "msgspec", "numpy"},
     "refar.models": {*CHECKED, "refar.building", "refar.models", "numpy", "msgspec"},
     "refar.data": {*CHECKED, "refar.data", "refar.files", "refar.quantize", "msgspec", "numpy", "sklearn", "PIL", "soundfile"},
+    "refar.data.cache": {*BASE, "refar.data.idx", "refar.files", "refar.locks"},
     "refar.plots": {*CHECKED, "refar.conceptual", "refar.plots", "matplotlib", "numpy"},
     "refar.torch": {*CHECKED, "refar.torch", "torch", "numpy"},
     "refar.torch.lower": {*BASE, "torch", "numpy"},
     "refar.torch.unroll": {*CHECKED, "refar.building.rewrite", "refar.torch", "torch"},
     "refar.torch.loop": {*CHECKED, "refar.data", "refar.files", "refar.torch", "refar.training", "torch", "msgspec"},
     "refar.torch.checkpoint": {*CHECKED, "refar.torch.coupled", "refar.training", "torch", "msgspec"},
-    "refar.torch.coupled": {*CHECKED, "refar.torch.module", "refar.training.runs", "torch", "numpy"},
+    "refar.torch.coupled": {*CHECKED, "refar.data", "refar.torch.module", "refar.training.runs", "torch", "numpy"},
     "refar.torch.encoder": {*CHECKED, "refar.data", "refar.torch", "refar.training.encoded", "torch"},
     "refar.torch.encoder_file": {*CHECKED, "refar.torch.encoder", "refar.training", "torch", "numpy"},
     "refar.torch.feeding": {
@@ -64,13 +65,14 @@ ALLOWED: dict[str, set[str]] = {
     "refar.torch.work": {*CHECKED, "refar.data", "refar.training", "numpy"},
     "refar.torch.resuming": {*CHECKED, "refar.data", "refar.files", "refar.torch", "refar.training", "msgspec"},
     "refar.torch.starting": {
-        *CHECKED, "refar.data", "refar.torch", "refar.training.config", "refar.training.encoded", "torch"
+        *CHECKED, "refar.data", "refar.torch", "refar.training.checks", "refar.training.config", "refar.training.encoded", "torch"
     },
     "refar.torch.step": {*CHECKED, "refar.data", "refar.torch", "refar.training", "torch"},
     "refar.torch.validate": {
         *CHECKED, "refar.data", "refar.torch", "refar.training", "torch", "numpy"
     },
     "refar.training": set(),
+    "refar.training.checks": {*CHECKED, "refar.data", "refar.training.config"},
     "refar.training.config": {
         *CHECKED, "refar.building", "refar.data.dataset", "refar.data.described", "refar.models", "refar.training.loss_config",
         "msgspec"

@@ -12,6 +12,7 @@ from refar.cli.console import count, number
 from refar.data import Dataset
 from refar.data.dataset import check_fit, for_graph
 from refar.graph.graph import Graph
+from refar.training.checks import check_batch, check_reach
 from refar.training.config import Config, TrainConfig
 from refar.training.encoded import encoded_condition
 
@@ -20,6 +21,8 @@ def rows(config: Config, graph: Graph, data: Dataset) -> list[tuple[str, str]]:
     """Say what data and network are to each other. Raises InputError or GraphError if they do not fit."""
     data, options = for_graph(data, graph), config.train
     check_fit(data, graph, () if config.encoder is None else (encoded_condition(config.encoder, graph, data),))
+    check_reach(graph, data)
+    check_batch(options, data)
     return [
         ("data", _data(data)),
         *([("in a sequence", _reach(graph, data))] if facts(graph).grid is None else []),
@@ -29,10 +32,12 @@ def rows(config: Config, graph: Graph, data: Dataset) -> list[tuple[str, str]]:
 
 
 def _data(data: Dataset) -> str:
-    sizes = ", ".join(f"{number(len(split))} {name}" for name, split in data.splits.items())
-    shape = " x ".join(map(str, data.train.x.shape[1:]))
+    """Tell how many sequences each part has, and of what shape, which is another where what is held out fills no window."""
+    shapes: dict[str, list[str]] = {}
+    for name, split in data.splits.items():
+        shapes.setdefault(" x ".join(map(str, split.x.shape[1:])), []).append(f"{number(len(split))} {name}")
     of = f"{data.classes} classes" if data.classes else "real numbers"
-    return f"{data.name}: {sizes}; each {shape} of {of}"
+    return f"{data.name}: " + "; ".join(f"{', '.join(sizes)}; each {shape}" for shape, sizes in shapes.items()) + f" of {of}"
 
 
 def _reach(graph: Graph, data: Dataset) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from refar.arguments.arrays import Arrays
+from refar.arguments.arrays import Array, Arrays
 from refar.arguments.encoder import Encoder
+from refar.data import Split
 from refar.graph.graph import Graph
 from refar.torch.module import Module
 from refar.training.runs import OF_ENCODER
@@ -51,6 +52,17 @@ class Coupled(nn.Module):
         given = as_given(x if self.reads == "x" else conditions[self.reads])
         kept = {name: conditions[name] for name in self.decoder.conditions if name != self.condition}
         return kept | {self.condition: self.encoder(given)}
+
+    def encode(self, split: Split) -> Array:
+        """Return the condition c_bc of some examples, as it is in use, without dropout and the like."""
+        read = split.x if self.reads == "x" else split.conditions[self.reads]
+        training, device = self.training, next(self.parameters()).device
+        self.eval()
+        try:
+            with torch.no_grad():
+                return _array(self.encoder(as_given(torch.tensor(np.asarray(read))).to(device)))
+        finally:
+            self.train(training)
 
     def arrays(self) -> Arrays:
         """All parameters, and the buffers of the encoder, by names that tell the two apart."""

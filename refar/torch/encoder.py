@@ -28,6 +28,11 @@ def couple(table: Mapping[str, Any], decoder: Module, data: Dataset, seed: int) 
     if reads != "x" and reads not in data.train.conditions:
         held = ", ".join(map(repr, ("x", *data.train.conditions)))
         raise InputError(f"encoder.reads: expected an array of data {data.name!r} ({held}), got {reads!r}")
+    if reads == condition:
+        raise InputError(
+            f"encoder.reads: {reads!r} is the condition that the encoder makes; call the array in the data condition_NAME, "
+            "and read NAME"
+        )
     encoder = make_encoder(table, seed)
     array = data.train.x if reads == "x" else data.train.conditions[reads]
     examples = as_given(torch.from_numpy(array[:2].copy()))

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +18,12 @@ from refar.arguments.arrays import Arrays
 from refar.data import Dataset
 from refar.data.dataset import for_graph
 from refar.data.record import record_of, to_text
+from refar.errors import RefarError
 from refar.files import write_bytes
 from refar.graph.graph import Graph, to_json
 from refar.torch.board import board
 from refar.torch.checkpoint import State, write_checkpoint
+from refar.torch.coupled import Coupled, Network
 from refar.torch.divergence import READ_EVERY, DivergenceError
 from refar.torch.feeding import feeding
 from refar.torch.objective import Objective
@@ -51,6 +53,9 @@ class Result(NamedTuple):
     best_step: int | None = None
 
 
+_FEW = 8
+"""The number of examples of the validation whose conditions samples have, where an encoder makes them."""
+
 Samples = Callable[[int, Graph, Arrays, Dataset], None]
 """A function that draws a sample, from the step, the network, the weights that are validated, and the data."""
 
@@ -79,9 +84,7 @@ def train(
         check(config, graph, data, ranks)
         network = new_network(config, graph, data)
         training = _Training(run, new_state(graph, options, network), config, data, ranks)
-        if ranks.writes:
-            held.enter_context(writing_run(run, resume, to_json(graph)))
-        ranks.wait()  # until the first may write: it has ended whatever it did in this folder before
+        _hold(held, run, resume, graph, ranks)
         held.enter_context(_settings(options))
         note = training.take_up() if resume else training.begin()
         if ranks.writes:
@@ -92,6 +95,18 @@ def train(
             training.samples = samples
             training.show = held.enter_context(board(run, options.tensorboard, training.state.counters.step))
         return training.loop(progress and ranks.writes, until, note)
+
+
+def _hold(held: ExitStack, run: Path, resume: bool, graph: Graph, ranks: Ranks) -> None:
+    """Let the first process hold the folder of the run. Where it cannot, it says why, and the others end without a word."""
+    refused: RefarError | None = None
+    if ranks.writes:
+        try:
+            held.enter_context(writing_run(run, resume, to_json(graph)))
+        except RefarError as error:
+            refused = error
+    if not ranks.all_agree(refused is None):
+        raise refused or SystemExit(1)
 
 
 @contextmanager
@@ -201,7 +216,7 @@ class _Training:
                     self.save()
                     kept.step = count.step
                 if sample and self.samples is not None:
-                    self.samples(count.step, graph, self.state.best.arrays(), self.data)
+                    self.samples(count.step, graph, *_shown(self.state.best, self.data))
             stepper.read()
         return kept.step
 
@@ -211,8 +226,7 @@ class _Training:
             return interrupt.pressed
         if self.state.counters.step % READ_EVERY:
             return False
-        device = next(self.state.module.parameters()).device
-        return bool(self.ranks.total(torch.tensor(float(interrupt.pressed), device=device)) > 0)
+        return not self.ranks.all_agree(not interrupt.pressed)
 
     def _validate(self, reporter: Reporter) -> None:
         """Validate, keep the weights if they are the best, and log. Raises DivergenceError for a loss that is not finite."""
@@ -255,3 +269,12 @@ class _Training:
             return f"stopped after step {count.step} of {self.options.steps}; the checkpoint is written"
         early = f", since {count.waited} validations were no better" if count.step < self.options.steps else ""
         return f"trained {count.step} steps{early}; {best_words(count.best_nats, count.best_step)}"
+
+
+def _shown(network: Network, data: Dataset) -> tuple[Arrays, Dataset]:
+    """Return what samples are drawn from: the parameters, and the data with the condition that an encoder makes, if any."""
+    if not isinstance(network, Coupled):
+        return network.arrays(), data
+    few = data.valid[:_FEW]
+    made = {**few.conditions, network.condition: network.encode(few)}
+    return network.decoder.arrays(), replace(data, valid=replace(few, conditions=made))

@@ -6,6 +6,7 @@ import atexit
 import gc
 import importlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,19 @@ class Ranks:
         value = value.clone()
         dist.all_reduce(value)
         return value
+
+    def all_agree(self, agreed: bool) -> bool:
+        """Wait until all processes have come here; return whether each of them agreed."""
+        if self.count == 1:
+            return agreed
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        return int(self.total(torch.tensor(int(agreed), device=device))) == self.count
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process the values of the first one's tensors."""
+        if self.count > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
 
     def wait(self) -> None:
         """Wait until all processes have come here."""

@@ -7,9 +7,7 @@ import copy
 import torch
 from torch.optim import AdamW
 
-from refar import ops
 from refar.analysis.facts import facts
-from refar.analysis.windows import offsets_of_node
 from refar.data import Dataset
 from refar.data.dataset import check_fit
 from refar.errors import BackendError, GraphError, InputError
@@ -22,6 +20,7 @@ from refar.torch.encoder import couple
 from refar.torch.fitting import check_loss
 from refar.torch.module import Module
 from refar.torch.ranks import Ranks
+from refar.training.checks import check_batch, check_reach
 from refar.training.config import Config, TrainConfig
 from refar.training.encoded import encoded_condition
 
@@ -50,10 +49,14 @@ def check(config: Config, graph: Graph, data: Dataset, ranks: Ranks) -> None:
     options = config.train
     check_loss(config.loss, graph, data)
     check_fit(data, graph, () if config.encoder is None else (encoded_condition(config.encoder, graph, data),))
-    _check_reach(graph, data)
-    _check_batch(options, data, ranks)
+    check_reach(graph, data)
+    check_batch(options, data, ranks.count)
     if config.loss.horizon and (dropouts := list(rates(graph))):
         raise GraphError(f"loss.horizon: a network with a dropout, here {dropouts[0]!r}, cannot be unrolled")
+    if options.samples_every and config.loss.kind != "nats":
+        raise InputError(
+            f"train.samples_every: expected 0 with the loss {config.loss.kind!r}, as such a network draws no sequences"
+        )
     if options.tensorboard:
         require_board()
     if options.augment == "shift" and data.shape is None and data.meaning.kind == "picture":
@@ -67,29 +70,3 @@ def check(config: Config, graph: Graph, data: Dataset, ranks: Ranks) -> None:
         raise BackendError("train.device: 'cuda' was asked for, but PyTorch finds no CUDA device")
     if not facts(graph).parameters:
         raise GraphError("training needs a graph with parameters; this one has none")
-
-
-def _check_batch(options: TrainConfig, data: Dataset, ranks: Ranks) -> None:
-    if options.batch > len(data.train):
-        raise InputError(
-            f"train.batch: expected at most the {len(data.train)} training sequences of {data.name!r}, got {options.batch}"
-        )
-    if options.batch < ranks.count:
-        raise InputError(
-            f"train.batch: expected at least one sequence for each of the {ranks.count} processes, got {options.batch}"
-        )
-    if options.accumulate > options.batch:
-        raise InputError(f"train.accumulate: expected at most the {options.batch} sequences of a batch, got {options.accumulate}")
-
-
-def _check_reach(graph: Graph, data: Dataset) -> None:
-    """Refuse a convolution with a weight that never meets a value, since no sequence is as long as it looks back."""
-    if facts(graph).grid is not None:
-        return
-    length = data.train.x.shape[-1]
-    for node in graph.nodes:
-        if isinstance(node.op, ops.Conv1d) and max(offsets_of_node(node.op)) >= length:
-            raise InputError(
-                f"data {data.name!r}: expected sequences longer than the {max(offsets_of_node(node.op))} positions that node "
-                f"{node.name!r} looks back, got {length} positions: its oldest weights would only ever see padding"
-            )

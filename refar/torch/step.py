@@ -33,6 +33,7 @@ class Stepper:
         self._averages: list[Tensor] = list(state.average.parameters()) if state.average is not None else []
         buffers = [] if state.average is None else zip(state.average.buffers(), state.module.buffers(), strict=True)
         self._buffers = [pair for pair in buffers if pair[0].numel()]  # those of an encoder: statistics are not averaged
+        self._statistics = [buffer for buffer in state.module.buffers() if buffer.numel()]
         self._device = self._parameters[0].device
         self._watch: Watch | None = None
         self._loss_sum = torch.tensor(state.counters.loss_sum, dtype=torch.float64, device=self._device)
@@ -51,6 +52,7 @@ class Stepper:
         state.optimizer.zero_grad()
         loss = self._ranks.total(self._backward(batch))
         self._update(count.step + 1, loss)
+        self._ranks.share(self._statistics)
         self._loss_sum += loss
         if state.average is not None:
             decay = min(options.ema, (1 + count.step) / (10 + count.step))

@@ -12,6 +12,7 @@ from refar.analysis.facts import facts
 from refar.arguments.arrays import Array
 from refar.data import Split
 from refar.graph.graph import Graph
+from refar.torch.coupled import Coupled
 from refar.torch.module import Module
 from refar.torch.objective import Objective, tensors
 from refar.torch.ranks import Ranks
@@ -36,19 +37,21 @@ def validate(
 ) -> dict[str, float]:
     """Return the mean of each term of the loss over a split, by name, and their weighed sum as the unit of the loss.
 
-    In pieces as `mean_nats`, but whole sequences for a ratio over each. Origins and noise of unrolling are the same every time.
+    In pieces as `mean_nats`, but whole sequences for a ratio over each, and for an encoder. Origins and noise of unrolling are
+    the same every time.
     """
     network, loss, ranks = objective.network, objective.loss, ranks or Ranks()
     device, share = next(network.parameters()).device, ranks.rows(len(split))
     own = split[share]
     rows, length = sizes(network.graph, own, batch_size, values)
+    cuts = loss.terms.keys() <= {"nats", "mse"} and not isinstance(network, Coupled)  # an encoder reads all of a sequence
     found = torch.zeros(2, len(loss.terms), dtype=torch.float64)
     with torch.no_grad(), _evaluating(objective):
         for first in range(0, len(own), rows):
             part = own[first : first + rows]
             work, counts = plan(network.graph, loss, part, seed, VALIDATION, slice(None), offset=share.start + first)
             found[1] += torch.tensor(counts)
-            for piece in pieces(network.graph, work, length) if loss.terms.keys() <= {"nats", "mse"} else (work,):
+            for piece in pieces(network.graph, work, length) if cuts else (work,):
                 found[0] += objective(**tensors(piece, network, device)).double().cpu()
     sums, numbers = ranks.total(found.to(device)).tolist()
     means = {name: total / max(number, 1) for name, total, number in zip(loss.terms, sums, numbers, strict=True)}

@@ -23,7 +23,8 @@ def writing_run(run: Path, resume: bool, graph: bytes) -> Iterator[None]:
     `graph` is the text of graph.json that the run is going to have. Raises FileError for a folder that another process writes,
     that holds a run (without `resume`) or none (with it), or that holds anything else.
     """
-    _check(run, resume, graph)  # before the folder is touched
+    if not (run / LOCK).exists():  # if it does, whoever holds it is told of first
+        _check(run, resume, graph)  # before the folder is touched
     with one_writer(run, f"run {str(run)!r}"):
         _check(run, resume, graph)  # whoever held the lock may have written since
         sweep(run, FILES)

@@ -14,7 +14,8 @@ from refar.cli.app import app
 from refar.errors import BackendError, FileError, GraphError, InputError
 from refar.runtime import load
 from refar.runtime.bundle import OPSET
-from refar.torch import encoder_model, train
+from refar.torch import encoder_model, mean_nats, train
+from refar.torch.starting import new_network
 from refar.training.config import parse_config, to_toml
 from refar.training.runs import load_encoder, load_run
 
@@ -116,6 +117,8 @@ def test_trained_together_resumed_and_exported(tmp_path):
     assert session.generate(64, batch=3, condition=session.encode(valid.x[:3])).shape == (3, 64)
     assert "encoder.onnx" in json.loads((tmp_path / "bundle" / "bundle.json").read_text())["files"]
     assert CliRunner().invoke(app, ["check", "bundle"]).exit_code == 0
+    asked = CliRunner().invoke(app, ["complete", "bundle", "data:valid", "--observed", "4", "-o", "x.npy"])
+    assert "condition 'condition' is missing; give 6 numbers, as in --condition 0.5,0.5,0.5" in str(asked.exception)
     for what in ("whole", "bundle"):
         scored = CliRunner().invoke(app, ["score", what, "data:valid"])
         assert f"{whole.best_nats:.4f} nats" in scored.output, scored.output
@@ -202,3 +205,44 @@ def test_a_bundle_without_one(tmp_path):
     export(graph, refar.init(graph), "bundle")
     with pytest.raises(GraphError, match=r"has no encoder\.onnx; one comes from a run with"):
         load("bundle").encode(np.zeros((1, 3)))
+
+
+def test_validation_does_not_cut_what_an_encoder_reads(tmp_path):
+    """Its sequences stay whole however few values may be held at a time."""
+    digits = data.load("digits")
+    made = new_network(config(), config().completed(digits).graph, digits)
+    few = digits.valid[:5]
+    assert mean_nats(made, few, values=64) == pytest.approx(mean_nats(made, few), rel=1e-6)
+
+
+def test_samples_of_a_network_with_an_encoder(tmp_path):
+    text = TEXT.replace("validate_every = 4", "validate_every = 4\nsamples_every = 6")
+    (tmp_path / "own.toml").write_text(text)
+    result = CliRunner().invoke(app, ["train", "own.toml", "--out", "run"])
+    assert result.exit_code == 0, result.output
+    names = ["step-0000006.png", "step-0000012.png"]
+    assert sorted(path.name for path in (tmp_path / "run" / "samples").iterdir()) == names
+
+
+def test_what_an_encoder_makes_goes_before_what_the_data_say():
+    rng = np.random.default_rng(0)
+    arrays = {"condition_a": rng.normal(size=(40, 6)), "condition_condition": rng.normal(size=(40, 6))}
+    np.savez("my.npz", x=rng.integers(0, 17, (40, 8)), **arrays)
+    changed = config(
+        ("pixels", "linear"), ("width = 12", 'size = 6\nreads = "a"'), ('name = "digits"', 'path = "my.npz"'),
+        ("batch = 32", "batch = 16"),
+    )  # fmt: skip
+    trained = train(changed, "run", progress=False)
+    scored = CliRunner().invoke(app, ["score", "run", "data:valid"])
+    assert f"{trained.best_nats:.4f} nats" in scored.output, scored.output
+
+
+def test_an_encoder_does_not_read_what_it_makes():
+    rng = np.random.default_rng(0)
+    np.savez("my.npz", x=rng.integers(0, 17, (40, 8)), condition=rng.normal(size=(40, 6)))
+    changed = config(
+        ("pixels", "linear"), ("width = 12", 'size = 6\nreads = "condition"'), ('name = "digits"', 'path = "my.npz"'),
+        ("batch = 32", "batch = 16"),
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"reads: 'condition' is the condition that the encoder makes; call the array"):
+        train(changed, "run", progress=False)

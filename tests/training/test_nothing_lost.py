@@ -39,8 +39,12 @@ def test_two_trainings_do_not_write_into_one_folder(config, tmp_path):
         holder.stdout.readline()
         with pytest.raises(FileError, match=rf"run' is being written by process {holder.pid} on .*; wait until that ends, or"):
             quiet(config, run, resume=True)
+        with pytest.raises(FileError, match=rf"is being written by process {holder.pid} on"):
+            quiet(config, run)
         assert {path: path.read_bytes() for path in run.iterdir() if path.name != LOCK} == before
         holder.kill()
+    with pytest.raises(FileError, match="holds a run already"):
+        quiet(config, run)
     assert quiet(config, run, resume=True).finished, "the lock ends with its process, however that ends"
 
 
