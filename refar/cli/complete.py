@@ -14,7 +14,7 @@ from refar.analysis.facts import facts
 from refar.arguments.arrays import Array
 from refar.cli import completed, examples, files, values
 from refar.cli.console import line, number, progress
-from refar.cli.score import Data, Provider
+from refar.cli.score import Data, Provider, encoded
 from refar.cli.sources import bundle_path
 from refar.errors import InputError, check_integer
 
@@ -73,7 +73,7 @@ def complete(
     session = runtime.load(bundle_path(bundle), values.device(provider), threads=threads)
     record = examples.record_of(session.manifest.metadata)
     meaning = examples.meaning_of(record)
-    given = examples.load(data, session.graph, record, conditions=not condition)
+    given = examples.load(data, session.graph, record, conditions=not condition, encoded=encoded(session))
     given.require_sequences(data)
     given.require_one_length(data, "complete")
     if not facts(session.graph).types[facts(session.graph).sequence].indexed and given.dtype.kind in "iu":

@@ -31,8 +31,9 @@ HELP = "data:test, what the training held out; digits:test, a data set; mine.npz
 class Examples:
     """Sequences of a graph and what the data hold of its conditions; `dtype` is that of the sequences as the data hold them.
 
-    `lengths` (B,) says how many positions of each sequence are real, where that is not all of them. `paired` says that the data
-    hold targets, too, so that the sequences are inputs of a network and nothing that one models.
+    `lengths` (B,) says how many positions of each sequence are real, where that is not all of them. `target` v_bct is what the
+    network should answer with, where the data are pairs: then the sequences are inputs, and nothing that a network models.
+    `held` are the arrays of the data as they are, the sequences as "x", for an encoder.
     """
 
     title: str
@@ -40,7 +41,7 @@ class Examples:
     conditions: dict[str, Array]
     dtype: np.dtype[Any]
     lengths: Array | None = None
-    paired: bool = False
+    target: Array | None = None
     held: dict[str, Array] = field(default_factory=dict)
 
     @property
@@ -52,8 +53,8 @@ class Examples:
 
     def require_sequences(self, text: str) -> None:
         """Raise InputError for pairs, which are named `text`: of them nats are not defined."""
-        if self.paired:
-            raise InputError(f"data {text!r} holds pairs of x and 'target', of which nats are not defined; leave 'target' out")
+        if self.target is not None:
+            raise InputError(f"data {text!r} holds pairs of x and 'target', of which nats are not defined")
 
     def require_one_length(self, text: str, purpose: str) -> None:
         """Raise InputError unless all positions of the data, which are named `text`, are real."""
@@ -65,8 +66,12 @@ class Examples:
             )
 
 
-def load(text: str, graph: Graph, record: Record | None = None, *, conditions: bool = True) -> Examples:
-    """Data that fit the graph, their conditions if wanted; `record` says on which data the network was trained.
+def load(
+    text: str, graph: Graph, record: Record | None = None, *, conditions: bool = True, encoded: str | None = None
+) -> Examples:
+    """Data that fit the graph, their conditions if wanted, but for the one that is `encoded`, which an encoder makes.
+
+    `record` says on which data the network was trained.
 
     Raises FileError or InputError naming what was tried.
     """
@@ -76,7 +81,7 @@ def load(text: str, graph: Graph, record: Record | None = None, *, conditions: b
     x = values.fit(found.sequence, x, found.types[found.sequence])
     if x.size == 0:
         raise InputError(f"data {text!r}: expected at least one value, got shape {x.shape}")
-    wanted = [name for name in found.conditions if name in given] if conditions else []
+    wanted = [name for name in found.conditions if name in given and name != encoded] if conditions else []
     fitting = {name: values.fit(name, given[name], found.types[name]) for name in wanted}
     for name, array in fitting.items():
         if len(array) != len(x):
@@ -88,7 +93,7 @@ def load(text: str, graph: Graph, record: Record | None = None, *, conditions: b
     fitted = checked.pop(found.sequence)
     lengths = split.lengths if split.lengths is not None and (split.lengths < fitted.shape[-1]).any() else None
     held = {"x": split.x, **split.conditions}
-    return Examples(title, fitted, checked, dtype, lengths, split.target is not None, held)
+    return Examples(title, fitted, checked, dtype, lengths, split.target, held)
 
 
 def _read(text: str, graph: Graph, record: Record | None) -> tuple[str, Split]:
@@ -100,7 +105,8 @@ def _read(text: str, graph: Graph, record: Record | None) -> tuple[str, Split]:
     if source == "data":
         return _part(text, _of_training(text, record), part, graph, record)
     if source in data.NAMES:
-        return _part(text, data.load(source), part, graph, None)
+        trained = record is not None and record.table.name == source  # by the same levels, then
+        return _part(text, data.load(record.table if record is not None and trained else source), part, graph, None)
     if Path(source).exists() and part:
         described = _described(source, record)
         known = record if record is not None and described == record.table else None

@@ -8,7 +8,9 @@ import re
 import numpy as np
 import pytest
 
-from refar import Builder, ops, save
+from refar import Builder, data, forward, ops, save
+from refar.oracle.pairs import error_to_signal, mean_square
+from refar.training.runs import load_run
 
 TEXT = """
 [model]
@@ -132,3 +134,38 @@ def test_what_a_training_is_going_to_do(refar, config):
     assert "expects 9 classes over time, got 17 classes" in refar("inspect", "config.toml").sentence
     config(batchs=3)
     assert "train: unknown field `batchs`; did you mean `batch`?" in refar("inspect", "config.toml").sentence
+
+
+def test_pairs_are_scored(refar, config, tmp_path):
+    """Mean square and error to signal of the test part, those of the oracle, by the run and by the bundle."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 1, 30)).astype(np.float32)
+    np.savez(tmp_path / "my.npz", x=x, target=np.tanh(2 * x), lengths=rng.integers(5, 31, 40))
+    g = Builder()
+    save(g.build(g.tanh(g.conv1d(g.input(channels=1), 1, kernel=2))), tmp_path / "net.json")
+    config('graph = "net.json"', 'path = "my.npz"\n[loss]\nkind = "mse"')
+    assert "train.samples_every: expected 0 with the loss 'mse'" in refar("train", "config.toml", "--out", "run").err
+    text = (tmp_path / "config.toml").read_text()
+    (tmp_path / "config.toml").write_text(text.replace("samples_every = 3\n", ""))
+    assert refar("train", "config.toml", "--out", "run").code == 0
+    assert refar("export", "run", "-o", "bundle").code == 0
+    said = refar("score", "bundle", "data:test", "-o", "esr.npy")
+    assert said.code == 0, said
+    assert refar("score", "run", "data:test").out in said.out
+    test = data.load("my.npz").test
+    y = forward(*load_run("run")[:2], test.x.astype(np.float64))
+    counted = np.arange(30) < test.lengths[:, None]
+    said_mse = float(said.out.partition("mean square")[2].split()[0])
+    assert said_mse == pytest.approx(mean_square(y, test.target, counted).mean(), rel=1e-5)
+    np.testing.assert_allclose(np.load("esr.npy"), error_to_signal(y, test.target.astype(float), counted), rtol=1e-5)
+
+
+def test_inspect_refuses_what_training_refuses(refar, config, tmp_path):
+    lines = "\n".join(f"{np.sin(t / 3):.6f}" for t in range(400))
+    (tmp_path / "s.csv").write_text(f"v\n{lines}\n")
+    config('name = "linear_ar"\norder = 70', 'path = "s.csv"\nwindow = 64')
+    trained, inspected = refar("train", "config.toml", "--out", "run"), refar("inspect", "config.toml")
+    assert "looks back, got 64 positions" in inspected.err
+    assert trained.err == inspected.err
+    config('name = "linear_ar"\norder = 7', 'path = "s.csv"\nwindow = 64')
+    assert "257 train; each 1 x 64; 1 valid, 1 test; each 1 x 40 of real numbers" in refar("inspect", "config.toml").out
