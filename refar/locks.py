@@ -25,7 +25,7 @@ def one_writer(folder: Path, what: str) -> Iterator[None]:
     try:
         from filelock import FileLock, Timeout
     except ImportError:
-        raise BackendError("writing into a folder needs filelock, which is not installed: pip install refar[torch]") from None
+        raise BackendError("writing into a folder needs filelock, which is not installed: pip install filelock") from None
     path = folder / LOCK
     lock = FileLock(path)
     with writing(path):

@@ -79,7 +79,9 @@ def check_kind(out: Path, graph: Graph, meaning: Meaning, size: Shape | None, le
         raise InputError(f"{str(out)!r}: the network was not trained on sound, so its rate is not known; write .npy or .csv")
     if not kind.image:
         whole = size is not None and size[0] * size[1] * meaning.channels == length
-        pictures = sheet.Look(size, kind.size, meaning.channels, False) if size and whole and kind.indexed else None
+        pictures = None
+        if size and whole and kind.indexed:
+            pictures = sheet.Look(size, kind.size, meaning.channels, False, on_paper=meaning.kind != "picture")
         return Kind(suffix in (".png", ".svg"), pictures if suffix == ".png" else None, suffix == ".wav")
     if suffix in (".csv", ".svg"):
         raise FileError(f"{str(out)!r}: images are neither a table nor curves; expected .npy, .npz or .png")
@@ -133,14 +135,15 @@ def report(done: Completed, title: str, there: int | None) -> Iterator[str]:
     what, unit = ("image", "pixels") if found.is_image else ("sequence", "positions")
     some = count(len(done.rows), what) + (f" of {number(there)}" if there else "")
     yield f"{title}: {some}, {number(found.known)} {unit} observed, {count(samples, 'trajectory', 'trajectories')} each"
+    needed = max((math.ceil(1 / min(p, 1 - p) - 1e-9) - 1 for p in done.levels if 0 < p < 1), default=1)
+    if samples < needed:
+        yield f"{count(samples, 'trajectory', 'trajectories')} cannot tell these quantiles; --samples {needed} can"
+        return
     for low, high in zip(done.levels[: len(done.levels) // 2], reversed(done.levels), strict=False):
         held, all_ = found.coverage(low, high)
         if all_:
             share = f"{held / all_:.1%} of the values to come ({number(held)} of {number(all_)})"
             yield f"the band from {low:g} to {high:g} holds {share}"
-    needed = max((math.ceil(1 / min(p, 1 - p) - 1e-9) - 1 for p in done.levels if 0 < p < 1), default=1)
-    if samples < needed:
-        yield f"{count(samples, 'trajectory', 'trajectories')} cannot tell these quantiles; --samples {needed} can"
 
 
 def _arrays(done: Completed) -> Arrays:

@@ -33,7 +33,7 @@ def generate(
     condition: Annotated[
         list[str] | None, typer.Option(metavar="C", help="3, or 0,1,2 (a row each), or a .npy file; NAME=… if there are several.")
     ] = None,
-    prompt: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from these tokens or rows: .npy or .csv.")] = None,
+    prompt: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from this: .npy, .csv, or of sound .wav.")] = None,
     ahead: Annotated[
         int,
         typer.Option(metavar="W", help="Guess W tokens at once; but for rounding the tokens are the same. See export --spare."),

@@ -13,6 +13,7 @@ from refar.arguments.arrays import Array
 from refar.arguments.sampling import Sampling
 from refar.cli import files, png, values
 from refar.cli.console import count, line, number, progress
+from refar.data.meaning import lighten
 from refar.errors import FileError, InputError
 from refar.files import write_bytes
 from refar.graph.graph import Graph
@@ -72,6 +73,6 @@ def paint(
 def sheet(graph: Graph, images: Array) -> bytes:
     """A PNG with a tile for every image, grey or in red, green and blue: class 0 is dark, the last class light."""
     classes = facts(graph).types[facts(graph).sequence].size
-    light = np.rint(images * (255 / (classes - 1))).astype(np.uint8)
+    light = lighten(images, classes)
     sheets = [png.tiles(light[:, colour]) for colour in range(images.shape[1])]
     return png.encode(sheets[0] if len(sheets) == 1 else np.stack(sheets, axis=2))

@@ -88,12 +88,13 @@ def read_prompt(path: Path, record: Record | None, kind: Type) -> Array:
 
 
 def write_sheet(out: Path, x_bt: Array, meaning: Meaning, graph: Graph, size: tuple[int, int]) -> list[Path]:
-    """Sequences of pixels as a sheet of pictures: dark on light, or coloured if there are red, green and blue of each pixel."""
-    if meaning.channels == 1:
+    """Sequences of pixels as a sheet: pictures as they are, grey or coloured; of other data class 0 is paper, the last ink."""
+    if meaning.kind != "picture":
         write_bytes(out, values.picture(graph, x_bt, size))
         return [out]
-    light = meaning.light(x_bt).reshape(len(x_bt), *size, 3)
-    write_bytes(out, png.encode(np.stack([png.tiles(light[..., colour]) for colour in range(3)], axis=2)))
+    light = meaning.light(x_bt).reshape(len(x_bt), *size, meaning.channels)
+    tiles = [png.tiles(light[..., colour]) for colour in range(meaning.channels)]
+    write_bytes(out, png.encode(tiles[0] if len(tiles) == 1 else np.stack(tiles, axis=2)))
     return [out]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from refar.arguments.arrays import Array
 from refar.cli import png
 from refar.cli.values import Shape
+from refar.data.meaning import lighten
 
 _GAP, _APART, _WIDE = 1, 3, 800
 """Pixels between pictures, and between the first, the second and the others; the sheet is enlarged until it is so wide."""
@@ -20,18 +21,14 @@ _BACKGROUND, _HIDDEN_ON_PAPER, _HIDDEN = 232, 190, 128
 class Look:
     """The form of pictures: rows and columns, `classes` of light, 1 or 3 colours; be they `images` or sequences of pixels.
 
-    Sequences of grey pixels are shown on paper: class 0 is white. Everything else has class 0 black.
+    `on_paper` says that class 0 is white, as of sequences that are no pictures by their data; else it is black.
     """
 
     size: Shape
     classes: int
     colours: int
     images: bool
-
-    @property
-    def on_paper(self) -> bool:
-        """Whether class 0 is white."""
-        return not self.images and self.colours == 1
+    on_paper: bool = False
 
 
 def sheet(look: Look, x: Array, observed: Array, trajectories: Array) -> bytes:
@@ -50,7 +47,7 @@ def _light(look: Look, x: Array) -> Array:
     (height, width), colours = look.size, look.colours
     pixels = x.reshape(len(x), colours, -1).transpose(0, 2, 1) if look.images else x
     known = pixels.reshape(len(x), -1)[:, : height * width * colours]
-    light = png.ink(known, look.classes) if look.on_paper else np.rint(known * (255 / (look.classes - 1)))
+    light = png.ink(known, look.classes) if look.on_paper else lighten(known, look.classes)
     found = np.full((len(x), height * width * colours), _HIDDEN_ON_PAPER if look.on_paper else _HIDDEN, np.uint8)
     found[:, : known.shape[1]] = light
     return found.reshape(len(x), height, width, colours)

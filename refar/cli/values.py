@@ -13,6 +13,7 @@ from refar.analysis.facts import facts
 from refar.analysis.types import Type
 from refar.arguments.arrays import Array, check_array
 from refar.cli import files, png
+from refar.cli.console import count
 from refar.errors import InputError
 from refar.graph.graph import Graph
 
@@ -44,9 +45,17 @@ def conditions(
     values = {**(known or {}), **values}
     for name in found.conditions:
         if name not in values:
-            what = "a class, as in --condition 3" if found.types[name].indexed else "numbers, as in --condition 0.5,1"
-            raise InputError(f"condition {name!r} ({found.types[name]}) is missing; give {what}, or a .npy file")
+            raise InputError(f"condition {name!r} is missing; give {_wanted(found.types[name], names)}, or a .npy file")
     return values or None
+
+
+def _wanted(kind: Type, names: Sequence[str]) -> str:
+    """Say what may be given for a condition, with an example."""
+    if not kind.indexed:
+        return f"{count(kind.size, 'number')}, as in --condition {','.join(['0.5'] * min(kind.size, 3))}"
+    if names:
+        return f"one of {', '.join(names)}, as in --condition {names[0]}"
+    return f"a class from 0 to {kind.size - 1}, as in --condition {min(3, kind.size - 1)}"
 
 
 def _condition(text: str, kind: Type, names: Sequence[str]) -> Array:

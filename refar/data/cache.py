@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import os
 import shutil
 import urllib.error
@@ -14,6 +15,7 @@ from pathlib import Path
 from refar.data.idx import FILES, find
 from refar.errors import FileError, InputError, near
 from refar.files import replacing, sha256
+from refar.locks import one_writer
 
 
 @dataclass(frozen=True)
@@ -82,21 +84,22 @@ def fetch(name: str, origin: str | None = None) -> list[str]:
 
     `origin` is a folder that holds them, or the address (http, https) of one; else the data set's own. Each file is unpacked,
     and moved into place only if it has the digest that is known. Raises InputError for an unknown name, FileError for a file
-    that is missing, cannot be brought, or differs; the files that came before it stay.
+    that is missing, cannot be brought, or differs, while the files that came before it stay, and while another process fetches.
     """
     if name not in FETCHABLE:
         raise InputError(f"data {name!r} cannot be fetched{near(name, FETCHABLE)}; expected one of {', '.join(FETCHABLE)}")
     known, folder, brought = FETCHABLE[name], folder_of(name), []
-    _sweep(folder)
-    for file, digest in known.digests.items():
-        target = folder / file
-        if target.is_file() and sha256(target) == digest:
-            continue
-        with replacing(target) as temporary:
-            came = _bring(origin or known.url, file, temporary)
-            if (found := sha256(temporary)) != digest:
-                raise FileError(f"data {name!r}: {came!r}: expected SHA-256 {digest}, got {found}; nothing of it is kept")
-        brought.append(file)
+    with one_writer(folder.parent, f"the folder of data sets {str(folder.parent)!r}"):
+        _sweep(folder)
+        for file, digest in known.digests.items():
+            target = folder / file
+            if target.is_file() and sha256(target) == digest:
+                continue
+            with replacing(target) as temporary:
+                came = _bring(origin or known.url, file, temporary)
+                if (found := sha256(temporary)) != digest:
+                    raise FileError(f"data {name!r}: {came!r}: expected SHA-256 {digest}, got {found}; nothing of it is kept")
+            brought.append(file)
     return brought
 
 
@@ -124,7 +127,7 @@ def _bring(origin: str, file: str, target: Path) -> str:
         if length is not None and packed.stat().st_size != int(length):
             raise FileError(f"{url!r}: the connection ended after {packed.stat().st_size} of {length} bytes; try again")
         _unpack(packed, target, url)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, ValueError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
         raise FileError(f"{url!r} cannot be downloaded: {reason}; --from FOLDER takes files that you have") from None
     finally:

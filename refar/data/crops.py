@@ -110,3 +110,10 @@ def short_pieces(what: str, series: Series, window: int, part: str) -> str:
         f"{what}: {short} of {len(lengths)} pieces are shorter than a window of {window} and are left out of "
         f"{part}; the shortest is {series.names[shortest]!r} with {lengths[shortest]} values"
     )
+
+
+def left_over(what: str, series: Series, window: int) -> str:
+    """A note of the values behind the last whole window of each piece, which are left out; empty if there are none."""
+    lengths = np.array([piece.shape[-1] for piece in series.pieces])
+    left = int((lengths % window).sum())
+    return f"{what}: {left} of {lengths.sum()} values fill no window of {window} and are left out" if left else ""

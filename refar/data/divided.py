@@ -8,7 +8,7 @@ from refar.arguments.arrays import Array
 from refar.data.crops import Series, crops, length_of, short_pieces, side_by_side
 from refar.data.dataset import Chosen, Dataset, Split, Supply
 from refar.data.described import DataConfig
-from refar.data.found import Recordings, Stacked, check_scaled
+from refar.data.found import Recordings, Stacked, check_scalable, check_scaled
 from refar.data.meaning import Meaning, levelled, standardised
 from refar.data.parts import pieces_of, rows_of, units_at_random
 from refar.data.record import Record
@@ -34,6 +34,7 @@ def cut(config: DataConfig, found: Recordings, known: Record | None) -> Dataset:
         raise InputError(f"{what}: say how many values a sequence has, as in window = 256 in [data]")
     if config.split == "random" and len(found.pieces) == 1:
         return _shuffled(config, found, config.window, known)
+    check_scalable(found)
     parts, division = pieces_of(config, found, None if known is None else known.division)
     meaning = known.meaning if known is not None else _scaled(what, config, found.meaning, parts[0].pieces)
     check_scaled(found, meaning)
@@ -69,6 +70,7 @@ def _shuffled(config: DataConfig, found: Recordings, window: int, known: Record 
             f'{what}: split = "random" of one series needs windows that do not overlap, or the held-out values are in the '
             f'training part too; got {hop}: write split = "time", or hop = {window}'
         )
+    check_scalable(found)
     windows = side_by_side(what, Series(found.pieces, found.names, None), window, config.hop)
     parts, division = units_at_random(config, len(windows), [], None if known is None else known.division)
     meaning = known.meaning if known is not None else _scaled(what, config, found.meaning, list(windows.x[parts.train]))

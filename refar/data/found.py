@@ -14,6 +14,8 @@ from refar.errors import FileError, InputError
 
 LARGEST = float(np.finfo(np.float32).max)
 """Networks compute in float32: a larger number would be infinite there."""
+_SCALABLE = 1e150
+"""The square of a number that is not larger is finite in float64, and so is the sum of many."""
 _ROWS = 2**18
 
 
@@ -97,6 +99,17 @@ def check_scaled(found: Recordings, meaning: Meaning) -> None:
     """Raise FileError for the first number that is beyond float32 in the network's units, with file, channel and row."""
     for piece, name in zip(found.pieces, found.names, strict=True):
         check_piece(f"data {name!r}", piece, meaning)
+
+
+def check_scalable(found: Recordings) -> None:
+    """Raise FileError for the first number whose square is beyond float64, with file, channel and row: it has no deviation."""
+    for piece, name in zip(found.pieces, found.names, strict=True):
+        if piece.dtype == np.float64 and (beyond := abs(piece) >= _SCALABLE).any():
+            channel, row = (int(i) for i in np.argwhere(beyond)[0])
+            raise FileError(
+                f"data {name!r}, {found.meaning.channel(channel)}, row {row + 1} of the numbers: "
+                f"expected a number below {_SCALABLE:g}, got {piece[channel, row]:g}"
+            )
 
 
 def check_piece(what: str, piece: Array, meaning: Meaning) -> None:

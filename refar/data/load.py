@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from refar.data import cache
-from refar.data.crops import Series, length_of, short_pieces, side_by_side
+from refar.data.crops import Series, left_over, length_of, short_pieces, side_by_side
 from refar.data.dataset import Dataset, Split
 from refar.data.described import NOUNS, DataConfig, check_options
 from refar.data.digits import digits
@@ -47,9 +47,9 @@ def load(source: str | Path | DataConfig, known: Record | None = None) -> Datase
     kind = kind_of(config, path)
     check_options(config, kind)
     if kind == ".npz":
-        return read_dataset(config, path)
+        return replace(read_dataset(config, path), source=str(path))
     if kind == "idx":
-        return read_folder(config, path)
+        return replace(read_folder(config, path), source=str(path))
     if known is not None:
         config = _as_trained(config, kind, known.meaning)
     only = known.division.files if known is not None and known.division is not None else []
@@ -61,7 +61,7 @@ def load(source: str | Path | DataConfig, known: Record | None = None) -> Datase
 def whole(source: DataConfig, meaning: Meaning) -> tuple[Split, str]:
     """All that a file or folder holds, undivided, in the numbers of a network that was trained on data of this meaning.
 
-    With a note of the pieces that are left out, since others are longer; empty if there are none.
+    With a note of the pieces or values that are left out, since they fill no window; empty if there are none.
     """
     path = Path(source.path or "")
     kind = kind_of(source, path)
@@ -77,7 +77,13 @@ def whole(source: DataConfig, meaning: Meaning) -> tuple[Split, str]:
     series = Series(pieces, found.names, found.condition)
     longest = max(piece.shape[-1] for piece in pieces)
     what, window = f"data {source.title!r}", longest if len(pieces) == 1 else source.window or longest
-    return side_by_side(what, series, window), short_pieces(what, series, length_of(series, window), "the whole")
+    return side_by_side(what, series, window), _note(what, series, window)
+
+
+def _note(what: str, series: Series, window: int) -> str:
+    """A note of what is left out of the whole; empty if nothing is."""
+    length = length_of(series, window)
+    return short_pieces(what, series, length, "the whole") or left_over(what, series, length)
 
 
 def _as_trained(config: DataConfig, kind: str, meaning: Meaning) -> DataConfig:

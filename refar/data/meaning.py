@@ -68,7 +68,14 @@ class Meaning(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
     def light(self, x: Array) -> Array:
         """Pictures of classes, of any shape, as light 0..255 in uint8."""
-        return np.rint(np.asarray(x, np.float64) * (255 / (self.levels - 1))).astype(Small)
+        return lighten(x, self.levels)
+
+
+def lighten(x: Array, levels: int) -> Array:
+    """Classes as light 0..255 in uint8, from black to white in equal steps, each within what `darken` takes for its class."""
+    classes = np.asarray(x, np.int64)
+    first, last = -(-256 * classes // levels), -(-256 * (classes + 1) // levels) - 1
+    return np.clip(np.rint(classes * (255 / (levels - 1))), first, last).astype(Small)
 
 
 def darken(light: Array, levels: int) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from refar.arguments.arrays import Array
 from refar.data.dataset import Chosen, Dataset, Split, permutation
 from refar.data.described import DataConfig
-from refar.data.division import Division
+from refar.data.division import Division, share
 from refar.data.idx import FILES, find, read_idx
 from refar.data.meaning import Meaning, darken
 from refar.errors import FileError, InputError
@@ -33,7 +33,7 @@ def read_folder(config: DataConfig, folder: Path, held: int | None = None) -> Da
             raise FileError(f"data {config.title!r}: {files}: expected bytes (N, H, W) and a byte for each of N, got {shapes}")
     if train_x.shape[1:] != test_x.shape[1:]:
         raise FileError(f"data {config.title!r}: the pictures to train are {train_x.shape[1:]}, those to test {test_x.shape[1:]}")
-    count = held or max(1, int(len(train_x) * config.valid))
+    count = held or max(1, share(len(train_x), config.valid))
     if len(train_x) <= count:
         raise FileError(f"data {config.title!r}: expected more than {count} pictures to train with, got {len(train_x)}")
     order = permutation(0, 0, 0, len(train_x))

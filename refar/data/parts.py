@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ def units_at_random(config: DataConfig, count: int, names: list[str], known: Div
 def rows_of(config: DataConfig, found: Stacked, known: Division | None) -> tuple[Parts, Division]:
     """The rows of each part: whole units at random, or the lowest tiles of each picture."""
     count = len(found.names) or int(found.unit.max()) + 1
-    by = config.split or ("random" if found.rows is None or count >= MANY else "rows")
+    by = known.by if known is not None else config.split or ("random" if found.rows is None or count >= MANY else "rows")
     if by == "time":
         raise InputError(f'data {config.title!r}: split = "time" is for series and sound; expected "random" or "rows"')
     if by == "random":
@@ -62,13 +63,13 @@ def rows_of(config: DataConfig, found: Stacked, known: Division | None) -> tuple
     for name, part in parts._asdict().items():
         if not len(part):
             raise InputError(f"data {config.title!r}: no row of tiles is left for {name!r}; the pictures are too few tiles high")
-    return parts, Division("rows", count, files=found.names if count > 1 else [])
+    return parts, Division("rows", count, files=_listed(config, found.names))
 
 
 def pieces_of(config: DataConfig, found: Recordings, known: Division | None) -> tuple[list[Recordings], Division]:
     """The recordings of each of the three parts: whole ones at random, or of each what comes first, then, and last in time."""
     count = len(found.pieces)
-    by = config.split or ("random" if count >= MANY else "time")
+    by = known.by if known is not None else config.split or ("random" if count >= MANY else "time")
     if by == "rows":
         raise InputError(f'data {config.title!r}: split = "rows" is for pictures; expected "time" or "random"')
     if by == "random":
@@ -81,7 +82,12 @@ def pieces_of(config: DataConfig, found: Recordings, known: Division | None) -> 
         middle = end - share(length, config.valid)
         for part, (first, last) in zip(cut, ((0, middle), (middle, end), (end, length)), strict=True):
             part.append(piece[..., first:last])
-    return [replace(found, pieces=pieces) for pieces in cut], Division("time", count, files=found.names if count > 1 else [])
+    return [replace(found, pieces=pieces) for pieces in cut], Division("time", count, files=_listed(config, found.names))
+
+
+def _listed(config: DataConfig, names: list[str]) -> list[str]:
+    """The names of the files of a folder, be it one or many."""
+    return names if config.path is not None and Path(config.path).is_dir() else []
 
 
 def _chosen(found: Recordings, rows: Array) -> Recordings:

@@ -24,7 +24,7 @@ def read_sounds(config: DataConfig, root: Path, only: Collection[str] = ()) -> R
     file of another rate, with several channels unless `mono` averages them, without samples, damaged, or with samples beyond
     ±1; BackendError without soundfile.
     """
-    quantizer = None if config.quantize == "none" else (config.quantize or ("mu-law" if config.scale is None else None))
+    quantizer = None if config.quantize == "none" else (config.quantize or (None if config.scale == "standard" else "mu-law"))
     if quantizer is None and config.levels is not None:
         raise InputError(f'data {config.title!r}: `levels` makes classes; write quantize = "mu-law" or "linear", too')
     if quantizer is not None and config.scale == "standard":

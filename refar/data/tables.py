@@ -84,7 +84,9 @@ def _columns(config: DataConfig, what: str, names: list[str]) -> list[int]:
     for name in wanted:
         if names.count(name) != 1:
             came = "there is none" if name not in names else "there are several"
-            raise InputError(f"{what}: column {name!r}: {came}{near(name, names)}; the columns are {', '.join(names)}")
+            hint = near(name, names)
+            listed = f"{' The' if hint else '; the'} columns are {', '.join(names)}"
+            raise InputError(f"{what}: column {name!r}: {came}{hint}{listed}")
     return [names.index(name) for name in wanted]
 
 

@@ -21,7 +21,8 @@ def losses(train: Points, validation: Points, label: str = "nats per pixel", bes
         axes = figure.add_subplot()
     for points, name, colour, style in ((train, "training", FAINT, "-"), (validation, "validation", ORANGE, ".-")):
         if points:
-            axes.plot(*zip(*points, strict=True), style, color=GREY if name == "training" else colour, lw=1.2, label=name)
+            alone = "." if len(points) == 1 else style  # one point has no line
+            axes.plot(*zip(*points, strict=True), alone, color=GREY if name == "training" else colour, lw=1.2, label=name)
     if best is not None:
         told = f"best, {best[1]:.4g} at step {best[0]}"
         axes.plot(*best, "o", ms=8, mfc="none", mec=INK, label=told)
@@ -33,17 +34,17 @@ def losses(train: Points, validation: Points, label: str = "nats per pixel", bes
 
 
 def series(values_bct: Array, names: Sequence[str] = ()) -> Figure:
-    """Signals, one below the other, at most 6 of them; the first four channels of each in one picture."""
+    """Signals, one below the other, at most 6; of each the first four channels, side by side, as their units may differ."""
     shown = values_bct[:_SEQUENCES, : len(_CHANNELS)]
     with font():
         figure = Figure(figsize=(7.2, 0.6 + 0.9 * len(shown)), dpi=150, facecolor="white", layout="constrained")
-        rows = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, signal in zip(rows, shown, strict=True):
-        for channel, (line, colour) in enumerate(zip(signal, _CHANNELS, strict=False)):
-            axes.plot(line, color=colour, lw=0.8, label=names[channel] if channel < len(names) else None)
-        _frame(axes)
-    if names:
-        rows[0].legend(frameon=False, ncols=len(_CHANNELS), loc="upper right")
+        panels = figure.subplots(*shown.shape[:2], sharex=True, sharey="col", squeeze=False)
+    for row, signal in zip(panels, shown, strict=True):
+        for axes, line, colour in zip(row, signal, _CHANNELS, strict=False):
+            axes.plot(line, color=colour, lw=0.8)
+            _frame(axes)
+    for axes, name in zip(panels[0], names, strict=False):
+        axes.set_title(name, loc="left", fontsize=9.5, color=INK)
     return figure
 
 

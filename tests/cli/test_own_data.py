@@ -16,9 +16,11 @@ from typer.testing import CliRunner
 
 from refar import data, log_prob, runtime
 from refar.analysis.facts import facts
+from refar.cli import completed, samples
 from refar.cli.app import app
 from refar.data import record
 from refar.data.described import DataConfig
+from refar.data.meaning import Meaning
 from refar.training.runs import load_run, read_record
 
 RNG = np.random.default_rng(0)
@@ -315,3 +317,16 @@ def test_the_list_of_data_sets(refar, monkeypatch, tmp_path):
     monkeypatch.setattr("refar.data.cache.is_fetched", lambda name: True)
     assert str(tmp_path / "mnist") in refar("data").out
     assert DataConfig(name="mnist").title == "mnist"
+
+
+def test_pictures_that_are_sequences_come_out_as_bright_as_they_are(own: Path, tmp_path: Path) -> None:
+    """Class 0 of a picture is black, whatever network it goes through; that of other data is paper."""
+    dark = np.zeros((1, 24), np.int64)
+    graph = load_run("run-pixels").graph
+    for kind, light in (("picture", 0), ("numbers", 255)):
+        meaning = Meaning(kind=kind, levels=8, size=(4, 6))
+        samples.write_sheet(tmp_path / "x.png", dark, meaning, graph, (4, 6))
+        assert set(np.unique(np.asarray(Image.open(tmp_path / "x.png")))) == {232, light}
+        look = completed.check_kind(tmp_path / "x.png", graph, meaning, (4, 6), 24).pictures
+        assert look is not None
+        assert look.on_paper == (light == 255)

@@ -157,6 +157,11 @@ class Server(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         self.send_response(200)
+        if mistake == "chunks":
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"40\r\n" + content[:10])
+            return
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content[:-9] if mistake == "cut" else content)
@@ -193,6 +198,29 @@ def test_a_download_that_goes_wrong_leaves_nothing(small, address, mistake, mess
     with pytest.raises(FileError, match=message):
         cache.fetch("mnist", f"{address}/{mistake}")
     assert list(small.iterdir()) == []
+
+
+@pytest.mark.parametrize("origin", ["http://a b/", "http://localhost:xx/", "http://["])
+def test_addresses_that_are_none(small, origin):
+    with pytest.raises(FileError, match=r"cannot be downloaded: .*; --from FOLDER takes files that you have"):
+        cache.fetch("mnist", origin)
+
+
+def test_a_download_in_chunks_that_is_cut_off(small, address):
+    with pytest.raises(FileError, match="cannot be downloaded: IncompleteRead"):
+        cache.fetch("mnist", f"{address}/chunks")
+    assert list(small.iterdir()) == []
+
+
+def test_one_fetch_at_a_time(small, folder):
+    hold = "import sys; from pathlib import Path; from refar.locks import one_writer\n"
+    hold += f"with one_writer(Path({str(small.parent)!r}), 'x')"
+    command = [sys.executable, "-c", f"{hold}: print(flush=True); sys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        with pytest.raises(FileError, match=f"is being written by process {holder.pid} on"):
+            cache.fetch("mnist", str(folder))
+        holder.kill()
 
 
 def test_nobody_answers(small):

@@ -12,6 +12,7 @@ from PIL import Image
 from refar import data, models
 from refar.data.dataset import for_graph
 from refar.data.described import DataConfig
+from refar.data.meaning import darken, lighten
 from refar.errors import BackendError, FileError, InputError
 
 RNG = np.random.default_rng(0)
@@ -151,3 +152,12 @@ def test_without_pillow(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(BackendError, match=r"pip install 'refar\[data\]'"):
         data.load(DataConfig(path="p"))
+
+
+@pytest.mark.parametrize("levels", [2, 3, 7, 28, 100, 255, 256])
+def test_light_of_a_class_is_of_that_class(levels):
+    classes = np.arange(levels)
+    light = lighten(classes, levels)
+    np.testing.assert_array_equal(darken(light, levels), classes)
+    assert (light[0], light[-1]) == (0, 255)
+    assert (np.diff(light.astype(int)) > 0).all()

@@ -12,6 +12,7 @@ import soundfile
 
 from refar import data, quantize
 from refar.data.described import DataConfig
+from refar.data.load import whole
 from refar.data.record import record_of
 from refar.data.sound import read_sound, write_sound
 from refar.errors import BackendError, FileError, InputError
@@ -156,3 +157,19 @@ def test_without_soundfile(monkeypatch):
     monkeypatch.setitem(sys.modules, "soundfile", None)
     with pytest.raises(BackendError, match=r"pip install 'refar\[data\]'"):
         data.load(DataConfig(path="a.wav", window=3))
+
+
+def test_a_scale_of_none_is_the_default():
+    record("s.wav", RNG.uniform(-0.9, 0.9, 400))
+    plain, said = (data.load(DataConfig(path="s.wav", window=32, scale=scale)) for scale in (None, "none"))
+    assert plain.digest() == said.digest()
+    assert plain.classes == 256
+
+
+def test_what_fills_no_window_of_the_whole_is_told():
+    for i in range(2):
+        record(f"w/{i}.wav", RNG.uniform(-0.9, 0.9, 47))
+    meaning = data.load(DataConfig(path="w", window=16, split="time")).meaning
+    split, note = whole(DataConfig(path="w", window=16), meaning)
+    assert split.x.shape == (4, 16)
+    assert "30 of 94 values fill no window of 16 and are left out" in note

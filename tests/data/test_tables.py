@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from refar import data
 from refar.data.batches import batch
 from refar.data.crops import Crops
 from refar.data.described import DataConfig
+from refar.data.record import record_of
 from refar.errors import FileError, InputError
 
 
@@ -126,8 +129,8 @@ _BEYOND = r"'a\.csv', column 'v', row 51 of the numbers: expected a number withi
         ("t,v\n0,1", {"column": []}, "expected different names of columns, got none"),
         ("v\n" + "5\n" * 50, {}, "column 'v' is 5 throughout its training part"),
         ("v\n" + "0.1\n" * 900, {}, "column 'v' is 0.1 throughout its training part"),
-        ("v\n" + "1e200\n-1e200\n" * 50, {}, "column 'v' has numbers too large to be scaled"),
-        ("v\n" + "1.7e308\n" * 50, {}, "column 'v' has numbers too large to be scaled"),
+        ("v\n" + "1e200\n-1e200\n" * 50, {}, "column 'v', row 1 of the numbers: expected a number below 1e\\+150, got 1e\\+200"),
+        ("v\n0\n" + "1.7e308\n" * 50, {}, "column 'v', row 2 of the numbers: expected a number below 1e\\+150"),
         ("t,v\n" + "1,2\n" * 50 + "3,1e39\n", {"column": "v", "scale": "none"}, _BEYOND),
         ("v\n" + "1\n2\n" * 50 + "1e39\n", {}, r"row 101 of the numbers: .* float32 after scaling, got 1e\+39"),
         ("v\n" + "1\n2\n" * 50 + "1e39\n", {"hop": 4, "split": "random"}, "float32"),
@@ -149,3 +152,30 @@ def test_what_is_no_text_and_what_needs_a_window(here):
     (here / "a.csv").write_bytes(b"v\n\xff\xfe\n")
     with pytest.raises(FileError, match="cannot be read as a table in UTF-8"):
         data.load(DataConfig(path="a.csv", window=2))
+
+
+def test_a_folder_of_one_file_knows_it(here):
+    """What comes later belongs to no part, and what is gone is not divided anew."""
+    Path("one").mkdir()
+    Path("one/a.csv").write_text("v\n" + "\n".join(map(str, range(100))))
+    config = DataConfig(path="one", window=10)
+    first = data.load(config)
+    known = record_of(config, first)
+    Path("one/b.csv").write_text("v\n" + "\n".join(map(str, range(50))))
+    assert data.load(config, known).digest() == first.digest()
+
+
+def test_a_division_stays_what_it_was(here):
+    """Ten files are divided whole by default, nine by time: a file of the training part that is gone changes nothing."""
+    Path("many").mkdir()
+    for i in range(10):
+        Path(f"many/{i}.csv").write_text("v\n" + "\n".join(str(i + t) for t in range(60)))
+    config = DataConfig(path="many", window=20)
+    first = data.load(config)
+    known = record_of(config, first)
+    held = {*first.division.valid, *first.division.test}
+    gone = next(f"{i}.csv" for i in range(10) if f"{i}.csv" not in held)
+    Path("many", gone).unlink()
+    again = data.load(config, known)
+    assert again.division.by == "random"
+    assert again.digest_of("test") == first.digest_of("test")
