@@ -124,7 +124,7 @@ PICKED = {
     "testing/contract/cases.py: masks": "which weights a mask hides",
     # what only training does
     "torch/dropping.py: rates": "dropout has a mask",
-    "torch/starting.py: _check_reach": "weights that no sequence reaches",
+    "training/checks.py: check_reach": "weights that no sequence reaches",
     # within a case of a match
     "rounding/bound.py: backward": "only these have weights that a device rounds first",
     # words of a page; the name of the operator says enough of any other

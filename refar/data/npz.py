@@ -147,12 +147,14 @@ def _assemble(config: DataConfig, name: str, arrays: dict[str, Array]) -> Datase
         prefix = next((p for p in _PREFIXES[1:] if full.startswith(p)), "")
         parts[prefix][full.removeprefix(prefix)] = array
     splits = {prefix: _split_of(name, prefix, part, parts[""]) for prefix, part in parts.items() if part}
+    count = len(splits[""])
+    drawn = len(splits) < len(_PREFIXES)
     train, valid, test = _split(config, name, splits)
     three = (train, valid, test)
     classes = _classes([split.x for split in three])
     classes_of = {given: _classes([split.conditions[given] for split in three]) for given in train.conditions}
     shape = (train.x.shape[2], train.x.shape[3]) if train.x.ndim == 4 else None
-    division = Division("random" if len(splits) < 3 else "given", sum(map(len, three)))
+    division = Division("random", count) if drawn else Division("given")
     return Dataset(
         name,
         *three,

@@ -227,3 +227,13 @@ def test_fourier_series():
         counts.append(int((np.hypot(terms[:4], terms[4:]) > 0.01).nonzero()[0].max()) + 1)
     assert set(counts) == {1, 2, 3, 4}
     assert (data.load("fourier").valid.x == found.valid.x).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "by", "units"), [((), "random", 20), (("test_",), "random", 20), (("test_", "valid_"), "given", 0)]
+)
+def test_the_record_says_what_was_drawn(tmp_path, given, by, units):
+    x = RNG.integers(0, 4, (20, 6))
+    np.savez(tmp_path / "my.npz", x=x, **{f"{prefix}x": x[:7] for prefix in given})
+    division = data.load(tmp_path / "my.npz").division
+    assert (division.by, division.units) == (by, units)
