@@ -253,6 +253,7 @@ def check_fit(data: Dataset, graph: Graph, made: Collection[str] = ()) -> None:
     Conditions that the network does not have are not used. Fewer classes than the network has are fine.
     """
     found = facts(graph)
+    _check_columns(data, found.types[found.sequence])
     _check(f"data {data.name!r}: x", data.train.x, data.classes, found.types[found.sequence], found.sequence, "classes")
     given = data.train.conditions
     for name in [name for name in found.conditions if name not in made]:
@@ -264,6 +265,17 @@ def check_fit(data: Dataset, graph: Graph, made: Collection[str] = ()) -> None:
         wanted, came = (extent(found.types[n], array) for n, array in ((found.sequence, data.train.x), (name, given[name])))
         if found.types[name].timed and came != wanted:
             raise InputError(f"data {data.name!r}: {what}: expected {_size(wanted)} as x has, got {_size(came)}")
+
+
+def _check_columns(data: Dataset, kind: Type) -> None:
+    """Raise InputError for a table with another number of columns than the network has channels."""
+    columns = data.meaning.columns
+    if kind.axes == "bct" and columns and data.train.x.ndim == 3 and len(columns) != kind.channels:
+        one = "one channel" if kind.channels == 1 else f"{kind.channels} channels"
+        raise InputError(
+            f"data {data.name!r}: the network models {one}, got the columns {', '.join(columns)}; "
+            f"say with `column` in [data] which, or take a network of {len(columns)} channels"
+        )
 
 
 def guessed_last(array: Array) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from refar import data
+from refar import data, models
 from refar.data.batches import batch
 from refar.data.crops import Crops
+from refar.data.dataset import check_fit
 from refar.data.described import DataConfig
 from refar.data.record import record_of
 from refar.errors import FileError, InputError
@@ -179,3 +180,10 @@ def test_a_division_stays_what_it_was(here):
     again = data.load(config, known)
     assert again.division.by == "random"
     assert again.digest_of("test") == first.digest_of("test")
+
+
+def test_a_network_of_another_number_of_channels(here):
+    found = table("a,b\n" + "\n".join(f"{t},{-t}" for t in range(200)), column=["a", "b"], window=10)
+    with pytest.raises(InputError, match=r"models one channel, got the columns a, b; say with `column` in .data. which"):
+        check_fit(found, models.linear_ar(2))
+    check_fit(found, models.wavenet(signal=2, dilations=[1]))
