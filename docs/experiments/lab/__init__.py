@@ -1,0 +1,1 @@
+"""What all experiments share: how they are described, announced, run and told."""

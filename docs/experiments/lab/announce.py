@@ -1,0 +1,45 @@
+"""What is said before an experiment starts: what it needs, how long it takes, what it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from lab.book import Experiment
+
+NEEDED = {"torch": "torch", "refar_export": "refar[export]", "onnxruntime": "refar[runtime]", "matplotlib": "refar[plot]"}
+
+
+def list_all(experiments: Sequence[Experiment]) -> None:
+    """Print a line for each experiment."""
+    for experiment in experiments:
+        print(f"{experiment.name:12} {experiment.title} ({_minutes(experiment.minutes)})")
+    print("\npython docs/experiments/run.py NAME runs one of them")
+
+
+def ready(experiment: Experiment, work: Path, *, trains: bool) -> bool:
+    """Say what is going to happen. Returns whether all that is needed is there."""
+    held = f"data, runs and bundles of {', '.join(experiment.runs)}" if experiment.runs else "what is measured"
+    print(f"{experiment.name}: {experiment.title}")
+    print(f"  data:   {experiment.data}")
+    print(f"  takes:  {_minutes(experiment.minutes) if trains else 'the time of measuring: nothing is trained'}")
+    print(f"  writes: {_shown(work)}/ ({held}); {_shown(experiment.here)}/ (results, pictures, weights, page)")
+    modules = {**NEEDED, **{name: name for name in experiment.packages}}
+    missing = [package for module, package in modules.items() if find_spec(module) is None]
+    if missing:
+        print(f"missing: {', '.join(missing)}; pip install {' '.join(missing)}")
+    if not trains and experiment.configs and not (experiment.here / "weights").is_dir():
+        print(f"missing: {_shown(experiment.here)}/weights; leave --weights out to train them")
+        return False
+    return not missing
+
+
+def _minutes(minutes: float) -> str:
+    if minutes < 90:
+        return f"about {minutes:.0f} minutes on two cores"
+    return f"about {minutes / 60:.1f} hours on two cores"
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
