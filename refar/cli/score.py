@@ -24,7 +24,7 @@ Bundle = Annotated[str, typer.Argument(metavar="BUNDLE|RUN")]
 Data = Annotated[str, typer.Argument(metavar="DATA", help=examples.HELP)]
 Provider = Annotated[str, typer.Option(metavar="cpu|cuda", help="Where to run; cuda never falls back.")]
 _ROWS, _VALUES = 64, 2**24
-"""How many sequences are taken at once, and how many numbers the widest layer may hold of them, unless one alone has more."""
+"""The most sequences that are taken at once, and the most numbers that the widest layer holds of them, unless one has more."""
 
 
 def score(

@@ -156,7 +156,7 @@ def test_what_is_no_text_and_what_needs_a_window(here):
 
 
 def test_a_folder_of_one_file_knows_it(here):
-    """What comes later belongs to no part, and what is gone is not divided anew."""
+    """A file that comes later belongs to no part."""
     Path("one").mkdir()
     Path("one/a.csv").write_text("v\n" + "\n".join(map(str, range(100))))
     config = DataConfig(path="one", window=10)

@@ -1,4 +1,4 @@
-"""What generation and training cost: the slow and the fast algorithm by depth, one pass against windows, and masked inputs."""
+"""The cost of generation and training: slow and fast algorithm by depth, one pass against windows, and masked inputs."""
 
 from __future__ import annotations
 

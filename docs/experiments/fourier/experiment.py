@@ -76,7 +76,7 @@ def _chosen(name: str, course: list[dict[str, float]], work: Path, test: Split) 
 
 
 def _far(session: Session, split: Split) -> dict[str, float]:
-    """How far the mean of many trajectories is from the truth, in classes, and how much of it the 90 % band holds."""
+    """The distance of the mean of many trajectories from the truth, in classes, and the part of it that the 90 % band holds."""
     made = session.complete(split.x, OBSERVED, LONG, samples=50, condition=_period(split))
     low, high = (0.05, 0.95)
     inside, total = made.coverage(low, high)

@@ -1,1 +1,1 @@
-"""What all experiments share: how they are described, announced, run and told."""
+"""The parts that all experiments share: their description, announcement, course and page."""

@@ -1,4 +1,4 @@
-"""What is said before an experiment starts: what it needs, how long it takes, what it writes."""
+"""Announce an experiment before it starts: its needs, its time, and the files that it writes."""
 
 from __future__ import annotations
 

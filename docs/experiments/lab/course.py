@@ -23,7 +23,7 @@ _WORK = "{work}"
 """The name of the work folder in what is kept, since the folders of one machine are nobody's concern."""
 
 _NEAR = 1e-5
-"""How far the loss of a bundle may be from that of PyTorch, relative to it."""
+"""The distance that the loss of a bundle may have from that of PyTorch, relative to it."""
 
 
 def run(experiment: Experiment, work: Path, *, trains: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a bundle says of the data it was trained on, by onnxruntime."""
+"""Score a bundle on the data that it was trained on, by onnxruntime."""
 
 from __future__ import annotations
 
