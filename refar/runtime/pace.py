@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-STEPS = 4
-"""Steps that are made, and timed, at once at least."""
+STEPS = 16
+"""Steps that are made, and timed, at once at least. Of fewer, what it takes to begin would count for too much."""
 
 STAKE, MOST_SAVED = 16.0, 128.0
 """Steps that guessing may lose before it is given up, and the most that it may have saved before."""
