@@ -1,5 +1,6 @@
 """docs/experiments: pages say what results.json says, bundles of the weights that are kept score as it says."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from lab import announce, book, course, pages
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "experiments"
-sys.path.insert(0, str(FOLDER))
-
-from lab import announce, book, course, pages  # noqa: E402  the folder above must be known first
-
 NAMES = book.names(FOLDER)
 
 
@@ -71,7 +70,7 @@ def test_what_is_missing_is_said_before_anything_is_written(tmp_path):
     hidden = "import runpy, sys; sys.modules['matplotlib'] = None; del sys.argv[0]; "
     program = hidden + "runpy.run_path(sys.argv[0], run_name='__main__')"
     command = [sys.executable, "-c", program, str(FOLDER / "run.py"), "toy", "--work", str(tmp_path / "work")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(FOLDER)})
     assert done.returncode == 1
     assert "missing: refar[plot]; pip install refar[plot]" in done.stdout
     assert "takes:" in done.stdout

@@ -11,10 +11,9 @@ import argparse
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+from lab import announce, book, course, pages
 
-from lab import announce, book, course, pages  # noqa: E402  the folder above must be known first
+HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:

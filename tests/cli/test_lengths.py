@@ -35,7 +35,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarr
 
 
 def test_padding_is_no_class_and_is_not_scored(refar, words):
-    """What the log says of the validation is what `score` says, of a part and of a whole file."""
+    """Compare the nats of the log with those of `score`, for a part and for a whole file."""
     assert refar("train", "words.toml", "--out", "run").code == 0
     run = load_run("run")
     assert run.config.model["classes"] == 4

@@ -73,7 +73,7 @@ NETS: dict[str, Callable[[], Graph]] = {
 
 
 def gaps(graph: Graph) -> set[int]:
-    """How far the ages lie apart at which values are read, and the ages themselves."""
+    """Return the distance between the ages at which values are read, and these ages."""
     found, ages = layout_of(graph), dict[str, set[int]]()
     for node in graph.nodes:
         for source in node.inputs:
@@ -159,7 +159,7 @@ def read_visits(graph: Graph, length: int) -> dict[str, set[tuple[str, int]]]:
 
 
 def gathered(model: onnx.ModelProto, layout: StateLayout, length: int) -> dict[str, int]:
-    """How many slots of each tensor a block of this length gathers, of three sequences."""
+    """Count the slots of each tensor that a block of this length gathers, for three sequences."""
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     names = {node.input[0].removeprefix("past."): node.output[0] for node in shown.graph.node if node.op_type == "Gather"}
@@ -246,7 +246,7 @@ def another_clock(right: Any, e: Any, wanted: Any, visits: Any) -> Any:
 MISTAKES: dict[str, Mistake] = {
     "a window begins elsewhere": of(NodeReads, "windows", one_later),
     "what two ages read is gathered twice": of(NodeReads, "gaps", all_of_the_age),
-    "the new rows stand before the old ones": of(History, "_all", new_rows_first),
+    "the new rows come before the old ones": of(History, "_all", new_rows_first),
     "rows are counted for one sequence": of(block_reads, "_numbers_of_rows", of_one_row),
     "slots turn one visit late": of(block_reads, "slots_at", turned_late),
     "every node is read one slot further": of(block_reads, "slots_at", one_slot_on),

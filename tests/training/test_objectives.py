@@ -77,7 +77,7 @@ def mask_of(loss, lengths, context):
 
 
 def values_of(x):
-    """How many values a position has."""
+    """Count the values of a position."""
     return x.shape[1] if x.ndim == 3 else 1
 
 

@@ -81,7 +81,7 @@ def test_a_mixture_is_worth_its_nats(folder, tmp_path):
 
 
 def test_a_run_whose_nats_were_per_position_goes_on_per_value(tmp_path):
-    """As refar 0.1.0 wrote them: the best validation stays the best, in the unit of those that follow."""
+    """Resume a run of refar 0.1.0: its best validation stays the best, converted to nats per value."""
     np.savez(tmp_path / "two.npz", x=np.random.default_rng(0).normal(size=(40, 2, 12)))
     text = '[model]\nname = "wavenet"\nsignal = 2\ndilations = [1]\nresidual = 4\nskip = 4\n[data]\npath = "two.npz"\n'
     config = parse_config(text + "[train]\nsteps = 8\nbatch = 8\nvalidate_every = 2\nthreads = 1\n", tmp_path)

@@ -74,7 +74,7 @@ def _amplified(dry: Array) -> Array:
 
 def measure(bundles: Mapping[str, Path], work: Path) -> dict[str, Any]:
     """ESR over the test windows in one pass and in blocks, beside that of the baselines; how long a block takes."""
-    session, train, test = load(bundles["amplifier"]), *_parts(work)
+    session, (train, test) = load(bundles["amplifier"]), _parts(work)
     field = refar.receptive_field(session.graph)
     made = session.forward(test[0])
     np.savez(work / "shown.npz", dry=test[0][5], wet=test[1][5], made=made[5])
@@ -95,7 +95,8 @@ def _parts(work: Path) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     from refar.data.described import DataConfig
 
     whole = data.load(DataConfig(path=str(work / "guitar.npz")))
-    return tuple((part.x, part.target) for part in (whole.train[:], whole.test[:]))  # type: ignore[return-value]
+    train, test = whole.train[:], whole.test[:]
+    return (train.x, train.target), (test.x, test.target)
 
 
 def _esr(made: Array, wet: Array, field: int, emphasis: float = PRE_EMPHASIS) -> float:

@@ -17,7 +17,7 @@ from lab.book import Experiment, Figures
 from lab.folders import at
 
 KEPT = ("config.toml", "graph.json", "data.json", "weights.safetensors", "log.jsonl")
-"""The files of a run that stand beside its page: enough to export it and to draw how it learnt."""
+"""The files of a run that are kept beside its page: they are enough to export the network and to draw its learning curve."""
 
 _WORK = "{work}"
 """The name of the work folder in what is kept, since the folders of one machine are nobody's concern."""
