@@ -113,7 +113,7 @@ PICKED = {
     "analysis/raster.py: varying": "ones and positions do not read the values of x",
     "testing/contract/dependence.py: _felt": "no gradient is asked of them",
     # a lookup that is missing here is not delayed, and `require_strict` then refuses the graph
-    "building/rewrite.py: strictify": "class indices cannot be delayed, what is looked up can",
+    "building/rewrite.py: _late_input": "class indices cannot be delayed, what is looked up can",
     "building/rewrite.py: _relaxed_node": "a lookup that is missing cannot take a signal, as `rule` says",
     "building/rewrite.py: relaxed_parameters": "what a lookup has as a weight",
     "building/rewrite.py: unrelaxed_gradients": "a table is a parameter of its own",

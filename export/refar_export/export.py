@@ -19,7 +19,7 @@ from refar.arguments.arrays import Arrays, Data, bind_inputs, check_parameters
 from refar.arguments.encoder import EncoderModel
 from refar.errors import BackendError, FileError, InputError
 from refar.files import writing
-from refar.graph.graph import Graph, require_head
+from refar.graph.graph import Graph, pruned, require_head
 from refar.noise import check_top_k
 from refar.runtime.bundle import Dtype, Sampler
 from refar.runtime.bundle_files import check_replaceable
@@ -65,6 +65,7 @@ def export(
     `refar_export.verify`), and is not left behind if it disagrees. The folder appears only when it is complete. With `overwrite`
     it may replace a bundle, as it was exported, in a folder that holds nothing else. `block` has no meaning any more: block.onnx
     is always written.
+    Nodes that the output does not need are left out, with their parameters and state.
     Raises FileError for anything else that is there, ParameterError, GraphError and InputError for what cannot be exported.
     """
     from refar_export.encoder_file import require_encoder
@@ -78,6 +79,8 @@ def export(
     drawing = _sampler(graph, sampler, top_k)
     weights = {name: array.astype(np.float32) for name, array in check_parameters(facts(graph), params).items()}
     check_parameters(facts(graph), weights)  # what float32 cannot hold is infinite now
+    graph = pruned(graph)
+    weights = {name: weights[name] for name in facts(graph).parameters}
     scales, examples = ({}, {}) if calibration is None else _calibrated(graph, weights, calibration)
     options: dict[str, Any] = {"spare": spare, "metadata": metadata, "dtype": dtype, "sampler": drawing}
     files = files_of(graph, weights, **options, int8=scales, calibration=examples, encoder=encoder)

@@ -290,8 +290,8 @@ def _check_head(graph: Graph, node: Node, output: Type, sequence: Type) -> None:
         return
     if isinstance(graph.head, ops.Categorical) and isinstance(node.op, ops.Softmax):
         raise GraphError(f"output {graph.output!r}: a categorical head expects logits, got the output of a softmax")
+    modelled = sequence.indexed != isinstance(graph.head, ops.SignalHead)
     size = output_numbers(graph.head, sequence.size) * sequence.channels
-    fits = sequence.indexed != isinstance(graph.head, ops.SignalHead)
     match graph.head:
         case ops.Categorical():
             expected = "logits for the classes of an index sequence"
@@ -303,8 +303,10 @@ def _check_head(graph: Graph, node: Node, output: Type, sequence: Type) -> None:
             expected = f"logits, means and log-scales of {components} components for each channel of a signal"
         case ops.MixtureLogistics(components, classes):
             expected = f"{size} channels (logits, means and log-scales of {components} components) for {classes} classes"
-            fits = fits and sequence.size == classes
+            modelled = modelled and sequence.size == classes
         case _:
             assert_never(graph.head)
-    if not fits or output.size != size or output.indexed:
+    if not modelled:
+        raise GraphError(f"output {graph.output!r}: the head expects {expected}, but the sequence that it models is {sequence}")
+    if output.size != size or output.indexed:
         raise GraphError(f"output {graph.output!r}: the head expects {expected} ({sequence}), got {output}")

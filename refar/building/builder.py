@@ -14,7 +14,7 @@ from refar import ops
 from refar.analysis.facts import validated
 from refar.errors import GraphError
 from refar.graph.decode import convert, plain, tagged
-from refar.graph.graph import Graph, Node, Padding
+from refar.graph.graph import Graph, Node, Padding, unread
 from refar.ops import AnyHead, AnyOp
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -48,6 +48,11 @@ class Builder:
         self._nodes: list[Node] = []
         self._scopes: list[str] = []
 
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes that were added, in their order."""
+        return tuple(self._nodes)
+
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
         """Put the nodes made inside below `name`."""
@@ -70,10 +75,18 @@ class Builder:
         return full
 
     def build(self, output: str, head: AnyHead | None = None, *, padding: Padding = "layer") -> Graph:
-        """The finished graph, checked as if it had been read from JSON."""
+        """Return the finished graph, checked as if it had been read from JSON.
+
+        Raises GraphError for nodes that have no meaning, and for those that nothing reads: a file may hold such nodes, but who
+        builds a graph has forgotten to connect them.
+        """
         head = None if head is None else _checked("head", head, AnyHead)
         fields = {"format": "refar-graph", "version": 1, "nodes": self._nodes, "output": output, "head": head, "padding": padding}
-        return validated(convert(msgspec.to_builtins(fields, enc_hook=plain), Graph, "graph"))
+        graph = validated(convert(msgspec.to_builtins(fields, enc_hook=plain), Graph, "graph"))
+        if left := unread(graph):
+            which = f"{'node' if len(left) == 1 else 'nodes'} {', '.join(map(repr, left))}"
+            raise GraphError(f"{which}: read by nothing that goes into the output {output!r}; connect or leave out")
+        return graph
 
     def input(self, name: str = "x", *, classes: int = 0, channels: int = 0) -> str:
         """The modelled sequence: class indices, or a signal."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from msgspec.structs import replace
@@ -16,25 +16,62 @@ from refar.errors import GraphError
 from refar.graph.graph import Graph, Node, to_json
 
 
-def strictify(graph: Graph) -> Graph:
-    """The graph with its input one position later: y_t sees x_0..x_{t-1} and can model x_t. A strict graph is returned as it is.
+def strictify(graph: Graph, at: Literal["input", "output"] = "input", *, start: str | None = None) -> Graph:
+    """Return the graph one position later: y_t sees x_0..x_{t-1} and can model x_t. A strict graph is returned as it is.
 
-    A signal is delayed itself; for class indices every lookup is (`one_hot`, `embedding`, `standardize`), so that the value at
-    t = 0 is 0, which is no class. Parameters keep their names and shapes.
-    The output at t is that of the unshifted graph at t - 1 for t ≥ R. Before, it is another
-    function under layer padding: the layers answer the zero at t = 0, where the unshifted graph pads each of them with 0. Under
-    "valid" padding it has one output less.
-    Raises GraphError for a graph that looks ahead, that reads class indices in another way, or that is of images.
+    Parameters keep their names and shapes. With at="output" y_t is f(x)_{t-1}, where f is the graph as it was, and y_0 = 0, so
+    that logits of 0 make every class of x_0 as likely as the others. `start` names one more node, a convolution whose weight,
+    START.weight of shape (Q, 1, 1) for the Q channels of the output, is y_0; it may be trained. Under "input" padding y_0 is what
+    f gives before the sequence, for zeros alone, and there is no `start`; under "valid" padding there is one output less.
+
+    With at="input" the input comes one position later. A signal is delayed itself; for class indices every lookup is (`one_hot`,
+    `embedding`, `standardize`), so that the value at t = 0 is 0, which is no class. The output at t is that of the unshifted
+    graph at t - 1 for t ≥ R. Before, it is another function under layer padding: the layers answer the zero at t = 0, where the
+    unshifted graph pads each of them with 0. Under "valid" padding it has one output less.
+    Raises GraphError for a graph that looks ahead, that is of images, or, at its input, that reads class indices in another way;
+    and for a `start` where there is no place for it, or whose name is taken.
     """
-    facts(graph).require_causal("strictify")
+    found = facts(graph)
+    found.require_causal("strictify")
+    if at not in ("input", "output"):
+        raise GraphError(f"strictify: at: expected 'input' or 'output', got {at!r}")
+    if start is not None and (at == "input" or graph.padding != "layer"):
+        came = f"{at!r} and {graph.padding!r}"
+        raise GraphError(f"strictify: start: expected at='output' and padding 'layer' beside it, got {came}")
     if is_strict(graph):
         return graph
-    found = facts(graph)
     if found.grid is not None:
         raise GraphError(
             "strictify expects a graph over time, got one of images, where one delay would not do: give the first convolution "
             "mask 'A', or shift the input down for one stack and right for another (Builder.shift2d)"
         )
+    strict = _late_output(graph, start) if at == "output" else _late_input(graph)
+    require_strict(facts(replace(strict, padding="layer")), "strictify")
+    return strict
+
+
+def _late_output(graph: Graph, start: str | None) -> Graph:
+    """The graph with a delay behind its output, and with y_0 from a convolution of 1 at t = 0, which is 0 at t > 0."""
+    names, size = set(facts(graph).types), facts(graph).types[graph.output].size
+    if start in names:
+        raise GraphError(f"strictify: start: expected a name that no node has, got {start!r}")
+    output = _unused(f"{graph.output}_delayed", names)
+    nodes = [*graph.nodes, Node(output, ops.Shift(1), (graph.output,))]
+    if start is not None:
+        ones, later, first, whole = (_unused(f"{start}_{what}", names) for what in ("ones", "later", "first", "sum"))
+        nodes += [
+            Node(ones, ops.Ones(), (graph.output,)),
+            Node(later, ops.Shift(1), (ones,)),
+            Node(first, ops.Affine(-1.0, 1.0), (later,)),
+            Node(start, ops.Conv1d(size, bias=False), (first,)),
+            Node(whole, ops.Add(), (output, start)),
+        ]
+    return from_json(to_json(replace(graph, nodes=tuple(nodes), output=nodes[-1].name)))
+
+
+def _late_input(graph: Graph) -> Graph:
+    """The graph with a delay behind its input, or behind the lookups of its classes."""
+    found = facts(graph)
     indexed, names = found.types[found.sequence].indexed, set(found.types)
     late: dict[str, str] = {}
     nodes: list[Node] = []
@@ -44,9 +81,7 @@ def strictify(graph: Graph) -> Graph:
         if lookup if indexed else node.name == found.sequence:
             late[node.name] = _unused(f"{node.name}_delayed", names)
             nodes.append(Node(late[node.name], ops.Shift(1), (node.name,)))
-    strict = from_json(to_json(replace(graph, nodes=tuple(nodes), output=late.get(graph.output, graph.output))))
-    require_strict(facts(replace(strict, padding="layer")), "strictify")
-    return strict
+    return from_json(to_json(replace(graph, nodes=tuple(nodes), output=late.get(graph.output, graph.output))))
 
 
 def relaxed(graph: Graph) -> Graph:

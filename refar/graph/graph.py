@@ -14,7 +14,8 @@ from refar.ops import AnyHead, AnyOp
 
 Padding = Literal["layer", "input", "valid"]
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+_PART = r"([A-Za-z_][A-Za-z0-9_]*|[0-9]+)"
+_NAME = re.compile(rf"{_PART}(\.{_PART})*")
 
 
 class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -51,7 +52,7 @@ class Graph(
         names = [node.name for node in self.nodes]
         for name in names:
             if not _NAME.fullmatch(name):
-                expected = "expected identifiers joined by dots, each beginning with a letter or _, such as 'block0.conv'"
+                expected = "expected identifiers joined by dots, or whole numbers among them, such as 'block0.conv' and 'convs.0'"
                 raise GraphError(f"node name {name!r}: {expected}")
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -88,6 +89,23 @@ class Graph(
             if node.name == name:
                 return node
         raise GraphError(f"{name!r} is not a node; the nodes are {', '.join(n.name for n in self.nodes)}")
+
+
+def unread(graph: Graph) -> tuple[str, ...]:
+    """Return the nodes, the sequence left out, that neither are the output nor go into it, in their order."""
+    read = {graph.output}
+    for node in reversed(graph.nodes):
+        if node.name in read:
+            read.update(node.inputs)
+    modelled = {node.name for node in graph.nodes if isinstance(node.op, ops.Input) and node.op.role == "sequence"}
+    return tuple(node.name for node in graph.nodes if node.name not in read | modelled)
+
+
+def pruned(graph: Graph) -> Graph:
+    """Return the graph without the operators that its output does not need; inputs stay, since a caller gives them."""
+    left = set(unread(graph))
+    nodes = tuple(node for node in graph.nodes if node.name not in left or isinstance(node.op, ops.Input))
+    return graph if len(nodes) == len(graph.nodes) else msgspec.structs.replace(graph, nodes=nodes)
 
 
 def check_graph(graph: object) -> Graph:

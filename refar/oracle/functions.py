@@ -70,6 +70,17 @@ def nll(graph: Graph, params: Params, x: Data, condition: Data | None = None, *,
     return Program(bound_graph(graph, params, dtype)).nll(x, condition)
 
 
+def nll_per_position(
+    graph: Graph, params: Params, x: Data, condition: Data | None = None, *, dtype: DTypeLike = np.float64
+) -> Array:
+    """Return -log p(x_t | x_<t) in nats of each position of a sequence, shape (B, T); the channels of a signal are summed.
+
+    Of images x_bchw each value has its own, given those before it in the order in which they are modelled: (B, C, H, W).
+    Their sum over all but the first axis is -`log_prob`. Raises GraphError as `log_prob` does.
+    """
+    return Program(bound_graph(graph, params, dtype)).nll_per_position(x, condition)
+
+
 def log_marginal(
     graph: Graph, params: Params, x: ArrayLike, prior: ArrayLike | None = None, *, dtype: DTypeLike = np.float64
 ) -> Array:

@@ -80,21 +80,33 @@ class Program:
 
     def log_prob(self, x: Data, condition: Data | None = None) -> Array:
         """Return log p(x) of each sequence in nats, shape (B,); see `refar.log_prob`."""
-        require_strict(self._net.facts, "log_prob")
-        head, found = require_head(self.graph, "log_prob"), self._net.facts
-        inputs = bind_inputs(self._net.facts, x, condition)
+        return -self._nats("log_prob", bind_inputs(self._net.facts, x, condition)).sum(axis=1)
+
+    def nll_per_position(self, x: Data, condition: Data | None = None) -> Array:
+        """Return -log p of each position in nats, (B, T), or of each value of an image; see `refar.nll_per_position`."""
+        found = self._net.facts
+        inputs = bind_inputs(found, x, condition)
+        nats, modelled = self._nats("nll_per_position", inputs), inputs[found.sequence]
+        if not found.types[found.sequence].image:
+            return nats
+        batch, colours, height, width = modelled.shape
+        return np.moveaxis(nats.reshape(batch, height, width, colours), -1, 1)
+
+    def _nats(self, purpose: str, inputs: Arrays) -> Array:
+        """Return -log p of each position, (B, T), or of an image's values in the order in which they are modelled, (B, H·W·C)."""
+        found = self._net.facts
+        require_strict(found, purpose)
+        head = require_head(self.graph, purpose)
         y, values = in_order(found.types[found.sequence], self.forward(inputs), inputs[found.sequence])
-        return -losses.nats(head, y, values).sum(axis=1)
+        return losses.nats(head, y, values)
 
     def nll(self, x: Data, condition: Data | None = None) -> float:
         """Return the training loss, nats per value; see `refar.nll`."""
-        require_strict(self._net.facts, "nll")
-        require_head(self.graph, "nll")
         inputs = bind_inputs(self._net.facts, x, condition)
-        count = inputs[self._net.facts.sequence].size
+        total, count = self._nats("nll", inputs).sum(), inputs[self._net.facts.sequence].size
         if count == 0:
             raise InputError("nll: expected at least one value, got an empty sequence, whose mean does not exist")
-        return float(-self.log_prob(inputs).sum() / count)
+        return float(total / count)
 
     def log_marginal(self, x: ArrayLike, prior: ArrayLike | None = None) -> Array:
         """Return log p(x) with the class summed out, shape (B,); see `refar.log_marginal`."""

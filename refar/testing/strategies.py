@@ -12,6 +12,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from msgspec.structs import replace
 
 from refar import ops
+from refar.analysis.facts import validated
 from refar.arguments.arrays import Array
 from refar.building.builder import Builder
 from refar.graph.graph import Graph, Padding
@@ -122,7 +123,12 @@ def graphs(
     name, _ = drawn.values[-1]
     name = g.conv1d(name, size, kernel=draw(st.integers(1, 3)), strict=strict is None and draw(st.booleans()), name="last")
     output = g.add(name, g.conv1d(drawn.values[0][0], size, name="first")) if strict is False else name
-    return g.build(output, head, padding=padding)
+    return _built(g, output, head, padding)
+
+
+def _built(g: Builder, output: str, head: ops.AnyHead | None, padding: Padding = "layer") -> Graph:
+    """Return the graph as a file may hold it, with nodes that nothing reads."""
+    return validated(Graph(format="refar-graph", version=1, nodes=g.nodes, output=output, head=head, padding=padding))
 
 
 def _add_operator(draw: DrawFn, drawn: _Drawn, kind: str, exact: bool) -> None:
@@ -246,7 +252,7 @@ def plane_graphs(draw: DrawFn, *, strict: bool | None = None, exact: bool = Fals
         _add_plane_operator(draw, drawn, draw(st.sampled_from(kinds)), exact)
     head, size = draw(heads(classes, colours, 2 * colours))
     output = drawn.mixed(drawn.values[-1][0], size)
-    return g.build(g.add(output, drawn.mixed(x, size)) if strict is False else output, head)
+    return _built(g, g.add(output, drawn.mixed(x, size)) if strict is False else output, head)
 
 
 def _hidden(draw: DrawFn, drawn: _Plane, x: str, channels: int) -> tuple[str, int]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -284,6 +285,24 @@ def test_a_bundle_that_disagrees_is_not_left_behind(tmp_path: Path, monkeypatch:
     with pytest.raises(BackendError, match=r"\[x\] full"):
         export(graph, refar.init(graph), tmp_path / "b", verify=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nodes_that_the_output_does_not_need_are_left_out(tmp_path: Path) -> None:
+    def nodes(surplus: bool) -> Graph:
+        g = Builder()
+        h = g.conv1d(g.input(channels=2), 3, kernel=2, dilation=2, name="layer.0")
+        y = g.conv1d(h, 2, name="out")
+        if surplus:
+            g.conv1d(h, 5, kernel=801, name="layer.1")
+        document = {"format": "refar-graph", "version": 1, "nodes": g.nodes, "output": y}
+        return refar.from_json(msgspec.json.encode(document))
+
+    params = refar.init(nodes(True))
+    own = {name: params[name] for name in refar.init(nodes(False))}
+    some = export(nodes(True), params, tmp_path / "some", verify=True)
+    few = export(nodes(False), own, tmp_path / "few", verify=True)
+    for file in sorted(few.iterdir()):
+        assert file.read_bytes() == (some / file.name).read_bytes(), file.name
 
 
 def test_names_that_collide_with_ports_are_refused() -> None:

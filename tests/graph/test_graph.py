@@ -7,15 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from helpers import refuses
 from hypothesis import given
 
+import refar
 from refar import Builder, Graph, from_json, load, ops, save, to_json
 from refar.errors import FileError, GraphError
 from refar.graph.decode import tagged
-from refar.testing import strategies
+from refar.graph.graph import pruned, unread
+from refar.testing import check_contract, strategies
 
 
 def document(*nodes: dict[str, object], output: str = "y", **fields: object) -> str:
@@ -196,8 +199,8 @@ def test_a_node_without_a_meaning_is_named(nodes: list[dict[str, object]], fragm
         (ops.MixtureGaussians(2), True, 30, ["logits, means and log-scales of 2 components for each channel of a signal"]),
         (ops.MixtureGaussians(2), False, 6, ["log-scales of 2 components", "5 channels over time", "got 6 channels"]),
         (ops.MixtureLogistics(2, 5), True, 5, ["6 channels (logits, means and log-scales of 2 components)", "got 5 channels"]),
-        (ops.MixtureLogistics(2, 6), True, 6, ["for 6 classes", "5 classes over time"]),
-        (ops.MixtureLogistics(2, 5), False, 6, ["for 5 classes", "5 channels over time"]),
+        (ops.MixtureLogistics(2, 6), True, 6, ["for 6 classes, but the sequence that it models is 5 classes over time"]),
+        (ops.MixtureLogistics(2, 5), False, 6, ["for 5 classes, but the sequence that it models is 5 channels over time"]),
     ],
 )
 def test_a_head_that_does_not_fit_is_refused(head: ops.AnyHead, indexed: bool, channels: int, fragments: list[str]) -> None:
@@ -237,7 +240,10 @@ def test_builder_names_nodes_by_scope_and_kind() -> None:
         (lambda g, x: g.add_op(ops.Gate, x), ["node 'node': expected one of input, conv1d", "got <class 'refar.ops.Gate'>"]),
         (lambda g, x: g.relu(3), ["node 'activation' at $.nodes[1].inputs[0]", "`str`, got `int` 3"]),
         (lambda g, x: g.add([x, x]), ["node 'add' at $.nodes[1].inputs[0]", "`str`, got `array`"]),
-        (lambda g, x: g.relu(x, name=3), ["node name '3'", "identifiers joined by dots"]),
+        (lambda g, x: g.relu(x, name="3x"), ["node name '3x'", "identifiers joined by dots, or whole numbers"]),
+        (lambda g, x: [g.relu(x, name="first"), g.tanh(x)][1], ["node 'first'", "read by nothing", "output 'activation'"]),
+        (lambda g, x: [g.add(g.relu(x), g.tanh(x)), x][1], ["nodes 'activation', 'activation_2', 'add'", "connect or leave out"]),
+        (lambda g, x: [g.condition("speaker", classes=3), x][1], ["node 'speaker'", "read by nothing"]),
         (lambda g, x: g.gate(g.conv1d(x, 3)), ["node 'gate' (gate)", "even number of channels", "got 3"]),
         (lambda g, x: g.add(x, g.conv1d(x, 3)), ["node 'add' (add)", "equal channels", "'x' with 2, 'conv1d' with 3"]),
         (lambda g, x: g.conv1d(g.input("z", classes=3), 1), ["node 'conv1d' (conv1d)", "real values", "3 classes"]),
@@ -291,3 +297,26 @@ def test_a_node_is_found_by_name(model: Graph) -> None:
     assert model[model.output].name == model.output
     with refuses(GraphError, "'nowhere' is not a node", model.output):
         model["nowhere"]
+
+
+def test_names_may_be_those_of_a_module_list() -> None:
+    g = Builder()
+    h = g.one_hot(g.input(classes=3))
+    for n in range(2):
+        with g.scope("convs"):
+            h = g.conv1d(h, 3, kernel=2, strict=n == 0, name=str(n))
+    graph = g.build(g.conv1d(h, 3, name="3"), ops.Categorical())
+    assert refar.from_json(refar.to_json(graph)) == graph
+    assert set(refar.init(graph)) >= {"convs.0.weight", "convs.1.weight", "3.weight", "3.bias"}
+    check_contract(graph, refar.init(graph))
+
+
+def test_a_file_may_hold_nodes_that_nothing_reads() -> None:
+    g = Builder()
+    x = g.input(channels=2)
+    kept, _ = g.conv1d(x, 2, name="kept"), g.conv1d(x, 3, kernel=400, name="surplus")
+    text = {"format": "refar-graph", "version": 1, "nodes": g.nodes, "output": kept}
+    graph = refar.from_json(msgspec.json.encode(text))
+    assert unread(graph) == ("surplus",)
+    assert [node.name for node in pruned(graph).nodes] == ["x", "kept"]
+    assert pruned(pruned(graph)) == pruned(graph)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -112,3 +112,44 @@ def test_what_reads_the_classes_in_another_way_is_refused() -> None:
     graph = g.build(g.conv1d(g.concat(g.one_hot(x), g.add_op(ops.Ones(), x, name="marks")), 3))
     with refuses(GraphError, "strictify needs a strict graph", "some node joins channels that see the present"):
         refar.strictify(graph)
+
+
+def trained_on_the_next(padding: str = "layer") -> Graph:
+    """A network that sees the present: its output at t is for x_{t+1}."""
+    g = Builder()
+    h = g.gate(g.conv1d(g.one_hot(g.input(classes=4)), 8, kernel=3, dilation=2, name="conv"))
+    return g.build(g.conv1d(h, 4, name="logits"), ops.Categorical(), padding=padding)
+
+
+def test_a_delay_behind_the_output() -> None:
+    graph, x = trained_on_the_next(), np.random.default_rng(0).integers(0, 4, (2, 12))
+    strict, params = refar.strictify(graph, at="output"), refar.init(graph, seed=0)
+    y, late = refar.forward(graph, params, x), refar.forward(strict, params, x)
+    np.testing.assert_array_equal(late[:, :, 1:], y[:, :, :-1])
+    assert not late[:, :, 0].any()
+    assert refar.nll_per_position(strict, params, x)[:, 0] == pytest.approx(np.log(4))
+    assert refar.receptive_field(strict) == refar.receptive_field(graph)
+
+
+def test_a_first_output_that_is_given() -> None:
+    graph, x = trained_on_the_next(), np.random.default_rng(0).integers(0, 4, (2, 12))
+    strict, first = refar.strictify(graph, at="output", start="first"), np.array([0.5, -1.0, 2.0, 0.0])
+    own = refar.init(graph, seed=0)
+    params = own | {"first.weight": first[:, None, None]}
+    y, late = refar.forward(graph, own, x), refar.forward(strict, params, x)
+    np.testing.assert_array_equal(late[:, :, 1:], y[:, :, :-1])
+    np.testing.assert_array_equal(late[:, :, 0], np.broadcast_to(first, (2, 4)))
+    logits, state = refar.start(strict, params, batch=2)
+    for t in range(11):
+        np.testing.assert_allclose(logits, late[:, :, t], rtol=1e-12)
+        logits, state = refar.next(strict, params, state, x[:, t])
+
+
+def test_what_cannot_be_delayed_at_the_output_is_refused() -> None:
+    with refuses(GraphError, "strictify: at: expected 'input' or 'output', got 'middle'"):
+        refar.strictify(trained_on_the_next(), at=cast(Any, "middle"))
+    with refuses(GraphError, "start: expected a name that no node has, got 'logits'"):
+        refar.strictify(trained_on_the_next(), at="output", start="logits")
+    for graph, at in ((trained_on_the_next("input"), "output"), (trained_on_the_next(), "input")):
+        with refuses(GraphError, "start: expected at='output' and padding 'layer' beside it"):
+            refar.strictify(graph, at=at, start="first")

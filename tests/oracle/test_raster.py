@@ -50,7 +50,8 @@ def gated(colours: int = 1) -> Graph:
         wide = g.conv2d(h, 4 * colours, kernel=(1, 3), mask="B" if i else "A", colours=colours)
         z = g.gate(g.add(wide, g.conv2d(g.shift2d(tall, down=1), 4 * colours)))
         out = g.conv2d(z, 2 * colours, mask="B", colours=colours)
-        h, v = g.add(h, out) if i else out, g.gate(tall)
+        h = g.add(h, out) if i else out
+        v = g.gate(tall) if i < 2 else v
     return g.build(g.conv2d(g.relu(h), 3 * colours, mask="B", colours=colours), ops.Categorical())
 
 

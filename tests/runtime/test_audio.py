@@ -44,7 +44,7 @@ def neural_amp() -> Graph:
     for n in range(9):
         inner = g.tanh(g.add(g.conv1d(h, 8, kernel=3, dilation=2**n), g.conv1d(x, 8, bias=False)))
         heads.append(inner)
-        h = g.add(h, g.conv1d(inner, 8))
+        h = g.add(h, g.conv1d(inner, 8)) if n < 8 else h
     return g.build(g.conv1d(g.add(*heads), 1))
 
 

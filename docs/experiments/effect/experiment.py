@@ -39,9 +39,9 @@ def prepare(work: Path) -> None:
     h = g.conv1d(g.input(channels=1), 8, name="in")
     skips = []
     for dilation in (1, 2, 4, 8, 16, 32, 64, 128):
-        u = g.gate(g.conv1d(h, 16, kernel=3, dilation=dilation))
-        skips.append(u)
-        h = g.add(h, g.conv1d(u, 8))
+        if skips:
+            h = g.add(h, g.conv1d(skips[-1], 8))
+        skips.append(g.gate(g.conv1d(h, 16, kernel=3, dilation=dilation)))
     refar.save(g.build(g.conv1d(g.concat(*skips), 1)), work / "amplifier.json")
 
 

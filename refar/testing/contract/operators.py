@@ -167,7 +167,8 @@ def _case(
 ) -> OperatorCase:
     """Sources over time or an image are slices of one sequence; the others are conditions, to which the sequence is added."""
     g = Builder()
-    timed = [n for n in sorted(set(places)) if kinds[n].timed]
+    ones = {places[1]} if isinstance(op, ops.Pool1d) and op.pad == "exclude" else set()
+    timed = [n for n in sorted({*places} - ones) if kinds[n].timed]
     sources: dict[int, str] = {}
     if len(timed) == 1:
         sources[timed[0]] = _input(g, kinds[timed[0]])
@@ -176,11 +177,10 @@ def _case(
         for n in timed:
             sources[n] = g.slice(x, first, first + kinds[n].size)
             first += kinds[n].size
-    for n in sorted({*places} - {*timed}):
+    for n in sorted({*places} - {*timed} - ones):
         kind = kinds[n]
         sources[n] = g.condition(f"c{n}", classes=kind.size if kind.indexed else 0, channels=0 if kind.indexed else kind.size)
-    if isinstance(op, ops.Pool1d) and op.pad == "exclude":
-        sources[places[1]] = g.add_op(ops.Ones(), sources[places[0]])
+    sources |= {n: g.add_op(ops.Ones(), sources[places[0]]) for n in ones}
     y = g.add_op(op, *(sources[n] for n in places), name="op")
     if not timed:
         size = rule(Node("op", op, tuple(sources[n] for n in places)), [kinds[n] for n in places]).type.size

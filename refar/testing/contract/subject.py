@@ -15,6 +15,7 @@ from refar.arguments.arrays import Array, Arrays
 from refar.graph.graph import Graph
 from refar.oracle.bound_graph import cast, unchecked
 from refar.oracle.whole import forward_nodes
+from refar.rounding import half
 from refar.rounding.tolerance import relative_tolerance
 from refar.testing.contract import cases
 from refar.testing.contract.backends import Backend, Streamed, open_backends
@@ -87,6 +88,9 @@ class Subject:
 
     def tolerance(self, dtype: str) -> float:
         """How far a backend in this dtype may be off, relative to the largest magnitude of the reference."""
+        if dtype in half.BITS:
+            assert self.params is not None
+            return half.relative_tolerance(self.graph, self.params, cast(self.inputs(self.sizes.short), np.float64), dtype)
         return relative_tolerance(self.graph, dtype, self.sizes.batch * math.prod(self.sizes.long))
 
     def open(self, graph: Graph, params: Arrays) -> list[Backend]:

@@ -15,7 +15,7 @@ from refar.oracle.bound_graph import unchecked
 from refar.oracle.whole import backward_nodes
 from refar.testing.contract.cases import Extent, masks
 from refar.testing.contract.subject import Subject
-from refar.testing.known.module_under_test import ModuleUnderTest
+from refar.testing.known.module_under_test import ModuleUnderTest, takes_hooks
 
 if TYPE_CHECKING:
     from torch import nn
@@ -107,11 +107,12 @@ def _listening(module: nn.Module, names: set[str]) -> Iterator[dict[str, list[Ar
     def listener(name: str) -> Any:
         def listen(_: Any, __: Any, output: Any) -> None:
             if hasattr(output, "detach"):
-                heard.setdefault(name, []).append(output.detach().numpy().copy())
+                heard.setdefault(name, []).append(output.detach().double().numpy())
 
         return listen
 
-    handles = [children[name].register_forward_hook(listener(name)) for name in names if name in children and name]
+    heard_of = [name for name in names if name in children and name and takes_hooks(children[name])]
+    handles = [children[name].register_forward_hook(listener(name)) for name in heard_of]
     try:
         yield heard
     finally:

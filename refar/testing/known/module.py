@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,10 +11,11 @@ from numpy.typing import ArrayLike
 
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
-from refar.errors import InputError
+from refar.errors import InputError, check_integer
 from refar.graph.graph import Graph
 from refar.oracle.bound_graph import bound_graph, unchecked
 from refar.oracle.whole import backward_nodes
+from refar.rounding import half
 from refar.testing.contract import cases, dependence
 from refar.testing.contract.cases import Extent
 from refar.testing.contract.subject import Subject
@@ -25,6 +27,11 @@ from refar.testing.report import ContractError, Measure, Report, hold
 if TYPE_CHECKING:
     from torch import nn
 
+LENGTHS = (67, 263)
+"""Lengths at which outputs are compared too, unless others are as long: many a buffer or tile has 64 or 256 positions."""
+_SHOWN = 0.1
+"""The largest tolerance of half precision, relative to the largest output, at which a mistake is still seen."""
+
 
 def check_module(
     module: nn.Module,
@@ -32,8 +39,10 @@ def check_module(
     names: Mapping[str, str] | None = None,
     *,
     inputs: Callable[..., Any] | None = None,
+    output: int | str | Callable[[Any], Any] | None = None,
     ignore: Collection[str] = (),
     params: Mapping[str, ArrayLike] | None = None,
+    length: int | None = None,
     dtype: Literal["float64", "float32"] = "float64",
     seed: int = 0,
 ) -> Report:
@@ -44,12 +53,14 @@ def check_module(
     first, or what `inputs(x, condition, …)` makes of these tensors. The output may be (B, Q, T) or (B, T, Q), and (B, Q, H, W)
     or with channels last, or with colours (B, K, C, H, W); the report says which was found.
 
-    A copy of the module gets `params`, by default drawn ones, and runs in `dtype`, in the mode (train or eval) in which it
-    is. The module itself is left alone. Raises ParameterError listing unmatched names with their shapes, and ContractError
+    A copy of the module gets `params`, by default drawn ones, in `dtype`, and runs in the mode, train or eval, that the module
+    has. The module itself is left alone. Raises ParameterError listing unmatched names with their shapes, and ContractError
     naming parameter, position, both values, tolerance and the likely cause.
 
     What may be off is `rounding.tolerance`, a scale: a module shows none of the values in between, without which no bound can be
-    derived. In float64 a mistake is some 10¹⁰ times as large.
+    derived. In float64 a mistake is some 10¹⁰ times as large. A module that computes in bfloat16 or float16, as under autocast,
+    is judged by that: see `refar.rounding.half`. The report says so; where rounding alone may change the output by a tenth of
+    its largest value, the module is refused, since nothing could be seen.
     """
     import torch
 
@@ -62,8 +73,24 @@ def check_module(
     aliases = {name: known[id(p)] for name, p in module.named_parameters(remove_duplicate=False)}
     counterparts = match(graph, {n: tuple(p.shape) for n, p in module.named_parameters()}, names or {}, ignore, aliases)
     weights = _weights(graph, params, counterparts, seed)
-    tested = ModuleUnderTest(module, graph, weights, counterparts, inputs or (lambda *tensors: tensors), dtype)
-    return hold(LAWS, ("again", "output"), Subject(graph, weights, [tested], (), seed))
+    tested = ModuleUnderTest(module, graph, weights, counterparts, inputs or (lambda *tensors: tensors), dtype, output)
+    subject = Subject(graph, weights, [tested], (), seed)
+    further = _further(subject, length)
+    laws: dict[str, Callable[..., None]] = {**LAWS, "output": partial(outputs, further=further)}
+    return hold(laws, ("again", "output"), subject)
+
+
+def _further(subject: Subject, length: int | None) -> list[Extent]:
+    """The lengths that are compared beside those around the receptive field. Raises InputError for one that is no length."""
+    if subject.image:
+        if length is not None:
+            raise InputError("length: expected a graph over time, but this one models images")
+        return []
+    longest = subject.sizes.long[-1]
+    chosen = {n for n in LENGTHS if n > longest}
+    if length is not None:
+        chosen.add(check_integer("length", length, 1))
+    return [(n,) for n in sorted(chosen)]
 
 
 def _module(subject: Subject) -> ModuleUnderTest:
@@ -88,7 +115,15 @@ def again(subject: Subject, measure: Measure) -> None:
     tested = _module(subject)
     extent = _extents(subject)[0]
     inputs, expected = subject.inputs(extent), _expected(subject, extent)
-    tested.settle(inputs, expected, subject.tolerance(tested.dtype) * float(np.abs(expected).max()))
+    tested.settle(inputs, expected, subject.tolerance)
+    if tested.dtype in half.BITS:
+        allowed = subject.tolerance(tested.dtype)
+        if allowed > _SHOWN:
+            raise ContractError(
+                f"{tested.name} computes in {tested.dtype}, where rounding alone may change outputs by {allowed:.2g} of the "
+                "largest: this precision cannot show whether it is right"
+            )
+        measure.notes.append(f"computes in {tested.dtype}: may be off by {allowed:.2g} of the largest output")
     first, second = tested.forward(inputs), tested.forward(inputs)
     measure.statements += 1
     for name, mask in ((name, cases.masks(subject.graph).get(name, True)) for name in tested.names):
@@ -117,10 +152,10 @@ def _before_and_after(subject: Subject, tested: ModuleUnderTest, name: str) -> t
     return before, after.reshape(before.shape)
 
 
-def output(subject: Subject, measure: Measure) -> None:
+def outputs(subject: Subject, measure: Measure, further: Sequence[Extent] = ()) -> None:
     """Outputs lie within rounding of the graph's at every length: below the receptive field, at it, above, and at one."""
     tested = _module(subject)
-    for extent in _extents(subject):
+    for extent in [*_extents(subject), *further]:
         expected = _expected(subject, extent)
         try:
             actual = tested.forward(subject.inputs(extent))
@@ -222,7 +257,7 @@ def _defined(graph: Graph, y: Array) -> Array:
 
 LAWS: dict[str, Callable[[Subject, Measure], None]] = {
     "again": again,
-    "output": output,
+    "output": outputs,
     "gradients": gradients,
     "causality": dependence.causality,
     "reach": dependence.reach,

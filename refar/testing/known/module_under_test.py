@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import io
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,7 @@ from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
 from refar.graph.graph import Graph
 from refar.oracle.bound_graph import cast
+from refar.rounding import half
 from refar.testing.contract.backends import Streamed
 from refar.testing.report import ContractError
 from refar.testing.threads import one_thread
@@ -22,6 +26,10 @@ from refar.testing.under_test import as_array, require_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+Pick = int | str | Callable[[Any], Any] | None
+"""Which of several outputs of a module is meant."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +68,28 @@ class Layout:
 
 
 class ModuleUnderTest:
-    """A copy of the module with the graph's parameters in it, run in `dtype`; the module itself is left alone.
+    """A copy of the module with the graph's parameters in it; the module itself is left alone.
 
-    `inputs` makes the module's arguments of the graph's inputs, sequence first.
+    `inputs` makes the module's arguments of the graph's inputs, sequence first. They and the parameters are of the dtype `given`;
+    `dtype` is that of the computation: the same, or after `settle` half precision where the module computes in that.
     """
 
     def __init__(
-        self, module: nn.Module, graph: Graph, params: Arrays, names: Mapping[str, str], inputs: Callable[..., Any], dtype: str
+        self,
+        module: nn.Module,
+        graph: Graph,
+        params: Arrays,
+        names: Mapping[str, str],
+        inputs: Callable[..., Any],
+        given: str,
+        output: Pick,
     ) -> None:
         import torch
 
-        self.graph, self.dtype, self.name, self.names = graph, dtype, type(module).__name__, names
-        self._torch, self._inputs = torch, inputs
+        self.graph, self.given, self.dtype, self.name, self.names = graph, given, given, type(module).__name__, names
+        self._torch, self._inputs, self._output = torch, inputs, output
         self._layout: Layout | None = None
-        try:
-            self.module = copy.deepcopy(module).cpu().to(getattr(torch, dtype))
-        except Exception as error:
-            raise InputError(f"module: expected one that copy.deepcopy can copy: {error}") from None
+        self.module = _copied(module).cpu().to(getattr(torch, given))
         self.own = dict(self.module.named_parameters(remove_duplicate=False))
         self.detached: set[str] = set()
         with torch.no_grad():
@@ -92,15 +105,22 @@ class ModuleUnderTest:
     def call(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """What the module itself returns."""
         arguments = self._inputs(*tensors.values())
-        result = self.module(*arguments) if isinstance(arguments, tuple) else self.module(arguments)
+        result = picked(self.module(*arguments) if isinstance(arguments, tuple) else self.module(arguments), self._output)
         if not isinstance(result, self._torch.Tensor):
-            raise ContractError(f"{self.name} returned the wrong kind: expected a tensor, got {type(result).__name__}")
+            hint = "; say with output=0 which of them" if isinstance(result, tuple | list | dict) and self._output is None else ""
+            raise ContractError(f"{self.name} returned the wrong kind: expected a tensor, got {type(result).__name__}{hint}")
         return result
 
-    def settle(self, inputs: Arrays, expected: Array, allowed: float) -> None:
-        """Find the order of axes: the first in which the outputs agree with `expected`, else the first that has its shape."""
+    def settle(self, inputs: Arrays, expected: Array, tolerance: Callable[[str], float]) -> None:
+        """Find the precision, and the order of axes: the first in which outputs agree with `expected`, else the first that fits.
+
+        `tolerance` of a dtype is how far outputs may be off, relative to the largest of them.
+        """
         with self._torch.no_grad(), one_thread():
-            y = self._first_call(inputs)
+            with precisions(self.module) as seen:
+                y = self._first_call(inputs)
+            self.dtype = next((name for name in half.BITS if name in seen or str(y.dtype) == f"torch.{name}"), self.given)
+            allowed = tolerance(self.dtype) * float(np.abs(expected).max())
             fitting = list(layouts(self.graph, tuple(y.shape), expected.shape))
             if not fitting:
                 what = f"expected {expected.shape}, or its axes in another order, got {tuple(y.shape)}"
@@ -113,14 +133,14 @@ class ModuleUnderTest:
         try:
             return self.call(self.tensors(inputs))
         except RuntimeError as error:
-            if self.dtype == "float64" and {"float", "double"} <= set(re.findall("float|double", str(error).lower())):
+            if self.given == "float64" and {"float", "double"} <= set(re.findall("float|double", str(error).lower())):
                 hint = "use the dtype of its weights there, or give dtype='float32'"
                 raise ContractError(f"{self.name} fixes a dtype somewhere, as .float() does: {error}; {hint}") from error
             raise
 
     def tensors(self, inputs: Arrays) -> dict[str, Tensor]:
         """The graph's inputs in the dtype of the module."""
-        tensors = cast(inputs, self.dtype)
+        tensors = cast(inputs, self.given)
         return {name: self._torch.from_numpy(np.array(array)) for name, array in tensors.items()}
 
     def output(self, tensors: Mapping[str, Tensor]) -> Tensor:
@@ -135,7 +155,7 @@ class ModuleUnderTest:
         found = facts(self.graph)
         x = inputs[found.sequence]
         if facts(self.graph).first_position >= x.shape[-1]:
-            return np.zeros((len(x), found.types[self.graph.output].size, x.shape[-1]), self.dtype)
+            return np.zeros((len(x), found.types[self.graph.output].size, x.shape[-1]), self.given)
         with self._torch.no_grad(), one_thread():
             given = self.tensors(inputs)
             kept = {name: tensor.clone() for name, tensor in given.items()}
@@ -160,18 +180,72 @@ class ModuleUnderTest:
         wanted: dict[str, Tensor] = {name: tensor for name, tensor in own if tensor.requires_grad} | real
         with one_thread():
             y = self.output(tensors)
-            upstream = self._torch.from_numpy(dy.astype(self.dtype))
+            upstream = self._torch.from_numpy(dy).to(y.dtype)
             if not y.requires_grad:
                 self.detached = set(wanted)
                 return {name: np.zeros(tuple(tensor.shape)) for name, tensor in wanted.items()}
             found = self._torch.autograd.grad(y, list(wanted.values()), upstream, allow_unused=True)
         each = dict(zip(wanted, found, strict=True))
         self.detached = {name for name, gradient in each.items() if gradient is None}
-        return {n: np.zeros(tuple(wanted[n].shape)) if g is None else as_array(n, g).astype(np.float64) for n, g in each.items()}
+        dense = {n: None if g is None else g.to_dense() if g.is_sparse else g for n, g in each.items()}
+        return {n: np.zeros(tuple(wanted[n].shape)) if g is None else as_array(n, g).astype(np.float64) for n, g in dense.items()}
 
     def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
         """A module is run as a whole; `check_streaming` drives step functions."""
         return []
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """Copy a module. One of TorchScript goes through its file format: deepcopy leaves its parameters in a graph of float32."""
+    import torch
+
+    try:
+        if not isinstance(module, torch.jit.ScriptModule):
+            return copy.deepcopy(module)
+        held = io.BytesIO()
+        load: Callable[..., nn.Module] = torch.jit.load
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is deprecated; whoever has it knows
+            torch.jit.save(module, held)
+            held.seek(0)
+            return load(held)
+    except Exception as error:
+        raise InputError(f"module: expected one that copy.deepcopy can copy: {error}") from None
+
+
+def picked(result: Any, which: Pick) -> Any:
+    """Return one of several outputs: by its index, its key, or a function; the result itself where nothing is to be picked."""
+    if which is None:
+        return result
+    try:
+        return which(result) if callable(which) else result[which]
+    except (TypeError, LookupError) as error:
+        came = type(result).__name__
+        raise InputError(f"output: expected what picks one output of a {came}, got {which!r}: {error}") from None
+
+
+def takes_hooks(module: nn.Module) -> bool:
+    """Return whether a module can be listened to: those of TorchScript cannot."""
+    import torch
+
+    return not isinstance(module, torch.jit.ScriptModule)
+
+
+@contextmanager
+def precisions(module: nn.Module) -> Iterator[set[str]]:
+    """Collect the names of the dtypes in which the parts of a module answer while it is open."""
+    seen: set[str] = set()
+
+    def listen(_: Any, __: Any, output: Any) -> None:
+        if hasattr(output, "dtype"):
+            seen.add(str(output.dtype).removeprefix("torch."))
+
+    handles = [child.register_forward_hook(listen) for child in module.modules() if takes_hooks(child)]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def layouts(graph: Graph, came: tuple[int, ...], expected: tuple[int, ...]) -> Iterator[Layout]:
