@@ -5,7 +5,7 @@
         check_contract(my_graph, my_params)
 
 And code that knows nothing of refar: `check_function` holds an operator against golden cases, `check_module` an nn.Module
-against a graph; `check_causality` and `check_streaming` need no graph at all.
+against a graph, `check_loss` a training loss; `check_causality` and `check_streaming` need no graph at all.
 
 Needs the backends that are asked for; `refar.testing.strategies` needs hypothesis. Each name is imported when it is first used,
 so that the pytest plugin, which every pytest loads, costs nothing.
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from refar.testing.contract.laws import LAWS, check_bundle, check_contract, run_bundle_laws, run_laws
     from refar.testing.known.function import check_case, check_function, golden_cases
+    from refar.testing.known.loss import check_loss
     from refar.testing.known.module import check_module
     from refar.testing.probe.causality import check_causality
     from refar.testing.probe.stepwise import check_streaming
@@ -34,6 +35,7 @@ __all__ = [
     "check_causality",
     "check_contract",
     "check_function",
+    "check_loss",
     "check_module",
     "check_streaming",
     "golden_cases",
@@ -46,6 +48,7 @@ _HOMES = {
     "probe.stepwise": ("check_streaming",),
     "known.function": ("check_case", "check_function", "golden_cases"),
     "contract.laws": ("LAWS", "check_bundle", "check_contract", "run_bundle_laws", "run_laws"),
+    "known.loss": ("check_loss",),
     "known.module": ("check_module",),
     "report": ("ContractError", "Line", "Report"),
 }
