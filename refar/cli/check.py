@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from xml.etree.ElementTree import Element, SubElement, tostring
 
 import typer
 from rich.text import Text
@@ -32,10 +33,13 @@ def check(
         bool, typer.Option("--rebuild", help="Of a stranger's bundle: make the models anew, and open none of the shipped ones.")
     ] = False,
     save: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report there too.")] = None,
+    xml: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write it as JUnit XML, a case for each law.")
+    ] = None,
 ) -> None:
     """Every law of the contract; exit code 1 if one is broken."""
-    if save is not None:
-        files.check_output(save)
+    for path in filter(None, (save, xml)):
+        files.check_output(path)
     opened = open_source(source)
     with status("opening") as update:
         report = _run(opened, provider, backends, rebuild, lambda law: update(f"law {law}"))
@@ -57,8 +61,30 @@ def check(
         document = {"source": source, "kind": opened.kind, "passed": report.passed, "laws": lines}
         write_bytes(save, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
         line(f"wrote {save}")
+    if xml is not None:
+        write_bytes(xml, junit(source, report))
+        line(f"wrote {xml}")
     if not report.passed:
         raise typer.Exit(1)
+
+
+def junit(source: str, report: Report) -> bytes:
+    """Return the report as a suite of JUnit, with a case for each law, as continuous integration shows it."""
+    counts = {
+        "tests": len(report.lines),
+        "failures": sum(not result.passed for result in report.lines),
+        "skipped": sum(result.passed and not result.applies for result in report.lines),
+    }
+    suite = Element("testsuite", {"name": f"refar check {source}"} | {name: str(count) for name, count in counts.items()})
+    for result in report.lines:
+        case = SubElement(suite, "testcase", {"classname": "refar.check", "name": result.law})
+        if not result.passed:
+            SubElement(case, "failure", {"message": result.message}).text = f"{result.statement}\n{result.message}"
+        elif not result.applies:
+            SubElement(case, "skipped", {"message": result.figure})
+        else:
+            SubElement(case, "system-out").text = result.figure
+    return b'<?xml version="1.0" encoding="utf-8"?>\n' + tostring(suite, encoding="unicode").encode() + b"\n"
 
 
 def _run(opened: Source, provider: str, backends: str | None, rebuild: bool, progress: Callable[[str], None]) -> Report:

@@ -145,12 +145,14 @@ def hold(laws: Mapping[str, Callable[..., None]], ends: Collection[str], *argume
     What a law says is the first line of its docstring. What two laws say alike is said once.
     """
     lines: list[Line] = []
+    causes: list[BaseException] = []
     for name, law in laws.items():
         measure, broken = Measure(), ""
         try:
             law(*arguments, measure)
         except ContractError as error:
             broken = str(error)
+            causes += [error.__cause__] if error.__cause__ is not None else []
         except Exception:  # after a broken law it may be a consequence
             if all(line.passed for line in lines):
                 raise
@@ -159,4 +161,7 @@ def hold(laws: Mapping[str, Callable[..., None]], ends: Collection[str], *argume
             lines.append(Line(name, (law.__doc__ or "").partition("\n")[0], not broken, measure.figure, broken))
         if broken and name in ends:
             break
-    return Report(tuple(lines)).require()
+    try:
+        return Report(tuple(lines)).require()
+    except ContractError as error:
+        raise error from next(iter(causes), None)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from refar import Builder, data, from_json, init, models, runtime, save, to_json
+from refar.cli.check import junit
 from refar.data import record
+from refar.testing import Line, Report
 from refar.training.runs import read_record
 
 
@@ -313,6 +316,29 @@ def test_check_counts_what_does_not_apply_apart(refar, here):
     assert said.out.splitlines()[-2] == "8 laws hold, 2 do not apply"
     laws = json.loads((here / "report.json").read_text())["laws"]
     assert [law["law"] for law in laws if not law["applies"]] == ["step", "block"]
+
+
+def test_check_for_continuous_integration(refar, here):
+    g = Builder()
+    save(g.build(g.delay(g.input(channels=1), -1)), here / "ahead.json")
+    assert refar("check", "ahead.json", "--backends", "torch", "--junit", "report.xml").code == 0
+    suite = ElementTree.parse(here / "report.xml").getroot()
+    assert suite.attrib == {"name": "refar check ahead.json", "tests": "10", "failures": "0", "skipped": "2"}
+    skipped = {case.attrib["name"]: case[0].attrib["message"] for case in suite if case[0].tag == "skipped"}
+    assert skipped.keys() == {"step", "block"}
+    assert "the graph looks ahead" in skipped["step"]
+    assert all(case[0].text for case in suite if case[0].tag == "system-out")
+
+
+def test_a_broken_law_is_a_failure_of_junit():
+    lines = (
+        Line("step", "Steps give the whole.", False, "", "position 3: expected <1>, got 2"),
+        Line("text", "Same bytes.", True, "8 files"),
+    )
+    suite = ElementTree.fromstring(junit("net.json", Report(lines)))
+    assert suite.attrib["failures"] == "1"
+    assert suite[0][0].attrib["message"] == "position 3: expected <1>, got 2"
+    assert suite[1][0].text == "8 files"
 
 
 def test_check_of_images(refar, here):

@@ -15,6 +15,7 @@ from refar.testing.contract import cases, dependence, drawn, in_int8, numbers, o
 from refar.testing.contract.backends import BACKENDS, OnnxBackend, load_bundle, open_backends
 from refar.testing.contract.subject import Subject
 from refar.testing.report import ContractError, Line, Measure, Report
+from refar.testing.told import told
 
 Law = Callable[[Subject, Measure], None]
 
@@ -54,6 +55,7 @@ INT8_LAWS: dict[str, Law] = {
 """What is said of a bundle in int8: of each product by itself, and how far all of them together are from float32."""
 
 
+@told
 def check_contract(
     graph: Graph,
     params: Mapping[str, ArrayLike] | None = None,
@@ -93,6 +95,7 @@ def run_laws(
     return _run(subject, LAWS, progress)
 
 
+@told
 def check_bundle(path: str | Path, provider: Literal["cpu", "cuda"] = "cpu", *, seed: int = 0) -> Report:
     """Verify a bundle where only onnxruntime is installed. Raises ContractError, and FileError for a damaged bundle."""
     return run_bundle_laws(path, provider, seed=seed).require()

@@ -18,6 +18,7 @@ from refar.errors import InputError, check_integer
 from refar.graph.graph import Graph, require_head
 from refar.testing.explain.loss import Averaged, cause, reductions
 from refar.testing.report import ContractError, Measure, Report, hold
+from refar.testing.told import told
 from refar.testing.under_test import Convert, as_array, name_of, require_numbers
 
 _ROWS, _LENGTH, _SIDE = 3, 13, 5
@@ -26,6 +27,7 @@ _NEAR = {"float64": 1e-9, "float32": 1e-4}
 """What a loss may be off by, relative to it, in the precision in which it comes."""
 
 
+@told
 def check_loss(
     loss: Callable[..., Any],
     graph: Graph,

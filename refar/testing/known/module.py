@@ -23,6 +23,7 @@ from refar.testing.known.likely_cause import cause_of_gradient, cause_of_output,
 from refar.testing.known.module_under_test import ModuleUnderTest
 from refar.testing.known.naming import match
 from refar.testing.report import ContractError, Measure, Report, hold
+from refar.testing.told import told
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +34,7 @@ _SHOWN = 0.1
 """The largest tolerance of half precision, relative to the largest output, at which a mistake is still seen."""
 
 
+@told
 def check_module(
     module: nn.Module,
     graph: Graph,
