@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from helpers import with_surplus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_corners import CORNERS
@@ -49,7 +50,7 @@ def sums_of_rows(draw: st.DrawFn, exact: bool = False) -> Graph:
     h = g.add(term("pixel"), *terms)
     h = g.add(h, term("row"), term("pixel")) if draw(bias) else h
     more = [draw(st.sampled_from([h, *terms, left])) for _ in range(draw(st.integers(0, 2)))]  # what is read twice
-    return g.build(g.conv2d(g.concat(g.relu(h) if exact else g.gate(h), left, *more), 2))
+    return with_surplus(g, g.conv2d(g.concat(g.relu(h) if exact else g.gate(h), left, *more), 2))
 
 
 @settings(max_examples=100)

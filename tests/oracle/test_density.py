@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import refuses, tiny
+from helpers import refuses, tiny, with_surplus
 
 import refar
 from refar import Builder, Graph, ops
@@ -146,9 +146,9 @@ def test_only_a_strict_graph_with_a_class_and_a_head_has_a_posterior() -> None:
     g = Builder()
     x = g.one_hot(g.input(classes=3))
     g.condition(classes=2)
-    unshifted = g.build(g.conv1d(x, 3, kernel=2), ops.Categorical())
+    unshifted = with_surplus(g, g.conv1d(x, 3, kernel=2), ops.Categorical())
     x = g.delay(x)
-    headless = g.build(g.conv1d(x, 3))
+    headless = with_surplus(g, g.conv1d(x, 3))
     for call in (refar.log_marginal, refar.posterior):
         with refuses(GraphError, "needs a graph whose only condition is a class; this one has none"):
             call(tiny(), refar.init(tiny()), [[0]])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import with_surplus
 
 from refar import Builder, Graph
 from refar.oracle import node
@@ -100,7 +101,7 @@ def test_the_gradient_of_the_output_is_given_and_not_judged() -> None:
     g = Builder()
     y = g.conv1d(g.input(channels=3), 2, name="y")
     g.tanh(y, name="unread")
-    graph, params = g.build(y), {"y.weight": RNG.normal(size=(2, 3, 1)), "y.bias": RNG.normal(size=2)}
+    graph, params = with_surplus(g, y), {"y.weight": RNG.normal(size=(2, 3, 1)), "y.bias": RNG.normal(size=2)}
     values = forward_nodes(unchecked(graph, params, np.float64), {"x": X})
     found = rounding.gradient_errors(
         graph, params, values, *backward_nodes(unchecked(graph, params, DY.dtype), values, DY), bound.FLOAT64

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import refuses
+from helpers import refuses, with_surplus
 from small_models import MODELS
 from stream_graphs import GRAPHS
 
@@ -328,7 +328,7 @@ def test_what_networks_cannot_complete(tmp_path: Path) -> None:
     g = Builder()
     h = g.one_hot(g.input(classes=3))
     no_head = g.build(g.conv1d(h, 3, kernel=2, strict=True))
-    open_ = g.build(g.conv1d(h, 3, kernel=2), ops.Categorical())
+    open_ = with_surplus(g, g.conv1d(h, 3, kernel=2), ops.Categorical())
     x = np.zeros((1, 4), int)
     for name, graph, said in (("h", no_head, "a graph with a head"), ("o", open_, "complete needs a strict graph")):
         with refuses(GraphError, said):

@@ -16,7 +16,7 @@ import pytest
 
 import refar
 from refar import Builder, Graph, RefarError, ops
-from refar.analysis.facts import facts
+from refar.analysis.facts import facts, validated
 from refar.exact import literal
 from refar.testing.contract.backends import open_backends
 
@@ -29,6 +29,11 @@ def refuses(error: type[RefarError], *fragments: str) -> Iterator[None]:
     assert type(caught.value) is error
     missing = [fragment for fragment in fragments if not re.search(re.escape(fragment), str(caught.value))]
     assert not missing, f"{missing} missing in: {caught.value}"
+
+
+def with_surplus(g: Builder, output: str, head: ops.AnyHead | None = None) -> Graph:
+    """The graph of all nodes, also those that its output does not need: a file may hold them, while `Builder.build` refuses."""
+    return validated(Graph(format="refar-graph", version=1, nodes=g.nodes, output=output, head=head))
 
 
 def single(op: ops.AnyOp, *, channels: int = 0, classes: int = 0) -> Graph:
