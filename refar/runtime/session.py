@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack, overload
 
@@ -145,8 +145,15 @@ class Session:
 
     @property
     def state(self) -> Arrays:
-        """The carried values after the last prefill, step or block: {node: array (B, C, kept)}, copied to the CPU."""
+        """The carried values after the last prefill, step or block: {node: array (B, C, kept)}, copied to the CPU.
+
+        They may be set, to go on from where the session was before. `stream` has several sequences under way, and takes rows.
+        """
         return self._running("state").state
+
+    @state.setter
+    def state(self, state: Mapping[str, ArrayLike]) -> None:
+        self._running("state").state = state
 
     def prefill(
         self, prompt: ArrayLike | Sequence[ArrayLike] | None = None, condition: Data | None = None, batch: int | None = None

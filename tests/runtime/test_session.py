@@ -364,3 +364,17 @@ def test_the_runtime_needs_neither_torch_nor_onnx(wavenet_bundle: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "(1, 5)"
+
+
+def test_a_state_is_set_to_go_on_from_there(tmp_path: Path) -> None:
+    graph = models.wavenet(classes=6, dilations=[1, 2, 4], residual=4, gate=4, skip=4)
+    session = load(export(graph, refar.init(graph), tmp_path / "b"))
+    x = np.random.default_rng(0).integers(0, 6, (3, 12))
+    session.prefill(x[:, :8])
+    kept = session.state
+    first = [session.step(x[:, t]) for t in range(8, 12)]
+    session.state = kept
+    for t, y in zip(range(8, 12), first, strict=True):
+        np.testing.assert_array_equal(session.step(x[:, t]), y)
+    with refuses(InputError, "state"):
+        session.state = {}
