@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,8 @@ class FunctionUnderTest:
     """Calls `function` with a copy of x, `convert` of it if given, and returns an array that is the caller's own.
 
     Raises ContractError, saying which, if x is changed, if the result is no array of real numbers, has another shape than
-    expected or holds NaN, and if what an earlier call returned is changed by a later one.
+    expected or holds NaN, and if what an earlier call returned is changed by a later one. A module of PyTorch without `convert`
+    gets tensors, if it does not take arrays of NumPy.
     """
 
     def __init__(self, function: Callable[..., Any], name: str = "", convert: Convert | None = None) -> None:
@@ -36,7 +38,7 @@ class FunctionUnderTest:
         """Return f(x) as an array of its own; `shape` is what it has to have."""
         given = x.copy()
         try:
-            result = self._function(given if self._convert is None else self._convert(given))
+            result = self._result(given)
         except Exception as error:
             self._explain(error, x)
             raise
@@ -48,6 +50,19 @@ class FunctionUnderTest:
             raise ContractError(f"{self.name} returned the wrong shape: expected {tuple(shape)}, got {y.shape}")
         require_numbers(self.name, y)
         return y.copy()
+
+    def _result(self, given: Array) -> Any:
+        """Return what the function makes of an array; the first failure of a module decides that it takes tensors."""
+        if self._convert is not None:
+            return self._function(self._convert(given))
+        try:
+            return self._function(given)
+        except Exception:
+            if not is_module(self._function):
+                raise
+        result = self._function(sys.modules["torch"].from_numpy(given))
+        self._convert = sys.modules["torch"].from_numpy
+        return result
 
     def recheck(self) -> None:
         """Require that what the last call returned is still what it was."""
@@ -61,6 +76,12 @@ class FunctionUnderTest:
             error.add_note(f"{self.name} gets arrays of NumPy; if it takes tensors, give convert=torch.from_numpy")
         elif re.search("Long|used as indices", str(error)) and x.dtype.kind == "f":
             error.add_note(f"{self.name} gets floats; if it takes class indices, give classes= and their shape, or integers as x")
+
+
+def is_module(function: Any) -> bool:
+    """Return whether this is a module of PyTorch; without importing PyTorch, for who has one has imported it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(function, torch.nn.Module)
 
 
 def name_of(function: Any, anonymous: str) -> str:

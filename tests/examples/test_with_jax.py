@@ -68,5 +68,5 @@ def test_step_by_step_is_the_same():
 
 
 def test_padding_on_the_right_is_seen():
-    with pytest.raises(ContractError, match="pads on the right"):
+    with pytest.raises(ContractError, match="and nothing of the past"):
         check_causality(lambda x: network(x, left=0), shape=(2, 3, 20))

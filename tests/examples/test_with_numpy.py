@@ -52,5 +52,5 @@ def test_step_by_step_is_the_same():
 
 
 def test_forgetting_the_dilation_is_seen():
-    with pytest.raises(ContractError, match="dilation ignored"):
+    with pytest.raises(ContractError, match="they lie 1 apart where 4 was meant"):
         check_causality(lambda x: causal_conv(x, WEIGHTS[0], dilation=1), shape=(2, 3, 20), reach={0, 4})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,22 +16,17 @@ from refar.testing.explain.words import Rule, first, spell
 A = {(2, 1), (2, 0), (2, -1), (1, 1), (1, 0), (1, -1), (0, 2), (0, 1)}
 SEQUENCE = {
     "nothing": ({1}, set()),
-    "shift": ({2, 5}, {1, 4}),
     "moved": ({2, 5}, {0, 3}),
-    "no dilation": ({0, 1, 2}, {0, 3, 6}),
-    "another dilation": ({0, 2, 4}, {0, 3, 6}),
+    "respaced": ({0, 1, 2}, {0, 3, 6}),
     "mirrored": ({0, 4, 6}, {0, 2, 6}),
-    "filled": ({0, 1, 2, 6}, {0, 2, 6}),
-    "no dilations": ({0, 1, 2}, {0, 2, 4, 8}),
-    "off by one": ({0, 2, 3}, {0, 1, 4}),
-    "too short": ({0, 1}, {0, 1, 2, 5}),
+    "field": ({0, 1}, {0, 1, 2, 5}),
     "holes": ({0, 6}, {0, 3, 5, 6}),
-    "too far": ({0, 3, 9}, {0, 3}),
+    "filled": ({0, 1, 2, 6}, {0, 2, 6}),
     "elsewhere": ({0, 1, 6}, {0, 4, 6}),
 }
 IMAGE = {
-    "mask B": (A | {(0, 0)}, A),
-    "mask A": (A, A | {(0, 0)}),
+    "seen itself": (A | {(0, 0)}, A),
+    "not itself": (A, A | {(0, 0)}),
     "transposed": ({(left, up) for up, left in A}, A),
     "left and right": ({(1, -2), (0, -1)}, {(1, 2), (0, 1)}),
     "reversed": ({(-up, -left) for up, left in A}, A),
@@ -81,30 +77,29 @@ def coloured() -> Dependence:
 
 
 TIME = {
-    "all": seen(*range(-15, 16)),
-    "one for all": all_see(12),
-    "circular": seen(0, -13, at=slice(3)),
-    "reflected": seen(0, -2, at=slice(3)),
-    "borders": seen(0, -1, at=slice(3, None, 6)),
-    "shift": seen(-2),
-    "right": seen(-4, -2, 0),
-    "symmetric": seen(-3, 0, 3),
-    "even kernel": seen(-2, -1, 0, 1),
-    "one sample": seen(-1, 2, 5),
-    "dilation": seen(-4, -1, 2),
-    "ahead": seen(-2, 1, 4),
+    "all": (seen(*range(-15, 16)), 0),
+    "one for all": (all_see(12), 0),
+    "circular": (seen(0, -13, at=slice(3)), 1),
+    "reflected": (seen(0, -2, at=slice(3)), 2),
+    "from the end": (seen(0, -13, at=slice(3)), 0),
+    "rare": (seen(0, -1, at=slice(3, None, 6)), 1),
+    "nothing else": (seen(-2), 0),
+    "no past": (seen(-4, -2, 0), 0),
+    "symmetric": (seen(-3, 0, 3), 0),
+    "ahead": (seen(-2, 1, 4), 0),
 }
+"""What is seen, and which trial reproduces the outputs: none, the sequence in front, or its mirror image."""
 PIXELS = {
     "all": pixels(*np.ndindex(4, 5), *((-a, -b) for a, b in np.ndindex(4, 5)), *((a, -b) for a, b in np.ndindex(4, 5)),
                   *((-a, b) for a, b in np.ndindex(4, 5))),
     "colours": coloured(),
-    "no mask": pixels((0, 0), (0, 1), (0, -1)),
+    "alike": pixels((0, 0), (0, 1), (0, -1)),
     "reversed": pixels((0, 0), (0, -1), (-1, 1)),
     "right": pixels((0, 1), (1, 0), (0, -1), (0, -2)),
     "one below": pixels((0, 1), (-1, 0), (1, 1)),
     "below": pixels((0, 1), (-1, 0), (-1, 1)),
 }  # fmt: skip
-PRESENT = {"seen": (seen(0, 1), True), "mask A": (pixels((0, 1)), False), "shift": (seen(3), False)}
+PRESENT = {"seen": (seen(0, 1), True), "not seen": (pixels((0, 1)), False), "nearest": (seen(3), False)}
 RIGHT = np.arange(48.0).reshape(2, 3, 8) ** 2 + 5
 STRIPE = np.arange(8) < 3
 NUMBERS = {
@@ -166,7 +161,13 @@ def test_offsets_of_steps(name: str) -> None:
 
 @pytest.mark.parametrize("name", TIME)
 def test_the_future_of_a_sequence(name: str) -> None:
-    fits(future.TIME, future.FutureInTime(TIME[name], np.triu(TIME[name].seen, 1)), name)
+    found, right = TIME[name]
+    x = np.arange(4.0)
+
+    def tried(made: Callable[[np.ndarray], np.ndarray]) -> bool:
+        return right == (1 if np.array_equal(made(x), x) else 2)
+
+    fits(future.TIME, future.FutureInTime(found, np.triu(found.seen, 1), tried), name)
 
 
 @pytest.mark.parametrize("name", PIXELS)

@@ -99,11 +99,24 @@ def test_tensors_lose_their_gradient_and_their_half_precision() -> None:
     check_causality(lambda x: x.astype(ml_dtypes.bfloat16), shape=SHAPE, reach={0})
 
 
-def test_a_module_that_takes_tensors_says_how_to_wrap_it() -> None:
-    module = torch.nn.Conv1d(2, 3, 2)
-    with pytest.raises(TypeError) as caught:
-        check_causality(module, shape=(2, 2, 20))
-    assert caught.value.__notes__ == ["Conv1d gets arrays of NumPy; if it takes tensors, give convert=torch.from_numpy"]
+def test_a_module_gets_tensors_where_it_takes_no_arrays() -> None:
+    assert check_causality(torch.nn.Conv1d(2, 3, 1), shape=SHAPE, reach={0}).offsets == {0}
+
+    class OfArrays(torch.nn.Module):
+        def forward(self, x: np.ndarray) -> torch.Tensor:
+            return torch.tensor(np.cumsum(x, axis=-1))
+
+    assert check_causality(OfArrays(), shape=SHAPE).offsets == set(range(25))
+
+
+def test_a_function_that_takes_tensors_says_how_to_wrap_it() -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        return F.relu(x)
+
+    said = "function gets arrays of NumPy; if it takes tensors, give convert=torch.from_numpy"
+    with pytest.raises(ContractError, match=f"function raised TypeError for x of shape .*{said}$") as caught:
+        check_causality(cast(Any, function), shape=(2, 2, 20))
+    assert caught.value.__cause__ is None
     with refuses(InputError, "f: expected a function, got int"):
         check_causality(cast(Any, 3), shape=(2, 2, 20))
 

@@ -27,7 +27,7 @@ def test_a_reach_of_2048_is_seen_to_its_end() -> None:
 
 
 def test_many_offsets_too_many_are_listed_in_runs() -> None:
-    with pytest.raises(ContractError, match=r"surplus 5\.\.299; it reaches further than expected; position \d+ of the output"):
+    with pytest.raises(ContractError, match=r"surplus 5\.\.299; R = 300, not 5; position \d+ of the output"):
         check_causality(lambda x: np.cumsum(x, axis=-1), shape=(4, 1, 300), reach=range(5))
 
 
@@ -43,7 +43,7 @@ def test_calls_grow_with_positions_over_rows() -> None:
 
         check_causality(f, shape=(rows, 1, 64), reach={0})
         calls.append(count)
-    assert calls[0] - calls[1] == 4 * (64 // 2 - 64 // 8)
+    assert calls[0] - calls[1] == 3 * (64 // 2 - 64 // 8)
 
 
 class Causal(nn.Conv1d):
@@ -68,13 +68,11 @@ def test_convert_gives_a_module_its_tensors() -> None:
 
 def test_indices_that_were_not_asked_for() -> None:
     network = nn.Embedding(5, 3)
-    with pytest.raises((RuntimeError, IndexError)) as caught:
+    said = "gets floats; if it takes class indices, give classes= and their shape, or integers as x"
+    with pytest.raises(ContractError, match=f"Embedding raised .*Embedding {said}$"):
         check_causality(network, shape=(2, 12), convert=torch.from_numpy)
-    said = ["Embedding gets floats; if it takes class indices, give classes= and their shape, or integers as x"]
-    assert caught.value.__notes__ == said
-    with pytest.raises(IndexError) as caught:
+    with pytest.raises(ContractError, match=f"the function raised IndexError for x of shape .*the function {said}$"):
         check_causality(lambda x: np.eye(5)[x], shape=(2, 12))
-    assert caught.value.__notes__ == [said[0].replace("Embedding", "the function")]
 
 
 def test_channels_that_come_last_in_x() -> None:

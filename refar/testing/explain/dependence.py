@@ -18,7 +18,8 @@ from refar.testing.explain.words import Offset, spell
 class Domain:
     """The positions of a sequence, (T,), or the pixels of an image, (H, W); with colours each pixel has as many values.
 
-    A *place* is one of them, counted in the order in which the sequence runs: by rows, columns, colours.
+    A *place* is one of them, counted in the order in which the sequence runs: by rows, columns, colours. A *key* is a number for
+    how an output place q lies to an input place p: the same for all pairs with the same offset and the same two colours.
     """
 
     sides: tuple[int, ...]
@@ -33,6 +34,43 @@ class Domain:
     def count(self) -> int:
         """How many places there are."""
         return math.prod(self.sides) * self.colours
+
+    @cached_property
+    def _numbers(self) -> Array:
+        """One integer for each place, whose differences tell (rows up, columns left)."""
+        rows, columns = np.divmod(np.arange(self.count) // self.colours, self.sides[-1])
+        return np.asarray(2 * self.sides[-1] * rows + columns)
+
+    @property
+    def _span(self) -> int:
+        return int(self._numbers[-1])
+
+    @property
+    def kinds(self) -> int:
+        """How many keys there are."""
+        return (2 * self._span + 1) * self.colours**2
+
+    def keys(self, outputs: Any, inputs: Any) -> Array:
+        """Return the keys of pairs of places."""
+        apart = self._numbers[outputs] - self._numbers[inputs] + self._span
+        return np.asarray((apart * self.colours + np.mod(outputs, self.colours)) * self.colours + np.mod(inputs, self.colours))
+
+    @cached_property
+    def pairs(self) -> Array:
+        """The keys of all pairs, (output places, input places)."""
+        places = np.arange(self.count)
+        return self.keys(places[:, None], places)
+
+    def offset(self, key: int) -> Any:
+        """Return the offset of a key: how far back, or over an image (rows up, columns left)."""
+        width = self.sides[-1]
+        up, left = divmod(key // self.colours**2 - self._span + width, 2 * width)
+        return (up, left - width) if self.image else left - width
+
+    def holds(self, offsets: Iterable[Offset]) -> Array:
+        """Return which keys have one of these offsets."""
+        wanted = set(offsets)
+        return np.array([self.offset(key) in wanted for key in range(self.kinds)])
 
     def index(self, place: int) -> tuple[int, ...]:
         """Return the position, or row and column, of a place; with colours the colour too."""
@@ -55,49 +93,43 @@ class Domain:
 class Dependence:
     """What was measured. `change[q, p]` is the largest change seen at output place q when x changed at place p only.
 
-    `example[q, p]` holds where that was, and both values: (row, number of the channel, before, after).
+    `example[q, p]` holds where that was, and both values: (row, number of the channel, before, after). `derived[q, p]` says
+    that the derivative of the output at q by x at p is not 0, where derivatives could be had. `changed[p]`: x was
+    changed at p; of long inputs it is not at every place.
     """
 
     domain: Domain
     change: Array
     example: Array
     notes: tuple[str, ...] = ()
+    derived: Array | None = None
+    changed: Array | None = None
+
+    @cached_property
+    def looked(self) -> Array:
+        """Boolean: at which input places x was changed; of long inputs not at all of them."""
+        return np.ones(self.domain.count, bool) if self.changed is None else self.changed
 
     @cached_property
     def seen(self) -> Array:
         """Boolean: whether output place q depends on input place p."""
-        return self.change > 0
-
-    @cached_property
-    def _numbers(self) -> Array:
-        """Offsets as one integer each, in their order: (places, places)."""
-        rows, columns = np.divmod(np.arange(self.domain.count) // self.domain.colours, self.domain.sides[-1])
-        number = 2 * self.domain.sides[-1] * rows + columns
-        return np.asarray(number[:, None] - number)
-
-    def _offset(self, number: int) -> Any:
-        width = self.domain.sides[-1]
-        up, left = divmod(number + width, 2 * width)
-        return (up, left - width) if self.domain.image else left - width
+        return self.change > 0 if self.derived is None else (self.change > 0) | self.derived
 
     @cached_property
     def offsets(self) -> frozenset[Any]:
         """The exact set of offsets at which any output sees the input; negative ones lie in the future."""
-        return frozenset(map(self._offset, np.unique(self._numbers[self.seen]).tolist()))
+        return frozenset(map(self.domain.offset, np.flatnonzero(np.bincount(self.domain.pairs[self.seen])).tolist()))
 
     @cached_property
     def colour_offsets(self) -> tuple[frozenset[tuple[int, ...]], ...]:
         """For the outputs of each colour, the exact set of (rows up, columns left, colour of the input)."""
-        n = self.domain.colours
-        own = [np.argwhere(self.seen[c::n]).tolist() for c in range(n)]
-        return tuple(
-            frozenset((*self._offset(int(self._numbers[q * n + c, p])), p % n) for q, p in pairs) for c, pairs in enumerate(own)
-        )
+        n, own = self.domain.colours, self.domain.pairs
+        each = [np.flatnonzero(np.bincount(own[c::n][self.seen[c::n]])).tolist() for c in range(n)]
+        return tuple(frozenset((*self.domain.offset(key), key % n) for key in keys) for keys in each)
 
     def at(self, offsets: Iterable[Offset]) -> Array:
         """Boolean, like `seen`: where these offsets lie."""
-        each = (offset if isinstance(offset, tuple) else (0, offset) for offset in offsets)
-        return np.isin(self._numbers, [2 * self.domain.sides[-1] * up + left for up, left in each])
+        return self.domain.holds(offsets)[self.domain.pairs]
 
     @property
     def receptive_field(self) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from refar.testing.explain.dependence import Dependence
-from refar.testing.explain.words import DILATION, Rule, counted, first, late, numeral, spell
+from refar.testing.explain.words import Rule, counted, first, late, spell
 
 Offsets = frozenset[Any]
 HERE = frozenset([(0, 0)])
@@ -57,8 +57,8 @@ class OverTime(Sets):
         self.respaced = len(seen) == len(meant) > 1 and even(seen) and even(meant)
         self.moved = self.is_meant(lambda o: o + self.first - self.meant_first)
         self.mirrored = self.is_meant(lambda o: self.meant_first + self.meant_last - o)
-        self.shift, self.meant_shift = numeral(self.first), numeral(self.meant_first)
-        self.late = late(self.first - self.meant_first)
+        by = self.first - self.meant_first
+        self.late, self.further = late(by), f"{counted(abs(by))} {'further back' if by > 0 else 'nearer'}"
         self.forgotten, self.extra = min(self.missing, default=0), min(self.surplus, default=0)
         self.one_less, self.one_more = self.extra - 1, self.extra + 1
 
@@ -70,8 +70,8 @@ class OverTime(Sets):
 class OverImage(Sets):
     """Those of an image, as (rows up, columns left)."""
 
-    def __init__(self, seen: Offsets, meant: Offsets) -> None:
-        super().__init__(seen, meant)
+    def __init__(self, seen: Offsets, meant: Offsets, faint: Offsets = frozenset()) -> None:
+        super().__init__(seen, meant, faint)
         self.up, self.left = (a - b for a, b in zip(min(seen), min(meant, default=(0, 0)), strict=True))
         ways = (self.up, "row", "up", "down"), (self.left, "column", "to the left", "to the right")
         self.where = " and ".join(f"{counted(abs(by), noun)} too far {a if by > 0 else b}" for by, noun, a, b in ways if by)
@@ -79,35 +79,23 @@ class OverImage(Sets):
 
 SEQUENCE: list[Rule[OverTime]] = [
     ("nothing", lambda s: not s.meant, "it should depend on nothing"),
-    ("shift", lambda s: s.moved and s.first > 0 < s.meant_first,
-     "looks like a shift by {s.shift} where {s.meant_shift} was meant"),
-    ("moved", lambda s: s.moved, "everything is {s.late}"),
-    ("no dilation", lambda s: s.respaced and s.apart == 1,
-     DILATION + ": {s.taps} taps next to each other, not {s.meant_apart} apart"),
-    ("another dilation", lambda s: s.respaced, "dilation {s.apart} where {s.meant_apart} was meant"),
-    ("mirrored", lambda s: s.mirrored, "the holes are mirrored: is the kernel flipped, or are the dilations in reverse order?"),
-    ("filled", lambda s: s.more and s.field == s.meant_field,
-     "holes are filled: a dilation is ignored where another layer makes up for the reach, or a kernel is dense"),
-    ("no dilations", lambda s: s.field < s.meant_field and s.apart == 1 != s.meant_apart,
-     DILATION + ": the offsets lie next to each other and do not reach as far"),
-    ("off by one", lambda s: abs(s.field - s.meant_field) == 1, "the reach is off by one: R = {s.field}, not {s.meant_field}"),
-    ("too short", lambda s: s.fewer and s.field < s.meant_field,
-     "it does not reach far enough: a layer is missing or its dilation too small (or so far away a change vanishes in rounding: "
-     "try float64)"),
-    ("holes", lambda s: s.fewer, "there are holes: a dilation without layers that fill them, weights of zero, or a mask"),
-    ("too far", lambda s: s.more, "it reaches further than expected"),
-    ("elsewhere", lambda s: True, "the holes are at other places: is a dilation or the order of layers another?"),
+    ("moved", lambda s: s.moved, "each offset is {s.further} than expected"),
+    ("respaced", lambda s: s.respaced, "they lie {s.apart} apart where {s.meant_apart} was meant"),
+    ("mirrored", lambda s: s.mirrored, "they are the expected ones mirrored"),
+    ("field", lambda s: s.field != s.meant_field, "R = {s.field}, not {s.meant_field}"),
+    ("holes", lambda s: s.fewer, "R = {s.field} as expected, but there are holes"),
+    ("filled", lambda s: s.more, "R = {s.field} as expected, but holes are filled"),
+    ("elsewhere", lambda s: True, "R = {s.field} as expected, but the holes are at other places"),
 ]  # fmt: skip
 IMAGE: list[Rule[OverImage]] = [
-    ("mask B", lambda s: s.more == HERE, "the pixel itself is seen: mask B where A was meant"),
-    ("mask A", lambda s: s.fewer == HERE,
-     "the pixel itself is not seen: mask A where B was meant, or type B zeroes the centre"),
-    ("transposed", lambda s: s.is_meant(lambda o: o[::-1]), "rows and columns are swapped"),
-    ("left and right", lambda s: s.is_meant(lambda o: (o[0], -o[1])), "left and right are swapped"),
-    ("reversed", lambda s: s.is_meant(lambda o: (-o[0], -o[1])), "the mask is reversed: it sees what comes after"),
+    ("seen itself", lambda s: s.more == HERE, "the pixel itself is seen"),
+    ("not itself", lambda s: s.fewer == HERE, "the pixel itself is not seen"),
+    ("transposed", lambda s: s.is_meant(lambda o: o[::-1]), "they are the expected ones with rows and columns swapped"),
+    ("left and right", lambda s: s.is_meant(lambda o: (o[0], -o[1])), "they are the expected ones with left and right swapped"),
+    ("reversed", lambda s: s.is_meant(lambda o: (-o[0], -o[1])), "they are the expected ones mirrored at the pixel"),
     ("moved", lambda s: s.is_meant(lambda o: (o[0] + s.up, o[1] + s.left)), "everything lies {s.where}"),
     ("blind spot", lambda s: s.fewer and all(up > 0 > left for up, left in s.missing),
-     "a blind spot: pixels above to the right are never reached (one stack of masked convolutions has it)"),
+     "a blind spot: these pixels above to the right are never reached"),
     ("too short", lambda s: not s.surplus and max(s.seen)[0] < max(s.meant)[0], "it does not reach far enough up"),
     ("surplus", lambda s: s.more, "pixels are seen that should not be"),
     ("missing", lambda s: True, "pixels are not seen that should be"),
@@ -128,9 +116,12 @@ STEPS: list[Rule[OverTime]] = [
 ]  # fmt: skip
 
 
-def against(found: Dependence, meant: Offsets) -> str:
-    """Say what is missing, what is surplus, and what that looks like, with one surplus value where none lies in the future."""
-    sets = (OverImage if found.domain.image else OverTime)(found.offsets, meant)
-    why = first(IMAGE, sets) if isinstance(sets, OverImage) else first(SEQUENCE, sets)
+def against(found: Dependence, meant: Offsets, seen: Offsets, faint: Offsets) -> str:
+    """Say what is missing, what is surplus, and how the two sets relate, with one surplus value where none lies in the future.
+
+    `seen` are the offsets that count as seen, `faint` those that count as nothing.
+    """
+    sets = (OverImage if found.domain.image else OverTime)(seen, meant, faint)
+    how = first(IMAGE, sets) if isinstance(sets, OverImage) else first(SEQUENCE, sets)
     shown = f"; {found.evidence(found.at(sets.surplus))}" if sets.surplus and not np.triu(found.seen, 1).any() else ""
-    return f"it sees {sets}; {why}{shown}"
+    return f"it sees {sets}; {how}{shown}"

@@ -12,7 +12,6 @@ Rule = tuple[str, Callable[[Facts], object], str]
 Offset = int | tuple[int, ...]
 """How far into the past: positions, or over an image (rows up, columns left), the colour of the input behind them or not."""
 
-DILATION = "dilation ignored"
 MOVED = "the right numbers, {s.late}"
 
 
@@ -24,11 +23,6 @@ def first(rules: Iterable[Rule[Facts]], facts: Facts) -> str:
 def counted(n: int, noun: str = "position", one: str = "one ") -> str:
     """Say n of something; `one` stands before a single one."""
     return f"{one}{noun}" if n == 1 else f"{n} {noun}s"
-
-
-def numeral(n: int) -> str:
-    """Say a small number in letters."""
-    return {0: "none", 1: "one", 2: "two", 3: "three"}.get(n, str(n))
 
 
 def late(by: int) -> str:

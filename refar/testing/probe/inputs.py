@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from refar.arguments.arrays import Array
 from refar.errors import InputError, check_integer
 from refar.testing.explain.dependence import Domain
+from refar.testing.probe.rate import Rate
 
 Draw = Callable[[np.random.Generator, int], tuple[Array, Array]]
 """Of draw number n: an input, and one that differs from it at every position."""
@@ -35,7 +36,7 @@ def example(
         raise InputError(f"shape: expected the lengths of all axes, like (B, C, T), got {shape!r}")
     full = tuple(check_integer("shape", n, 1) for n in (shape if array is None else array.shape) or ())
     axes = 2 if kind == "image" or (kind is None and len(full) == 4) else 1
-    if len(full) <= axes:
+    if not axes < len(full) <= 4:
         expected = "(B, C, H, W)" if axes == 2 else "(B, C, T), or (B, T) for class indices"
         raise InputError(f"{'x' if shape is None else 'shape'}: expected {expected}, got {full}")
     if colours > 1 and (axes == 1 or len(full) != 4 or full[1] != colours):
@@ -67,7 +68,8 @@ def drawn(shape: tuple[int, ...], classes: int, dtype: DTypeLike) -> Draw:
             return x, (x + rng.integers(1, classes, shape)) % classes
         scale = _SCALES[n % len(_SCALES)]
         signal = scale * rng.normal(size=shape)
-        changed = signal + scale * rng.choice((-1, 1), shape) * rng.uniform(0.5, 2, shape)
+        signs = rng.choice((-1, 1), shape) if n % 2 == 0 else 1.0  # of one sign, changes at many places add up
+        changed = signal + scale * signs * rng.uniform(0.5, 2, shape)
         return signal.astype(dtype), changed.astype(dtype)
 
     return draw
@@ -97,3 +99,23 @@ def given(x: Array, axes: int) -> Draw:
         return back(rows), back(other)
 
     return draw
+
+
+def folded(draw: Draw, rate: Rate) -> Draw:
+    """Draw the same in frames."""
+
+    def draw_folded(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+        x, other = draw(rng, n)
+        return rate.fold(x, rate.down), rate.fold(other, rate.down)
+
+    return draw_folded
+
+
+def few(draw: Draw, rows: int) -> Draw:
+    """Draw the first rows of the same."""
+
+    def draw_few(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+        x, other = draw(rng, n)
+        return x[:rows], other[:rows]
+
+    return draw_few

@@ -1,114 +1,59 @@
-"""What a function depends on, measured: which output position changes when the input changes at one position only."""
+"""What every function under test has to keep, and which outputs answer a change of x."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from refar.arguments.arrays import Array
 from refar.testing.closeness import differences
-from refar.testing.explain.dependence import Dependence, Domain
+from refar.testing.explain.dependence import Domain
 from refar.testing.probe.inputs import Draw
 from refar.testing.report import ContractError
 from refar.testing.under_test import FunctionUnderTest
 
-_DRAWS, _QUIET = 10, 3
-_ECHOES = 24
-Record = Callable[[list[int], Array, Array], bool]
-"""Takes changed places, one for each row, and the outputs before and after, (rows, channels, places); whether any is new."""
-
-
-def measure(f: FunctionUnderTest, draw: Draw, domain: Domain, *, seed: int = 0, rounding: float = 0.0) -> Dependence:
-    """Change x at one place after the other and see where the output changes, bit by bit at equal shapes.
-
-    Each row of the batch has another place changed, so that B rows take T / B calls; 4 to 10 draws, since a relu may hide a
-    change. Changes up to `rounding` times the largest output are left out. Raises ContractError if the same input gives
-    different outputs, at once or after other calls, or if rows mix.
-    """
-    shape = (domain.count, domain.count)
-    change, example = np.zeros(shape), np.zeros((*shape, 4))  # by input place, then by output place: written row by row
-
-    def chunks(rng: np.random.Generator, n: int, rows: int) -> list[list[int]]:
-        order = rng.permutation(domain.count).tolist()
-        return [order[begin : begin + rows] for begin in range(0, domain.count, rows)]
-
-    def record(places: list[int], before: Array, after: Array) -> bool:
-        least = rounding * float(np.abs(before[np.isfinite(before)]).max(initial=0.0))
-        new = [_note(change[place], example[place], row, before[row], after[row], least) for row, place in enumerate(places)]
-        return any(new)
-
-    _probe(f, draw, domain, seed, _DRAWS, _QUIET, chunks, record)
-    return Dependence(domain, change.T, example.swapaxes(0, 1))
+_ECHOES, _QUIET = 24, 6
 
 
 def echoes(f: FunctionUnderTest, draw: Draw, length: int, *, seed: int = 0) -> dict[int, float]:
     """Return the offsets at which outputs of a sequence answer a change at one position, and how much: a call shows all of them.
 
-    Fewer positions are tried than by `measure`, and nothing is known of the others. Raises ContractError as that does.
+    Some positions are tried, and nothing is known of the others. Raises ContractError if the same input gives different
+    outputs, at once or after other calls, or if rows mix.
     """
     found: dict[int, float] = {}
-
-    def places(rng: np.random.Generator, n: int, rows: int) -> list[list[int]]:
-        chosen = rng.integers(0, length // 2 + 1, rows)
-        chosen[n % rows] = 0  # from where all of the sequence lies ahead
-        return [chosen.tolist()]
-
-    def record(places: list[int], before: Array, after: Array) -> bool:
-        by, count = differences(after, before).max(axis=1), len(found)
-        for row, position in np.argwhere(by).tolist():
-            offset = position - places[row]
-            found[offset] = max(found.get(offset, 0.0), float(by[row, position]))
-        return len(found) > count
-
-    _probe(f, draw, Domain((length,)), seed, _ECHOES, 2 * _QUIET, places, record)
-    return dict(sorted(found.items()))
-
-
-def _probe(
-    f: FunctionUnderTest, draw: Draw, domain: Domain, seed: int, draws: int, quiet: int, plan: Callable[..., Any], record: Record
-) -> None:
-    """Change x at the places that `plan` gives, until `quiet` draws one after the other have recorded nothing new."""
-    rng, idle = np.random.default_rng(seed), 0
-    for n in range(draws):
+    rng, domain, idle = np.random.default_rng(seed), Domain((length,)), 0
+    for n in range(_ECHOES):
         x, other = draw(rng, n)
         y = require_same(f, x, domain)
         if n == 0:
             require_rows_apart(f, x, other, y)
             first = x, y
-        before, new = domain.places(y.astype(np.float64)), False
-        for places in plan(rng, n, len(x)):
-            after = f(_replaced(x, other, places, domain), shape=y.shape)
-            new |= record(places, before, domain.places(after.astype(np.float64)))
-        idle = 0 if new else idle + 1
-        if idle == quiet:
+        places, count = rng.integers(0, length // 2 + 1, len(x)), len(found)
+        places[n % len(x)] = 0  # from where all of the sequence lies ahead
+        after = f(replaced(x, other, [[place] for place in places.tolist()], domain), shape=y.shape)
+        by = differences(*(domain.places(v.astype(np.float64)) for v in (after, y))).max(axis=1)
+        for row, position in np.argwhere(by).tolist():
+            offset = position - int(places[row])
+            found[offset] = max(found.get(offset, 0.0), float(by[row, position]))
+        idle = 0 if len(found) > count else idle + 1
+        if idle == _QUIET:
             break
     require_stateless(f, *first)
+    return dict(sorted(found.items()))
 
 
-def _note(change: Array, example: Array, row: int, before: Array, after: Array, least: float) -> bool:
-    """Keep what changed by more than in earlier draws: `before` and `after` are (channels, places). Whether any is new."""
-    touched = np.flatnonzero((before != after).any(axis=0))
-    before, after = before[:, touched], after[:, touched]
-    by = differences(after, before)
-    channel, here = by.argmax(axis=0), np.arange(len(touched))
-    larger = (by[channel, here] > least) & (by[channel, here] > change[touched])
-    new = bool((change[touched[larger]] == 0).any())
-    change[touched[larger]] = by[channel, here][larger]
-    values = [v[channel, here] for v in (before, after)]
-    example[touched[larger]] = np.stack([np.full(channel.shape, row), channel, *values], axis=-1)[larger]
-    return new
-
-
-def _replaced(x: Array, other: Array, places: Iterable[int], domain: Domain) -> Array:
-    """Return x with row b changed at the b-th place only."""
+def replaced(x: Array, other: Array, places: Iterable[Iterable[int]], domain: Domain) -> Array:
+    """Return x with row b taken from `other` at the b-th places."""
     changed = x.copy()
-    for row, place in enumerate(places):
-        *index, colour = (*domain.index(place), ...) if domain.colours == 1 else domain.index(place)
-        where: tuple[Any, ...] = (row, colour, *index)
-        changed[where] = other[where]
+    for row, each in enumerate(places):
+        for place in each:
+            *index, colour = (*domain.index(place), ...) if domain.colours == 1 else domain.index(place)
+            where: tuple[Any, ...] = (row, colour, *index)
+            changed[where] = other[where]
     return changed
 
 
