@@ -35,8 +35,8 @@ def furthest(actual: Array, expected: Array, most: float) -> tuple[int, ...] | N
     return tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
 
 
-def wrong_at(actual: Array, expected: Array, most: float) -> Array:
-    """Return at which positions, the last axis, two outputs differ by more than `most`."""
+def wrong_at(actual: Array, expected: Array, most: float | Array) -> Array:
+    """Return at which positions, the last axis, two outputs differ by more than `most`, one number or one for each channel."""
     return np.asarray((differences(actual, expected) > most).reshape(-1, expected.shape[-1]).any(axis=0))
 
 

@@ -112,9 +112,9 @@ NUMBERS = {
     "confined": (RIGHT + 9 * STRIPE, "float64"),
 }
 CHUNKS = {
-    "cut": ([7, 8], [8, 8], {1: False, 8: True}),
-    "carried over": ([8, 9, 13], [8, 5, 3], {}),
-    "ahead": ([7, 15], [8, 8], {}),
+    "short chunks": ([7, 8], [8, 8], {1: False, 8: True}),
+    "begin of a chunk": ([8, 9, 13], [8, 5, 3], {}),
+    "end of a chunk": ([7, 15], [8, 8], {}),
 }
 
 

@@ -102,26 +102,30 @@ IN_STEPS: dict[str, tuple[Any, Callable[[np.ndarray], Any], dict[str, Any]]] = {
         late, full, {"initial_state": lambda rows: {"state": zeros(rows), "y": np.zeros((rows, 3))}}
     ),
     "the right numbers, 2 positions early": (step, early, {}),
-    "it looks ahead, see check_causality; no step can": (step, lambda x: np.roll(full(x), -2, axis=2), {}),
+    "it looks ahead, see check_causality; a step can give this only later, which latency= says": (
+        step, lambda x: np.roll(full(x), -2, axis=2), {}
+    ),
     "the state is never fed back: every step answers as if it were the first": (lambda s, x: (step(s, x)[0], s), full, {}),
-    "wrong only at the first 8 positions, what the state holds before the first one is wrong: a queue that is not initialised, "
-    "or primed with the wrong slice": (step, full, {"initial_state": junk}),
-    "wrong only at the first 4 positions, what the state holds before the first one is wrong: it has to be the response to "
-    "zeros, as after feeding zeros": (step, padded_once, {}),
-    "it is the response to zeros, where every layer has to see zeros of its own": (step, full, {"initial_state": primed}),
-    "a queue is one position too long, or read before the push, 5 back where 4 was meant: the whole sees the offsets "
-    "0, 2, 4, 6, 8, the steps see 0, 2, 4, 5, 7, 9": (reading(0), full, {"initial_state": lambda n: zeros(n, second=D2 + 1)}),
-    "a queue is one position too short, or read after the push, 3 back where 4 was meant": (
+    "wrong only at the first 8 positions, right from position 8 on: the first state is wrong: from zeros in its place the steps "
+    "are right": (step, full, {"initial_state": junk}),
+    "wrong only at the first 4 positions, right from position 4 on: the first state has to be what the steps come to after "
+    "zeros: they are right if as many zeros are fed before": (step, padded_once, {}),
+    "right from position 4 on: the first state is wrong: from zeros in its place": (step, full, {"initial_state": primed}),
+    "a queue is one position too long, or read before the push: with array 1 of the first state, of shape (3, 4, 5), one shorter "
+    "along axis 2 the steps are right": (reading(0), full, {"initial_state": lambda n: zeros(n, second=D2 + 1)}),
+    "a queue is one position too short, or read after the push: with array 1 of the first state, of shape (3, 4, 3), one longer "
+    "along axis 2 the steps are right": (
         reading(0), full, {"initial_state": lambda n: zeros(n, second=D2 - 1)}
     ),
     "right at the first 3 positions, wrong from position 3 on: a queue is one position too short, or read after the push": (
         reading(1), full, {}
     ),
-    "the state forgets what is 6 or more positions old, a queue of the wrong length": (forgets, full, {}),
-    "the steps see the same offsets 0, 2, 4 with other values": (turned, lambda x: conv(x, W1, B1, D1), {}),
-    "the queue is read from the wrong end": (wrong_end, holes, {"shape": (3, 2, 24)}),
-    "a queue of the wrong length or in the wrong order": (scrambled, full, {}),
-    "is something else stored than what is read": (after, lambda x: conv(conv(x, W1, B1, D1), W2, B2, D2), {}),
+    "where x changes at one position, the whole answers 6, 8 positions later, the steps do not": (forgets, full, {}),
+    "the last 5 positions are read in the opposite order": (turned, lambda x: conv(x, W1, B1, D1), {}),
+    "what is 1 to 3 positions old is read in the opposite order": (wrong_end, holes, {"shape": (3, 2, 24)}),
+    "and the steps answer 1, 3, 5 positions later, the whole does not": (scrambled, full, {}),
+    "26 of 30 positions differ): right at the first 4 positions, wrong from position 4 on": (
+        after, lambda x: conv(conv(x, W1, B1, D1), W2, B2, D2), {}),
     "law 'batch': rows of the batch mix in the steps: with row 0 changed, position 0": (mixes, full, {}),
     "rows of the batch mix: the output": (step, lambda x: full(x) - full(x).mean(axis=0), {}),
 }  # fmt: skip
@@ -158,11 +162,11 @@ def off(state: State, x: np.ndarray) -> Result:
 
 
 IN_BLOCKS: dict[str, Any] = {
-    "wrong for chunks of at most 3, right for 5 and more: the new state is cut from the chunk alone": cut,
-    "wrong only at the first 4 positions of a chunk: what is carried over": restarts,
+    "wrong for chunks of at most 3, right for 5 and more": cut,
+    "wrong only at the first 4 positions of a chunk, and right in the first chunk": restarts,
     "wrong only at the last position of a chunk": ahead,
-    "ValueError instead of a value: cannot reshape; is a length traced in as a constant?": constant,
-    "the same offsets 0, 2, 4, 6, 8 with other values": off,
+    "(30 chunks): constant raises ValueError: cannot reshape (": constant,
+    "in every channel all outputs are off by one constant, as by a bias": off,
 }
 
 
@@ -238,7 +242,7 @@ def changes(state: State, x: np.ndarray) -> Result:
 
 IN_STATES: dict[str, tuple[Callable[[], Any], Callable[[np.ndarray], Any]]] = {
     "reset() does not reset everything": (Forgotten, full),
-    "something is kept outside the state, or what initial_state gives has changed": (counting, full),
+    "something is kept outside the state, what initial_state gives has changed, or random numbers are drawn": (counting, full),
     "something is kept outside the state, like a counter of steps or a buffer of its own": (remembering, with_the_last),
     "law 'state': in_place changes array 0 of the state that it was given, of shape (3, 2, 4): a second step from the same state "
     "gives other results; copy before writing": (lambda: in_place, full),

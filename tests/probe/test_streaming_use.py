@@ -46,15 +46,16 @@ def test_a_failing_check_costs_little_more_than_one_that_passes(length: int) -> 
     right, right_calls = counted(delayed)
     check_streaming(lambda x: x + late(x, 4), right, shape=(2, 2, length), **queue(4))
     wrong, wrong_calls = counted(delayed)
-    with pytest.raises(ContractError, match="a queue is one position too short, or read after the push, 3 back where 4"):
+    with pytest.raises(ContractError, match="a queue is one position too short, or read after the push: with array 0"):
         check_streaming(lambda x: x + late(x, 4), wrong, shape=(2, 2, length), **queue(3))
     assert wrong_calls[0] < 3 * right_calls[0] + 24 * (64 + 2 * 8)
 
 
 def test_a_queue_of_the_wrong_length_far_back() -> None:
-    with pytest.raises(ContractError, match="301 back where 300 was meant: the whole sees the offsets 0, 300") as caught:
+    with pytest.raises(
+        ContractError, match=r"a queue is one position too long, .* array 0 of the first state, of shape .2, 2, 301., one shorter"
+    ):
         check_streaming(lambda x: x + late(x, 300), delayed, shape=(2, 2, 700), **queue(301))
-    assert "the steps see 0, 301" in str(caught.value)
 
 
 def test_convert_gives_both_functions_their_tensors() -> None:
@@ -70,12 +71,15 @@ def test_convert_gives_both_functions_their_tensors() -> None:
     check_streaming(whole, tensors, convert=torch.from_numpy, **options)
     with pytest.raises(ContractError, match="law 'step'"):
         check_streaming(whole, lambda s, x: (tensors(s, x)[0], s), convert=torch.from_numpy, **options)
-    with pytest.raises(AttributeError) as caught:  # only the whole wraps its tensors
-        check_streaming(lambda x: whole(torch.tensor(x)), lambda s, x: (x.relu(), s), **options)
-    assert "if it" not in "".join(caught.value.__notes__)
-    with pytest.raises(TypeError) as wrong:
+    with pytest.raises(ContractError, match=r"raises AttributeError: 'numpy.ndarray' object has no attribute 'relu'") as caught:
+        check_streaming(
+            lambda x: whole(torch.tensor(x)), lambda s, x: (x.relu(), s), **options
+        )  # only the whole wraps its tensors
+    assert "if it" not in str(caught.value)
+    with pytest.raises(
+        ContractError, match=r"tensors raises TypeError: .*; tensors gets arrays of NumPy; if it takes tensors, give"
+    ):
         check_streaming(lambda x: whole(torch.tensor(x)), tensors, **options)
-    assert wrong.value.__notes__[0] == "tensors gets arrays of NumPy; if it takes tensors, give convert=torch.from_numpy"
 
 
 def test_an_image_has_its_pixels_in_a_row() -> None:
@@ -94,18 +98,13 @@ def test_a_first_state_that_is_missing() -> None:
 
 
 def test_a_step_that_raises_is_told_how_it_is_called() -> None:
-    def swapped(x: np.ndarray, state: Any) -> Result:
-        return step(state, x)
-
     def note(wrong: Any, **options: Any) -> str:
-        with pytest.raises((IndexError, TypeError, ValueError)) as caught:
+        with pytest.raises(ContractError) as caught:
             check_streaming(full, wrong, **{**OPTIONS, **options})
-        return "".join(caught.value.__notes__)
+        return str(caught.value).partition("; ")[2]
 
-    called = "it is called as swapped(state, x_t) → (y_t, state), here with x_t of shape (3, 2), no axis of positions; for a"
-    assert note(swapped).startswith(called)
-    assert note(lambda x, state: step(state, x)).startswith(called.replace("swapped", "step"))
-    assert note(block) == called.replace("swapped", "block") + " function of chunks with that axis give block=True"
+    called = "it is called as block(state, x_t) → (y_t, state), here with x_t of shape (3, 2), no axis of positions; for a"
+    assert note(block) == called + " function of chunks with that axis give block=True"
 
     class Wrong:
         def reset(self) -> None: ...
@@ -115,10 +114,10 @@ def test_a_step_that_raises_is_told_how_it_is_called() -> None:
 
     assert note(Wrong, initial_state=None).startswith("it is called as Wrong.step(x_t) → y_t, here with x_t of shape (3, 2)")
     with pytest.raises(
-        ContractError, match=r"instead of a value: .*; it is called as step\(state, x\) → \(y, state\), here"
+        ContractError, match=r"in chunks of \[30\]: step raises .*; it is called as step\(state, x\) → \(y, state\), here"
     ) as caught:
         check_streaming(full, step, block=True, **OPTIONS)
-    assert "length traced" not in str(caught.value)
+    assert "law" not in str(caught.value)
 
 
 def test_results_in_the_other_order() -> None:
@@ -159,7 +158,7 @@ def test_a_memory_that_dies_away_is_no_short_queue() -> None:
     with pytest.raises(ContractError) as caught:
         check_streaming(whole, wrong, shape=(2, 2, 200), initial_state=lambda rows: (np.zeros((rows, 2), np.float32), 0))
     assert "queue" not in str(caught.value)
-    assert "with other values" in str(caught.value)
+    assert "right at the first 9 positions, wrong from position 9 on, off by at most 0.0" in str(caught.value)
 
 
 def test_long_sequences_and_complex_states_and_noise_far_away() -> None:
@@ -196,6 +195,7 @@ def test_a_step_with_a_mistake_of_its_own_and_no_state() -> None:
     def step(state: Any, x: np.ndarray) -> Any:
         return x[7, 0], state
 
-    with pytest.raises(IndexError) as caught:
+    with pytest.raises(
+        ContractError, match=r"step raises IndexError: .* \(test_streaming_use.py, line \d+\); it is called as step\(s"
+    ):
         check_streaming(lambda x: x, step, shape=(2, 1, 20))
-    assert any("it is called as step(state, x_t)" in note for note in caught.value.__notes__)

@@ -1,106 +1,130 @@
-"""What is wrong with the outputs of steps, in words: tried out where it can be, told by the positions where it cannot."""
+"""What is wrong with the outputs of steps, in words: a cause if it reproduces them, else where they are wrong and by how much."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from refar.arguments.arrays import Array
-from refar.errors import RefarError
-from refar.testing.closeness import differences, shifted, wrong_at
-from refar.testing.explain.offsets import STEPS, OverTime
-from refar.testing.explain.words import MOVED, Rule, counted, first, late
-from refar.testing.report import ContractError
+from refar.testing.closeness import differences, wrong_at
+from refar.testing.explain.words import Rule, counted, first
 
-_LATE = 16
-WARM_UP = "wrong only at the first {s.count}, what the state holds before the first one is wrong: "
+Pair = tuple[Array, Array]
+"""Outputs as a change would give them, and those that came, at the same positions."""
 
 
 @dataclass(frozen=True)
-class StepRun:
-    """A sequence, what the whole function says of it, what the steps say, and how far apart the two may be.
+class Sample:
+    """A sequence, what the whole function says of it, what the steps say, and the lengths of the chunks they took it in.
 
-    `whole` and `steps` compute the same for other sequences; `alone(x)` is the output of one step from a fresh state.
-    `offsets(begin)` measures what whole and steps see where outputs are wrong from position `begin` on.
+    With a latency, or several segments, there are fewer outputs than positions.
     """
 
     x: Array
     expected: Array
     actual: Array
-    most: float
-    whole: Callable[[Array], Array]
-    steps: Callable[[Array], Array]
-    alone: Callable[[Array], Array]
-    measured: Callable[[int], OverTime]
-
-    def equal(self, actual: Array, expected: Array) -> bool:
-        """Return whether both lie within what is allowed, and are not empty."""
-        return actual.shape == expected.shape and actual.size > 0 and bool(differences(actual, expected).max() <= self.most)
+    lengths: list[int]
 
     @cached_property
-    def wrong(self) -> list[int]:
-        """The positions at which the two differ."""
-        return np.flatnonzero(wrong_at(self.actual, self.expected, self.most)).tolist()
+    def begins(self) -> Array:
+        """Where the chunk begins in which a position lies."""
+        ends = np.cumsum(self.lengths)
+        return np.repeat(ends - self.lengths, self.lengths)[: self.actual.shape[-1]]
 
     @cached_property
-    def by(self) -> int:
-        """By how many positions the steps are late, or early if negative; 0 if neither."""
-        return shifted(self.actual, self.expected, min(_LATE, (self.x.shape[-1] - 1) // 2), self.equal)
+    def lasts(self) -> Array:
+        """Where that chunk ends: its last position."""
+        return np.repeat(np.cumsum(self.lengths) - 1, self.lengths)[: self.actual.shape[-1]]
 
-    @property
-    def late(self) -> str:
-        """The same in words."""
-        return late(self.by)
 
-    @property
-    def count(self) -> str:
-        """How many positions there are up to the last wrong one."""
-        return counted(self.wrong[-1] + 1, one="")
+@dataclass(frozen=True)
+class Change:
+    """A change of the whole function, or of the steps, and what is said where it reproduces what came.
 
-    @property
-    def heals(self) -> bool:
-        """Whether the end is right."""
-        return self.wrong[-1] + 1 <= 3 * self.x.shape[-1] // 4
+    `gives` yields pairs that have to be equal for the change to be the cause.
+    """
 
-    def forgotten(self) -> bool:
-        """Return whether every step alone, from a fresh state, gives what it gave in the sequence."""
-        each = [self.alone(self.x[..., t : t + 1]) for t in range(self.x.shape[-1])]
-        return len(each) > 1 and self.equal(np.concatenate(each, axis=-1), self.actual)
+    says: str
+    gives: Callable[[Sample], Iterator[Pair]]
 
-    def after_zeros(self, f: Callable[[Array], Array], expected: Array) -> bool:
-        """Return whether f gives the expected outputs where as many zeros were fed before."""
-        ahead = np.zeros_like(self.x)
+
+class StepRun:
+    """Wrong outputs of steps on one sequence, and what can be tried to find out why.
+
+    `second()` gives another sample. Outputs may differ by `most`. `whole` and `steps` compute what they say of other sequences.
+    `mended(x, change)` are the outputs of the steps from another first state, change(array, n) in the place of its n-th array;
+    `shapes` are those of its arrays. `plain` is False with a latency or several segments. `right` says which lengths of all
+    chunks give right outputs, if they were tried.
+    """
+
+    def __init__(
+        self, sample: Sample, second: Callable[[], Sample], most: Array, whole: Callable[[Array], Array],
+        steps: Callable[[Array], Array], mended: Callable[..., Array], shapes: list[tuple[int, ...]], plain: bool,
+        right: dict[int, bool],
+    ) -> None:  # fmt: skip
+        self.sample, self._second, self.most, self.whole, self.steps = sample, second, most, whole, steps
+        self.mended, self.shapes, self.plain, self.right = mended, shapes, plain, right
+        self.wrong = np.flatnonzero(wrong_at(sample.actual, sample.expected, most)).tolist()
+
+    @cached_property
+    def second(self) -> Sample:
+        """Another sample, to confirm on what was found on the first."""
+        return self._second()
+
+    def equal(self, a: Array, b: Array) -> bool:
+        """Return whether both lie within what is allowed."""
+        return a.shape == b.shape and bool((differences(a, b) <= self.most).all())
+
+    def reproduces(self, change: Change) -> bool:
+        """Return whether a change gives what came, on the sample and on the second one."""
         try:
-            return self.equal(f(np.concatenate([ahead, self.x], axis=-1))[..., ahead.shape[-1] :], expected)
-        except Exception:  # one guess less: it need not take other lengths
+            return self._holds(change, self.sample) and self._holds(change, self.second)
+        except Exception:  # a function need not take what was never asked of it: one change less
             return False
 
-    @property
-    def offsets(self) -> str:
-        """What the steps see and the whole does not, where they are wrong to the end."""
-        begin = self.wrong[0]
-        upto = f"right at the first {counted(begin, one='')}, wrong from position {begin} on: " if begin else ""
-        try:
-            return upto + first(STEPS, self.measured(begin))
-        except (ContractError, RefarError) as error:
-            return upto + str(error)
+    def _holds(self, change: Change, sample: Sample) -> bool:
+        pairs = 0
+        for given, came in change.gives(sample):
+            if not self.equal(given, came):
+                return False
+            pairs += came.shape[-1]
+        return pairs > 0
 
 
-LIKELY: list[Rule[StepRun]] = [
-    ("late", lambda s: s.by > 0, MOVED),
-    ("early", lambda s: s.by < 0, MOVED + ": these are the outputs of later positions"),
-    ("forgotten", lambda s: s.forgotten(), "the state is never fed back: every step answers as if it were the first"),
-    ("zeros wanted", lambda s: s.heals and s.after_zeros(s.steps, s.expected),
-     WARM_UP + "it has to be the response to zeros, as after feeding zeros; zeros in every queue are something else where a "
-     "layer answers zeros with its bias"),
-    ("zeros fed", lambda s: s.heals and s.after_zeros(s.whole, s.actual),
-     WARM_UP + "it is the response to zeros, where every layer has to see zeros of its own"),
-    ("warm-up", lambda s: s.heals, WARM_UP + "a queue that is not initialised, or primed with the wrong slice"),
-    ("offsets", lambda s: True, "{s.offsets}"),
-]  # fmt: skip
+def where(run: StepRun, names: Array) -> str:
+    """Say where outputs are wrong and by how much; `names` are the positions that they belong to."""
+    sample, wrong = run.sample, run.wrong
+    lengths = [n for n in sample.lengths if n]
+    said = [first(CHUNKS, Chunks(wrong_at(sample.actual, sample.expected, run.most), lengths, run.right)) if run.right else ""]
+    said[0] = said[0] or _positions(wrong, sample.actual.shape[-1], names)
+    bad = differences(sample.actual, sample.expected) > run.most
+    for axis, noun in ((0, "row"), (1, "channel")):
+        if bad.ndim > axis + 1 and bad.shape[axis] > 1:
+            at = np.flatnonzero(bad.any(axis=tuple(n for n in range(bad.ndim) if n != axis))).tolist()
+            said += [f"only in {noun} {', '.join(map(str, at[:8]))}"] if 2 * len(at) <= bad.shape[axis] else []
+    scale = float(np.abs(sample.expected[np.isfinite(sample.expected)]).max(initial=0.0))
+    off = float(differences(sample.actual, sample.expected).max()) / scale if scale else np.inf
+    said += [f"off by at most {off:.2g} of the largest value"] if off < 1e-2 else []
+    return ", ".join(said)
+
+
+def _positions(wrong: list[int], count: int, names: Array) -> str:
+    """Say at which of `count` positions something is wrong."""
+    first_, last = wrong[0], wrong[-1]
+    if len(wrong) == count:
+        return "wrong at every position"
+    if last == count - 1:
+        gaps = "" if len(wrong) == count - first_ else f", at {len(wrong)} of the {count - first_} positions"
+        return f"right at the first {counted(first_, one='')}, wrong from position {names[first_]} on{gaps}" if first_ else (
+            f"wrong at {len(wrong)} of {count} positions")  # fmt: skip
+    if first_ == 0:
+        return f"wrong only at the first {counted(last + 1, one='')}, right from position {names[last + 1]} on"
+    begin, end = names[first_], names[last]
+    at = f"wrong at {counted(len(wrong), one='')} from {begin} to {end}" if end > begin else "wrong there alone"
+    return f"right before position {begin} and after position {end}, {at}"
 
 
 class Chunks:
@@ -116,11 +140,11 @@ class Chunks:
 
 
 CHUNKS: list[Rule[Chunks]] = [
-    ("cut", lambda s: 0 < s.failing < s.passing,
-     "wrong for chunks of at most {s.failing}, right for {s.passing} and more: the new state is cut from the chunk alone, and "
-     "forgets what it held where the chunk is shorter than the queue"),
-    ("carried over", lambda s: s.later and s.behind < s.longest,
-     "wrong only at the first {s.words[0]} of a chunk: what is carried over from the chunk before is wrong"),
-    ("ahead", lambda s: not s.first_alone and s.ahead < s.longest // 2,
-     "wrong only at the last {s.words[1]} of a chunk: it sees what comes next, which is not there at the border"),
+    ("short chunks", lambda s: 0 < s.failing < s.passing,
+     "wrong for chunks of at most {s.failing}, right for {s.passing} and more"),
+    ("begin of a chunk", lambda s: s.later and s.behind < s.longest,
+     "wrong only at the first {s.words[0]} of a chunk, and right in the first chunk"),
+    ("end of a chunk", lambda s: not s.first_alone and s.ahead < s.longest // 2,
+     "wrong only at the last {s.words[1]} of a chunk"),
 ]  # fmt: skip
+"""Where outputs are wrong, and nothing about why."""
