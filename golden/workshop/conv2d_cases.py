@@ -44,6 +44,8 @@ _ROWS = (
     _Row2d("3x3-B-colours", 2, 9, 6, (4, 3), (3, 3), "B", colours=3),
     _Row2d("3x3-B-channels-no-multiple-of-the-colours", 2, 5, 7, (3, 4), (3, 3), "B", colours=3),
     _Row2d("3x3-B-colours-groups", 2, 12, 6, (3, 4), (3, 3), "B", colours=3, groups=2),
+    _Row2d("3x3-A-groups-begin-with-another-colour", 2, 6, 12, (3, 4), (3, 3), "A", colours=3, groups=3),
+    _Row2d("3x3-B-groups-begin-with-another-colour", 2, 12, 6, (4, 3), (3, 3), "B", colours=3, groups=3),
     _Row2d("2x4-even", 2, 3, 4, (5, 6), (2, 4), anchor=(1, 2)),
     _Row2d("4x2-even-B", 3, 2, 4, (6, 5), (4, 2), "B", anchor=(1, 0)),
     _Row2d("2x3-anchor-last-row", 2, 3, 4, (5, 4), (2, 3), anchor=(1, 1)),

@@ -19,7 +19,8 @@ from refar.golden.compare import differs
 from refar.golden.graph_families import network_arrays
 from refar.graph.graph import Graph
 from refar.oracle import pointwise
-from workshop import exact_graph, loss_bounds, network_bounds
+from refar.rounding import loss_bounds
+from workshop import exact_graph, network_bounds
 from workshop.draw import Draw, float32
 from workshop.making import FamilyMaker, rounded_up
 from workshop.network_cases import draw_inputs, draw_parameters

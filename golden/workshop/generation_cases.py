@@ -16,10 +16,10 @@ from refar.golden.compare import differs
 from refar.golden.graph_families import network_arrays
 from refar.graph.graph import Graph
 from refar.mistakes.sampler_mistakes import CATEGORICALS
+from refar.rounding.loss_bounds import LOG
 from workshop import exact_graph, network_bounds, philox
 from workshop.density_cases import classed
 from workshop.draw import Draw
-from workshop.loss_bounds import LOG
 from workshop.making import FLOAT32, FamilyMaker, rounded_up
 from workshop.network_cases import draw_parameters
 

@@ -11,8 +11,6 @@ from refar.arguments.arrays import Array, Arrays
 from refar.exact import literal_heads
 from refar.golden.case import Signature
 from refar.golden.node_operators import Attributes
-from refar.rounding.bound import EXP
-from workshop import learnt_scale_bounds
 from workshop.draw import Draw
 from workshop.loss_cases import loss_maker
 from workshop.making import Draft, OperatorMaker
@@ -21,16 +19,6 @@ from workshop.making import Draft, OperatorMaker
 def _define(head: literal_heads.Gaussians, arrays: Arrays) -> Arrays:
     y, x, d = arrays["y"], arrays["x"], arrays["dnats"]
     return {"nats": literal_heads.gaussians(head, y, x), "gradient.y": literal_heads.gaussians_gradient(head, y, x, d)}
-
-
-def _gaussian_bound(a: Attributes, arrays: Arrays) -> tuple[Array, Array]:
-    nats, gradient = learnt_scale_bounds.gaussian(a["floor"], arrays["y"], arrays["x"])
-    return nats, np.abs(arrays["dnats"])[:, None] * gradient
-
-
-def _mixture_bound(a: Attributes, arrays: Arrays) -> tuple[Array, Array]:
-    nats, gradient = learnt_scale_bounds.mixture(a["components"], a["floor"], arrays["y"], arrays["x"])
-    return nats, np.abs(arrays["dnats"])[:, None] * gradient
 
 
 def _parameters(draw: Draw, b: int, k: int, c: int, t: int, low: float, logits: bool) -> Array:
@@ -93,11 +81,6 @@ def _sample(a: Attributes, arrays: Arrays) -> Arrays:
     return {"x": mean + moved}
 
 
-def _allow_sample(a: Attributes, arrays: Arrays) -> Arrays:
-    mean, moved = _draw(a, arrays)
-    return {"x": (EXP + 4) * np.abs(moved) + np.abs(mean)}
-
-
 def _samples(operator: str, components: int | None) -> Iterator[Draft]:
     for id, b, c, floor, temperature in (
         ("temperature-1", 6, 2, -7.0, 1.0),
@@ -119,7 +102,6 @@ LEARNT_SCALES = (
         "nats[b,t] = Σ_c [(x_c - μ_c)²/(2·σ_c²) + log σ_c + log(2π)/2], σ_c = exp(max(λ_c, floor)), with μ_c = y[b,c,t] and "
         "λ_c = y[b,C+c,t]; refar.ops.LearntGaussian; Ping et al. 2019 (ClariNet)",
         _define,
-        _gaussian_bound,
         _gaussians,
     ),
     loss_maker(
@@ -127,7 +109,6 @@ LEARNT_SCALES = (
         "nats[b,t] = -Σ_c log Σ_k softmax(l_c)_k · exp(-(x_c - μ_ck)²/(2·σ_ck²)) / (σ_ck·√(2π)), σ_ck = exp(max(λ_ck, floor)), "
         "with l_ck = y[b,k·C+c,t], μ_ck = y[b,(K+k)·C+c,t], λ_ck = y[b,(2K+k)·C+c,t]; refar.ops.MixtureGaussians; Bishop 1994",
         _define,
-        _mixture_bound,
         _mixtures,
     ),
     OperatorMaker(
@@ -135,7 +116,6 @@ LEARNT_SCALES = (
         Signature.of("sample_learnt_gaussian(y_bp, noise_bc, *, floor=-7.0, temperature=1.0) -> x_bc"),
         "x_c = μ_c + temperature · exp(max(λ_c, floor)) · noise_c; the channels of y are μ, λ; refar.ops.LearntGaussian",
         _sample,
-        _allow_sample,
         lambda: _samples("sample_learnt_gaussian", None),
     ),
     OperatorMaker(
@@ -144,7 +124,6 @@ LEARNT_SCALES = (
         "for each channel c: k = argmax_k (l_ck / temperature + noise[k·C+c]), at temperature 0 argmax_k l_ck; "
         "x_c = μ_ck + temperature · exp(max(λ_ck, floor)) · noise[K·C+c]; refar.ops.MixtureGaussians",
         _sample,
-        _allow_sample,
         lambda: _samples("sample_mixture_gaussians", 3),
     ),
 )

@@ -13,7 +13,6 @@ from refar.exact import literal, literal_heads
 from refar.golden.case import Signature
 from refar.golden.head_operators import HEADS
 from refar.golden.node_operators import Attributes
-from workshop import loss_bounds
 from workshop.draw import Draw, float32
 from workshop.making import Draft, OperatorMaker
 
@@ -22,21 +21,12 @@ def loss_maker(
     signature: str,
     source: str,
     define: Callable[[Any, Arrays], Arrays],
-    allow: Callable[[Attributes, Arrays], tuple[Array, Array]],
     examples: Callable[[], Iterator[Draft]],
 ) -> OperatorMaker:
     """Define nats_bt of parameters y and values x, and the gradient for y of Σ dnats·nats."""
     known = Signature.of(signature)
 
-    def allowed(a: Attributes, arrays: Arrays) -> Arrays:
-        nats, gradient = allow(a, _wide(arrays))
-        return {"nats": nats, "gradient.y": gradient}
-
-    return OperatorMaker("loss", known, source, lambda a, arrays: define(HEADS[known.name](a), arrays), allowed, examples)
-
-
-def _wide(arrays: Arrays) -> Arrays:
-    return {name: a if a.dtype == np.int64 else a.astype(np.float64) for name, a in arrays.items()}
+    return OperatorMaker("loss", known, source, lambda a, arrays: define(HEADS[known.name](a), arrays), examples)
 
 
 def _cross_entropy(_: ops.Categorical, arrays: Arrays) -> Arrays:
@@ -44,30 +34,14 @@ def _cross_entropy(_: ops.Categorical, arrays: Arrays) -> Arrays:
     return {"nats": literal_heads.cross_entropy(y, x), "gradient.y": literal_heads.cross_entropy_gradient(y, x, d)}
 
 
-def _cross_entropy_bound(_: Attributes, arrays: Arrays) -> tuple[Array, Array]:
-    y, x, d = arrays["y"], arrays["x"], arrays["dnats"]
-    nats = np.take_along_axis(loss_bounds.log_softmax(y), x[:, None], axis=1)[:, 0]
-    return nats, loss_bounds.cross_entropy_backward(y, x, d)
-
-
 def _gaussian(head: ops.Gaussian, arrays: Arrays) -> Arrays:
     y, x, d = arrays["y"], arrays["x"], arrays["dnats"]
     return {"nats": literal_heads.gaussian(head, y, x), "gradient.y": literal_heads.gaussian_gradient(head, y, x, d)}
 
 
-def _gaussian_bound(a: Attributes, arrays: Arrays) -> tuple[Array, Array]:
-    y, x, d = arrays["y"], arrays["x"], arrays["dnats"]
-    return loss_bounds.gaussian(y, x, a["std"]), 6 * np.abs(d[:, None] * (y - x) / a["std"] ** 2)
-
-
 def _mixture(head: ops.MixtureLogistics, arrays: Arrays) -> Arrays:
     y, x, d = arrays["y"], arrays["x"], arrays["dnats"]
     return {"nats": literal_heads.mixture(head, y, x), "gradient.y": literal_heads.mixture_gradient(head, y, x, d)}
-
-
-def _mixture_bound(a: Attributes, arrays: Arrays) -> tuple[Array, Array]:
-    nats, gradient = loss_bounds.mixture(a["components"], a["classes"], arrays["y"], arrays["x"])
-    return nats, np.abs(arrays["dnats"])[:, None] * gradient
 
 
 def _cross_entropies() -> Iterator[Draft]:
@@ -102,6 +76,11 @@ def _mixtures() -> Iterator[Draft]:
         x = np.array([[0, 1, classes - 2, classes - 1], [classes - 1, 0, classes - 2, 1]])
         arrays = {"y": _parameters(draw, 2, 3, 4, -2.0), "x": x, "dnats": draw.reals(2, 4)}
         yield Draft(id, draw.seed, arrays, {"components": 3, "classes": classes}, False)
+    draw = Draw("mixture_logistics/near-the-edges-65536")
+    x = np.array([[0, 1, 9, 65534], [65535, 65529, 5, 65534]])
+    y = _parameters(draw, 2, 3, 4, -2.0)
+    arrays = {"y": y, "x": x, "dnats": draw.reals(2, 4)}
+    yield Draft("near-the-edges-65536", draw.seed, arrays, {"components": 3, "classes": 65536}, False)
     draw = Draw("mixture_logistics/tails")
     y = _parameters(draw, 2, 2, 3, -4.5)
     y[:, 2:4] = np.float32(0.875) * np.sign(y[:, 2:4])
@@ -122,14 +101,12 @@ LOSSES = (
         "cross_entropy(y_bqt, x_bt) -> nats_bt",
         "nats[b,t] = log Σ_j exp(y[b,j,t]) - y[b,x[b,t],t]",
         _cross_entropy,
-        _cross_entropy_bound,
         _cross_entropies,
     ),
     loss_maker(
         "gaussian(y_bct, x_bct, *, std=1.0) -> nats_bt",
         "nats[b,t] = Σ_c (x - y)²/(2·std²) + C·log(std·√(2π))",
         _gaussian,
-        _gaussian_bound,
         _gaussians,
     ),
     loss_maker(
@@ -138,7 +115,6 @@ LOSSES = (
         "order; v = 2x/(Q-1) - 1, h = 1/(Q-1); the outer classes reach to infinity; refar.ops.MixtureLogistics; "
         "Salimans et al. 2017 (PixelCNN++)",
         _mixture,
-        _mixture_bound,
         _mixtures,
     ),
 )
@@ -160,17 +136,11 @@ def _log_softmaxes() -> Iterator[Draft]:
     yield Draft("far-apart", draw.seed, arrays, {}, False)
 
 
-def _allow_log_softmax(_: Attributes, arrays: Arrays) -> Arrays:
-    x, dy = (arrays[name].astype(np.float64) for name in ("x", "dy"))
-    return {"y": loss_bounds.log_softmax(x), "gradient.x": loss_bounds.log_softmax_backward(x, dy)}
-
-
 LOG_SOFTMAX = OperatorMaker(
     "op",
     Signature.of("log_softmax(x_bqt) -> y_bqt"),
     "y[b,q,t] = x[b,q,t] - log Σ_j exp(x[b,j,t])",
     _define_log_softmax,
-    _allow_log_softmax,
     _log_softmaxes,
 )
 
@@ -182,12 +152,6 @@ def _define_gumbel(a: Attributes, arrays: Arrays) -> Arrays:
         scores = literal.exact(logits) + literal.exact(noise)
         y = (np.argmax(scores, axis=1)[:, None] == np.arange(scores.shape[1])[:, None]).astype(np.float64)
     return {"y": y, "gradient.logits": literal_heads.gumbel_softmax_gradient(logits, noise, a["temperature"], dy)}
-
-
-def _allow_gumbel(a: Attributes, arrays: Arrays) -> Arrays:
-    logits, noise, dy = (arrays[name].astype(np.float64) for name in ("logits", "noise", "dy"))
-    value, gradient = loss_bounds.gumbel_softmax(logits, noise, a["temperature"], a["hard"], dy)
-    return {"y": value, "gradient.logits": gradient}
 
 
 def _gumbels() -> Iterator[Draft]:
@@ -204,6 +168,5 @@ GUMBEL_SOFTMAX = OperatorMaker(
     "y = softmax((logits + noise) / temperature) over the classes; hard: the one-hot of the largest logits + noise, with the "
     "gradient of the soft sample (straight through); Jang et al. 2017, equation 2",
     _define_gumbel,
-    _allow_gumbel,
     _gumbels,
 )

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
+from refar.golden.allowed import allowed
 from refar.golden.case import UNITS, Case, Kind, Signature
 from refar.golden.compare import differs
 from refar.golden.node_operators import Attributes
+from refar.golden.ties import one_of
 from refar.mistakes.of_operators import names_of, wrong
 
 FLOAT32 = UNITS["float32"]
@@ -40,7 +42,7 @@ class FamilyMaker:
 class OperatorMaker:
     """One operator with a documented signature.
 
-    `define`: result and gradients from the definition on exact numbers. `allow`: what each may be off by, in units of u.
+    `define`: result and gradients from the definition on exact numbers. What each may be off by: see `refar.golden.allowed`.
     Gradients are those of the arguments that are given as numbers, where the upstream gradient is given.
     """
 
@@ -48,7 +50,6 @@ class OperatorMaker:
     signature: Signature
     source: str
     define: Callable[[Attributes, Arrays], Arrays]
-    allow: Callable[[Attributes, Arrays], Arrays]
     examples: Callable[[], Iterator[Draft]]
 
     @property
@@ -69,7 +70,7 @@ class OperatorMaker:
         """Make the example a case, with what is expected and the names of the mistakes that it catches."""
         arrays, attributes = example.arrays, self.signature.complete(example.attributes)
         expected = {name: _stored(array) for name, array in self.define(attributes, arrays).items()}
-        bound = {} if example.exact else self.allow(attributes, arrays)
+        bound = {} if example.exact else allowed(self.name, attributes, arrays)
         case = Case(
             id=f"{self.name}/{example.id}",
             kind=self.kind,
@@ -79,6 +80,7 @@ class OperatorMaker:
             attributes=attributes,
             arrays=arrays,
             expected=expected,
+            one_of=one_of(self.name, attributes, arrays),
             bound={name: rounded_up(bound[name], expected[name]) for name in expected if name in bound and bound[name].any()},
         )
         caught = tuple(name for name in names_of(self.name) if differs(case, wrong(name, case, self.signature)))

@@ -1,4 +1,4 @@
-"""Operators that are a node of a graph: the definition and the bound come from those of the node."""
+"""Operators that are a node of a graph: the definition comes from that of the node."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import numpy as np
 from refar.arguments.arrays import Arrays
 from refar.exact import literal
 from refar.golden.case import Signature
-from refar.golden.node_operators import TO_OP, Attributes, arguments, class_count, named_gradients, own_parameters
-from refar.rounding import bound
-from workshop.making import FLOAT32, Draft, OperatorMaker
+from refar.golden.node_operators import TO_OP, Attributes, class_count, named_gradients, own_parameters
+from workshop.making import Draft, OperatorMaker
 
 
 def node_operator(signature: str, source: str, examples: Callable[[], Iterator[Draft]]) -> OperatorMaker:
@@ -27,14 +26,4 @@ def node_operator(signature: str, source: str, examples: Callable[[], Iterator[D
             found |= named_gradients(arrays, gradients)
         return found
 
-    def allow(attributes: Attributes, arrays: Arrays) -> Arrays:
-        wide = {name: a if a.dtype == np.int64 else a.astype(np.float64) for name, a in arrays.items()}
-        op, own, args = to_op(attributes, wide), own_parameters(wide), arguments(attributes, wide)
-        found = {"y": bound.forward(op, args, own, class_count(attributes, wide), FLOAT32) / FLOAT32}
-        if "dy" in wide:
-            dargs, dparams = bound.backward(op, args, wide["dy"], own, FLOAT32)
-            each = dparams | ({} if dargs[0] is None else {"0": dargs[0]})
-            found |= {name: error / FLOAT32 for name, error in named_gradients(arrays, each).items()}
-        return found
-
-    return OperatorMaker("op", known, source, define, allow, examples)
+    return OperatorMaker("op", known, source, define, examples)

@@ -11,7 +11,6 @@ import numpy as np
 from refar.arguments.arrays import Array, Arrays
 from refar.golden.case import Signature
 from refar.golden.node_operators import Attributes
-from refar.rounding.bound import EXP
 from workshop.draw import Draw
 from workshop.making import Draft, OperatorMaker
 
@@ -65,7 +64,6 @@ def _encoder(
         Signature.of(f"{name}(x_bt, *, classes=256) -> q_bt"),
         source,
         define,
-        lambda a, arrays: {},
         examples,
     )
 
@@ -86,7 +84,6 @@ def _decoder(
     source: str,
     centre: Callable[[int, int], float],
     sizes: Sequence[int],
-    allow: Callable[[Attributes, Arrays], Arrays],
 ) -> OperatorMaker:
     def define(a: Attributes, arrays: Arrays) -> Arrays:
         return {"x": np.array([[centre(int(q), a["classes"]) for q in row] for row in arrays["q"]])}
@@ -103,21 +100,8 @@ def _decoder(
         Signature.of(f"{name}(q_bt, *, classes=256) -> x_bt"),
         source,
         define,
-        allow,
         examples,
     )
-
-
-def _allow_mu_law(a: Attributes, arrays: Arrays) -> Arrays:
-    """The exponent e = |f|·log Q is off by 6e: the power by EXP + 6e, relative, then -1, /μ and a sign."""
-    mu = a["classes"] - 1
-    e = np.abs(2 * arrays["q"] / mu - 1) * np.log(a["classes"])
-    return {"x": (np.exp(e) * (EXP + 6 * e + 1) + 2 * np.exp(e)) / mu}
-
-
-def _allow_linear(a: Attributes, arrays: Arrays) -> Arrays:
-    """A quotient up to 2, rounded, and a difference."""
-    return {"x": 3 * (2 * arrays["q"] + 1) / a["classes"] + 1}
 
 
 QUANTIZERS = (
@@ -125,26 +109,24 @@ QUANTIZERS = (
         "mu_law_encode",
         "q = ⌊(f(x) + 1)/2·μ + ½⌋, f(x) = sign(x)·log(1 + μ|x|)/log(1 + μ), μ = classes - 1; ITU-T G.711; WaveNet, section 2.2",
         mu_law_class,
-        (256, 255, 16),
+        (256, 255, 16, 10),
     ),
     _decoder(
         "mu_law_decode",
         "x = sign(f)·((1 + μ)^|f| - 1)/μ, f = 2q/μ - 1, μ = classes - 1: class 0 is -1, the last is +1",
         mu_law_centre,
-        (256, 255, 16),
-        _allow_mu_law,
+        (256, 255, 16, 10),
     ),
     _encoder(
         "linear_encode",
         "q = min(⌊(x + 1)·Q/2⌋, Q-1): Q classes of equal width, the last holds +1",
         linear_class,
-        (256, 8, 7),
+        (256, 8, 7, 10),
     ),
     _decoder(
         "linear_decode",
         "x = (2q + 1)/Q - 1, the centre of class q",
         linear_centre,
-        (256, 8, 7),
-        _allow_linear,
+        (256, 8, 7, 10),
     ),
 )

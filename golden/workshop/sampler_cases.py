@@ -16,12 +16,7 @@ from refar.golden.case import Signature
 from refar.golden.node_operators import Attributes
 from workshop import philox
 from workshop.draw import Draw, float32
-from workshop.loss_bounds import LOG
 from workshop.making import Draft, OperatorMaker
-
-
-def _none(_: Attributes, arrays: Arrays) -> Arrays:
-    return {}
 
 
 def _first_largest(scores: Any) -> int:
@@ -122,11 +117,6 @@ def _gaussians() -> Iterator[Draft]:
         yield Draft(id, draw.seed, arrays, {"std": std, "temperature": temperature}, False)
 
 
-def _allow_gaussian(a: Attributes, arrays: Arrays) -> Arrays:
-    moved = np.abs(a["temperature"] * a["std"] * arrays["noise"].astype(np.float64))
-    return {"x": 3 * moved + np.abs(arrays["y"])}
-
-
 def _uniform(a: Attributes, _: Arrays) -> Arrays:
     steps = range(a["start"], a["start"] + a["steps"])
     return {
@@ -157,11 +147,6 @@ def _gumbels() -> Iterator[Draft]:
     yield Draft("ends", 0, {"u": ends}, {}, False)
 
 
-def _allow_gumbel(_: Attributes, arrays: Arrays) -> Arrays:
-    n = -np.log(-np.log(arrays["u"].astype(np.float64)))
-    return {"n": LOG + LOG * np.abs(n) + 1}
-
-
 SAMPLERS = (
     OperatorMaker(
         "sample",
@@ -169,7 +154,6 @@ SAMPLERS = (
         "argmax_q (y_q / temperature + noise_q), the first of equals; temperature 0: argmax_q y_q; top_k: of the k largest y_q "
         "alone, of equals those of the lower classes; Gumbel 1954; Maddison et al. 2014",
         _categorical,
-        _none,
         _categoricals,
     ),
     OperatorMaker(
@@ -178,7 +162,6 @@ SAMPLERS = (
         "k = argmax_k (l_k / temperature + noise_k), v = μ_k + temperature · s_k · noise_K; the class with the nearest "
         "centre; the channels of y are l, μ, log s; refar.ops.MixtureLogistics",
         _mixture,
-        _none,
         _mixtures,
     ),
     OperatorMaker(
@@ -186,7 +169,6 @@ SAMPLERS = (
         Signature.of("sample_gaussian(y_bc, noise_bc, *, std=1.0, temperature=1.0) -> x_bc"),
         "x = y + temperature · std · noise",
         _gaussian,
-        _allow_gaussian,
         _gaussians,
     ),
     OperatorMaker(
@@ -194,7 +176,6 @@ SAMPLERS = (
         Signature.of("inverse_cdf(p_bq, u_b) -> x_b"),
         "the smallest q with p_0 + … + p_q > u; if rounding leaves none, the last class with p_q > 0",
         _inverse_cdf,
-        _none,
         _inverse_cdfs,
     ),
     OperatorMaker(
@@ -203,7 +184,6 @@ SAMPLERS = (
         "Philox4x64-10 with key (seed, stream); step t takes ⌈size/4⌉ blocks from counter t·⌈size/4⌉ + 1 on; "
         "u = (⌊word/2¹²⌋ + ½)·2⁻⁵²; Salmon et al. 2011",
         _uniform,
-        _none,
         _uniforms,
     ),
     OperatorMaker(
@@ -211,7 +191,6 @@ SAMPLERS = (
         Signature.of("gumbel_noise(u_bn) -> n_bn"),
         "n = -log(-log u)",
         _gumbel,
-        _allow_gumbel,
         _gumbels,
     ),
 )

@@ -156,7 +156,7 @@ def _require_own(folder: Path, name: str, expected: str | None) -> None:
 
 
 def _changed(old: Case, new: Case) -> list[str]:
-    plain = ("kind", "operator", "seed", "source", "attributes", "catches", "graph", "text", "error")
+    plain = ("kind", "operator", "seed", "source", "attributes", "catches", "one_of", "graph", "text", "error")
     found = [name for name in plain if getattr(old, name) != getattr(new, name)]
     for group in ("arrays", "expected", "bound"):
         before: Mapping[str, np.ndarray] = getattr(old, group)
@@ -188,6 +188,7 @@ def _entry(case: Case, file: str) -> Entry:
         expected=_described(case.expected),
         bound=_described(case.bound),
         catches=case.catches,
+        one_of=case.one_of,
         graph=case.graph,
         error=case.error,
     )

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from refar.arguments.arrays import Arrays
 from refar.graph.graph import Graph
 
-SPEC_VERSION = 2
+SPEC_VERSION = 3
 """The version of the numbers: no byte of an array changes, and no case comes or goes, without it."""
 
 UNITS = {"float32": 2.0**-24, "float64": 2.0**-53}
@@ -32,7 +32,8 @@ class Case:
 
     A tensor that stands in `bound` may be off by bound · u, with u = 2^-24 in float32 arithmetic and 2^-53 in float64; any
     other must be equal, in either. "gradient.x" is the gradient of Σ dy·y with respect to x, where the upstream gradient "dy"
-    (of a result called nats: "dnats") is among `arrays`.
+    (of a result called nats: "dnats") is among `arrays`. `one_of` names gradients of which this is one of several right ones,
+    because of ties: see `refar.golden.ties`.
 
     `catches` names mistakes that come to another result on this case. Of an invalid graph there is the `text`, and the
     `error` that must refuse it.
@@ -48,6 +49,7 @@ class Case:
     expected: Arrays = field(default_factory=dict)
     bound: Arrays = field(default_factory=dict)
     catches: tuple[str, ...] = ()
+    one_of: tuple[str, ...] = ()
     graph: Graph | None = None
     text: str = ""
     error: str = ""

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 
 from refar.arguments.arrays import Array, Arrays
 from refar.golden.case import UNITS, Case
+from refar.golden.ties import chosen
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,21 @@ def allowed(case: Case, name: str, unit: float) -> Array:
     return case.bound[name].astype(np.float64) * unit if name in case.bound else np.zeros(case.expected[name].shape)
 
 
+def wrong_at(case: Case, name: str, came: Array, unit: float) -> Array:
+    """Say where `came`, of the expected shape, is wrong in arithmetic with this unit roundoff. At ties any choice is right."""
+    expected, bound = case.expected[name], allowed(case, name, unit)
+    with np.errstate(invalid="ignore"):
+        wrong = ~(np.abs(came.astype(np.float64) - expected) <= bound)
+    wrong &= came != expected  # integers beyond 2^53, and infinities
+    if name in case.one_of and wrong.any():
+        wrong &= ~chosen(case.operator, case.attributes, case.arrays, came, bound, unit)
+    return np.asarray(wrong)
+
+
 def differs(case: Case, found: Arrays) -> bool:
     """Return whether any of these arrays, in float64, is not what the case expects."""
     return any(
-        array.shape != case.expected[name].shape
-        or not np.all(np.abs(array - case.expected[name]) <= allowed(case, name, UNITS["float64"]))
+        array.shape != case.expected[name].shape or wrong_at(case, name, array, UNITS["float64"]).any()
         for name, array in found.items()
         if name in case.expected
     )
@@ -50,16 +61,14 @@ def differs(case: Case, found: Arrays) -> bool:
 
 def difference(case: Case, name: str, came: Array, unit: float, axes: str = "") -> Difference | None:
     """Return None if `came`, of the expected shape, is right in arithmetic with this unit roundoff. `axes` name the places."""
-    expected, bound = case.expected[name], allowed(case, name, unit)
-    with np.errstate(invalid="ignore"):
-        wrong = ~(np.abs(came.astype(np.float64) - expected) <= bound)
-    wrong &= came != expected  # integers beyond 2^53, and infinities
+    wrong = wrong_at(case, name, came, unit)
     if not wrong.any():
         return None
-    place = tuple(int(i) for i in np.argwhere(wrong)[0])
-    here = bound[place]
+    expected, place = case.expected[name], tuple(int(i) for i in np.argwhere(wrong)[0])
+    here = allowed(case, name, unit)[place]
     rule = f"bound {here:.3g} for u = {unit:.3g}" if name in case.bound and here > 0 else "must be equal"
-    return Difference(name, spell(place, axes), _number(expected[place]), _number(came[place]), rule, wrong)
+    rule += ", or what another choice at ties gives" if name in case.one_of else ""
+    return Difference(name, spell(place, axes), *_numbers(expected[place], came[place]), rule, wrong)
 
 
 def ratio(case: Case, name: str, came: Array, unit: float) -> float:
@@ -76,5 +85,11 @@ def spell(place: Iterable[int], axes: str = "") -> str:
     return f"[{', '.join(named)}]"
 
 
-def _number(value: object) -> str:
-    return f"{value:.9g}" if isinstance(value, float | np.floating) else str(value)
+def _numbers(expected: object, came: object) -> tuple[str, str]:
+    """Write two numbers that differ in as many digits as show it."""
+    short, long = ((_number(expected, digits), _number(came, digits)) for digits in (9, 17))
+    return long if short[0] == short[1] else short
+
+
+def _number(value: object, digits: int) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float | np.floating) else str(value)

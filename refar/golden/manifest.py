@@ -15,7 +15,7 @@ from refar.graph.graph import Graph
 
 MANIFEST, SCHEMA = "manifest.json", "schema.json"
 
-VERSION = 2
+VERSION = 3
 """The version of what the manifest says of the cases: its fields, and its words, such as the names of mistakes."""
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256 in hexadecimal")]
@@ -35,7 +35,8 @@ class Tensor(Struct, frozen=True, forbid_unknown_fields=True):
 class Entry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """One case. The tensor of an array "x" is called "<id>/x" in `file`; that of a bound "<id>/bound.x".
 
-    Of an invalid graph `file` is the graph itself, and `error` what its refusal must contain.
+    `one_of` names those of `expected` that are one of several right ones. Of an invalid graph `file` is the graph itself, and
+    `error` what its refusal must contain.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
     expected: dict[str, Tensor]
     bound: dict[str, Tensor]
     catches: tuple[str, ...]
+    one_of: tuple[str, ...] = ()
     graph: Graph | None = None
     error: str = ""
 

@@ -65,6 +65,7 @@ class Vectors:
             expected=self._take(entry, entry.expected),
             bound=self._take(entry, entry.bound, "bound."),
             catches=entry.catches,
+            one_of=entry.one_of,
             graph=entry.graph,
             text=self._content(entry.file).decode() if entry.kind == "invalid" else "",
             error=entry.error,

@@ -85,6 +85,7 @@ CAUSAL_CONV1D: Mapping[str, Mistake] = {
     "wraps around": _CONV1D.edges("wrap"),
     "shifted by one into the past": _CONV1D.ahead(lambda op: -1),
     "sees one sample too many: the next one, or if strict the present": _CONV1D.ahead(lambda op: 1),
+    "dilation 2^D for D": _CONV1D.given(lambda arrays, a: {"dilation": 2 ** a["dilation"]}),
     "strict by shifting the output: no bias at the first position": _cut(
         lambda y, op: window(y, 1) if op.strict else y, strict=False
     ),
@@ -114,9 +115,7 @@ def _swapped_padding(arrays: Arrays, a: Attributes) -> Array:
 
 
 MASKED_CONV2D: Mapping[str, Mistake] = {
-    **_CONV2D.rewrites(
-        "weight transposed", "mask shows the next pixel", "mask by columns, then rows", "colours counted anew in every group"
-    ),
+    **_CONV2D.rewrites("weight transposed"),
     "padding of rows and columns swapped": result_of(_swapped_padding),
     "shifted by one pixel down and right": _CONV2D.ahead(lambda op: -1),
     "wraps around": _CONV2D.edges("wrap"),

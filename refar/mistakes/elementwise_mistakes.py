@@ -73,9 +73,14 @@ def _overflowing(arrays: Arrays, a: Attributes) -> Array:
     return np.asarray(kinds[a["kind"]] if a["kind"] in kinds else _ACTIVATION.right(arrays, a)["y"])
 
 
-def _slope_at_zero(arrays: Arrays, a: Attributes) -> Array:
-    at_zero = (arrays["x"] == 0) & (a["kind"] in ("relu", "leaky_relu"))
-    return np.where(at_zero, arrays["dy"], _ACTIVATION.right(arrays, a)["gradient.x"])
+def _no_slope_at_zero(arrays: Arrays, a: Attributes) -> Array:
+    at_zero = (arrays["x"] == 0) & (a["kind"] == "leaky_relu")
+    return np.where(at_zero, 0, _ACTIVATION.right(arrays, a)["gradient.x"])
+
+
+def _both_slopes_at_zero(arrays: Arrays, a: Attributes) -> Array:
+    at_zero = (arrays["x"] == 0) & (a["kind"] == "leaky_relu")
+    return np.where(at_zero, (1 + a["slope"]) * arrays["dy"], _ACTIVATION.right(arrays, a)["gradient.x"])
 
 
 def _slope_of_the_value(arrays: Arrays, a: Attributes) -> Array:
@@ -91,7 +96,8 @@ ACTIVATIONS: Mapping[str, Mistake] = {
     **_ACTIVATION.rewrites(),
     "slope on the positive side": result_of(_leaky_on_the_other_side),
     "exponential overflows": result_of(_overflowing),
-    "gradient of x: derivative 1 at 0": gradient_of("x", _slope_at_zero),
+    "gradient of x: derivative 0 at 0": gradient_of("x", _no_slope_at_zero),
+    "gradient of x: derivatives of both sides added at 0": gradient_of("x", _both_slopes_at_zero),
     "gradient of x: of the value instead of the argument": gradient_of("x", _slope_of_the_value),
 }
 
@@ -116,8 +122,26 @@ def _overwritten(arrays: Arrays, _: Attributes) -> Array:
     return dw
 
 
+def _last_row(arrays: Arrays, _: Attributes) -> Arrays:
+    return {"w": arrays["w"] * (np.arange(len(arrays["w"])) < len(arrays["w"]) - 1)[:, None]}
+
+
+def _without_gradient(row: int) -> Mistake:
+    def dw(arrays: Arrays, a: Attributes) -> Array:
+        found = _EMBEDDING.right(arrays, a)["gradient.w"].copy()
+        found[row] = 0
+        return found
+
+    return gradient_of("w", dw)
+
+
+_EMBEDDING = ArrayNode("embedding", ops.Embedding)
+
 EMBEDDINGS: Mapping[str, Mistake] = {
-    **ArrayNode("embedding", ops.Embedding).rewrites(),
+    **_EMBEDDING.rewrites(),
+    "last class is padding, all zero": _EMBEDDING.given(_last_row),
+    "gradient of w: class 0 is padding, none": _without_gradient(0),
+    "gradient of w: last class is padding, none": _without_gradient(-1),
     "channels last": result_of(lambda arrays, _: arrays["w"][arrays["x"]]),
     "gradient of w: last of repeated classes alone": gradient_of("w", _overwritten),
 }

@@ -53,6 +53,7 @@ CROSS_ENTROPIES: Mapping[str, Mistake] = {
     "targets one position early": _nats(lambda arrays, a: _cross_entropy({**arrays, "x": np.roll(arrays["x"], -1, axis=1)}, a)),
     "overflows: the largest is not subtracted": _nats(lambda arrays, _: -_picked(_log_softmax(arrays["y"]), arrays["x"])),
     "underflows: logarithm of a softmax": _nats(lambda arrays, _: -_picked(np.log(softmax(arrays["y"])), arrays["x"])),
+    "1e-8 added inside the logarithm": _nats(lambda arrays, _: -np.log(_picked(softmax(arrays["y"]), arrays["x"]) + 1e-8)),
     "probability floored by 1e-7": _nats(lambda arrays, _: -np.log(_picked(softmax(arrays["y"]), arrays["x"]) + 1e-7)),
     "gradient of y: target not subtracted": _dy(lambda arrays, _: arrays["dnats"][:, None] * softmax(arrays["y"])),
     "gradient of y: averaged over the positions": _dy(
@@ -89,7 +90,8 @@ def _mixture(arrays: Arrays, a: Attributes, **wrong: Any) -> Array:
     scale = wrong.get("scale", np.exp)(log_scales)
     upper, lower = sigmoid((centre + half - means) / scale), sigmoid((centre - half - means) / scale)
     if wrong.get("edges", True):
-        upper, lower = np.where(q == classes - 1, 1, upper), np.where(q == 0, 0, lower)
+        first, last = wrong.get("outer", lambda v: (q == 0, q == classes - 1))(centre)
+        upper, lower = np.where(last, 1, upper), np.where(first, 0, lower)
     mass = np.maximum(upper - lower, wrong.get("floor", 0))
     if "density" in wrong:  # where the mass is less than this, the density at the centre takes its place
         slope = sigmoid((centre - means) / scale) * sigmoid((means - centre) / scale) / scale
@@ -108,6 +110,9 @@ MIXTURES: Mapping[str, Mistake] = {
     "mass floored by 1e-12": _nats(lambda arrays, a: _mixture(arrays, a, floor=1e-12)),
     "below a mass of 1e-5 the density at the centre (PixelCNN++)": _nats(
         lambda arrays, a: _mixture(arrays, a, density=1e-5, floor=1e-12)
+    ),
+    "outer classes by |v| > 0.999 (PixelCNN++)": _nats(
+        lambda arrays, a: _mixture(arrays, a, outer=lambda v: (v < -0.999, v > 0.999))
     ),
     "log-scale taken for the scale": _nats(lambda arrays, a: _mixture(arrays, a, scale=np.abs)),
     "scale inverted": _nats(lambda arrays, a: _mixture(arrays, a, scale=lambda s: np.exp(-s))),
@@ -130,6 +135,7 @@ LOG_SOFTMAXES: Mapping[str, Mistake] = {
     "over the last axis instead of the channels": result_of(lambda arrays, _: _log_softmax(arrays["x"], -1)),
     "softmax without the logarithm": result_of(lambda arrays, _: softmax(arrays["x"])),
     "underflows: logarithm of a softmax": result_of(lambda arrays, _: np.log(softmax(arrays["x"]))),
+    "1e-8 added inside the logarithm": result_of(lambda arrays, _: np.log(softmax(arrays["x"]) + 1e-8)),
     "base 2": result_of(lambda arrays, _: _log_softmax(arrays["x"]) / np.log(2)),
     "gradient of x: that of a softmax": gradient_of(
         "x", lambda a, _: softmax(a["x"]) * (a["dy"] - (a["dy"] * softmax(a["x"])).sum(1, keepdims=True))

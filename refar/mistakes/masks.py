@@ -34,15 +34,17 @@ def _shown(after: Callable[[Array, Array, int, int], Array]) -> Mask:
     return mask
 
 
-def _of_colours(colour: Callable[[ops.Conv2d, Array, int], Array]) -> Mask:
-    """The mask if channel j of n belonged to another colour."""
+def _of_colours(
+    colour: Callable[[ops.Conv2d, Array, int], Array], of_outputs: Callable[[ops.Conv2d, Array, int], Array] | None = None
+) -> Mask:
+    """The mask if channel j of n belonged to another colour; of the outputs perhaps by another rule."""
 
     def mask(op: ops.Conv2d, shape: tuple[int, ...]) -> Array:
         found, (a, e) = mask_oihw(op, shape), anchor(op)
         if op.colours > 1:
             o = np.arange(shape[0])[:, None]
             i = o // (shape[0] // op.groups) * shape[1] + np.arange(shape[1])
-            given, wanted = colour(op, i, shape[1] * op.groups), colour(op, o, shape[0])
+            given, wanted = colour(op, i, shape[1] * op.groups), (of_outputs or colour)(op, o, shape[0])
             found[:, :, a, e] = (given < wanted) | ((op.mask == "B") & (given == wanted))
         return found
 
@@ -75,6 +77,9 @@ _WRONG: dict[str, Mask] = {
     "colours in blocks of channels instead of channel mod colours": _of_colours(lambda op, j, n: j * op.colours // n),
     "colours in reverse order": _of_colours(lambda op, j, n: -(j % op.colours)),
     "colours counted anew in every group": _of_colours(lambda op, j, n: j % (n // op.groups) % op.colours),
+    "colours of the inputs counted anew in every group": _of_colours(
+        lambda op, j, n: j % (n // op.groups) % op.colours, lambda op, j, n: j % op.colours
+    ),
 }
 
 MASKS: Mapping[str, Mask] = {name: _only_a_mask(wrong) for name, wrong in _WRONG.items()}

@@ -15,9 +15,11 @@ from refar.mistakes import elementwise_mistakes as elementwise
 from refar.mistakes import learnt_scale_mistakes as learnt_scales
 from refar.mistakes import loss_mistakes as losses
 from refar.mistakes import pooling_mistakes as pooling
+from refar.mistakes import precision_mistakes as precisions
 from refar.mistakes import quantizer_mistakes as quantizers
 from refar.mistakes import sampler_mistakes as samplers
 from refar.mistakes.on_arrays import Mistake
+from refar.mistakes.size_mistakes import SIZED
 
 ONES = "gradient: upstream taken as ones"
 """A mistake that every operator with a gradient can have."""
@@ -57,19 +59,28 @@ MISTAKES: dict[str, Mapping[str, Mistake]] = {
 }
 
 
-def names_of(operator: str) -> list[str]:
-    """Name the mistakes that this operator can have."""
-    return [*MISTAKES[operator], ONES]
+def names_of(operator: str, large: bool = False) -> list[str]:
+    """Name the mistakes that this operator can have; those that show in `large` cases alone among them, if asked for."""
+    return [*(SIZED.get(operator, {}) if large else {}), *MISTAKES[operator], ONES, *precisions.NAMES]
 
 
 def wrong(name: str, case: Case, signature: Signature, dtype: str = "float64") -> Arrays:
     """Compute what code with this mistake gives on a case in a dtype; {} where it cannot be made."""
     arrays = as_dtype(case.arrays, dtype)
     with np.errstate(all="ignore"):
-        if name != ONES:
-            return MISTAKES[case.operator][name](arrays, case.attributes)
+        known = {**MISTAKES[case.operator], **SIZED.get(case.operator, {})}
+        if name in known:
+            return known[name](arrays, case.attributes)
+        if name in precisions.ARGUMENTS:
+            return _right(case, precisions.rounded(arrays, precisions.ARGUMENTS[name]), dtype)
+        if name in precisions.RESULTS:
+            return precisions.rounded(_right(case, arrays, dtype), precisions.RESULTS[name])
         if signature.upstream not in arrays:
             return {}
         arrays[signature.upstream] = np.ones_like(arrays[signature.upstream])
-        found = result_and_gradients(case.operator, case.attributes, arrays, np.dtype(dtype))
+        found = _right(case, arrays, dtype)
     return {key: array for key, array in found.items() if key != signature.result}
+
+
+def _right(case: Case, arrays: Arrays, dtype: str) -> Arrays:
+    return result_and_gradients(case.operator, case.attributes, arrays, np.dtype(dtype))

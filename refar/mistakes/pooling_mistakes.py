@@ -63,14 +63,13 @@ CAUSAL_POOL1D: Mapping[str, Mistake] = {
     "window centred": _POOL.ahead(lambda op: (op.kernel - 1) * op.dilation // 2),
     "looks ahead": _POOL.ahead(lambda op: (op.kernel - 1) * op.dilation),
     "shifted by one into the past": _POOL.ahead(lambda op: -1),
+    "one position early": _POOL.ahead(lambda op: 1),
     "padding left out (-inf in a maximum, not counted in an average)": _POOL.given(lambda arrays, a: {"pad": "exclude"}),
     "padding of zeros taken in": _POOL.given(lambda arrays, a: {"pad": "zero"}),
     "sum for average": result_of(lambda arrays, a: _POOL.right(arrays, a)["y"] * (a["kernel"] if a["kind"] == "avg" else 1)),
     "strided": result_of(lambda arrays, a: _POOL.right(arrays, a)["y"][..., a["kernel"] - 1 :: a["kernel"]]),
-    "gradient of x: to the oldest of equal values": _routed(lambda largest: _first(largest[::-1])[::-1]),
     "gradient of x: to all of equal values": _routed(lambda largest: largest.astype(float)),
     "gradient of x: that of the padding goes to the first value": _routed(_first, into_the_start=True),
-    "gradient of x: shared by equal values": _routed(lambda largest: largest / largest.sum(0)),
 }
 
 

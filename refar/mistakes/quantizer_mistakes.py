@@ -32,6 +32,9 @@ MU_LAW_ENCODERS: Mapping[str, Mistake] = {
     "μ = Q, and Q steps: +1 is class Q": _encoded(lambda x, n: (_f(x, n) + 1) / 2 * n + 0.5),
     "Q steps: +1 is class Q": _encoded(lambda x, n: (_f(x, n - 1) + 1) / 2 * n),
     "rounded down instead of to the nearest": _encoded(lambda x, n: (_f(x, n - 1) + 1) / 2 * (n - 1)),
+    "halves rounded to the nearest even class": lambda arrays, a: {
+        "q": np.rint((_f(arrays["x"], a["classes"] - 1) + 1) / 2 * (a["classes"] - 1)).astype(np.int64)
+    },
     "Q classes of equal width in f": _encoded(lambda x, n: np.minimum((_f(x, n - 1) + 1) / 2 * n, n - 1)),
     "divided by log μ": _encoded(lambda x, n: (_f(x, n - 1, n - 1) + 1) / 2 * (n - 1) + 0.5),
     "not companded": _encoded(lambda x, n: (x + 1) / 2 * (n - 1) + 0.5),
@@ -55,6 +58,9 @@ LINEAR_ENCODERS: Mapping[str, Mistake] = {
     "+1 is class Q": _encoded(lambda x, n: (x + 1) * n / 2),
     "nearest of Q levels from -1 to +1": _encoded(lambda x, n: (x + 1) / 2 * (n - 1) + 0.5),
     "rounded down to Q levels from -1 to +1": _encoded(lambda x, n: (x + 1) / 2 * (n - 1)),
+    "halves rounded to the nearest even class": lambda arrays, a: {
+        "q": np.rint((arrays["x"] + 1) * a["classes"] / 2 - 0.5).clip(0, a["classes"] - 1).astype(np.int64)
+    },
     "rounded to the nearest edge": _encoded(lambda x, n: np.minimum((x + 1) * n / 2 + 0.5, n - 1)),
     "cut towards 0": _encoded(lambda x, n: np.minimum(np.trunc(x * n / 2) + n // 2, n - 1)),
     "an edge belongs to the class below": _encoded(lambda x, n: np.maximum(np.ceil((x + 1) * n / 2) - 1, 0)),

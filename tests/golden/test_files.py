@@ -60,7 +60,7 @@ def test_what_is_read_is_what_was_computed(computed: list[Case]) -> None:
     for case in computed:
         same = cases.pop(case.id)
         assert same.graph == case.graph
-        assert (same.text, same.error, same.catches) == (case.text, case.error, case.catches)
+        assert (same.text, same.error, same.catches, same.one_of) == (case.text, case.error, case.catches, case.one_of)
         for group in ("arrays", "expected", "bound"):
             assert getattr(same, group).keys() == getattr(case, group).keys()
             for name, array in getattr(case, group).items():
@@ -233,7 +233,7 @@ def test_writing_twice_changes_nothing_and_other_bytes_need_another_version(
         write(tmp_path / "new")
     assert write(tmp_path / "new", overwrite=True) == ["gate.safetensors", "manifest.json"]
     few(monkeypatch, lambda case: Case(**{**vars(changed), "source": "another"}) if (changed := change(case)) else None)
-    with refuses(FileError, "of version 2 differ in 'manifest.json': raise VERSION", "or allow overwriting them"):
+    with refuses(FileError, "of version 3 differ in 'manifest.json': raise VERSION", "or allow overwriting them"):
         write(tmp_path / "new")
     few(monkeypatch, change)
     assert changes(tmp_path / "new") == []

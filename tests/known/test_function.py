@@ -159,14 +159,14 @@ def test_attributes_that_a_function_does_not_take() -> None:
         lambda x, w, b: conv(x, w, b), "causal_conv1d", only={"dilation": 1, "groups": 1}
     )
     report = check_function(f, "causal_conv1d", convert=torch.from_numpy, only={"strict": False, "groups": 1, "b": None})
-    assert report.lines[0].figure == "1 case with strict=False, groups=1, b=None"
+    assert report.lines[0].figure == "1 case with strict=False, groups=1, b=None and 9 drawn"
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda y: 2 * y, "all numbers are 2 times the right ones"),
-        (lambda y: y + torch.arange(y.shape[1])[:, None] + 5, "in every channel all numbers are off by one constant: a bias?"),
+        (lambda y: y + torch.arange(y.shape[1])[:, None] + 5, "in every channel all numbers are off by one constant"),
         (lambda y: y.flip(0), "y at [b=0, o=0, t=0]"),
         (lambda y: torch.cat([y[:1], 0 * y[1:]]), "wrong only at rows from 1 on"),
         (lambda y: torch.cat([y[:, :1], 0.5 * y[:, 1:]], 1), "wrong only at output channels from 1 on"),
@@ -180,25 +180,36 @@ def test_unknown_mistakes_are_described(change: Function, said: str) -> None:
     assert said in str(caught.value)
 
 
-def by_fft(x: Any, w: Any, b: Any = None, *, dilation: int = 1) -> Any:
-    """A convolution by FFT in float32: right, but rounded more than the bound allows."""
-    wide = torch.zeros(*w.shape[:2], (w.shape[2] - 1) * dilation + 1)
+def by_fft(x: Any, w: Any, b: Any = None, *, dilation: int = 1, inside: Any = None) -> Any:
+    """A convolution by FFT, computed in the dtype of x or in another."""
+    wide = torch.zeros(*w.shape[:2], (w.shape[2] - 1) * dilation + 1, dtype=x.dtype)
     wide[:, :, ::dilation] = w.flip(2)
     length = x.shape[2] + wide.shape[2]
-    spectrum = torch.fft.rfft(x.float(), length)[:, None] * torch.fft.rfft(wide, length)
+    spectrum = torch.fft.rfft(x.to(inside or x.dtype), length)[:, None] * torch.fft.rfft(wide.to(inside or x.dtype), length)
     y = torch.fft.irfft(spectrum.sum(2), length)[:, :, : x.shape[2]].to(x.dtype)
     return y if b is None else y + b[:, None]
 
 
-@pytest.mark.parametrize(
-    ("dtype", "said"), [("float32", "the rounding of another algorithm"), ("float64", "computed in float32?")]
-)
-def test_rounding_is_called_rounding(dtype: Any, said: str) -> None:
+def test_a_convolution_by_fft_is_right_and_the_report_says_so() -> None:
+    report = check_function(
+        by_fft, "causal_conv1d", convert=torch.from_numpy, gradient="torch", only={"strict": False, "groups": 1}
+    )
+    assert report.passed
+    assert "within that of an FFT" in report.lines[3].figure
+    assert "within that of an FFT" in report.lines[4].figure
+
+
+def test_an_fft_in_float32_is_none_in_float64_and_nothing_else_is_said() -> None:
     """What changes nothing on a case is no cause, nor is a factor of 1."""
-    message = failure(by_fft, "causal_conv1d", only={"strict": False, "groups": 1}, dtypes=(dtype,))
-    assert "looks like" not in message
-    assert "times the right ones" not in message
-    assert said in message
+
+    def f(x: Any, w: Any, b: Any = None, *, dilation: int = 1) -> Any:
+        return by_fft(x, w, b, dilation=dilation, inside=torch.float32)
+
+    check_function(f, "causal_conv1d", only={"strict": False, "groups": 1}, dtypes=("float32",), convert=torch.from_numpy)
+    message = failure(f, "causal_conv1d", only={"strict": False, "groups": 1}, dtypes=("float64",))
+    assert "off by at most " in message
+    for guess in ("looks like", "times the right ones", "float32", "FFT", "?"):
+        assert guess not in message
 
 
 def test_what_cannot_be_asked_for() -> None:

@@ -86,13 +86,36 @@ def test_pytorch_passes_gradients_included(operator: str) -> None:
     assert report.lines[-1].applies
 
 
-def test_pytorch_pools_pass_and_its_gradient_of_equal_values_does_not() -> None:
-    """amax shares the gradient among equal values; the definition gives it to the most recent."""
-    check_function(pool, "causal_pool1d", convert=torch.from_numpy)
-    check_function(pool, "causal_pool1d", convert=torch.from_numpy, gradient="torch", only={"kind": "avg"})
-    message = failure(pool, "causal_pool1d", gradient="torch")
+def test_pytorch_pools_pass_with_any_gradient_of_equal_values() -> None:
+    """amax shares the gradient among equal values, max_pool1d gives it to the oldest; the golden value to the most recent."""
+
+    def by_max_pool(x: Any, *, kind: str, kernel: int, dilation: int, pad: str) -> Any:
+        padded = F.pad(x, ((kernel - 1) * dilation, 0), value=0.0 if pad == "zero" else -torch.inf)
+        return F.max_pool1d(padded, kernel, 1, dilation=dilation)
+
+    check_function(pool, "causal_pool1d", convert=torch.from_numpy, gradient="torch")
+    check_function(by_max_pool, "causal_pool1d", convert=torch.from_numpy, gradient="torch", only={"kind": "max"})
+
+
+def test_a_gradient_that_leaks_at_ties_does_not_pass() -> None:
+    """What the zeros before the start receive is not to go to x_0, and dy is not to arrive twice."""
+
+    def repeats_the_first(x: Any, *, kind: str, kernel: int, dilation: int, pad: str) -> Any:
+        left = (kernel - 1) * dilation
+        padded = torch.cat([x[..., :1].expand(*x.shape[:2], left) - x[..., :1].detach(), x], 2)
+        return padded.unfold(2, left + 1, 1)[..., ::dilation].amax(-1)
+
+    check = {"only": {"kind": "max", "pad": "zero"}, "gradient": "torch"}
+    message = failure(repeats_the_first, "causal_pool1d", **check)
     assert message.startswith("law 'gradient': causal_pool1d, case 'max-")
-    assert "looks like: gradient of x: shared by equal values" in message
+    assert "or what another choice at ties gives" in message
+
+    def twice(dy: Any, x: Any, **a: Any) -> Any:
+        x = x.requires_grad_()
+        (dx,) = torch.autograd.grad(pool(x, **a), x, dy)
+        return dx * (1 + (dx != 0) * (x == 0))
+
+    assert failure(pool, "causal_pool1d", only=check["only"], gradient=twice).startswith("law 'gradient'")
 
 
 def test_gradients_of_targets_and_noise_may_be_given_or_not() -> None:
@@ -262,8 +285,9 @@ def test_a_plain_difference_of_cdfs_is_right_but_in_the_tails() -> None:
         mass = torch.where(q == classes - 1, 1.0, upper) - torch.where(q == 0, 0.0, lower)
         return -torch.log((F.softmax(logits, 1) * mass).sum(1))
 
-    *ordinary, tails = golden_cases("mixture_logistics")
+    *ordinary, narrow, tails = golden_cases("mixture_logistics")
     for case in ordinary:
         check_case(f, case, convert=torch.from_numpy)
-    with pytest.raises(ContractError, match="looks like: difference of two values of F in a tail"):
-        check_case(f, tails, convert=torch.from_numpy)
+    for case in (narrow, tails):
+        with pytest.raises(ContractError, match="looks like: difference of two values of F in a tail"):
+            check_case(f, case, convert=torch.from_numpy)

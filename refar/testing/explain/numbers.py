@@ -12,22 +12,19 @@ _AXES = {"b": "row", "t": "position", "o": "output channel", "c": "channel", "h"
 _AXES |= {"i": "input channel", "k": "tap"}
 _NEAR = 2.0**-16
 _ROUNDED = 2.0**-18
-"""What float32 arithmetic may be off by, relative to the largest number."""
-_FINER = 2.0**-38
-"""What it is off by at least, where float64 was asked for."""
-OFF = "off by at most {s.off:.2g} of the largest number: "
+"""What differs by less than this, relative to the largest number, is not told as moved, scaled or confined."""
 
 
 class Wrong:
-    """Wrong numbers beside the right ones; `dtype` is the one asked for, `axes` has a letter for each axis."""
+    """Wrong numbers beside the right ones; `axes` has a letter for each axis."""
 
-    def __init__(self, expected: Array, came: Array, wrong: Array, axes: str, dtype: str) -> None:
+    def __init__(self, expected: Array, came: Array, wrong: Array, axes: str) -> None:
         odd = {"NaN": int(np.isnan(came.astype(np.float64)).sum()), "infinite": int(np.isinf(came.astype(np.float64)).sum())}
         self.odd = ", ".join(f"{count} numbers are {kind}" for kind, count in odd.items() if count)
         came = expected if self.odd else came.astype(np.float64)
         self._largest = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0)) or 1.0
         exact, by, there = expected.dtype == np.int64, differences(came, expected), np.abs(expected) > _NEAR * self._largest
-        self.double, self.off = dtype == "float64", np.inf if exact else float(by.max(initial=0.0)) / self._largest
+        self.off = np.inf if exact else float(by.max(initial=0.0)) / self._largest
         self.classes = exact and not np.ptp(came - expected)
         factor = float(np.median(came[there] / expected[there])) if there.any() and not exact else 0.0
         self.factor = factor * self._near(came, factor * expected)
@@ -54,18 +51,16 @@ def _places(wrong: Array, n: int, axis: str) -> str:
 
 LIKELY: list[Rule[Wrong]] = [
     ("no numbers", lambda s: s.odd, "{s.odd}"),
-    ("rounded to float32", lambda s: s.double and _FINER < s.off <= _ROUNDED, OFF + "computed in float32?"),
-    ("rounded", lambda s: s.off <= _ROUNDED,
-     OFF + "the rounding of another algorithm, like FFT or Winograd, where the cases are for direct ones?"),
+    ("small", lambda s: s.off <= _ROUNDED, "off by at most {s.off:.2g} of the largest number"),
     ("classes", lambda s: s.classes, "every class is off by the same number"),
     ("factor", lambda s: s.factor, "all numbers are {s.factor:.6g} times the right ones"),
-    ("bias", lambda s: s.bias, "in every channel all numbers are off by one constant: a bias?"),
+    ("bias", lambda s: s.bias, "in every channel all numbers are off by one constant"),
     ("moved", lambda s: s.by, MOVED),
     ("confined", lambda s: s.places, "wrong only at {s.places}"),
 ]  # fmt: skip
 
 
 @np.errstate(all="ignore")
-def describe(expected: Array, came: Array, wrong: Array, axes: str, dtype: str) -> str:
-    """Say what wrong numbers have in common; nothing where no rule fits."""
-    return first(LIKELY, Wrong(expected, came, wrong, axes, dtype))
+def describe(expected: Array, came: Array, wrong: Array, axes: str) -> str:
+    """Say what wrong numbers have in common, which each holds of them as they came; nothing where no rule fits."""
+    return first(LIKELY, Wrong(expected, came, wrong, axes))

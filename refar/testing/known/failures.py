@@ -17,6 +17,8 @@ from refar.testing.explain.numbers import describe
 from refar.testing.report import Line, Report
 
 _CAUSES = 3
+_LARGE = 4
+"""So many failures on large cases are looked at for their cause."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Failure:
     came: Array = field(default_factory=lambda: np.zeros(0))
     where: Array = field(default_factory=lambda: np.zeros(0, bool))
     axes: str = ""
+
+    @property
+    def large(self) -> bool:
+        """Whether the case is drawn, and none of the golden ones."""
+        return self.case.id.partition("/")[2].startswith("drawn(")
 
     @property
     def place(self) -> str:
@@ -46,7 +53,8 @@ class Failures:
         self.operator = operator
         self._laws, self._scope = laws, scope
         self._wrong: dict[str, list[Failure]] = {law: [] for law in laws}
-        self._equal, self._bounded = Counter[str](), Counter[str]()
+        self._equal, self._bounded, self._transformed = Counter[str](), Counter[str](), Counter[str]()
+        self._remarks: dict[str, list[str]] = {law: [] for law in laws}
         self._absent: dict[str, str] = {}
         self._held: list[tuple[Case, str]] = []
 
@@ -54,10 +62,20 @@ class Failures:
         """Keep what is wrong."""
         self._wrong[law].append(failure)
 
-    def right(self, law: str, case: Case, name: str) -> None:
-        """Count an array that is right."""
-        (self._bounded if name in case.bound else self._equal)[law] += case.expected[name].size
+    @property
+    def none(self) -> bool:
+        """Whether nothing is wrong so far."""
+        return not any(self._wrong.values())
+
+    def right(self, law: str, case: Case, name: str, by_transform: bool = False) -> None:
+        """Count an array that is right, perhaps within the bound of an FFT alone."""
+        counter = self._transformed if by_transform else self._bounded if name in case.bound else self._equal
+        counter[law] += case.expected[name].size
         self._held.append((case, name))
+
+    def remark(self, law: str, *remarks: str) -> None:
+        """Add to what the line of a law says where it holds."""
+        self._remarks[law] += remarks
 
     def leave_out(self, law: str, why: str) -> None:
         """Leave out a law that has nothing to say."""
@@ -76,23 +94,26 @@ class Failures:
     def _figure(self, law: str) -> str:
         counts = [f"{self._equal[law]} numbers equal"] if self._equal[law] else []
         counts += [f"{self._bounded[law]} within their bound"] if self._bounded[law] else []
-        return ", ".join(counts) + f" in {self._scope}" if counts else self._scope
+        counts += [f"{self._transformed[law]} within that of an FFT"] if self._transformed[law] else []
+        figure = ", ".join(counts) + f" in {self._scope}" if counts else self._scope
+        return "; ".join([figure, *self._remarks[law]])
 
     def _message(self, wrong: list[Failure]) -> str:
         """Say the first failure that the likeliest mistake explains, or the first of all, and what explains the others."""
-        explained = [self._mistakes(failure) for failure in wrong]
+        looked = wrong[:_LARGE] if any(failure.large for failure in wrong) else wrong
+        explained = [self._mistakes(failure) for failure in looked]
         causes = self._causes(explained)
         first = next(iter(causes), None)
-        shown = next((failure for failure, names in zip(wrong, explained, strict=True) if first in names), wrong[0])
+        shown = next((failure for failure, names in zip(looked, explained, strict=True) if first in names), wrong[0])
         said = f"{self.operator.name}, {shown.place}: {shown.said}"
-        many = len(wrong) > 1
-        if many:
+        many = len(looked) == len(wrong) > 1
+        if len(wrong) > 1:
             said += f"; one of {len(wrong)} such"
         if causes:
             return f"{said}; looks like: " + ", ".join(f"{name} ({n} of them)" if many else name for name, n in causes.items())
         guess = ""
         if shown.where.any():
-            guess = describe(shown.case.expected[shown.name], shown.came, shown.where, shown.axes, shown.dtype)
+            guess = describe(shown.case.expected[shown.name], shown.came, shown.where, shown.axes)
         return said + (f"; {guess}" if guess else "")
 
     def _causes(self, explained: list[list[str]]) -> dict[str, int]:
@@ -100,7 +121,7 @@ class Failures:
 
         What is right although a mistake would have changed it speaks against that mistake.
         """
-        order, left, causes = names_of(self.operator.name), explained, dict[str, int]()
+        order, left, causes = names_of(self.operator.name, large=True), explained, dict[str, int]()
         against = {name: self._against(name) for name in {name for names in explained for name in names}}
         while len(causes) < _CAUSES and (counts := Counter(name for names in left for name in names)):
             best = min(counts, key=lambda name: (against[name] - counts[name], order.index(name)))
@@ -124,7 +145,7 @@ class Failures:
             return []
         scale, expected = 64 * UNITS[failure.dtype], failure.case.expected[failure.name]
         names = []
-        for name in names_of(self.operator.name):
+        for name in names_of(self.operator.name, failure.large):
             found = self._wrong_by(name, failure.case, failure.dtype).get(failure.name)
             if found is None or found.shape != failure.came.shape or not _alike(found, failure.came, scale):
                 continue

@@ -1,4 +1,4 @@
-"""`check_function`: anybody's operator, in any framework, over the golden cases of its name."""
+"""`check_function`: anybody's operator, in any framework, over the golden cases of its name and over large ones."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from typing import Any, Literal
 
 import numpy as np
 
-from refar.arguments.arrays import Array, Arrays
-from refar.errors import InputError
+from refar.arguments.arrays import Array
+from refar.errors import InputError, near
 from refar.golden.case import UNITS, Case
 from refar.golden.compare import as_dtype, difference
 from refar.golden.families import OPERATORS, known
 from refar.golden.families import golden_cases as all_cases
 from refar.golden.operator import Operator
-from refar.testing.closeness import allowed
 from refar.testing.known.caller import Caller
+from refar.testing.known.calls import Calls
+from refar.testing.known.drawn import large_cases
 from refar.testing.known.failures import Failure, Failures
+from refar.testing.known.printing import counted_lines
+from refar.testing.known.transformed import as_by_transform
 from refar.testing.report import ContractError, Report
-from refar.testing.under_test import as_array, require_unchanged
 
 LAWS = {
     "call": "takes the arguments of its signature, gives one array, and leaves its arguments and earlier results alone",
@@ -30,97 +32,129 @@ LAWS = {
 
 Dtype = Literal["float32", "float64"]
 BOTH: tuple[Dtype, ...] = ("float32", "float64")
+Gradient = Callable[..., Any] | Literal["torch"] | None
 
 
-def golden_cases(operator: str, only: Mapping[str, Any] | None = None) -> tuple[Case, ...]:
+def golden_cases(operator: str, only: Mapping[str, Any] | None = None, skip: Sequence[str] = ()) -> tuple[Case, ...]:
     """Return the golden cases of an operator, or of "network", "step", "next", "log_prob", …: see `refar.golden.Case`.
 
-    `only` restricts those of an operator as in `check_function`. Raises InputError for an unknown name, listing all.
+    `only` restricts those of an operator, and `skip` leaves some out, as in `check_function`. Raises InputError for an unknown
+    name, listing all.
     """
-    if only is None:
+    if only is None and not skip:
         return all_cases(operator)
-    return tuple(_chosen(OPERATORS[known(operator, OPERATORS)], all_cases(operator), only))
+    return tuple(_chosen(OPERATORS[known(operator, OPERATORS)], all_cases(operator), only or {}, skip))
 
 
 def check_function(
     f: Callable[..., Any],
     operator: str,
     *,
-    gradient: Callable[..., Any] | Literal["torch"] | None = None,
+    gradient: Gradient = None,
     dtypes: Sequence[Dtype] = BOTH,
     convert: Callable[[Array], Any] | None = None,
     only: Mapping[str, Any] | None = None,
+    skip: Sequence[str] = (),
+    sizes: Sequence[Mapping[str, Any] | int] | None = None,
+    seed: int = 0,
 ) -> Report:
-    """Run a function over all golden cases of an operator; the one line that a user's test needs.
+    """Run a function over all golden cases of an operator, then over large ones; the one line that a user's test needs.
 
         check_function(my_conv, "causal_conv1d")        # my_conv(x_bit, w_oik, b_o=None, *, dilation, groups, strict) → y_bot
 
     `f` takes and gives what the signature says, `refar.golden.OPERATORS[operator].signature`: arrays of NumPy by position, None
     for an optional one that is missing, attributes by keyword (pairs as tuples). Attributes that `f` does not take are left out
     where they have their default. `convert` makes each array into what `f` wants, such as `torch.from_numpy`; what it gives is
-    taken with `np.asarray`, tensors detached.
+    taken with `np.asarray`, tensors detached, sparse ones filled.
 
     `gradient(dy, *arrays, **attributes)` gives the gradients of Σ dy·y: a mapping {name: array}, or in the order of the arguments
     a tuple of those that the cases expect, or of one for every argument given in floats. Those of targets and noise are not
     expected, and not looked at. "torch" takes them from autograd. `only` restricts the cases: {"strict": False, "b": None}
-    to those with this attribute and without this argument.
+    to those with this attribute and without this argument. `skip` leaves out cases by their names, like "temperature-tiny".
 
-    Cases of small integers are compared by ==, all others within the bound of `refar.rounding.bound`, for direct convolutions and
-    matrix products; not for Winograd or FFT.
-    Raises ContractError naming operator, case, position, both values, the bound and the likely cause; InputError for an unknown
-    operator, listing all.
+    `sizes` are the large cases, drawn from `seed` and run where the golden ones hold: by default a few, at the sizes where other
+    people's kernels have failed; () for none; or your own, {axis or attribute: value}, like [{"t": 1000, "k": 9}], or lengths.
+
+    Cases of small integers are compared by ==, all others within the bound of `refar.rounding.bound` for sums of products in any
+    order. A convolution may instead be within the bound of an FFT, which the report then says. Where values are equal, every
+    subgradient is right. Arrays come fresh, with strides, in Fortran's order, as parts of others, and from two threads at once.
+    Raises ContractError naming operator, case, position, both values, the bound and a known mistake that gives these values, if
+    there is one; InputError for an unknown operator, case or size, listing all.
     """
     found = OPERATORS[known(operator, OPERATORS)]
-    cases = _chosen(found, all_cases(operator), only or {})
+    cases = _chosen(found, all_cases(operator), only or {}, skip)
+    more = large_cases(found, sizes, seed, only or {})
     said = "" if only is None else f" with {', '.join(f'{name}={value!r}' for name, value in only.items())}"
-    scope = f"{len(cases)} case{'s' if len(cases) > 1 else ''}{said}"
-    return _run(found, cases, f, gradient, dtypes, convert, scope).require()
+    said += f", without {', '.join(map(repr, _names(skip)))}" if skip else ""
+    scope = f"{len(cases)} case{'s' if len(cases) > 1 else ''}{said}{f' and {len(more)} drawn' if more else ''}"
+    return _run(found, [cases, more], f, gradient, dtypes, convert, scope).require()
 
 
 def check_case(
     f: Callable[..., Any],
     case: Case,
     *,
-    gradient: Callable[..., Any] | Literal["torch"] | None = None,
+    gradient: Gradient = None,
     dtypes: Sequence[Dtype] = BOTH,
     convert: Callable[[Array], Any] | None = None,
 ) -> Report:
     """Run `check_function` on a single case."""
     found = OPERATORS[known(case.operator, OPERATORS)]
-    return _run(found, [case], f, gradient, dtypes, convert, f"case {case.id!r}").require()
+    return _run(found, [[case]], f, gradient, dtypes, convert, f"case {case.id!r}").require()
 
 
 def _run(
     operator: Operator,
-    cases: Iterable[Case],
+    stages: Sequence[Sequence[Case]],
     f: Callable[..., Any],
-    gradient: Callable[..., Any] | Literal["torch"] | None,
+    gradient: Gradient,
     dtypes: Sequence[Dtype],
     convert: Callable[[Array], Any] | None,
     scope: str,
 ) -> Report:
+    """Judge the cases of each stage, as long as those of the stages before hold."""
     if not callable(f):
         raise InputError(f"f: expected a function, got {type(f).__name__}")
     if not dtypes or isinstance(dtypes, str) or not set(dtypes) <= UNITS.keys():
         raise InputError(f"dtypes: expected some of {', '.join(UNITS)}, got {dtypes!r}")
     failures = Failures(operator, LAWS, scope)
     caller = Caller(operator.signature, f, gradient, convert)
-    for case in cases:
-        real = any(array.dtype != np.int64 for array in case.arrays.values())
-        for dtype in dtypes if real else dtypes[-1:]:  # without numbers to take, a function cannot know of any dtype
-            _run_case(failures, caller, case, dtype, real)
+    calls = Calls(caller)
+    with counted_lines() as printed:
+        for cases in stages:
+            if failures.none:
+                _run_cases(failures, caller, calls, cases, dtypes)
+        if failures.none:
+            _run_at_once(failures, calls, stages[0], dtypes[-1])
+    failures.remark("call", *(f"refuses arrays {layout}: it {said}" for layout, said in calls.refused.items()), *printed.said)
     if gradient is None:
         failures.leave_out("gradient", "no gradient was given")
-    elif not any(name.startswith("gradient.") for case in cases for name in case.expected):
+    elif not any(name.startswith("gradient.") for cases in stages for case in cases for name in case.expected):
         failures.leave_out("gradient", "the operator has none")
     return failures.report()
 
 
-def _run_case(failures: Failures, caller: Caller, case: Case, dtype: Dtype, real: bool) -> None:
+def _run_cases(failures: Failures, caller: Caller, calls: Calls, cases: Iterable[Case], dtypes: Sequence[Dtype]) -> None:
+    for case in cases:
+        real = any(array.dtype != np.int64 for array in case.arrays.values())
+        for dtype in dtypes if real else dtypes[-1:]:  # without numbers to take, a function cannot know of any dtype
+            _run_case(failures, caller, calls, case, dtype, real)
+
+
+def _run_at_once(failures: Failures, calls: Calls, cases: Sequence[Case], dtype: Dtype) -> None:
+    """Call from two threads, with the case whose arrays are largest."""
+    case = max(cases, key=lambda case: sum(array.size for array in case.arrays.values()))
+    try:
+        calls.at_once(case, dtype)
+    except ContractError as error:
+        failures.add("call", Failure(case, dtype, str(error)))
+
+
+def _run_case(failures: Failures, caller: Caller, calls: Calls, case: Case, dtype: Dtype, real: bool) -> None:
     """Judge the result, and where there is one to be had the gradient, of one case in one dtype."""
     arrays, name = as_dtype(case.arrays, dtype), caller.signature.result
     try:
-        y = _called(caller, case, arrays, lambda given: {name: caller.result(case, given)})[name]
+        y = calls(arrays, lambda given: {name: caller.result(case, given)})[name]
     except ContractError as error:
         return failures.add("call", Failure(case, dtype, str(error)))
     _judge_dtype(failures, case, dtype, y, real)
@@ -128,7 +162,7 @@ def _run_case(failures: Failures, caller: Caller, case: Case, dtype: Dtype, real
     if caller.gradient is None or caller.signature.upstream not in arrays:
         return None
     try:
-        gradients = _called(caller, case, arrays, lambda given: caller.gradients(case, given))
+        gradients = calls(arrays, lambda given: caller.gradients(case, given))
     except ContractError as error:
         return failures.add("gradient", Failure(case, dtype, str(error)))
     for key in (key for key in case.expected if key != name):
@@ -139,30 +173,6 @@ def _run_case(failures: Failures, caller: Caller, case: Case, dtype: Dtype, real
         else:
             _judge(failures, case, dtype, key, gradients[key], "gradient")
     return None
-
-
-def _called(caller: Caller, case: Case, arrays: Arrays, call: Callable[[Arrays], Mapping[str, Any]]) -> Arrays:
-    """Return the results as arrays of their own, after calls with other data and with the same have shown that they are.
-
-    Raises ContractError if an argument changes, or what was given back does, or if the same arguments give something else.
-    """
-    given = {name: array.copy() for name, array in arrays.items()}
-    raw = call(given)
-    for name, array in arrays.items():
-        require_unchanged(f"changed its argument {name}", "it must leave its arguments alone", given[name], array)
-    kept = {name: np.array(as_array(f"{caller.name}: {name}", value), copy=True) for name, value in raw.items()}
-    call({name: np.flip(array).copy() for name, array in arrays.items()})
-    for name, value in raw.items():
-        what = f"a later call with other data changed {name}, which an earlier call had given"
-        require_unchanged(what, "it gives away a view of its own buffer; return a copy", as_array(caller.name, value), kept[name])
-    again = {name: as_array(caller.name, value) for name, value in call({n: a.copy() for n, a in arrays.items()}).items()}
-    for name, value in kept.items():
-        same = name in again and again[name].shape == value.shape
-        if not (same and np.allclose(again[name], value, rtol=0, atol=allowed(value, value), equal_nan=True)):
-            raise ContractError(
-                f"the same arguments give another {name} the second time: does it draw random numbers, or keep a state?"
-            )
-    return kept
 
 
 def _judge_dtype(failures: Failures, case: Case, dtype: Dtype, y: Array, real: bool) -> None:
@@ -186,17 +196,23 @@ def _judge(failures: Failures, case: Case, dtype: Dtype, name: str, came: Array,
     unit = max(UNITS[dtype], float(np.finfo(came.dtype).eps) / 2 if came.dtype.kind == "f" else 0.0)
     axes = failures.operator.signature.axes_of(name)
     wrong = difference(case, name, came, unit, axes)
-    if wrong is not None:
-        return failures.add(law, Failure(case, dtype, str(wrong), name, came, wrong.where, axes))
-    return failures.right(law, case, name)
+    if wrong is None:
+        return failures.right(law, case, name)
+    if as_by_transform(failures.operator, case, name, came, unit):
+        return failures.right(law, case, name, by_transform=True)
+    return failures.add(law, Failure(case, dtype, str(wrong), name, came, wrong.where, axes))
 
 
-def _chosen(operator: Operator, cases: tuple[Case, ...], only: Mapping[str, Any]) -> list[Case]:
-    """Return the cases with these attributes. Raises InputError for a name that the operator has not, or where none is left."""
+def _chosen(operator: Operator, cases: tuple[Case, ...], only: Mapping[str, Any], skip: Sequence[str]) -> list[Case]:
+    """Return the cases with these attributes, but those of `skip`. Raises InputError for unknown names, or if none is left."""
     names = (*operator.signature.attributes, *sorted(operator.signature.optional))
     for name in only:
         if name not in names:
             raise InputError(f"only: {operator.name} has no {name!r}, but {', '.join(names)}")
+    there, left_out = [_short(case.id) for case in cases], _names(skip)
+    for name in left_out:
+        if name not in there:
+            raise InputError(f"skip: {operator.name} has no case {name!r}{near(name, there)}; its cases are {', '.join(there)}")
 
     def fits(case: Case) -> bool:
         return all(
@@ -206,7 +222,23 @@ def _chosen(operator: Operator, cases: tuple[Case, ...], only: Mapping[str, Any]
     chosen = [case for case in cases if fits(case)]
     if not chosen:
         raise InputError(f"only: {operator.name} has no golden case with {dict(only)}")
-    return chosen
+    kept = [case for case in chosen if _short(case.id) not in left_out]
+    if not kept:
+        raise InputError(f"skip: leaves no golden case of {operator.name}")
+    return kept
+
+
+def _names(skip: Sequence[str]) -> list[str]:
+    """Return the names of cases without that of their operator. Raises InputError for what is no list of names."""
+    given: list[Any] = list(skip) if isinstance(skip, Iterable) and not isinstance(skip, str) else [skip]
+    for name in given:
+        if not isinstance(name, str):
+            raise InputError(f"skip: expected the names of cases, like ['temperature-tiny'], got {name!r}")
+    return [_short(name) for name in given]
+
+
+def _short(id: str) -> str:
+    return id.rpartition("/")[2]
 
 
 def _plain(value: Any) -> Any:

@@ -12,8 +12,7 @@ from refar import ops
 from refar.arguments.arrays import Array
 from refar.oracle import pointwise
 from refar.rounding import bound
-from refar.rounding.bound import EXP, SIGMOID
-from workshop.making import FLOAT32
+from refar.rounding.bound import EXP, FLOAT32, SIGMOID
 
 LOG = 4
 
@@ -75,6 +74,10 @@ def mixture(components: int, classes: int, y: Array, x: Array) -> tuple[Array, A
     off, relative, by F(-z+)·δ+ + F(z-)·δ- and the rounding of three logarithms; computed as a difference, by
     (2·SIGMOID + F'(z+)·δ+ + F'(z-)·δ-) / mass, which is allowed where the mass is at least 2^-12: in the tails nothing is left
     of a difference.
+
+    The gradient for logit k is p_k - r_k, p = softmax(l), r the responsibilities, each r_k off by r_k·ρ_k. Whoever differentiates
+    log softmax(l) step by step, as PyTorch does, computes p_k·Σ_j r_j - r_k. Σ r = 1 in exact numbers alone: in floating point it
+    is off by at most Σ_j r_j·ρ_j and K further roundings, and p_k times that comes on top.
     """
     logits, means, log_scales = np.split(y, 3, axis=1)
     q, last = x[:, None], classes - 1
@@ -101,10 +104,16 @@ def mixture(components: int, classes: int, y: Array, x: Array) -> tuple[Array, A
     )
     slope = np.abs(tail[0] - tail[1])
     reach = np.abs(np.where(final, 0, high)) + np.abs(np.where(first, 0, low)) + 1
-    dlogits = probability(logits) + responsibility * relative + 3 * (pointwise.softmax(logits) + responsibility)
+    p, each = pointwise.softmax(logits), responsibility * relative
+    dlogits = probability(logits) + each + p * sum_of_responsibilities(each) + 3 * (p + responsibility)
     dmeans = responsibility * inverse * (relative * slope + curve + (EXP + 4) * slope)
     dscales = responsibility * reach * (relative + curve + 2 * EXP)
     return np.asarray(total + LOG * np.abs(nats)), np.concatenate([dlogits, dmeans, dscales], axis=1)
+
+
+def sum_of_responsibilities(off: Array) -> Array:
+    """Bound |Σ_j r_j - 1| of K responsibilities along axis 1, each off by `off`: the sum of that, and a rounding for each."""
+    return np.asarray(off.sum(axis=1, keepdims=True) + off.shape[1])
 
 
 def gumbel_softmax(logits: Array, noise: Array, temperature: float, hard: bool, dy: Array) -> tuple[Array, Array]:

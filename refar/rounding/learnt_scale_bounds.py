@@ -11,9 +11,8 @@ import numpy as np
 
 from refar.arguments.arrays import Array
 from refar.oracle import pointwise
-from refar.rounding.bound import EXP
-from workshop.loss_bounds import LOG, log_softmax, probability
-from workshop.making import FLOAT32
+from refar.rounding.bound import EXP, FLOAT32
+from refar.rounding.loss_bounds import LOG, log_softmax, probability, sum_of_responsibilities
 
 _SQUARE, _SLOPE = 2 * EXP + 8, 2 * EXP + 10
 _CONSTANT = np.log(2 * np.pi) / 2
@@ -32,7 +31,8 @@ def mixture(components: int, floor: float, y: Array, x: Array) -> tuple[Array, A
     """Bound the error of the negative log-likelihood, and of its gradient for d = 1; see `ops.MixtureGaussians`.
 
     A responsibility is off, relative, by what its own logarithm and that of the sum are off by, and by the whole of it where
-    float32 has no such number.
+    float32 has no such number. The gradient for a logit is p - r, or p·Σr - r where log softmax is differentiated step by step:
+    see `loss_bounds.mixture`.
     """
     channels = x.shape[1]
     parts = y.reshape(len(y), 3 * components, channels, -1)
@@ -45,7 +45,8 @@ def mixture(components: int, floor: float, y: Array, x: Array) -> tuple[Array, A
     each = off + 3 * size + log_softmax(logits) + 2 * np.abs(weights) + np.abs(joint - top)
     total = (responsibility * each).sum(axis=1, keepdims=True) + EXP + components + 2 + LOG * np.abs(nats)
     relative = responsibility * (each + total + _SLOPE) + _TINY
-    dlogits = probability(logits) + relative + 3 * pointwise.softmax(logits)
+    p = pointwise.softmax(logits)
+    dlogits = probability(logits) + relative + p * sum_of_responsibilities(relative) + 3 * p
     dmeans, dscales = relative * np.abs(z) * inverse, np.where(log_scales < floor, 0, relative * (1 + z**2))
     value = (total + channels * np.abs(nats)).sum(axis=(1, 2))
     return value, np.concatenate([dlogits, dmeans, dscales], axis=1).reshape(y.shape)
