@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import assert_never
 
 import numpy as np
@@ -22,8 +23,8 @@ ClassHead = ops.Categorical | ops.MixtureLogistics
 _BITS, _MOST_BITS = 106, 848
 """The first precision, enough for most networks of 20 layers, and the last: what is undecided then stays so."""
 
-_STEPS = 4096
-"""How many steps are computed at once, so that memory is bounded."""
+_FIRST, _STEPS = 64, 4096
+"""How many steps tell how many bits the others begin with, and how many are computed at once, so that memory is bounded."""
 
 
 class Replay:
@@ -45,8 +46,9 @@ class Replay:
         count = len(self.tokens) - known
         draws = noise.draw(self._head, seed, [row], known, count, self._size)[:, 0]
         verdicts: dict[int, Verdict] = {}
-        for begin in range(0, count, _STEPS):
-            steps, bits = np.arange(begin, min(begin + _STEPS, count)), _BITS
+        most = _BITS
+        for begin, end in pairwise([0, *range(min(_FIRST, count), count, _STEPS), count]):
+            steps, bits = np.arange(begin, end), most
             while len(steps):
                 left = []
                 with ctx.workprec(bits):
@@ -57,7 +59,9 @@ class Replay:
                             left.append(step)
                         elif narrow is not None:
                             verdicts[step] = narrow.judge(known + step, *drawn)
-                steps, bits = np.array(left, np.int64), 2 * bits
+                bits *= 2
+                most = bits if 2 * len(left) > len(steps) else most
+                steps = np.array(left, np.int64)
         return [verdicts[step] for step in range(count)]
 
     def _outputs(self, steps: Array, bits: int) -> list[Row]:
