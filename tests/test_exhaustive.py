@@ -26,7 +26,7 @@ from refar.oracle import backward as gradients
 from refar.oracle import convolution
 from refar.oracle import forward as values
 from refar.oracle.windows import window_offsets
-from refar.rounding import bound, spread
+from refar.rounding import balls, bound, spread
 from refar.testing.contract import operators
 from refar.torch import lower as torch_lower
 from refar.torch import unroll as torch_unroll
@@ -46,6 +46,7 @@ POINTWISE = {
     "rounding/bound.py: forward",
     "rounding/bound.py: backward",
     "rounding/spread.py: spread",
+    "rounding/balls.py: enclose",
     "torch/lower.py: apply",
     "refar_export/lower.py: pointwise",
 }
@@ -119,7 +120,7 @@ PICKED = {
     "building/rewrite.py: unrelaxed_gradients": "a table is a parameter of its own",
     # the one operator with a mask
     "analysis/masks.py: masks": "which weights a mask hides",
-    "rounding/spread.py: _spectral": "which weights a mask hides",
+    "rounding/balls.py: _by_tap": "which weights a mask hides",
     "cli/describe.py: layers": "how many weights a mask hides",
     "testing/contract/cases.py: masks": "which weights a mask hides",
     # what only training does
@@ -307,6 +308,7 @@ TABLES: dict[str, Callable[[Any], object]] = {
     "rounding/bound.py: forward": lambda op: bound.forward(op, [X_BC1], {}),
     "rounding/bound.py: backward": lambda op: bound.backward(op, [X_BC1], X_BC1, {}),
     "rounding/spread.py: spread": spread.spread,
+    "rounding/balls.py: enclose": lambda op: balls.enclose(op, [], {}, balls.Frame((), np.zeros(1, np.int64), [])),
     "torch/lower.py: apply": lambda op: torch_lower.apply(op, [torch.ones(1, 2, 1)], [None], None, None, 0, torch.float32),
     "oracle/convolution.py: by_tap": lambda op: convolution.by_tap(op, {}),
     "oracle/convolution.py: by_tap_backward": lambda op: convolution.by_tap_backward(op, {}, {}),

@@ -20,7 +20,19 @@ NETWORKS = {*BASE, "refar.graph", "refar.analysis", "refar.noise"}
 CHECKED = {*NETWORKS, "refar.arguments"}
 LIGHT = {"numpy", "msgspec", "safetensors"}
 BACKENDS = {"refar.torch", "refar.runtime", "refar_export", "onnxruntime", "torch", "hypothesis"}
-HEAVY = ("torch", "onnx", "onnxruntime", "matplotlib", "sklearn", "PIL", "soundfile", "hypothesis", "typer", "rich")
+HEAVY = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "matplotlib",
+    "sklearn",
+    "PIL",
+    "soundfile",
+    "hypothesis",
+    "typer",
+    "rich",
+    "flint",
+)
 
 ALLOWED: dict[str, set[str]] = {
     # module, or package with all modules in it that have no row of their own: what it may import besides the standard library
@@ -44,6 +56,12 @@ ALLOWED: dict[str, set[str]] = {
     "refar.oracle": {*CHECKED, "refar.oracle", "numpy"},
     "refar.oracle.unroll": {*CHECKED, "refar.building.rewrite", "refar.oracle", "numpy"},
     "refar.rounding": {*CHECKED, "refar.oracle", "refar.rounding", "numpy"},
+    # Certificates enclose what the oracle computes, and share nothing with it.
+    "refar.rounding.balls": {*CHECKED, "flint", "numpy"},
+    "refar.rounding.draws": {*BASE, "refar.arguments", "refar.rounding.balls", "flint", "numpy"},
+    "refar.rounding.enclosure": {*CHECKED, "refar.rounding.balls", "flint", "numpy"},
+    "refar.rounding.narrow": {*CHECKED, "refar.oracle", "refar.rounding", "flint", "numpy"},
+    "refar.rounding.replay": {*CHECKED, "refar.noise", "refar.rounding", "flint", "numpy"},
     "refar.conceptual": {*CHECKED, "refar.building", "refar.conceptual", "refar.files", "msgspec", "numpy"},
     "refar.models": {*CHECKED, "refar.building", "refar.models", "numpy", "msgspec"},
     "refar.data": {*CHECKED, "refar.data", "refar.files", "refar.quantize", "msgspec", "numpy", "sklearn", "PIL", "soundfile"},

@@ -33,6 +33,7 @@ EXTRAS = {
     "torch": "torch",
     "onnx": "export",
     "onnxruntime": "runtime",
+    "flint": "certify",
     "sklearn": "data",
     "PIL": "data",
     "soundfile": "data",

@@ -192,6 +192,20 @@ def composed(graph: Graph, params: Arrays, inputs: Arrays, unit: float) -> Array
     return result
 
 
+def near_a_kink(graph: Graph, values: Arrays, off: Arrays) -> Array:
+    """Say whether in a row some relu's argument may have the other sign, or some maximum another winner, where it is `off`: (B,).
+
+    There a derivative of the computed values may be that of another piece of the network, and first order says nothing.
+    """
+    found = np.zeros(len(values[facts(graph).sequence]), bool)
+    for each in graph.nodes:
+        kinks = spread(each.op).near
+        if kinks is not None:
+            near = kinks([values[name] for name in each.inputs], off[each.inputs[0]])
+            found |= near.reshape(len(near), -1).any(axis=1)
+    return found
+
+
 def _wide(values: Mapping[str, Array]) -> Arrays:
     return {name: array if array.dtype.kind in "iu" else array.astype(np.float64) for name, array in values.items()}
 

@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = {"ruff", "mypy"}  # they check the code, they do not run it
-EXTRAS = ("torch", "export", "runtime", "data", "plot", "tensorboard", "test", "dev")
+EXTRAS = ("torch", "export", "runtime", "certify", "data", "plot", "tensorboard", "test", "dev")
 
 
 def lowest(project: dict[str, Any], torch: str | None) -> list[str]:

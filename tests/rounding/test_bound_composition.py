@@ -1,4 +1,4 @@
-"""How bounds pass through each operator: `norms` and `rounding.composed`, number by number, with a unit that nothing hides.
+"""How bounds pass through each operator: `rounding.composed`, number by number, with a unit that nothing hides.
 
 Under test is what an operator passes on: its own rounding, which tests/rounding/test_bound_formulas.py checks, is taken off.
 """
@@ -20,9 +20,8 @@ from refar.oracle.bound_graph import own_parameters, unchecked
 from refar.oracle.whole import forward_nodes
 from refar.rounding import bound
 from refar.rounding import network as rounding
-from refar.rounding.norms import norms
 
-U, SLACK = 2.0**-6, 1 + 2.0**-30
+U = 2.0**-6
 Make = Callable[[Builder, Any, Any], Any]
 
 
@@ -51,138 +50,17 @@ def around(graph: Graph, node: Node, params: Any, values: Any, off: Any) -> Any:
     return bound.forward(node.op, args, own, types[node.inputs[0]].size, U, off=off)
 
 
-def passed_by_norms(make: Make, **options: Any) -> tuple[Any, list[Any], list[Any], Any]:
-    """What the operator "op", or the last, passes on, the N of its arguments, their values and its parameters."""
-    graph = network(make, **options)
-    params, values = numbers(graph)
-    found, node = norms(graph, params, values, U), graph["op" if "op" in values else graph.output]
-    off = [found[name] for name in node.inputs]
-    local = around(graph, node, params, values, [e[:, None] for e in off])
-    passed = found[node.name] / SLACK - np.sqrt((local**2).sum(axis=1))
-    return passed, off, [values[name] for name in node.inputs], own_parameters(node, params)
-
-
 def close(got: Any, wanted: Any) -> None:
     np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9)
     assert np.shape(got) == np.shape(wanted)
-
-
-def past(e_bt: Any, offset: int) -> Any:
-    return np.concatenate([np.zeros((2, offset)), e_bt], axis=1)[:, : e_bt.shape[1]]
-
-
-def test_an_exact_argument_passes_nothing_on() -> None:
-    passed, off, _, _ = passed_by_norms(lambda g, h, c: h)
-    assert not off[0].any()
-    close(passed, np.zeros((2, 9)))
-    for make in (lambda g, h, c: g.one_hot(g.input(classes=12)), lambda g, h, c: g.standardize(g.input(classes=12), 1.0, 2.0)):
-        g = Builder()
-        graph = g.build(make(g, None, None))
-        values = forward_nodes(unchecked(graph, {}, np.float64), {"x": np.arange(12)[None]})
-        local = bound.forward(graph[graph.output].op, [values["x"]], {}, 12, U)
-        np.testing.assert_allclose(norms(graph, {}, values, U)[graph.output], np.sqrt((local**2).sum(axis=1)) * SLACK, rtol=1e-14)
-
-
-@pytest.mark.parametrize("groups", [1, 2])
-def test_convolutions_pass_on_their_spectral_norm(groups: int) -> None:
-    passed, (e,), _, own = passed_by_norms(lambda g, h, c: g.conv1d(h, 6, kernel=2, dilation=3, groups=groups, strict=True))
-    parts = np.split(own["weight"], groups)
-    norm = max(np.linalg.svd(part.reshape(len(part), -1))[1][0] for part in parts)
-    close(passed, norm * np.sqrt(past(e, 4) ** 2 + past(e, 1) ** 2))
-
-
-def test_convolutions_of_constants() -> None:
-    passed, (e,), _, own = passed_by_norms(lambda g, h, c: g.add(h, g.conv1d(c, 4, name="op")))
-    assert e.shape == (2,)
-    close(passed, np.linalg.svd(own["weight"][:, :, 0])[1][0] * e)
-
-
-@pytest.mark.parametrize("mask", ["A", "B"])
-def test_masked_convolutions(mask: Any) -> None:
-    passed, (e,), _, own = passed_by_norms(lambda g, h, c: g.conv2d(h, 3, kernel=3, mask=mask), plane=True)
-    seen = [(u, v) for u, v in np.ndindex(3, 3) if (u, v) < (1, 1 + (mask == "B"))]
-    norm = np.linalg.svd(np.concatenate([own["weight"][:, :, u, v] for u, v in seen], axis=1))[1][0]
-    padded = np.pad(e, ((0, 0), (1, 1), (1, 1)))
-    close(passed, norm * np.sqrt(sum(padded[:, u : u + 3, v : v + 4] ** 2 for u, v in seen)))
-
-
-def test_a_mask_that_hides_all() -> None:
-    passed, _, _, _ = passed_by_norms(lambda g, h, c: g.conv2d(h, 3, kernel=1, mask="A"), plane=True)
-    close(passed, np.zeros((2, 3, 4)))
-
-
-def test_shifts() -> None:
-    passed, (e,), _, _ = passed_by_norms(lambda g, h, c: g.delay(h, 2))
-    close(passed, past(e, 2))
-    passed, (e,), _, _ = passed_by_norms(lambda g, h, c: g.shift2d(h, down=1, right=2), plane=True)
-    close(passed, np.pad(e, ((0, 0), (1, 0), (2, 0)))[:, :3, :4])
-
-
-def test_pools() -> None:
-    passed, (e, *_), _, _ = passed_by_norms(lambda g, h, c: g.pool1d(h, "avg", 3, dilation=2, pad="zero"))
-    close(passed, (e + past(e, 2) + past(e, 4)) / 3)
-    passed, (e, *_), _, _ = passed_by_norms(lambda g, h, c: g.pool1d(h, "avg", 3, dilation=2, pad="exclude"))
-    close(passed, (e + past(e, 2) + past(e, 4)) / [1, 1, 2, 2, 3, 3, 3, 3, 3])  # of as many positions as there are
-    passed, (e, *_), _, _ = passed_by_norms(lambda g, h, c: g.pool1d(h, "max", 2, pad="zero"))
-    close(passed, np.sqrt(e**2 + past(e, 1) ** 2))
 
 
 def sigmoid(z: float) -> float:
     return 1 / (1 + math.exp(-z))
 
 
-def tanh_slope(x: float, e: float) -> float:
-    return 1 - math.tanh(max(abs(x) - e, 0)) ** 2
-
-
-def sigmoid_slope(x: float, e: float) -> float:
-    z = max(abs(x) - e, 0)
-    return sigmoid(z) * sigmoid(-z)
-
-
-def gate_slope(pair: Any, e: float) -> float:
-    (a, b) = pair
-    return math.hypot(tanh_slope(a, e) * sigmoid(b + e), math.tanh(abs(a) + e) * sigmoid_slope(b, e))
-
-
-SLOPES: dict[str, tuple[Make, Callable[[Any, float], float]]] = {
-    "relu": (lambda g, h, c: g.relu(h), lambda x, e: 1),
-    "leaky_relu": (lambda g, h, c: g.leaky_relu(h, 0.3), lambda x, e: 1),
-    "tanh": (lambda g, h, c: g.tanh(h), lambda x, e: max(tanh_slope(v, e) for v in x)),
-    "sigmoid": (lambda g, h, c: g.sigmoid(h), lambda x, e: max(sigmoid_slope(v, e) for v in x)),
-    "gate": (lambda g, h, c: g.gate(h), lambda x, e: max(gate_slope(pair, e) for pair in zip(x[:2], x[2:], strict=True))),
-    "gate of the opposite": (
-        lambda g, h, c: g.gate(g.affine(h, -1.0, name="minus")),
-        lambda x, e: max(gate_slope(pair, e) for pair in zip(x[:2], x[2:], strict=True)),
-    ),
-    "softmax": (lambda g, h, c: g.softmax(h), lambda x, e: 0.5),
-    "affine": (lambda g, h, c: g.affine(h, -1.5, 2.0), lambda x, e: 1.5),
-    "slice": (lambda g, h, c: g.slice(h, 1, 3), lambda x, e: 1),
-    "pad_channels": (lambda g, h, c: g.add_op(ops.PadChannels(1, 2), h), lambda x, e: 1),
-}
-
-
-@pytest.mark.parametrize("name", SLOPES)
-def test_slopes(name: str) -> None:
-    """The steepest of any channel, wherever its argument may be."""
-    make, slope = SLOPES[name]
-    passed, (e,), (x,), _ = passed_by_norms(make)
-    wanted = [[slope(x[b, :, t].tolist(), e[b, t]) * e[b, t] for t in range(9)] for b in range(2)]
-    np.testing.assert_allclose(passed, wanted, rtol=1e-6, atol=1e-9)
-
-
-def test_sums_and_products_with_constants() -> None:
-    passed, (e, k), _, _ = passed_by_norms(lambda g, h, c: g.add(h, c))
-    close(passed, e + k[:, None])
-    passed, (e, k), _, _ = passed_by_norms(lambda g, h, c: g.concat(h, c))
-    close(passed, np.sqrt(e**2 + k[:, None] ** 2))
-    passed, (e, k, _), (x, y, _), _ = passed_by_norms(lambda g, h, c: g.multiply(h, c, h))
-    largest, other = np.abs(x).max(axis=1) + e, (np.abs(y).max(axis=1) + k)[:, None]
-    close(passed, 2 * e * largest * other + k[:, None] * largest**2)
-
-
 def composed(make: Make, **options: Any) -> tuple[Any, list[Any], list[Any], Any, ops.AnyOp]:
-    """As `passed_by_norms`, channel by channel."""
+    """What the last operator passes on, the errors of its arguments, their values, its parameters, and itself."""
     graph = network(make, **options)
     params, values = numbers(graph)
     inputs = {name: values[name] for name in ("x", "c") if name in facts(graph).types}
@@ -244,8 +122,7 @@ def test_gates_and_softmax() -> None:
     close(passed, np.repeat(np.minimum(e.max(axis=1, keepdims=True) / 2, 1), 4, axis=1))
 
 
-@pytest.mark.parametrize("how", ["norms", "composed"])
-def test_what_stands_before_the_start_is_off_as_if_zeros_had_come_before(how: str) -> None:
+def test_what_stands_before_the_start_is_off_as_if_zeros_had_come_before() -> None:
     """Input padding is layer padding after enough zeros."""
 
     def build(padding: Any) -> Graph:
@@ -259,13 +136,7 @@ def test_what_stands_before_the_start_is_off_as_if_zeros_had_come_before(how: st
     x, c = rng.normal(size=(2, 2, 8)), rng.normal(size=(2, 2))
     longer = np.concatenate([np.zeros((2, 2, 12)), x], axis=2)
 
-    def of(graph: Graph, x: Any) -> Any:
-        inputs = {"x": x, "c": c}
-        if how == "composed":
-            return rounding.composed(graph, params, inputs, U)
-        return norms(graph, params, forward_nodes(unchecked(graph, params, np.float64), inputs), U)
-
-    got, wanted = of(padded, x), of(plain, longer)
+    got, wanted = (rounding.composed(graph, params, {"x": v, "c": c}, U) for graph, v in ((padded, x), (plain, longer)))
     for node in padded.nodes:
         timed = facts(padded).types[node.name].timed
         np.testing.assert_allclose(got[node.name], wanted[node.name][..., 12:] if timed else wanted[node.name], rtol=1e-9)

@@ -11,13 +11,13 @@ from helpers import refuses
 from small_models import IMAGE_MODELS, MODELS
 
 import refar
-from refar import Builder, Graph, ops
+from refar import Builder, Graph, noise, ops
 from refar.analysis.facts import facts
 from refar.errors import GraphError, InputError
 from refar.exact import sampler as exact
-from refar.rounding import certify as certification
+from refar.rounding import narrow as in_float32
+from refar.rounding import network as rounding
 from refar.rounding.certify import Certificate, certify
-from refar.rounding.norms import near_a_kink
 from refar.runtime import load
 from refar.testing.contract.cases import generic_parameters
 from refar_export import export
@@ -34,6 +34,9 @@ def drawn(graph: Graph, n: Any, dtype: str = "float64", **options: Any) -> tuple
         for name, k in kinds.items()
     }
     return params, refar.generate(graph, params, n, batch=2, seed=9, condition=condition, dtype=dtype, **options), condition
+
+
+COMPOSED = rounding.composed
 
 
 @pytest.fixture(params=[name for name, graph in MODELS.items() if isinstance(graph.head, ops.Categorical)])
@@ -113,26 +116,31 @@ def test_published_networks_over_images(painter: Graph, options: dict[str, Any])
     assert (doubt.row, doubt.step, doubt.rival) == (1, tokens[0].size - 1, tokens[1, -1, 3, 4])
 
 
+def loose(graph: Graph, *rest: Any) -> Any:
+    """Bounds of all orders that settle nothing at the output."""
+    found = COMPOSED(graph, *rest)
+    return found | {graph.output: 1e3 + found[graph.output]}
+
+
 def test_what_only_first_order_settles_is_said(categorical: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of draws in float32: what exact arithmetic draws is settled by it alone."""
     params, tokens, condition = drawn(categorical, 10)
-    right = certification.norms
-    monkeypatch.setattr(
-        certification, "norms", lambda graph, *a: right(graph, *a) | {graph.output: 1e3 + right(graph, *a)[graph.output]}
-    )
-    certificate = certify(categorical, params, tokens, seed=9, condition=condition)
-    if (
-        categorical is MODELS["tcn"]
-    ):  # a relu of a sum of zeros that are relus themselves: their N does not say that they are exact
+    monkeypatch.setattr(rounding, "composed", loose)
+    certificate = certify(categorical, params, tokens, seed=9, condition=condition, dtype="float32")
+    exactly = certify(categorical, params, tokens, seed=9, condition=condition)
+    assert (exactly.first_order, bool(exactly)) == (0, True)
+    assert "first order" not in str(exactly)
+    if categorical is MODELS["tcn"]:  # a relu of a sum of relus that are 0: no bound says that they are exact
         assert (len(certificate.doubts), certificate.first_order, bool(certificate)) == (20, 0, False)
         return
     assert certificate
     assert certificate.first_order == 20
-    assert "20 of them to first order" in str(certificate)
-    assert len(certify(categorical, params, tokens, seed=9, condition=condition, sweeps=0).doubts) == 20
+    assert "of every draw in float32, 20 of them to first order" in str(certificate)
+    assert len(certify(categorical, params, tokens, seed=9, condition=condition, dtype="float32", sweeps=0).doubts) == 20
 
 
 @pytest.mark.parametrize("kink", ["relu", "leaky_relu", "max"])
-def test_where_rounding_decides_a_branch_first_order_settles_nothing(kink: str) -> None:
+def test_where_rounding_decides_a_branch(kink: str) -> None:
     """a = 1 + 2⁻⁵⁴ - 1 is 0 in floats, and times 2⁶⁰ it is 64: the other token. Its slope in floats is that of a < 0."""
     g = Builder()
     front = g.conv1d(g.one_hot(g.input(classes=2)), 1, kernel=2, strict=True, name="front")
@@ -144,7 +152,10 @@ def test_where_rounding_decides_a_branch_first_order_settles_nothing(kink: str) 
     }  # fmt: skip
     tokens = refar.generate(graph, params, 6, seed=0, temperature=0)
     assert not tokens.any()
-    certificate = certify(graph, params, tokens, seed=0, temperature=0)
+    exactly = certify(graph, params, tokens, seed=0, temperature=0)
+    assert [doubt.step for doubt in exactly.doubts] == [2, 3, 4, 5]
+    assert all(doubt.contradicted and doubt.gap == pytest.approx(-63) for doubt in exactly.doubts)
+    certificate = certify(graph, params, tokens, seed=0, temperature=0, dtype="float32")
     assert not certificate
     assert certificate.first_order == 0
 
@@ -157,7 +168,7 @@ def kinked(op: str, x: list[float], e: list[float], **options: Any) -> list[bool
     far = np.full((2, 1, len(x)), 50.0)  # the other channel, where nothing is near
     values = {"x": np.concatenate([far * np.arange(1, len(x) + 1), np.stack([[x], [[-n - 1 for n in x]]])], axis=1)}
     values |= {node.name: np.ones((2, 1, len(x))) for node in graph.nodes if isinstance(node.op, ops.Ones)}
-    return near_a_kink(graph, values, {"x": np.broadcast_to(e, (2, len(x)))}).tolist()
+    return rounding.near_a_kink(graph, values, {"x": np.broadcast_to(e, (2, 2, len(x)))}).tolist()
 
 
 def test_what_is_near_a_kink() -> None:
@@ -217,7 +228,8 @@ def test_ties_are_uncertain() -> None:
 def test_a_border_of_top_k_that_rounding_could_cross_is_uncertain() -> None:
     graph, params = equal_logits([2.0, 1.0, 1.0])
     tokens = refar.generate(graph, params, 40, seed=1, top_k=2)
-    certificate = certify(graph, params, tokens, seed=1, top_k=2)
+    assert certify(graph, params, tokens, seed=1, top_k=2).certain  # of equals the lower class stays
+    certificate = certify(graph, params, tokens, seed=1, top_k=2, dtype="float32")
     assert {doubt.step for doubt in certificate.doubts} >= set(np.flatnonzero(tokens[0] == 1).tolist()) != set()
     graph, params = equal_logits([2.0, 1.0, 0.5])
     assert certify(graph, params, refar.generate(graph, params, 40, seed=1, top_k=2), seed=1, top_k=2).certain
@@ -235,15 +247,19 @@ def test_equal_logits_without_rounding_are_cut_off_by_top_k_in_their_order() -> 
                 assert not certify(graph, {}, wrong, seed=seed, top_k=2).certain
 
 
-def test_what_stands_before_the_start_may_be_off_too() -> None:
+def test_what_stands_before_the_start_is_computed_exactly_too() -> None:
     g = Builder()
     h = g.add(g.conv1d(g.one_hot(g.input(classes=2)), 2, bias=False), g.conv1d(g.condition(channels=3), 2, name="matrix"))
     graph = g.build(g.delay(h), ops.Categorical(), padding="input")
     weight = np.stack([np.ones((3, 1)), np.zeros((3, 1))])
     params = {"conv1d.weight": np.zeros((2, 2, 1)), "matrix.weight": weight, "matrix.bias": np.array([0, 0.5])}
     vector = [[1e16, 1.0, -1e16]]  # of which the sum, the first logit, is 1, and 0 as soon as it is rounded on the way
+    first, second = (certify(graph, params, [[token]], temperature=0, condition=vector) for token in (0, 1))
+    assert first.certain
+    assert first.gaps == 0.5
+    assert second.doubts[0].contradicted
     for token in (0, 1):
-        assert not certify(graph, params, [[token]], temperature=0, condition=vector).certain
+        assert not certify(graph, params, [[token]], temperature=0, condition=vector, dtype="float32").certain
 
 
 def test_no_tokens() -> None:
@@ -318,14 +334,14 @@ def test_what_float32_may_decide_is_uncertain_and_never_contradicted(temperature
     wide = np.argmax(y.astype(float) / temperature + draws[:, 0], axis=1)
     differ = np.flatnonzero(tokens[0] != wide)
     assert len(differ) > 10
-    monkeypatch.setattr(certification.noise, "draw", lambda *_: draws)
+    monkeypatch.setattr(noise, "draw", lambda *_: draws)
     plain = certify(graph, params, tokens, temperature=temperature)
     assert {doubt.step for doubt in plain.doubts if doubt.contradicted} == set(differ.tolist())
     found = certify(graph, params, tokens, temperature=temperature, dtype="float32")
     assert not any(doubt.contradicted for doubt in found.doubts)
     assert {doubt.step for doubt in found.doubts} >= set(differ.tolist())
     assert len(found.doubts) < 400
-    monkeypatch.setattr(certification, "_SLACK", 0.0)
+    monkeypatch.setattr(in_float32, "_SLACK", 0.0)
     assert any(doubt.contradicted for doubt in certify(graph, params, tokens, temperature=temperature, dtype="float32").doubts)
 
 
@@ -333,7 +349,7 @@ def test_a_temperature_below_the_numbers_of_float32(monkeypatch: pytest.MonkeyPa
     """It is 0 there, and the noise is not felt where it decides in float64."""
     graph, params, _ = close_calls(1, 1.0)
     params["front.bias"] = np.zeros(2, np.float32)
-    monkeypatch.setattr(certification.noise, "draw", lambda *_: np.array([[[0.0, 1.0]]]))
+    monkeypatch.setattr(noise, "draw", lambda *_: np.array([[[0.0, 1.0]]]))
     assert exact.drawn(ops.Categorical(), params["front.bias"], np.array([0, 1], np.float32), np.float32(1e-50)) == 0
     (doubt,) = certify(graph, params, [[0]], temperature=1e-50, dtype="float32").doubts
     assert not doubt.contradicted

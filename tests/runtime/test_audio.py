@@ -16,8 +16,7 @@ from refar.analysis.causality import receptive_field
 from refar.analysis.facts import facts
 from refar.oracle.bound_graph import bound_graph
 from refar.oracle.whole import forward_nodes
-from refar.rounding import bound
-from refar.rounding.norms import norms
+from refar.rounding.tolerance import tolerance
 from refar.runtime import load
 from refar.runtime.session import Session
 from refar_export import export
@@ -63,7 +62,7 @@ class Effect:
         net = bound_graph(graph, params)
         values = forward_nodes(net, net.cast({facts(graph).sequence: self.x}))
         self.y = values[graph.output]
-        self.allowed = norms(graph, net.params, values, bound.FLOAT32)[graph.output]
+        self.allowed = tolerance(graph, self.y, np.float32)
 
 
 @pytest.fixture(scope="module", params=EFFECTS)
