@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from refar.rounding.norms import norms
 from rich.progress import Progress
 
 from refar import Graph, to_json
@@ -28,7 +29,6 @@ from refar.graph.graph import digest
 from refar.oracle.bound_graph import unchecked
 from refar.oracle.whole import forward_nodes
 from refar.rounding import bound
-from refar.rounding.norms import norms
 from refar.testing.contract.cases import generic_inputs, generic_parameters
 from refar.testing.strategies import plane_graphs
 from refar_export.image_graphs import REWRITES, image_models

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import with_surplus
 
 from refar import Builder, Graph, ops
 from refar.analysis.facts import facts
@@ -31,7 +32,7 @@ def network(make: Make, channels: int = 4, plane: bool = False) -> Graph:
     x = g.image(classes=12, channels=1) if plane else g.input(classes=12)
     h = g.affine(g.embedding(x, channels, name="table"), 0.75, 0.25, name="h")
     c = g.affine(g.condition("c", channels=channels), 0.5, 0.125, name="k")
-    return g.build(make(g, h, c))
+    return with_surplus(g, make(g, h, c))
 
 
 def numbers(graph: Graph) -> tuple[Any, Any]:

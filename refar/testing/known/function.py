@@ -21,6 +21,7 @@ from refar.testing.known.failures import Failure, Failures
 from refar.testing.known.printing import counted_lines
 from refar.testing.known.transformed import as_by_transform
 from refar.testing.report import ContractError, Report
+from refar.testing.told import told
 
 LAWS = {
     "call": "takes the arguments of its signature, gives one array, and leaves its arguments and earlier results alone",
@@ -46,6 +47,7 @@ def golden_cases(operator: str, only: Mapping[str, Any] | None = None, skip: Seq
     return tuple(_chosen(OPERATORS[known(operator, OPERATORS)], all_cases(operator), only or {}, skip))
 
 
+@told
 def check_function(
     f: Callable[..., Any],
     operator: str,

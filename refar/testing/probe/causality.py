@@ -24,9 +24,11 @@ from refar.testing.probe.rate import Rate
 from refar.testing.probe.watched import Watched
 from refar.testing.report import ContractError
 from refar.testing.threads import one_thread
+from refar.testing.told import told
 from refar.testing.under_test import Convert
 
 
+@told
 @one_thread()
 def check_causality(
     f: Callable[[Array], Any],

@@ -13,9 +13,9 @@ import numpy as np
 from refar.arguments.arrays import Array
 from refar.errors import InputError
 from refar.testing.probe import states
+from refar.testing.probe.observed import LAYOUTS, Layout, Observed, as_it_is
 from refar.testing.probe.stream_under_test import StreamUnderTest, difference, repeated
 from refar.testing.probe.together import together
-from refar.testing.probe.observed import LAYOUTS, Layout, Observed, as_it_is
 from refar.testing.report import ContractError, Measure
 
 _SHORT, _LONG, _FOREVER, _ORDERS = 40, 512, 4500, 4
@@ -43,7 +43,9 @@ class MemoryLaws:
             self._laid(name, layout, self.stream.steps, lambda: self.stream.run(x), right, most)
         measure.notes.append("the same for x in Fortran's order, with gaps and read-only")
 
-    def _laid(self, name: str, layout: Layout, function: Observed, run: Callable[[], Array], expected: Array, most: Array) -> None:
+    def _laid(
+        self, name: str, layout: Layout, function: Observed, run: Callable[[], Array], expected: Array, most: Array
+    ) -> None:
         """Require what is expected of a function that gets x in another layout."""
         if name == "read-only" and function.converts:  # PyTorch makes no tensors of these
             return

@@ -15,15 +15,17 @@ from refar.errors import InputError, check_integer
 from refar.testing.probe.inputs import example
 from refar.testing.probe.measure import require_rows_apart, require_same
 from refar.testing.probe.memory_laws import MemoryLaws
+from refar.testing.probe.observed import Heard, Observed
 from refar.testing.probe.step_under_test import StepUnderTest
 from refar.testing.probe.stream_laws import Laws
 from refar.testing.probe.stream_under_test import Cutting, StreamUnderTest
-from refar.testing.probe.observed import Heard, Observed
 from refar.testing.report import Line, Report, hold
 from refar.testing.threads import one_thread
+from refar.testing.told import told
 from refar.testing.under_test import Convert
 
 
+@told
 @one_thread()
 def check_streaming(
     full: Callable[[Array], Any],

@@ -14,9 +14,9 @@ from refar.errors import RefarError
 from refar.testing.closeness import differences, wrong_at
 from refar.testing.contract.cases import splits
 from refar.testing.probe.inputs import Draw
+from refar.testing.probe.observed import Observed
 from refar.testing.probe.step_under_test import StepUnderTest
 from refar.testing.probe.tolerance import Tolerance, computed_in, tolerance
-from refar.testing.probe.observed import Observed
 from refar.testing.report import ContractError
 
 NewState = Callable[[Any, int], Any]
