@@ -14,6 +14,7 @@ from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import RefarError
 from refar.graph.graph import Graph, Node
+from refar.mistakes.precision_mistakes import ARGUMENTS, rounded
 from refar.mistakes.rewrites import REWRITES, Rewritten, rewritten
 from refar.oracle.bound_graph import cast, unchecked
 from refar.oracle.whole import forward_nodes
@@ -23,7 +24,9 @@ PADDINGS: Mapping[str, Literal["layer", "input"]] = {
     "zeros in front of the input alone": "input",
 }
 HALVES = "halves of the gate swapped"
-NAMES = (*PADDINGS, *REWRITES, HALVES)
+POWERS = "dilations 1, 2, 4, … by the number of the layer"
+ROUNDED = {name.replace("arguments", "weights"): rounding for name, rounding in ARGUMENTS.items()}
+NAMES = (*PADDINGS, *REWRITES, HALVES, POWERS, *ROUNDED)
 """Every mistake that a graph can have."""
 
 
@@ -43,6 +46,11 @@ def everywhere(name: str, graph: Graph, params: Arrays) -> Mistaken | None:
     if name == HALVES:
         nodes = _with_halves_swapped(graph)
         return _built(name, graph, params, nodes=nodes) if nodes != graph.nodes else None
+    if name == POWERS:
+        nodes = _with_powers(graph)
+        return _built(name, graph, params, nodes=nodes) if nodes != graph.nodes else None
+    if name in ROUNDED:
+        return _built(name, graph, rounded(params, ROUNDED[name]))
     return _changed(name, graph, params, _changes(name, graph, params))
 
 
@@ -108,6 +116,19 @@ def _with_halves_swapped(graph: Graph) -> tuple[Node, ...]:
             Node(both, ops.Concat(), (second, first)),
             replace(node, inputs=(both,)),
         ]
+    return tuple(nodes)
+
+
+def _with_powers(graph: Graph) -> tuple[Node, ...]:
+    """Convolutions over time of more than one tap, counted from 0 in their order: the one that is number n gets dilation 2ⁿ."""
+    nodes: list[Node] = []
+    count = 0
+    for node in graph.nodes:
+        if isinstance(node.op, ops.Conv1d) and node.op.kernel > 1 and not node.op.strict:
+            nodes.append(replace(node, op=replace(node.op, dilation=2**count)))
+            count += 1
+        else:
+            nodes.append(node)
     return tuple(nodes)
 
 

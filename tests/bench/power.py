@@ -1,7 +1,8 @@
-"""How many known mistakes the kit kills, by family: `python tests/bench/power.py [PAGE]` runs the tests that put them in.
+"""How many known mistakes the kit kills, and how much right code it takes, by family: `python tests/bench/power.py [PAGE]`.
 
-With docs/mistakes.md the table is written between its markers. Each case of these tests is the correct code with one mistake in
-it, and passes only if what a user calls finds it; for those of `OWN` it passes if refar's own tests do.
+With docs/mistakes.md both tables are written between its markers. Each case of the tests of `FAMILIES` is correct code with one
+mistake in it, and passes only if what a user calls finds it; for those of `OWN` it passes if refar's own tests do. Each case of
+the tests of `RIGHT` is code without a mistake, and passes if what a user calls takes it.
 """
 
 from __future__ import annotations
@@ -69,6 +70,18 @@ OWN = {
         "refar's own tests, by nothing that a user calls", (f"{MUTANTS}output_mutants.py::test_every_mistake",)
     )
 }  # fmt: skip
+RIGHT: dict[str, tuple[str, tuple[str, ...]]] = {
+    "causal convolutions in PyTorch, NumPy and TorchScript": (
+        "check_function", ("tests/accepted/test_right_convolutions.py::test_",)
+    ),
+    "pooling, activations, gates, losses": ("check_function", ("tests/accepted/test_right_operators.py::test_",)),
+    "modules": ("check_module", ("tests/accepted/test_right_modules.py::test_",)),
+    "functions of which only the dependence is measured": (
+        "check_causality", ("tests/accepted/test_right_functions.py::test_",)
+    ),
+    "step functions and chunks": ("check_streaming", ("tests/accepted/test_right_streams.py::test_",)),
+    "training losses": ("check_loss", ("tests/known/test_loss_kit.py::test_right_losses",)),
+}  # fmt: skip
 
 
 class Kills:
@@ -76,7 +89,7 @@ class Kills:
 
     def __init__(self) -> None:
         self.cases: dict[str, list[str]] = {
-            prefix: [] for _, prefixes in [*FAMILIES.values(), *OWN.values()] for prefix in prefixes
+            prefix: [] for _, prefixes in [*FAMILIES.values(), *OWN.values(), *RIGHT.values()] for prefix in prefixes
         }
         self.passed: set[str] = set()
 
@@ -100,7 +113,7 @@ class Kills:
 
 
 def table(kills: Kills) -> str:
-    """A line for each family, their sum, and below it what the kit has no part in."""
+    """A line for each family of mistakes, their sum, and what the kit has no part in; then the same of right code."""
     lines, total = ["| mistakes in | found by | killed |", "|---|---|---|"], [0, 0]
     for family, (finder, prefixes) in FAMILIES.items():
         killed, count = kills.count(prefixes)
@@ -109,6 +122,11 @@ def table(kills: Kills) -> str:
     lines.append(f"| all | | {total[0]} of {total[1]} |")
     for family, (finder, prefixes) in OWN.items():
         lines.append("| {} (not counted above) | {} | {} of {} |".format(family, finder, *kills.count(prefixes)))
+    lines += ["", "| right code | given to | accepted |", "|---|---|---|"]
+    counts = {family: kills.count(prefixes) for family, (_, prefixes) in RIGHT.items()}
+    lines += [f"| {family} | {RIGHT[family][0]} | {taken} of {count} |" for family, (taken, count) in counts.items()]
+    taken, count = (sum(each) for each in zip(*counts.values(), strict=True))
+    lines.append(f"| all | | {taken} of {count} |")
     return "\n".join(lines)
 
 

@@ -31,6 +31,8 @@ def cause_of_output(subject: Subject, module: ModuleUnderTest, extent: Extent, a
     for words, value, came in _at_the_end(actual, expected):
         if _agrees(came, value, relative):
             return f"likely cause: {words}"
+    if (stale := module.with_its_own_weights(inputs)) is not None and _agrees(actual, stale, relative):
+        return "likely cause: weights from before: the outputs are those of the weights that the module came with"
     for wrong in one_by_one(subject.graph, subject.params):
         guess = _output_of(wrong, inputs)
         if guess is not None and _agrees(actual, guess, relative) and not _agrees(guess, expected, relative):
@@ -44,6 +46,9 @@ def _at_the_end(y: Array, expected: Array) -> Iterator[tuple[str, Array, Array]]
     softmax = shifted / shifted.sum(axis=1, keepdims=True)
     yield "a softmax at the end, where the graph gives logits", softmax, y
     yield "a log-softmax at the end, where the graph gives logits", np.log(np.maximum(softmax, 1e-300)), y
+    for size in (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3):
+        words = f"the logarithm of a softmax and {size:g} at the end, where the graph gives logits"
+        yield words, np.log(softmax + size), y
     for by in (1, 2, 3):
         if expected.ndim == 3 and expected.shape[2] > by + 1:
             late = "one position" if by == 1 else f"{by} positions"
@@ -133,10 +138,10 @@ def _contains(output: Array, value: Array, relative: float) -> bool:
         for begin in np.ndindex(*(max(r, 0) + 1 for r in room)):
             places: tuple[Any, ...] = tuple(slice(b, b + n) for b, n in zip(begin, value.shape[2:], strict=True))
             window = candidate[(..., *places)]
-            inner = value
-            for axis, n in enumerate(window.shape[2:], start=2):
-                inner = np.moveaxis(np.moveaxis(inner, axis, 0)[:n], 0, axis)
-            if _agrees(window, inner, relative):
+            sides = [slice(n) for n in window.shape[2:]]
+            ends = [slice(whole - n, None) for n, whole in zip(window.shape[2:], value.shape[2:], strict=True)]
+            inner, last = value[(..., *sides)], value[(..., *ends)]
+            if _agrees(window, inner, relative) or _agrees(window, last, relative):  # without padding the first ones lack
                 return True
             if inner.ndim == 3 and inner.shape[2] > 2 and _agrees(window[..., :-1], inner[..., 1:], relative):
                 return True

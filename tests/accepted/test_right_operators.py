@@ -1,0 +1,129 @@
+"""Right code that nobody here bent to fit: pooling, activations, losses, samplers and quantisers as people write them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from refar import golden
+from refar.testing import check_function
+
+Array = np.ndarray
+
+
+def max_pool(x: Any, *, kind: str, kernel: int, dilation: int = 1, pad: str = "zero") -> Any:
+    fill = 0.0 if pad == "zero" else -np.inf
+    return F.max_pool1d(F.pad(x, ((kernel - 1) * dilation, 0), value=fill), kernel, 1, dilation=dilation)
+
+
+def max_of_shifts(x: Any, *, kind: str, kernel: int, dilation: int = 1, pad: str = "zero") -> Any:
+    fill = 0.0 if pad == "zero" else -np.inf
+    each = [F.pad(x, (k * dilation, 0), value=fill)[..., : x.shape[-1]] for k in range(kernel)]
+    return torch.stack(each).amax(0)
+
+
+def max_by_unfold(x: Any, *, kind: str, kernel: int, pad: str = "zero") -> Any:
+    return F.pad(x, (kernel - 1, 0), value=0.0 if pad == "zero" else -np.inf).unfold(-1, kernel, 1).max(-1).values
+
+
+def avg_pool(x: Any, *, kind: str, kernel: int, pad: str = "zero") -> Any:
+    return F.avg_pool1d(F.pad(x, (kernel - 1, 0)), kernel, 1)
+
+
+def avg_by_convolution(x: Any, *, kind: str, kernel: int, dilation: int = 1, pad: str = "zero") -> Any:
+    w = torch.full((x.shape[1], 1, kernel), 1 / kernel, dtype=x.dtype)
+    return F.conv1d(F.pad(x, ((kernel - 1) * dilation, 0)), w, groups=x.shape[1], dilation=dilation)
+
+
+def numpy_max(x: Array, *, kind: str, kernel: int, dilation: int = 1, pad: str = "zero") -> Array:
+    fill = 0.0 if pad == "zero" else -np.inf
+    p = np.pad(x, ((0, 0), (0, 0), ((kernel - 1) * dilation, 0)), constant_values=fill)
+    return np.max([p[..., k * dilation : k * dilation + x.shape[-1]] for k in range(kernel)], axis=0)
+
+
+def numpy_mean(x: Array, *, kind: str, kernel: int, dilation: int = 1, pad: str = "zero") -> Array:
+    p = np.pad(x, ((0, 0), (0, 0), ((kernel - 1) * dilation, 0)))
+    total = np.sum([p[..., k * dilation : k * dilation + x.shape[-1]] for k in range(kernel)], axis=0, dtype=x.dtype)
+    if pad == "zero":
+        return total / kernel
+    there = np.minimum(np.arange(x.shape[-1]) // dilation + 1, kernel)
+    return (total / there).astype(x.dtype)
+
+
+MAX, AVG = {"kind": "max"}, {"kind": "avg"}
+POOLS: dict[str, tuple[Callable[..., Any], dict[str, Any], bool]] = {
+    "F.max_pool1d": (max_pool, MAX, True),
+    "the maximum of shifts": (max_of_shifts, MAX, True),
+    "max of unfold": (max_by_unfold, {**MAX, "dilation": 1}, True),
+    "F.avg_pool1d": (avg_pool, {**AVG, "dilation": 1, "pad": "zero"}, True),
+    "the average as a convolution": (avg_by_convolution, {**AVG, "pad": "zero"}, True),
+    "np.max": (numpy_max, MAX, False),
+    "np.sum": (numpy_mean, AVG, False),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_pools(name: str) -> None:
+    f, only, tensors = POOLS[name]
+    options: dict[str, Any] = {"convert": torch.from_numpy, "gradient": "torch"} if tensors else {}
+    check_function(f, "causal_pool1d", only=only, **options)
+
+
+ACTIVATIONS: dict[str, tuple[Callable[..., Any], str]] = {
+    "F.relu": (F.relu, "relu"),
+    "clamp": (lambda x: x.clamp(min=0), "relu"),
+    "x times its sign": (lambda x: x * (x > 0), "relu"),
+    "F.leaky_relu": (lambda x, slope: F.leaky_relu(x, slope), "leaky_relu"),
+    "where": (lambda x, slope: torch.where(x >= 0, x, slope * x), "leaky_relu"),
+    "torch.tanh": (torch.tanh, "tanh"),
+    "tanh by sigmoid": (lambda x: 2 * torch.sigmoid(2 * x) - 1, "tanh"),
+    "torch.sigmoid": (torch.sigmoid, "sigmoid"),
+    "sigmoid by tanh": (lambda x: 0.5 * torch.tanh(0.5 * x) + 0.5, "sigmoid"),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name: str) -> None:
+    f, kind = ACTIVATIONS[name]
+
+    def activation(x: Any, *, kind: str, slope: float = 0.0) -> Any:
+        return f(x, slope) if kind == "leaky_relu" else f(x)
+
+    check_function(activation, "activation", convert=torch.from_numpy, gradient="torch", only={"kind": kind})
+
+
+def gate_by_chunk(x: Any) -> Any:
+    a, b = x.chunk(2, dim=1)
+    return torch.tanh(a) * torch.sigmoid(b)
+
+
+def gate_by_slices(x: Any) -> Any:
+    n = x.shape[1] // 2
+    return torch.sigmoid(x[:, n:]) * torch.tanh(x[:, :n])
+
+
+@pytest.mark.parametrize("f", [gate_by_chunk, gate_by_slices])
+def test_gates(f: Callable[..., Any]) -> None:
+    check_function(f, "gate", convert=torch.from_numpy, gradient="torch")
+
+
+CROSS_ENTROPIES: dict[str, Callable[..., Any]] = {
+    "F.cross_entropy": lambda y, x: F.cross_entropy(y, x, reduction="none"),
+    "log_softmax and gather": lambda y, x: -F.log_softmax(y, 1).gather(1, x[:, None])[:, 0],
+    "logsumexp": lambda y, x: torch.logsumexp(y, 1) - y.gather(1, x[:, None])[:, 0],
+    "F.nll_loss": lambda y, x: F.nll_loss(F.log_softmax(y, 1), x, reduction="none"),
+    "distribution": lambda y, x: -torch.distributions.Categorical(logits=y.movedim(1, -1)).log_prob(x),
+    "one-hot": lambda y, x: -(F.log_softmax(y, 1) * F.one_hot(x, y.shape[1]).movedim(-1, 1)).sum(1),
+}
+
+
+@pytest.mark.parametrize("name", CROSS_ENTROPIES)
+def test_cross_entropies(name: str) -> None:
+    operator = "cross_entropy"
+    assert operator in golden.OPERATORS, sorted(golden.OPERATORS)
+    check_function(CROSS_ENTROPIES[name], operator, convert=torch.from_numpy, gradient="torch")
