@@ -18,6 +18,9 @@ Function = Callable[..., Any]
 UNSTRICT: dict[str, Any] = {"strict": False}
 DENSE: dict[str, Any] = {"strict": False, "groups": 1}
 
+FEW: dict[str, Any] = {"only": DENSE, "sizes": [{"t": 257, "k": 9, "dilation": 3}], "dtypes": ("float64",)}
+"""For what convolves pair by pair of channels in Python, and is slow."""
+
 
 @dataclass(frozen=True)
 class Right:
@@ -241,9 +244,9 @@ RIGHT = [
     Right("im2col", "causal_conv1d", by_columns, gradient="torch", options={"only": DENSE}),
     Right("einsum", "causal_conv1d", by_shifts, gradient="torch", options={"only": {"groups": 1}}),
     Right("FFT", "causal_conv1d", by_fft, gradient="torch", options={"only": DENSE}),
-    Right("FFT", "causal_conv1d", _pairs(scipy.signal.fftconvolve), numpy=True, options={"only": DENSE}),
-    Right("scipy.signal", "causal_conv1d", _pairs(np.convolve), numpy=True, options={"only": DENSE}),
-    Right("scipy.signal", "causal_conv1d", by_lfilter, numpy=True, options={"only": DENSE}),
+    Right("FFT", "causal_conv1d", _pairs(scipy.signal.fftconvolve), numpy=True, options=FEW),
+    Right("scipy.signal", "causal_conv1d", _pairs(np.convolve), numpy=True, options=FEW),
+    Right("scipy.signal", "causal_conv1d", by_lfilter, numpy=True, options=FEW),
     Right("im2col", "causal_conv1d", by_windows, numpy=True, options={"only": DENSE}),
     Right("einsum", "causal_conv1d", by_einsum, numpy=True, options={"only": DENSE}),
     Right("einsum", "causal_conv1d", by_toeplitz, numpy=True, options={"only": DENSE}),
