@@ -217,7 +217,7 @@ def sampler(y: Any, noise: Any, *, temperature: float) -> Any:
 def top_k_sampler(y: Any, noise: Any, *, temperature: float, top_k: Any) -> Any:
     scores = y if temperature == 0 else (y - y.amax(1, keepdim=True)) / temperature + noise
     if top_k is not None:
-        order = torch.sort(y, 1, descending=True, stable=True).indices[:, :top_k]
+        order = torch.sort(y, dim=1, descending=True, stable=True).indices[:, :top_k]
         scores = torch.full_like(scores, -torch.inf).scatter(1, order, scores.gather(1, order))
     return scores.argmax(1)
 
@@ -257,7 +257,7 @@ RIGHT = [
     Right("torch.nn.functional", "activation", largest_of_two, gradient="torch"),
     Right("torch.nn.functional", "softmax", lambda x: F.softmax(x, 1), gradient="torch"),
     Right("torch.nn", "softmax", nn.Softmax(1), gradient="torch"),
-    Right("torch.nn.functional", "softmax", lambda x: torch.exp(x - torch.logsumexp(x, 1, keepdim=True)), gradient="torch"),
+    Right("torch.nn.functional", "softmax", lambda x: F.log_softmax(x, 1).exp(), gradient="torch"),
     Right("scipy.special", "softmax", lambda x: scipy.special.softmax(x, axis=1), numpy=True),
     Right("torch.nn", "log_softmax", nn.LogSoftmax(1), gradient="torch"),
     Right("torch.nn.functional", "log_softmax", lambda x: x - torch.logsumexp(x, 1, keepdim=True), gradient="torch"),
