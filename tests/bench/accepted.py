@@ -11,9 +11,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
-from right_functions import RIGHT, scripted  # noqa: E402
+from right_functions import RIGHT, scripted
 
-from refar.testing import ContractError, check_function  # noqa: E402
+from refar.testing import ContractError, check_function
 
 
 def main() -> None:
