@@ -110,7 +110,7 @@ ALLOWED: dict[str, set[str]] = {
         "refar_export.vectors", "refar_export.version_1", "msgspec"
     },
     "refar.golden": {
-        *CHECKED, "refar.building", "refar.files", "refar.golden", "refar.oracle", "refar.quantize", "refar.rounding",
+        *CHECKED, "refar.building", "refar.files", "refar.golden", "refar.oracle", "refar.quantize", "refar.rounding.certify",
         *LIGHT
     },
     "refar.mistakes": {*CHECKED, "refar.golden", "refar.mistakes", "refar.oracle", "msgspec", "numpy"},

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
-from refar.golden.allowed import allowed
 from refar.golden.case import UNITS, Case, Kind, Signature
 from refar.golden.compare import differs
 from refar.golden.node_operators import Attributes
 from refar.golden.ties import one_of
 from refar.mistakes.of_operators import names_of, wrong
+from refar.testing.known.allowed import allowed
 
 FLOAT32 = UNITS["float32"]
 
@@ -42,8 +42,8 @@ class FamilyMaker:
 class OperatorMaker:
     """One operator with a documented signature.
 
-    `define`: result and gradients from the definition on exact numbers. What each may be off by: see `refar.golden.allowed`.
-    Gradients are those of the arguments that are given as numbers, where the upstream gradient is given.
+    `define`: result and gradients from the definition on exact numbers; gradients are those of the arguments that are given as
+    numbers, where the upstream gradient is given. `refar.testing.known.allowed` says what each may be off by.
     """
 
     kind: Kind

@@ -8,8 +8,8 @@
         refar_case(my_conv, convert=torch.from_numpy)
 
 The arguments are those of `refar.testing.check_function`; the function and the name of its operator in either order. Under the
-marker what restricts the cases, `only`, belongs to it, and all other keywords to the fixture. Nothing is imported before a test
-asks for it.
+marker what restricts the cases, `only` and `skip`, belongs to it, and all other keywords to the fixture. Nothing is imported
+before a test asks for it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RefarCase = Callable[..., "Report"]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
-    said = "refar(operator, only=None): one test for each golden case of the operator that `only` leaves; takes refar_case"
+    said = "refar(operator, only=None, skip=()): one test for each golden case of the operator that is left; takes refar_case"
     config.addinivalue_line("markers", said)
 
 
@@ -40,14 +40,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     from refar.errors import InputError
     from refar.testing.known.function import golden_cases
 
-    if len(marker.args) != 1 or marker.kwargs.keys() - {"only"}:
-        expected = 'the name of an operator, and at most `only`, like @pytest.mark.refar("causal_conv1d", only={"strict": False})'
+    if len(marker.args) != 1 or marker.kwargs.keys() - {"only", "skip"}:
+        expected = (
+            "the name of an operator, and at most `only` and `skip`, "
+            'like @pytest.mark.refar("causal_conv1d", only={"strict": False})'
+        )
         rest = "; other keywords go to refar_case" if marker.kwargs else ""
         pytest.fail(f"refar: expected {expected}, got {marker}{rest}", pytrace=False)
     cases: tuple[Any, ...] = ()
     said = ""
     try:
-        cases = golden_cases(marker.args[0], marker.kwargs.get("only"))
+        cases = golden_cases(marker.args[0], marker.kwargs.get("only"), marker.kwargs.get("skip", ()))
     except InputError as error:
         said = str(error)
     if said:
@@ -81,8 +84,13 @@ def _given(arguments: tuple[Any, ...], options: dict[str, Any], marked: str | No
 
     names = [argument for argument in arguments if isinstance(argument, str)]
     functions = [argument for argument in arguments if not isinstance(argument, str)]
-    if marked is not None and "only" in options:
-        raise InputError(f"refar_case: expected `only` in the marker, @pytest.mark.refar({marked!r}, only={options['only']!r})")
+    for name in ("only", "skip"):
+        if marked is not None and name in options:
+            mark = f"@pytest.mark.refar({marked!r}, {name}={options[name]!r})"
+            raise InputError(f"refar_case: expected `{name}` in the marker, {mark}")
+    for name in ("sizes", "seed"):
+        if marked is not None and name in options:
+            raise InputError(f"refar_case: {name}: under the marker of {marked!r} there are golden cases alone, none to draw")
     if marked is not None and not names:
         names = [marked]
     if len(functions) != 1 or len(names) != 1 or names[0] != (marked or names[0]):

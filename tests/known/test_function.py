@@ -159,7 +159,7 @@ def test_attributes_that_a_function_does_not_take() -> None:
         lambda x, w, b: conv(x, w, b), "causal_conv1d", only={"dilation": 1, "groups": 1}
     )
     report = check_function(f, "causal_conv1d", convert=torch.from_numpy, only={"strict": False, "groups": 1, "b": None})
-    assert report.lines[0].figure == "1 case with strict=False, groups=1, b=None and 9 drawn"
+    assert report.lines[0].figure == "1 case with strict=False, groups=1, b=None and 10 drawn"
 
 
 @pytest.mark.parametrize(

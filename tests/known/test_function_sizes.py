@@ -157,7 +157,7 @@ def test_sizes_of_ones_own() -> None:
     def check(sizes: Any, **options: Any) -> Any:
         return check_function(g, "causal_conv1d", convert=torch.from_numpy, sizes=sizes, **options)
 
-    assert "and 9 drawn" in str(check(None))
+    assert "and 10 drawn" in str(check(None))
     assert "drawn" not in str(check(()))
     assert "21 cases and 2 drawn" in str(check([{"t": 301, "k": 11, "i": 6, "groups": 2}, 70], seed=3))
     message = failure(g, "causal_conv1d", sizes=[{"t": 300, "k": 2}], seed=3)

@@ -126,7 +126,7 @@ def test_what_the_fixture_does_not_take(pytester: pytest.Pytester, mark: str, ca
         ('@pytest.mark.refar("gate", only={"strict": True})', "*refar: only: gate has no 'strict', but *"),
         (
             '@pytest.mark.refar("gate", convert=abs)',
-            "*refar: expected the name of an operator, and at most `only`*to refar_case*",
+            "*refar: expected the name of an operator, and at most `only` and `skip`*to refar_case*",
         ),
         (
             '@pytest.mark.refar("causal_conv")',

@@ -14,12 +14,12 @@ import numpy as np
 
 from refar.arguments.arrays import Arrays
 from refar.errors import InputError, near
-from refar.golden.allowed import allowed
 from refar.golden.case import REQUIRED, Case
 from refar.golden.compare import as_dtype
 from refar.golden.operator import Operator
 from refar.golden.ties import one_of
-from refar.testing.known.large import PLANS, Draws, Plan, Sizes
+from refar.testing.known.allowed import allowed
+from refar.testing.known.large import PLANS, Large, Numbers, Sizes
 
 
 def large_cases(operator: Operator, sizes: Sequence[Sizes | int] | None, seed: int, only: Mapping[str, Any]) -> list[Case]:
@@ -39,7 +39,7 @@ def large_cases(operator: Operator, sizes: Sequence[Sizes | int] | None, seed: i
     return [_case(operator, plan, _complete(operator, plan, size), restricted, seed) for size in sizes]
 
 
-def _complete(operator: Operator, plan: Plan, size: Sizes | int) -> Sizes:
+def _complete(operator: Operator, plan: Large, size: Sizes | int) -> Sizes:
     """Return the size as a mapping. Raises InputError for what is none, and for a name that there is not."""
     if isinstance(size, int) and not isinstance(size, bool):
         size = {plan.length: size}
@@ -55,7 +55,7 @@ def _complete(operator: Operator, plan: Plan, size: Sizes | int) -> Sizes:
     return size
 
 
-def _case(operator: Operator, plan: Plan, size: Sizes, only: Mapping[str, Any], seed: int) -> Case:
+def _case(operator: Operator, plan: Large, size: Sizes, only: Mapping[str, Any], seed: int) -> Case:
     defaults = {name: value for name, value in operator.signature.attributes.items() if value is not REQUIRED}
     given: Sizes = {**size, **only}
     if operator.name in ("causal_conv1d", "masked_conv2d") and "groups" in only:
@@ -65,7 +65,7 @@ def _case(operator: Operator, plan: Plan, size: Sizes, only: Mapping[str, Any], 
     rng = np.random.default_rng([seed, zlib.crc32(f"{operator.name}({said})".encode())])
     attributes = {name: whole[name] for name in operator.signature.attributes}
     try:
-        arrays = plan.arrays(Draws(rng), whole)
+        arrays = plan.arrays(Numbers(rng), whole)
         exact = as_dtype(arrays, "float64")
         expected = operator.compute(attributes, exact, np.dtype(np.float64))
         bound = allowed(operator.name, attributes, arrays)
@@ -87,7 +87,7 @@ def _case(operator: Operator, plan: Plan, size: Sizes, only: Mapping[str, Any], 
     )
 
 
-def _divisible(plan: Plan, size: Sizes) -> Sizes:
+def _divisible(plan: Large, size: Sizes) -> Sizes:
     """Return the size with numbers of channels that the groups divide."""
     return {**size, **{name: -(-size.get(name, plan.plain[name]) // size["groups"]) * size["groups"] for name in ("i", "o")}}
 
