@@ -102,13 +102,25 @@ def _in_good_batches(f: Watched, draw: Draw, x: Array, other: Array, y: Array, d
     if len(x) < rows:
         require_rows_apart(f, x, other, y)
     better = resized(draw, rows)
+    batch, shape = better(np.random.default_rng(seed), 0)[0], (rows, *y.shape[1:])
     try:
-        again = f(better(np.random.default_rng(seed), 0)[0], shape=(rows, *y.shape[1:]))
-    except ContractError:  # f takes this number of rows only
-        return draw
+        again = f(batch, shape=shape)
+    except ContractError:
+        if _refused(f, batch, shape):
+            return draw
+        raise
     both = min(len(y), rows)
     if (place := furthest(again[:both], y[:both], allowed(y, x))) is not None:
         require_stateless(f, x, y)
         alone = f"{again[place]:.6g} in a batch of {rows} rows, {y[place]:.6g} in one of {len(y)}"
         raise ContractError(f"rows of the batch mix: the same row gives at {list(place)} {alone}")
     return better
+
+
+def _refused(f: Watched, batch: Array, shape: Sequence[int]) -> bool:
+    """Return whether f does not take a batch at all, rather than now and then."""
+    try:
+        f(batch, shape=shape)
+    except ContractError:
+        return True
+    return False
