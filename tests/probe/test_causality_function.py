@@ -44,7 +44,7 @@ def test_what_is_returned_is_reported_for_what_it_is() -> None:
     says("is dropout on (call .eval())", lambda x: F.dropout(torch.tensor(x)))
 
 
-@pytest.mark.parametrize("calls", [1, 5, 47, 48, 52])
+@pytest.mark.parametrize("calls", [2, 3, 8, 12, 20])
 def test_a_function_that_changes_after_many_calls(calls: int) -> None:
     """What was measured before and after does not belong together: no padding is suspected."""
     count = 0

@@ -185,12 +185,10 @@ def test_notes_say_what_is_no_mistake() -> None:
 def test_the_message_names_both_positions_and_both_values() -> None:
     message = says("one", conv(5, 1))
     said = (
-        r"the function: it sees the future: the offsets are -1, 2, 5 \(-1 is x of the next position\), up to one position ahead; "
+        r"the function: it sees the future: the offsets are -1, 2, 5 \(-1 is x of the next position\), up to one position ahead"
     )
-    values = (
-        r"for one, position (\d+) of the output \(row \d, channel \d\) goes from \S+ to \S+ when x changes at position (\d+) only"
-    )
-    match = re.fullmatch(said + values, message)
+    place = r"; for one, position (\d+) of the output \(row \d+, channel \d\)"
+    match = re.fullmatch(rf"{said}{place} goes from \S+ to \S+ when x changes at position (\d+) only", message)
     assert match
     assert int(match[1]) + 1 == int(match[2])
 

@@ -31,19 +31,29 @@ def test_many_offsets_too_many_are_listed_in_runs() -> None:
         check_causality(lambda x: np.cumsum(x, axis=-1), shape=(4, 1, 300), reach=range(5))
 
 
-def test_calls_grow_with_positions_over_rows() -> None:
-    calls: list[int] = []
-    for rows in (2, 8):
-        count = 0
+def test_few_calls_and_few_rows_of_long_sequences() -> None:
+    """Short rows are computed many at once, long ones few; a function of one number of rows gets that."""
+    for shape, calls_at_most, positions_at_most in [((2, 1, 64), 60, 80_000), ((16, 1, 1030), 90, 400_000)]:
+        sizes: list[int] = []
 
-        def f(x: np.ndarray) -> np.ndarray:
-            nonlocal count
-            count += 1
+        def f(x: np.ndarray, sizes: list[int] = sizes) -> np.ndarray:
+            sizes.append(x.size)
             return x
 
-        check_causality(f, shape=(rows, 1, 64), reach={0})
-        calls.append(count)
-    assert calls[0] - calls[1] == 3 * (64 // 2 - 64 // 8)
+        check_causality(f, shape=shape, reach={0})
+        assert len(sizes) <= calls_at_most
+        assert sum(sizes) <= positions_at_most, sum(sizes)
+
+    def of_three_rows(x: np.ndarray) -> np.ndarray:
+        assert len(x) == 3
+        return np.cumsum(x, axis=-1)
+
+    assert check_causality(of_three_rows, shape=(3, 1, 20), reach=20).receptive_field == 20
+
+
+def test_rows_that_mix_show_in_other_batches_too() -> None:
+    with pytest.raises(ContractError, match=r"rows of the batch mix: the same row gives at \[\d, 0, \d+\]"):
+        check_causality(lambda x: x * len(x), shape=(3, 1, 20))
 
 
 class Causal(nn.Conv1d):

@@ -14,12 +14,12 @@ from refar.arguments.arrays import Array
 from refar.errors import InputError
 from refar.testing.closeness import allowed, furthest
 from refar.testing.explain.dependence import Dependence, Domain
-from refar.testing.probe.inputs import Draw, example, few, folded
+from refar.testing.probe.inputs import Draw, example, folded, resized
 from refar.testing.probe.judge import judge
 from refar.testing.probe.lengths import elsewhere, first_positions, in_front
 from refar.testing.probe.looking import Probe
 from refar.testing.probe.meant import Meant
-from refar.testing.probe.measure import require_stateless
+from refar.testing.probe.measure import require_rows_apart, require_same, require_stateless
 from refar.testing.probe.rate import Rate
 from refar.testing.probe.watched import Watched
 from refar.testing.report import ContractError
@@ -72,12 +72,12 @@ def check_causality(
     domain = Domain((frames.positions(full.count),)) if frames != Rate(1) else full
     meant, function = Meant(reach, strict, domain), Watched(f, convert, frames)
     draw = folded(draw, frames)
-    sample, _ = draw(np.random.default_rng(seed), 0)
-    y = function(sample)
-    draw = _fewer_rows(function, draw, sample, y, domain)
-    probe = Probe(function, draw, domain, meant, seed, rounding)
+    sample, other = draw(np.random.default_rng(seed), 0)
+    y = require_same(function, sample, domain)
+    batches = _in_good_batches(function, draw, sample, other, y, domain, seed)
+    probe = Probe(function, batches, domain, meant, seed, rounding)
     probe.look()
-    few_rows, _ = draw(np.random.default_rng(seed), 0)
+    few_rows = min(sample, batches(np.random.default_rng(seed), 0)[0], key=len)
     found, wrong, notes = judge(probe, in_front(function, few_rows))
     if not np.triu(found.seen, 1).any():
         short, refused = first_positions(function, few_rows, len(domain.sides))
@@ -93,31 +93,36 @@ def check_causality(
     return replace(found, notes=tuple(notes))
 
 
-_WORK = 1 << 12
+_WORK, _MOST_ROWS = 1 << 12, 64
 
 
-def _fewer_rows(f: Watched, draw: Draw, sample: Array, y: Array, domain: Domain) -> Draw:
-    """Return the draw with fewer rows, where a sequence is long and f takes them: two are enough to see whether rows mix."""
-    rows = max(2, _WORK // domain.count)
-    if len(sample) <= rows:
+def _in_good_batches(f: Watched, draw: Draw, x: Array, other: Array, y: Array, domain: Domain, seed: int) -> Draw:
+    """Return the draw with as many rows as make a call worth its while and no more, where f takes another number of rows."""
+    rows = min(max(2, _WORK // domain.count), _MOST_ROWS)
+    if len(x) in (1, rows):
         return draw
+    if len(x) < rows:
+        require_rows_apart(f, x, other, y)
+    better = resized(draw, rows)
+    batch, shape = better(np.random.default_rng(seed), 0)[0], (rows, *y.shape[1:])
     try:
-        first = f(sample[:rows])
-    except ContractError:  # f takes this number of rows only
-        return draw
-    _require_first_rows(f, sample, y, first)
-    return few(draw, rows)
+        again = f(batch, shape=shape)
+    except ContractError:
+        if _refused(f, batch, shape):
+            return draw
+        raise
+    both = min(len(y), rows)
+    if (place := furthest(again[:both], y[:both], allowed(y, x))) is not None:
+        require_stateless(f, x, y)
+        alone = f"{again[place]:.6g} in a batch of {rows} rows, {y[place]:.6g} in one of {len(y)}"
+        raise ContractError(f"rows of the batch mix: the same row gives at {list(place)} {alone}")
+    return better
 
 
-def _require_first_rows(f: Watched, x: Array, y: Array, first: Array) -> None:
-    """Require that the first rows alone give the same outputs."""
-    expected = y[: len(first)]
-    if first.shape != expected.shape:
-        raise ContractError(
-            f"{f.name} returned the wrong shape for {len(first)} rows: expected {expected.shape}, got {first.shape}"
-        )
-    if (place := furthest(first, expected, allowed(y, x))) is not None:
-        raise ContractError(
-            f"rows of the batch mix: the first {len(first)} rows alone give {first[place]:.6g} at {list(place)}, with the others "
-            f"{expected[place]:.6g}"
-        )
+def _refused(f: Watched, batch: Array, shape: Sequence[int]) -> bool:
+    """Return whether f does not take a batch at all, rather than now and then."""
+    try:
+        f(batch, shape=shape)
+    except ContractError:
+        return True
+    return False

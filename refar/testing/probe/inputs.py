@@ -111,11 +111,14 @@ def folded(draw: Draw, rate: Rate) -> Draw:
     return draw_folded
 
 
-def few(draw: Draw, rows: int) -> Draw:
-    """Draw the first rows of the same."""
+def resized(draw: Draw, rows: int) -> Draw:
+    """Draw this number of rows: the first ones, or those of the next draws too."""
 
-    def draw_few(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+    def draw_resized(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
         x, other = draw(rng, n)
+        while len(x) < rows:
+            more, others = draw(rng, n + 1)
+            x, other = np.concatenate([x, more]), np.concatenate([other, others])
         return x[:rows], other[:rows]
 
-    return draw_few
+    return draw_resized

@@ -20,7 +20,7 @@ from refar.testing.report import ContractError
 
 _DRAWS, _QUIET = 10, 2
 _POSITIONS = 1 << 15
-_FINER, _DERIVED, _DERIVED_ROWS = 2, 3, 4
+_FINER, _DERIVED, _DERIVED_ROWS = 2, 12, 4
 _ROUNDS = 64
 _NEWS = 1.01
 _OFTEN, _SELDOM, _UNLIKELY = 0.8, 0.25, 0.7
@@ -131,19 +131,24 @@ class Probe:
                 self.leak = f"{place} goes from {values} when x changes at all places after {self.domain.name(t)}"
 
     def _derive(self) -> None:
-        """Note the derivatives of some outputs, half of them near the end, which see the most."""
-        count = self.domain.count
-        for n in range(_DERIVED if self.f.tensors else 0):
-            x = self.draw(self._rng, n)[0][:_DERIVED_ROWS]
-            late = count - 1 - self._rng.integers(0, count // 8 + 1, len(x)) * (n % 2)
-            places = np.where(np.arange(len(x)) % 2, self._rng.integers(0, count, len(x)), late).tolist()
+        """Note the derivatives of some outputs: every other time of the last, which sees the most, else of one in the middle.
+
+        What comes after those in the middle tells whether derivatives are rounded: where all of that is exactly 0, they are
+        not, and else what is small is nothing.
+        """
+        count, rows = self.domain.count, list[tuple[int, Array, float]]()
+        while self.f.tensors and len(rows) < _DERIVED:
+            x = self.draw(self._rng, len(rows))[0][:_DERIVED_ROWS]
+            ends = np.arange(len(rows), len(rows) + len(x)) % 2 == 0
+            places = np.where(ends, count - 1, self._rng.integers(0, count // 2 + 1, len(x))).tolist()
             found = slopes(self._finer, x.astype(np.float64), places, self.domain, self._rng) if self._finer else None
             found = found or slopes(self.f, x, places, self.domain, self._rng)
             if found is None:
                 return
-            sizes, eps = found
-            for place, size in zip(places, sizes, strict=True):
-                self.sightings.slope(place, size, rounding_of(eps) * float(size.max()))
+            rows += [(place, sizes, rounding_of(found[1])) for place, sizes in zip(places, found[0], strict=True)]
+        rounded = any(sizes[place + 1 :].any() for place, sizes, _ in rows)
+        for place, sizes, part in rows:
+            self.sightings.slope(place, sizes > (part * sizes.max() if rounded else 0))
 
     def _look_closer(self) -> None:
         """Look in float64 where rounding may be all that was seen, or may hide what was not."""

@@ -75,6 +75,10 @@ def _shape_hint(x: tuple[int, ...], y: tuple[int, ...], sides: tuple[int, ...]) 
     if y[:1] == x[:1] and y[1 : 1 + len(sides)] == sides and len(y) > 1 + len(sides):
         return f"{expected}: the channels come last, move them to axis 1"
     if y[:1] == x[:1] and len(y) > len(sides) == 1 and y[-1] != sides[0]:
+        if y[-1] and y[-1] % sides[0] == 0:
+            return f"{expected}, {y[-1] // sides[0]} for each position of x: check_causality takes rate={y[-1] // sides[0]}"
+        if y[-1] and sides[0] % y[-1] == 0:
+            return f"{expected}, one for {sides[0] // y[-1]} positions of x: check_causality takes rate=1/{sides[0] // y[-1]}"
         off = f"{abs(y[-1] - sides[0])} positions too {'many' if y[-1] > sides[0] else 'few'}"
         return f"{expected}: {off} (the last axis of x and y are the positions, channels are axis 1)"
     return expected

@@ -34,8 +34,11 @@ class Tally:
         self.clear += np.bincount(keys[clear], minlength=len(self.tries))
 
     def share(self) -> Array:
-        """Return how often each key was clear; a little less, since what was clear each time need not be so always."""
-        return np.asarray(self.clear / (self.tries + 1))
+        """Return how often each key was clear; a little less, since what was clear each time need not be so always.
+
+        It is the share of eight keys next to each other that counts, so that an eighth of a failure is added to each.
+        """
+        return np.asarray(self.clear / (self.tries + 1 / _NEIGHBOURS))
 
     def missed(self, key: int, near: Array) -> float:
         """Return how likely all tries at this key missed it, if it is as often clear as the rarest of the keys next to it."""
@@ -81,14 +84,9 @@ class Sightings:
         was |= clear
         self.looks[place] += 1
 
-    def slope(self, place: int, sizes: Array, most: float) -> None:
-        """Keep the derivatives of the output at one place by x at every place.
-
-        What comes later tells rounding: where that is exactly 0, so is all that is not seen, and else what is small is nothing.
-        """
-        here = np.arange(self.domain.count)
-        seen = sizes > (most if sizes[place + 1 :].any() else 0)
-        self.slopes.add(self.domain.keys(place, here), seen, seen)
+    def slope(self, place: int, seen: Array) -> None:
+        """Keep at which places x has a derivative of the output at one place."""
+        self.slopes.add(self.domain.keys(place, np.arange(self.domain.count)), seen, seen)
         self.derived[place] |= seen
 
     def unseen(self, expected: Array, seen: Array) -> dict[int, float]:
