@@ -114,7 +114,7 @@ def test_states_that_grow() -> None:
     def whole(x: np.ndarray) -> np.ndarray:
         return x + np.pad(x, ((0, 0), (0, 0), (3, 0)))[..., :-3]
 
-    first = {"initial_state": np.zeros((2, 1, 3)), "shape": (2, 1, 12)}
+    first: dict[str, Any] = {"initial_state": np.zeros((2, 1, 3)), "shape": (2, 1, 12)}
     says(
         "law 'memory': the state grows for ever: it holds 6, 2206, 3306, 4404 numbers",
         keeps_all,
