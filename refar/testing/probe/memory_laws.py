@@ -18,7 +18,7 @@ from refar.testing.probe.together import together
 from refar.testing.probe.watched import LAYOUTS, Layout, Watched, as_it_is
 from refar.testing.report import ContractError, Measure
 
-_SHORT, _LONG, _FOREVER, _ORDERS = 24, 512, 2200, 4
+_SHORT, _LONG, _FOREVER, _ORDERS = 24, 512, 1100, 4
 
 
 @dataclass
