@@ -120,10 +120,10 @@ IN_STEPS: dict[str, tuple[Any, Callable[[np.ndarray], Any], dict[str, Any]]] = {
     "right at the first 3 positions, wrong from position 3 on: a queue is one position too short, or read after the push": (
         reading(1), full, {}
     ),
-    "where x changes at one position, the whole answers 6, 8 positions later, the steps do not": (forgets, full, {}),
+    "where x changes at one position, the whole answers at the offsets 6, 8, the steps do not": (forgets, full, {}),
     "the last 5 positions are read in the opposite order": (turned, lambda x: conv(x, W1, B1, D1), {}),
     "what is 1 to 3 positions old is read in the opposite order": (wrong_end, holes, {"shape": (3, 2, 24)}),
-    "and the steps answer 1, 3, 5 positions later, the whole does not": (scrambled, full, {}),
+    "and the steps answer at the offsets 1, 3, 5, the whole does not": (scrambled, full, {}),
     "26 of 30 positions differ): right at the first 4 positions, wrong from position 4 on": (
         after, lambda x: conv(conv(x, W1, B1, D1), W2, B2, D2), {}),
     "law 'batch': rows of the batch mix in the steps: with row 0 changed, position 0": (mixes, full, {}),

@@ -84,8 +84,8 @@ class Refusal:
         in_whole = {offset: by for offset, by in in_whole.items() if offset < enough}
         clear = [_clear(echo) for echo in (in_whole, in_steps)]
         fewer, more = clear[0] - in_steps.keys(), clear[1] - in_whole.keys()
-        parts = [f"the whole answers {spell(fewer)} positions later, the steps do not"] if fewer else []
-        parts += [f"the steps answer {spell(more)} positions later, the whole does not"] if more else []
+        parts = [f"the whole answers at the offsets {spell(fewer)}, the steps do not"] if fewer else []
+        parts += [f"the steps answer at the offsets {spell(more)}, the whole does not"] if more else []
         return f"where x changes at one position, {' and '.join(parts)}" if parts else ""
 
 

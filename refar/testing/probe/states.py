@@ -18,12 +18,12 @@ _WANTED = "the state: expected arrays, tensors or numbers, in tuples, lists, dic
 
 def copied(state: Any) -> Any:
     """Return a copy that shares nothing, tensors without their gradient's history. Raises InputError where there is none."""
-    detached = {id(leaf): leaf.detach().clone() for leaf in parts(state) if hasattr(leaf, "detach")}
     try:
+        detached = {id(leaf): leaf.detach().clone() for leaf in parts(state) if hasattr(leaf, "detach")}
         return copy.deepcopy(state, detached)
     except Exception as error:
         odd = next((type(leaf).__name__ for leaf in parts(state) if not _copies(leaf)), type(state).__name__)
-        raise InputError(f"{_WANTED}, all of which can be copied; got {odd}: {error}") from None
+        raise InputError(f"{_WANTED}, all of which can be copied; got {odd}: {_line(error)}") from None
 
 
 def _copies(leaf: Any) -> bool:
@@ -32,6 +32,10 @@ def _copies(leaf: Any) -> bool:
     except Exception:  # the question is whether there is one
         return False
     return True
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition(". ")[0]
 
 
 def leaves(state: Any) -> list[Array]:
@@ -43,7 +47,7 @@ def leaves(state: Any) -> list[Array]:
         except AssertionError:
             raise
         except Exception as error:
-            raise InputError(f"{_WANTED}; got {type(leaf).__name__}: {error}") from None
+            raise InputError(f"{_WANTED}; got {type(leaf).__name__}: {_line(error)}") from None
     return found
 
 

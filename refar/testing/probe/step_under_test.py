@@ -30,11 +30,19 @@ class StepUnderTest(Observed):
     """One way to step: a function of state and x that gives (y, state), or an object or class with reset() and step(x).
 
     x is single positions without their axis, or with `chunks` x_bcn. `x_first` says in which order a function takes the two:
-    its parameters' names tell, else the state stands first. A step may hold back its first outputs, None, if `latency` > 0.
+    its parameters' names tell, else the state stands first. Where `latency` > 0, a step may hold back outputs; whether
+    it does is seen at a first chunk of `size` positions, the smallest there is.
     """
 
     def __init__(
-        self, step: Any, initial_state: Any, rows: int, chunks: bool, convert: Convert | None = None, latency: int = 0
+        self,
+        step: Any,
+        initial_state: Any,
+        rows: int,
+        chunks: bool,
+        convert: Convert | None = None,
+        latency: int = 0,
+        size: int = 1,
     ) -> None:
         made = step() if isinstance(step, type) else step
         advance = next((name for name in ("chunk", "block", "step", "__call__") if hasattr(made, name)), "")
@@ -46,10 +54,11 @@ class StepUnderTest(Observed):
             raise InputError("initial_state: expected none for a class, whose reset() makes it")
         name = type(made).__name__ if self.stateful else name_of(made, "the step")
         super().__init__(self._advance, name, convert)
-        self.chunks, self.latency, self.mutated = chunks, latency, ""
+        self.chunks, self.latency, self.size, self.mutated = chunks, latency, size, ""
+        self._holds: bool | None = None if latency else False
         self.another = (lambda: step()) if self.stateful and isinstance(step, type) else None
         self._made, self._initial, self._rows, self._state = made, initial_state, rows, None
-        self._held, self._dtypes = False, set[str]()
+        self._held, self.watching, self._dtypes = False, True, set[str]()
         single = next((name for name in ("step", "__call__") if hasattr(made, name)), "")
         self._method = (advance if chunks else single) if self.stateful else ""
         names = _parameters(made) if not self.stateful else ()
@@ -74,9 +83,10 @@ class StepUnderTest(Observed):
 
     def feed(self, state: Any, x: Array) -> tuple[Array | None, Any]:
         """Return (y, the state after it) for one chunk, y None if it is held back. Raises ContractError for anything else."""
-        before, self._state, self._held = states.leaves(states.copied(state)), state, False
+        watched = self.watching and not self.stateful
+        before, self._state, self._held = states.leaves(states.copied(state)) if watched else [], state, False
         y = self(x)
-        if not self.stateful:
+        if watched:
             self.mutated = self.mutated or _mutation(states.leaves(state), before)
         return (None if self._held else y), self._state
 
@@ -139,6 +149,9 @@ class StepUnderTest(Observed):
 
         `like` has the shape of y over all of x. `change(state, begin)` gives another state before the chunk at `begin`.
         """
+        if self._holds is None:
+            y, _ = self.feed(self.start(), x[..., : self.size] if self.chunks else x[..., 0])
+            self._holds = y is None or (self.chunks and y.shape[-1] < self.size)
         state, begin, outputs = self.start(), 0, [like[..., :0]]
         for length in lengths:
             state = state if change is None else change(state, begin)
@@ -162,13 +175,13 @@ class StepUnderTest(Observed):
     def _aligned(self, y: Array, count: int) -> Array:
         """Return y without the outputs that come before the first one: they are there, or they were held back."""
         came = y.shape[-1]
-        if not count - self.latency <= came <= count:
+        if not count - self.latency * bool(self._holds) <= came <= count:
             kept = f" and latency={self.latency}" if self.latency else ""
             raise ContractError(
                 f"{self.name} gave {came} outputs for {count} positions{kept}: expected "
                 f"{f'{count - self.latency} to {count}' if self.latency else count}"
             )
-        return y[..., self.latency :] if came == count else y[..., : count - self.latency]
+        return y[..., : count - self.latency] if self._holds else y[..., self.latency :][..., : count - self.latency]
 
     def reordered(self, state: Any, rows: Array) -> Any:
         """Return the state with row rows[b] in the place of row b. A class does it itself, by reorder(rows)."""

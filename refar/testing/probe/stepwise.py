@@ -88,7 +88,7 @@ def check_streaming(
         chunks = plan.block is not False
 
         def steps() -> StepUnderTest:
-            return StepUnderTest(step, initial_state, len(sample), chunks, convert, plan.latency)
+            return StepUnderTest(step, initial_state, len(sample), chunks, convert, plan.latency, plan.size)
 
         stream = StreamUnderTest(whole, steps(), sample, other, expected, 0.0 if exact else tolerance, draw, seed, plan, steps)
         stream.settle()

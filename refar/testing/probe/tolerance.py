@@ -26,7 +26,7 @@ class Tolerance:
 
     Over n positions a path from an input to an output has about log2 n levels, of a tree of sums or of layers whose dilations
     double, and two more before and behind them. Each level rounds: rounding = 16·(2 + log2 n)·u·max|y_c|. (On convolutions,
-    WaveNets, GRU, LSTM, attention, averages and FFT, T = 40 and 200, right steps are off by 8·u·max|y_c| at most, in every
+    WaveNets, GRU, LSTM, attention and FFT, T = 40 and 200, right steps are off by 8·u·max|y_c| at most, in every
     dtype.) `most` is that, but never above a hundredth of the channel's spread, its largest minus its smallest value: more
     could hide a mistake. A channel without spread, constant up to two roundings, has no such limit.
     """
