@@ -139,6 +139,7 @@ PICKED = {
     "golden/node_operators.py: as_graph": "how a pool is given its ones",
     # what a law allows for, or how its inputs are made
     "testing/contract/dependence.py: _averaged": "a maximum has no gradient to most of its window",
+    "testing/contract/spreading.py: _error": "what marks the positions that exist is exact",
     "testing/contract/integers.py: _magnitudes": "a maximum of magnitudes is no bound",
     "testing/contract/integers.py: _magnitude": "attributes that are subtracted or choose a slope",
     "testing/contract/operators.py: integral": "attributes that keep integers integers",

@@ -1,16 +1,19 @@
-"""How many tokens of onnxruntime are those of exact arithmetic: `python tests/bench/certificates.py [PAGE]`, half an hour.
+"""How many tokens of onnxruntime are those of exact arithmetic: `python tests/bench/certificates.py [PAGE] [--only WORDS]`.
 
-Seconds are those of the processor in this process, which runs on one core: what other programs do meanwhile counts little. Two
-small networks of images are trained first, a minute each. The others are experiments of docs/, or have weights that are drawn.
+Half an hour. Seconds are those of the processor in this process, which runs on one core: what other programs do meanwhile counts
+less. Two small networks of images are trained first, a minute each. The others are experiments of docs/, or have weights that are
+drawn. With `--only` a table of the networks whose names hold these words is printed.
 """
 
 from __future__ import annotations
 
+import argparse
 import platform
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,53 +47,51 @@ threads = 1
 
 @dataclass(frozen=True)
 class Net:
-    """A network, what the table calls it, and how many rows of which extent are drawn."""
+    """A network, and how many rows of which extent are drawn."""
 
-    name: str
     graph: Graph
     params: Arrays
     rows: int
     extent: int | tuple[int, int]
 
 
-def of_run(name: str, folder: Path, rows: int, extent: int | tuple[int, int]) -> Net:
+def of_run(folder: Path, rows: int, extent: int | tuple[int, int]) -> Net:
     """A network as it was trained."""
     run = load_run(folder)
-    return Net(name, run.graph, run.params, rows, extent)
+    return Net(run.graph, run.params, rows, extent)
 
 
-def trained_here(name: str, folder: Path, config: str, rows: int, extent: tuple[int, int]) -> Net:
+def trained_here(folder: Path, config: str, rows: int, extent: tuple[int, int]) -> Net:
     """A network that `refar train` trains now."""
+    folder.mkdir()
+    np.savez(folder / "binary.npz", x=binary_digits())
     (folder / "config.toml").write_text(config, encoding="utf-8")
     subprocess.run([sys.executable, "-m", "refar", "train", "config.toml", "--out", "run"], cwd=folder, check=True)
-    return of_run(name, folder / "run", rows, extent)
+    return of_run(folder / "run", rows, extent)
 
 
-def drawn(name: str, graph: Graph, gain: float) -> Net:
+def drawn(graph: Graph, gain: float) -> Net:
     """A network with the weights that training begins with, times `gain`."""
-    return Net(name, graph, {key: gain * array for key, array in refar.init(graph, seed=0).items()}, 4, 2000)
+    return Net(graph, {key: gain * array for key, array in refar.init(graph, seed=0).items()}, 4, 2000)
 
 
-def nets(folder: Path) -> list[Net]:
-    """The rows of the table, at least 8 000 tokens each."""
-    twice = [2**n for n in range(10)] * 2
-    binary, mixture = folder / "binary", folder / "mixture"
-    binary.mkdir()
-    mixture.mkdir()
-    np.savez(binary / "binary.npz", x=binary_digits())
-    weights = ROOT / "docs/experiments"
-    return [
-        of_run("WaveNet on MNIST, 16 layers of 64, trained", weights / "mnist/weights/scanline", 11, 784),
-        of_run("WaveNet on digits, 6 layers of 32, trained", weights / "orders/weights/scanline-0", 125, 64),
-        trained_here("PixelCNN on binary digits 28 × 28, trained", binary, BINARY, 11, (28, 28)),
-        trained_here("PixelCNN on digits, a mixture of 5 logistics, trained", mixture, MIXTURE, 125, (8, 8)),
-        drawn("WaveNet, 20 layers of 64, R = 2 048, fresh", models.wavenet(), 1),
-        drawn("WaveNet, 70 layers of 8, fresh", models.wavenet(16, twice * 3 + twice[:10], residual=8, gate=8, skip=8), 1),
-        drawn("WaveNet, 30 layers of 64, weights twice those", models.wavenet(16, twice + twice[:10], skip=64), 2),
-    ]
+def nets(folder: Path) -> dict[str, Callable[[], Net]]:
+    """The rows of the table, at least 8 000 tokens each, by name."""
+    twice, weights = [2**n for n in range(10)] * 2, ROOT / "docs/experiments"
+    return {
+        "WaveNet on MNIST, 16 layers of 64, trained": lambda: of_run(weights / "mnist/weights/scanline", 11, 784),
+        "WaveNet on digits, 6 layers of 32, trained": lambda: of_run(weights / "orders/weights/scanline-0", 125, 64),
+        "PixelCNN on binary digits 28 × 28, trained": lambda: trained_here(folder / "binary", BINARY, 11, (28, 28)),
+        "PixelCNN on digits, a mixture of 5 logistics, trained": lambda: trained_here(folder / "mixture", MIXTURE, 125, (8, 8)),
+        "WaveNet, 20 layers of 64, R = 2 048, fresh": lambda: drawn(models.wavenet(), 1),
+        "WaveNet, 70 layers of 8, fresh": lambda: drawn(
+            models.wavenet(16, twice * 3 + twice[:10], residual=8, gate=8, skip=8), 1
+        ),
+        "WaveNet, 30 layers of 64, weights twice those": lambda: drawn(models.wavenet(16, twice + twice[:10], skip=64), 2),
+    }
 
 
-def row(net: Net) -> str:
+def row(name: str, net: Net) -> str:
     """A line of the table."""
     condition = np.arange(net.rows) % 10 if facts(net.graph).conditions else None
     params = {name: array.astype(np.float32) for name, array in net.params.items()}
@@ -104,7 +105,7 @@ def row(net: Net) -> str:
     for doubt in found.doubts[:5]:
         print(doubt, flush=True)
     share = f"{found.gaps.size - len(found.doubts):,} of {found.gaps.size:,}".replace(",", " ")
-    return f"| {net.name} | {share} | {found.gaps.min():.1g} | {found.bounds.max():.0e} | {seconds:.0f} |"
+    return f"| {name} | {share} | {found.gaps.min():.1g} | {found.bounds.max():.0e} | {seconds:.0f} |"
 
 
 def processor() -> str:
@@ -118,9 +119,9 @@ def table(some: str = "") -> str:
     """Make a line for each network whose name holds `some`."""
     lines = ["| tokens of onnxruntime, float32 | certain | smallest gap | largest bound | seconds |", "|---|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as folder:
-        for net in nets(Path(folder)):
-            if some in net.name:
-                lines.append(row(net))
+        for name, make in nets(Path(folder)).items():
+            if some in name:
+                lines.append(row(name, make()))
                 print(lines[-1], flush=True)
     return "\n".join(
         [*lines, "", f"Seconds of one core of {processor()}, `time.process_time`, the cores shared with other programs."]
@@ -128,4 +129,8 @@ def table(some: str = "") -> str:
 
 
 if __name__ == "__main__":
-    publish("certificates", table())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", nargs="*")
+    parser.add_argument("--only", default="")
+    options = parser.parse_args()
+    publish("certificates", table(options.only), [] if options.only else options.page)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bounds
-import certificates
 import numpy as np
 import oracle
 import torch
@@ -210,6 +209,6 @@ def demo(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    parts = [stack(), agreement(), integers(), bounds.table(), tokens(), certificates.table(), oracle.sentence()]
+    parts = [stack(), agreement(), integers(), bounds.table(), tokens(), oracle.sentence()]
     text = "\n\n".join([*parts, demo(Path("demo/results.json"))])
     publish("figures", text)

@@ -2,8 +2,8 @@
 
     python tests/bench/tolerances.py [docs/mistakes.md]
 
-A tolerance sees a mistake if the wrong function and the right one differ by more on one of five draws of normal numbers in float32,
-as tests have them. With the page the table is written between its markers.
+A tolerance sees a mistake if the wrong function and the right one differ by more on one of five draws of normal numbers in
+float32, as tests have them. With the page the table is written between its markers.
 """
 
 from __future__ import annotations

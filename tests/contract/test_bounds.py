@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import refuses
 from msgspec.structs import replace
 
 from refar import Builder, Graph, ops
@@ -17,8 +18,9 @@ from refar.oracle.bound_graph import cast, unchecked
 from refar.oracle.whole import forward_nodes
 from refar.rounding import bound
 from refar.rounding import network as rounding
+from refar.rounding.spread import Spread
 from refar.testing import run_laws
-from refar.testing.contract import cases
+from refar.testing.contract import cases, spreading
 from refar.testing.contract.bounds import judge
 from refar.testing.contract.exposed import LEVELS, expose
 from refar.testing.contract.subject import Subject
@@ -115,3 +117,27 @@ def test_the_whole_contract_says_how_near_the_bounds_it_came() -> None:
     (line,) = [line for line in run_laws(net()).lines if line.law == "rounding"]
     assert line.passed, line.message
     assert "of their bounds, outputs at" in line.figure
+
+
+@pytest.mark.parametrize("broken", ["spread", "around"])
+@pytest.mark.parametrize("kind", [ops.Conv1d, ops.Add, ops.Gate, ops.Pool1d, ops.Activation, ops.Concat, ops.Softmax])
+def test_a_bound_that_does_not_hold_is_named(broken: str, kind: type[ops.Op], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An eighth of what is right, for one operator: of how far its value moves, or of its rounding around its arguments."""
+
+    def eighth(op: Any) -> float:
+        return 1 / 8 if isinstance(op, kind) else 1.0
+
+    if broken == "spread":
+        right = spreading.spread
+        monkeypatch.setattr(spreading, "spread", lambda op: Spread(lambda s: right(op).each(s) * eighth(op)))
+    elif kind is ops.Concat:  # nothing rounds
+        return
+    else:
+        forward = bound.forward
+
+        def around(op: Any, *args: Any, **more: Any) -> Any:
+            return forward(op, *args, **more) * (eighth(op) if more.get("off") is not None else 1.0)
+
+        monkeypatch.setattr(bound, "forward", around)
+    with refuses(ContractError, f"({kind.__struct_config__.tag})", "where its arguments are off, bound"):
+        judge(subject(net()), Measure())

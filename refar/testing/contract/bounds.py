@@ -1,4 +1,4 @@
-"""Law 9: every node of every backend inside its own error bound, and outputs inside the bound of first order."""
+"""Law 9: every node of every backend inside its own error bound, outputs inside that of first order, and bounds that hold."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from refar.rounding import bound
 from refar.rounding import network as rounding
 from refar.testing.contract.exposed import LEVELS, Exposed, expose
 from refar.testing.contract.places import in_raster
+from refar.testing.contract.spreading import perturb
 from refar.testing.contract.subject import Subject
 from refar.testing.report import ContractError, Measure
 
@@ -46,6 +47,8 @@ def judge(subject: Subject, measure: Measure) -> None:
         dy = rng.normal(size=values[subject.graph.output].shape).astype(np.float32).astype(np.float64)
         dy[:, :, : facts(subject.graph).first_position] = 0
         oracle = Oracle(params, values, rounding.local_bounds(subject.graph, params, values, bound.FLOAT32))
+        if extent == subject.sizes.short:
+            perturb(subject.graph, params, values, rng, measure)
         for name in subject.names:
             for exposed in expose(subject.graph, params, name, inputs, dy, (level,)):
                 nodes = max(nodes, _nodes(subject.graph, params, exposed, measure))

@@ -189,6 +189,7 @@ def _axes(y: Array) -> str:
 def rounding(subject: Subject, measure: Measure) -> None:
     """Every node of every backend stays inside its error bound, some outputs inside the bound of first order.
 
+    No perturbation of a node's arguments leads beyond what is said to bound it.
     Operators that round are near their value to 50 digits, and whole networks and their gradients near the oracle, too.
     """
     judge(subject, measure)
