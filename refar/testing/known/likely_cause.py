@@ -133,13 +133,15 @@ def _contains(output: Array, value: Array, relative: float) -> bool:
     for candidate in candidates:
         if candidate.shape[:2] != value.shape[:2]:
             continue
-        room = [a - b for a, b in zip(candidate.shape[2:], value.shape[2:], strict=True)]
+        shifts = [max(a - b, 0) + 1 for a, b in zip(candidate.shape[2:], value.shape[2:], strict=True)]
         # the last axis may have been cropped before: a strict convolution drops its last output
-        for begin in np.ndindex(*(max(r, 0) + 1 for r in room)):
+        for begin in np.ndindex(*shifts):
             places: tuple[Any, ...] = tuple(slice(b, b + n) for b, n in zip(begin, value.shape[2:], strict=True))
             window = candidate[(..., *places)]
-            sides = [slice(n) for n in window.shape[2:]]
-            ends = [slice(whole - n, None) for n, whole in zip(window.shape[2:], value.shape[2:], strict=True)]
+            sides: tuple[Any, ...] = tuple(slice(n) for n in window.shape[2:])
+            ends: tuple[Any, ...] = tuple(
+                slice(whole - n, None) for n, whole in zip(window.shape[2:], value.shape[2:], strict=True)
+            )
             inner, last = value[(..., *sides)], value[(..., *ends)]
             if _agrees(window, inner, relative) or _agrees(window, last, relative):  # without padding the first ones lack
                 return True
