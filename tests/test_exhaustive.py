@@ -121,6 +121,7 @@ PICKED = {
     # the one operator with a mask
     "analysis/masks.py: masks": "which weights a mask hides",
     "rounding/balls.py: _by_tap": "which weights a mask hides",
+    "rounding/transforms.py: convolution": "one dilation, or one for each axis",
     "cli/describe.py: layers": "how many weights a mask hides",
     "testing/contract/cases.py: masks": "which weights a mask hides",
     # what only training does
@@ -128,6 +129,9 @@ PICKED = {
     "training/checks.py: check_reach": "weights that no sequence reaches",
     # within a case of a match
     "rounding/bound.py: backward": "only these have weights that a device rounds first",
+    # what is asked of one operator by its name
+    "testing/known/transformed.py: as_by_transform": "convolutions are what people compute by FFT",
+    "mistakes/of_graphs.py: _with_powers": "dilations are what layers over time have",
     # words of a page; the name of the operator says enough of any other
     "cli/describe.py: _pointwise": "attributes that are worth showing",
     # the sizes of inputs in tests

@@ -16,6 +16,10 @@ class ContractError(AssertionError):
     """A law of the contract does not hold. The message names law, backend, node, position, both values and the tolerance."""
 
 
+class Raised(ContractError):
+    """The code under test raised an exception; the message says it in one line."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One law: what it says, whether it holds, its figure, and what broke it.

@@ -114,7 +114,7 @@ def test_a_function_that_takes_tensors_says_how_to_wrap_it() -> None:
         return F.relu(x)
 
     said = "function gets arrays of NumPy; if it takes tensors, give convert=torch.from_numpy"
-    with pytest.raises(ContractError, match=f"function raised TypeError for x of shape .*{said}$") as caught:
+    with pytest.raises(ContractError, match=f"function raised TypeError for x of shape .*{said}\nto repeat: ") as caught:
         check_causality(cast(Any, function), shape=(2, 2, 20))
     assert caught.value.__cause__ is None
     with refuses(InputError, "f: expected a function, got int"):

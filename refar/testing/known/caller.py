@@ -11,7 +11,7 @@ import numpy as np
 from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError
 from refar.golden.case import REQUIRED, Case, Signature
-from refar.testing.report import ContractError
+from refar.testing.report import ContractError, Raised
 
 
 class Caller:
@@ -76,10 +76,6 @@ class Caller:
             arrays = convert is None and not isinstance(f, _Autograd)
             hint = "; if it takes tensors, give convert=torch.from_numpy" if arrays and "ensor" in str(error) else ""
             raise Raised(f"{what}raises {type(error).__name__}: {_in_one_line(error)}{hint}") from error
-
-
-class Raised(ContractError):
-    """What a function itself raised, in one line."""
 
 
 def _in_one_line(error: BaseException) -> str:

@@ -12,9 +12,9 @@ from refar.arguments.arrays import Array, Arrays
 from refar.golden.case import Case
 from refar.golden.compare import as_dtype
 from refar.testing.closeness import allowed
-from refar.testing.known.caller import Caller, Raised
+from refar.testing.known.caller import Caller
 from refar.testing.known.memory import LAYOUTS, READ_ONLY, Layout, at_once
-from refar.testing.report import ContractError
+from refar.testing.report import ContractError, Raised
 from refar.testing.under_test import as_array, require_unchanged
 
 Call = Callable[[Arrays], Mapping[str, Any]]

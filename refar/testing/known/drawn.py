@@ -19,7 +19,7 @@ from refar.golden.compare import as_dtype
 from refar.golden.operator import Operator
 from refar.golden.ties import one_of
 from refar.testing.known.allowed import allowed
-from refar.testing.known.large import PLANS, Large, Numbers, Sizes
+from refar.testing.known.large import PLANS, Floats, Large, Sizes
 
 
 def large_cases(operator: Operator, sizes: Sequence[Sizes | int] | None, seed: int, only: Mapping[str, Any]) -> list[Case]:
@@ -65,7 +65,7 @@ def _case(operator: Operator, plan: Large, size: Sizes, only: Mapping[str, Any],
     rng = np.random.default_rng([seed, zlib.crc32(f"{operator.name}({said})".encode())])
     attributes = {name: whole[name] for name in operator.signature.attributes}
     try:
-        arrays = plan.arrays(Numbers(rng), whole)
+        arrays = plan.arrays(Floats(rng), whole)
         exact = as_dtype(arrays, "float64")
         expected = operator.compute(attributes, exact, np.dtype(np.float64))
         bound = allowed(operator.name, attributes, arrays)

@@ -21,7 +21,7 @@ _EDGE = 0.1
 """How far numbers stay from the edge of their class, in classes."""
 
 
-class Numbers:
+class Floats:
     """Numbers that float32 holds, from one seed."""
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -53,68 +53,68 @@ class Large:
     length: str
     plain: Sizes
     rows: tuple[Sizes, ...]
-    arrays: Callable[[Numbers, Sizes], Arrays]
+    arrays: Callable[[Floats, Sizes], Arrays]
 
 
-def _conv1d(draw: Numbers, s: Sizes) -> Arrays:
+def _conv1d(draw: Floats, s: Sizes) -> Arrays:
     arrays = {"x": draw.integers(s["b"], s["i"], s["t"]), "w": draw.integers(s["o"], s["i"] // s["groups"], s["k"])}
     bias = {"b": 1 + np.abs(draw.integers(s["o"]))} if s["bias"] else {}
     return arrays | bias | {"dy": draw.integers(s["b"], s["o"], s["t"])}
 
 
-def _conv2d(draw: Numbers, s: Sizes) -> Arrays:
+def _conv2d(draw: Floats, s: Sizes) -> Arrays:
     arrays = {"x": draw.integers(s["b"], s["i"], s["h"], s["w"]), "w": draw.integers(s["o"], s["i"] // s["groups"], *s["kernel"])}
     bias = {"b": 1 + np.abs(draw.integers(s["o"]))} if s["bias"] else {}
     return arrays | bias | {"dy": draw.integers(s["b"], s["o"], s["h"], s["w"])}
 
 
-def _over_time(draw: Numbers, s: Sizes) -> Arrays:
+def _over_time(draw: Floats, s: Sizes) -> Arrays:
     return {name: draw.integers(s["b"], s["c"], s["t"]) for name in ("x", "dy")}
 
 
-def _over_images(draw: Numbers, s: Sizes) -> Arrays:
+def _over_images(draw: Floats, s: Sizes) -> Arrays:
     return {name: draw.integers(s["b"], s["c"], s["h"], s["w"]) for name in ("x", "dy")}
 
 
-def _gate(draw: Numbers, s: Sizes) -> Arrays:
+def _gate(draw: Floats, s: Sizes) -> Arrays:
     return {"x": draw.reals(s["b"], 2 * s["c"], s["t"], scale=3), "dy": draw.reals(s["b"], s["c"], s["t"])}
 
 
-def _real(draw: Numbers, s: Sizes) -> Arrays:
+def _real(draw: Floats, s: Sizes) -> Arrays:
     return {name: draw.reals(s["b"], s["c"], s["t"], scale=scale) for name, scale in (("x", 4), ("dy", 1))}
 
 
-def _embedding(draw: Numbers, s: Sizes) -> Arrays:
+def _embedding(draw: Floats, s: Sizes) -> Arrays:
     x = draw.classes(s["b"], s["t"], classes=s["q"])
     return {"x": x, "w": draw.integers(s["q"], s["c"]), "dy": draw.integers(s["b"], s["c"], s["t"])}
 
 
 def _loss(
-    parameters: Callable[[Numbers, Sizes], Array], values: Callable[[Numbers, Sizes], Array]
-) -> Callable[[Numbers, Sizes], Arrays]:
-    def arrays(draw: Numbers, s: Sizes) -> Arrays:
+    parameters: Callable[[Floats, Sizes], Array], values: Callable[[Floats, Sizes], Array]
+) -> Callable[[Floats, Sizes], Arrays]:
+    def arrays(draw: Floats, s: Sizes) -> Arrays:
         return {"y": parameters(draw, s), "x": values(draw, s), "dnats": draw.reals(s["b"], s["t"])}
 
     return arrays
 
 
-def _mixed(draw: Numbers, s: Sizes, count: int, *rest: int) -> Array:
+def _mixed(draw: Floats, s: Sizes, count: int, *rest: int) -> Array:
     """Logits, means and log-scales of so many components."""
     scaled = (draw.reals(s["b"], count, *rest, scale=scale) for scale in (2, 0.9, 0.5))
     logits, means, log_scales = scaled
     return np.concatenate([logits, means, log_scales - np.float32(1.5)], axis=1)
 
 
-def _learnt(draw: Numbers, s: Sizes, *rest: int) -> Array:
+def _learnt(draw: Floats, s: Sizes, *rest: int) -> Array:
     parts = [draw.reals(s["b"], s["c"], *rest, scale=2), draw.reals(s["b"], s["c"], *rest) - np.float32(0.5)]
     return np.concatenate(parts, axis=1)
 
 
-def _values(draw: Numbers, s: Sizes) -> Array:
+def _values(draw: Floats, s: Sizes) -> Array:
     return draw.reals(s["b"], s["c"], s["t"], scale=2)
 
 
-def _gumbel_softmax(draw: Numbers, s: Sizes) -> Arrays:
+def _gumbel_softmax(draw: Floats, s: Sizes) -> Arrays:
     shape = s["b"], s["q"], s["t"]
     logits, drawn = draw.reals(*shape, scale=2), draw.reals(*shape, scale=3)
     best = draw.rng.integers(0, s["q"], (s["b"], 1, s["t"]))
@@ -123,10 +123,10 @@ def _gumbel_softmax(draw: Numbers, s: Sizes) -> Arrays:
     return {"logits": logits, "noise": drawn, "dy": draw.reals(*shape)}
 
 
-def _encoded(of_class: Callable[[Array, int], Array]) -> Callable[[Numbers, Sizes], Arrays]:
+def _encoded(of_class: Callable[[Array, int], Array]) -> Callable[[Floats, Sizes], Arrays]:
     """Numbers inside of classes, the ends, and silence."""
 
-    def arrays(draw: Numbers, s: Sizes) -> Arrays:
+    def arrays(draw: Floats, s: Sizes) -> Arrays:
         drawn = draw.reals(4 * s["b"] * s["t"] + 64)
         place = of_class(drawn.astype(np.float64), s["classes"]) % 1
         kept = drawn[(place > _EDGE) & (place < 1 - _EDGE)][: s["b"] * s["t"]]
@@ -140,11 +140,11 @@ def _mu_law_place(x: Array, classes: int) -> Array:
     return np.asarray((np.sign(x) * np.log1p((classes - 1) * np.abs(x)) / np.log(classes) + 1) / 2 * (classes - 1) + 0.5)
 
 
-def _decoded(draw: Numbers, s: Sizes) -> Arrays:
+def _decoded(draw: Floats, s: Sizes) -> Arrays:
     return {"q": draw.classes(s["b"], s["t"], classes=s["classes"])}
 
 
-def _categorical(draw: Numbers, s: Sizes) -> Arrays:
+def _categorical(draw: Floats, s: Sizes) -> Arrays:
     """One class is clearly the best, and among the k largest logits."""
     y, drawn = draw.reals(s["b"], s["q"], scale=4), draw.reals(s["b"], s["q"], scale=3)
     best = draw.rng.integers(0, s["q"], (s["b"], 1))
@@ -153,7 +153,7 @@ def _categorical(draw: Numbers, s: Sizes) -> Arrays:
     return {"y": y, "noise": drawn}
 
 
-def _mixture_sample(draw: Numbers, s: Sizes) -> Arrays:
+def _mixture_sample(draw: Floats, s: Sizes) -> Arrays:
     """Values inside of classes, of a component that is clearly the best."""
     k, t, last = s["components"], s["temperature"], s["classes"] - 1
     y, drawn = _mixed(draw, s, k), draw.reals(s["b"], k + 1, scale=3)
@@ -167,7 +167,7 @@ def _mixture_sample(draw: Numbers, s: Sizes) -> Arrays:
     return {"y": y, "noise": drawn}
 
 
-def _mixture_of_gaussians_sample(draw: Numbers, s: Sizes) -> Arrays:
+def _mixture_of_gaussians_sample(draw: Floats, s: Sizes) -> Arrays:
     k, c = s["components"], s["c"]
     y, gumbels = _mixed(draw, s, k * c), draw.reals(s["b"], k * c, scale=3)
     best = draw.rng.integers(0, k, (s["b"], c)) * c + np.arange(c)
@@ -176,11 +176,11 @@ def _mixture_of_gaussians_sample(draw: Numbers, s: Sizes) -> Arrays:
     return {"y": y, "noise": np.concatenate([gumbels, draw.reals(s["b"], c, scale=3)], axis=1)}
 
 
-def _gumbel_noise(draw: Numbers, s: Sizes) -> Arrays:
+def _gumbel_noise(draw: Floats, s: Sizes) -> Arrays:
     return {"u": (draw.rng.integers(1, 2**24, (s["b"], s["n"])) / 2**24).astype(np.float32)}
 
 
-def _inverse_cdf(draw: Numbers, s: Sizes) -> Arrays:
+def _inverse_cdf(draw: Floats, s: Sizes) -> Arrays:
     """Probabilities that are multiples of 2^-20, and u between two sums of them: every format adds them up exactly."""
     counts = draw.rng.multinomial(2**20, np.full(s["q"], 1 / s["q"]), s["b"])
     u: Array = (draw.rng.integers(0, 2**20, (s["b"],)) + 0.5) / 2**20

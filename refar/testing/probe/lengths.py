@@ -11,8 +11,8 @@ from refar.arguments.arrays import Array
 from refar.testing.closeness import allowed, differences, furthest
 from refar.testing.explain.dependence import Dependence
 from refar.testing.explain.words import counted
-from refar.testing.probe.watched import Raised, Watched
-from refar.testing.report import ContractError
+from refar.testing.probe.watched import Watched
+from refar.testing.report import ContractError, Raised
 
 _RUN, _UPTO = 16, 64
 

@@ -43,6 +43,7 @@ class Probe:
     seed: int = 0
     rounding: float | None = None
     leak: str = field(default="", init=False)
+    _constants: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         self.sightings, self._rng = Sightings(self.domain), np.random.default_rng(self.seed)
@@ -112,7 +113,7 @@ class Probe:
 
     def _most(self, f: Watched, x: Array, before: Array, after: Array) -> float:
         """Return up to which size a change of these outputs may be rounding."""
-        part = rounding_of(_coarser(f, x)) if self.rounding is None else self.rounding
+        part = max(rounding_of(_coarser(f, x)), self._constants) if self.rounding is None else self.rounding
         return part * max(float(np.abs(y[np.isfinite(y)]).max(initial=0.0)) for y in (before, after))
 
     def _change_all_that_comes(self, f: Watched, x: Array, other: Array, y: Array) -> None:
@@ -151,7 +152,10 @@ class Probe:
             self.sightings.slope(place, sizes > (part * sizes.max() if rounded else 0))
 
     def _look_closer(self) -> None:
-        """Look in float64 where rounding may be all that was seen, or may hide what was not."""
+        """Look in float64 where rounding may be all that was seen, or may hide what was not.
+
+        Weights keep the dtype that they were made in: one rounding of that, relative to the largest output, stays rounding.
+        """
         found = self.sightings.found(self.forbidden)
         small = (self.sightings.change > 0) & ~self.sightings.clear & self.forbidden
         missing = self.required is not None and self.sightings.unseen(self.required, found.seen)
@@ -160,7 +164,7 @@ class Probe:
             return
         for n in range(_FINER):
             x, other = self.draw(self._rng, n)
-            least = _coarser(self.f, x)
+            self._constants = least = _coarser(self.f, x)
             x, other = (a if a.dtype.kind in "iu" else a.astype(np.float64) for a in (x, other))
             try:
                 y = self._finer(x)

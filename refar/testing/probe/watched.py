@@ -13,14 +13,10 @@ import numpy as np
 from refar.arguments.arrays import Array
 from refar.errors import InputError, RefarError
 from refar.testing.probe.rate import Rate
-from refar.testing.report import ContractError
+from refar.testing.report import ContractError, Raised
 from refar.testing.under_test import Convert, FunctionUnderTest, is_module
 
 _EPSILONS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7, "float8": 2.0**-2}
-
-
-class Raised(ContractError):
-    """The function under test raised an exception."""
 
 
 class Watched(FunctionUnderTest):
