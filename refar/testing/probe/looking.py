@@ -17,6 +17,7 @@ from refar.testing.probe.measure import replaced, require_rows_apart, require_sa
 from refar.testing.probe.sightings import Sightings, Tally, rounding_of
 from refar.testing.probe.watched import Watched, epsilon
 from refar.testing.report import ContractError
+from refar.testing.under_test import is_module
 
 _DRAWS, _QUIET = 10, 2
 _POSITIONS = 1 << 15
@@ -154,7 +155,8 @@ class Probe:
     def _look_closer(self) -> None:
         """Look in float64 where rounding may be all that was seen, or may hide what was not.
 
-        Weights keep the dtype that they were made in: one rounding of that, relative to the largest output, stays rounding.
+        Weights of a module become float64 too. Those of other functions keep their dtype: one rounding of that, relative to the
+        largest output, stays rounding.
         """
         found = self.sightings.found(self.forbidden)
         small = (self.sightings.change > 0) & ~self.sightings.clear & self.forbidden
@@ -164,7 +166,8 @@ class Probe:
             return
         for n in range(_FINER):
             x, other = self.draw(self._rng, n)
-            self._constants = least = _coarser(self.f, x)
+            least = _coarser(self.f, x)
+            self._constants = 0.0 if is_module(self.f.function) else least
             x, other = (a if a.dtype.kind in "iu" else a.astype(np.float64) for a in (x, other))
             try:
                 y = self._finer(x)
