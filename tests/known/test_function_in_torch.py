@@ -107,7 +107,7 @@ def test_a_gradient_that_leaks_at_ties_does_not_pass() -> None:
 
     check = {"only": {"kind": "max", "pad": "zero"}, "gradient": "torch"}
     message = failure(repeats_the_first, "causal_pool1d", **check)
-    assert message.startswith("law 'gradient': causal_pool1d, case 'max-")
+    assert message.startswith("law 'gradient': causal_pool1d, case ")
     assert "or what another choice at ties gives" in message
 
     def twice(dy: Any, x: Any, **a: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +30,8 @@ class Causal(nn.Module):
         self.missing = missing
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.conv(F.pad(x, (self.pad - self.missing, self.missing))))
+        y: Tensor = self.conv(F.pad(x, (self.pad - self.missing, self.missing)))
+        return y
 
 
 def network(layers: int, missing: int = 0) -> nn.Sequential:
@@ -203,3 +204,97 @@ def test_a_length_of_ones_own() -> None:
         check_module(Forgets(1000), graph_of(2), names=prefixed(2), length=1001)
     with refuses(InputError, "length"):
         check_module(Forgets(1000), graph_of(2), names=prefixed(2), length=0)
+
+
+class Cached(nn.Module):
+    """Makes its kernel when it is built, and never again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(3, CHANNELS, KERNEL)
+        self.kernel = self.conv.weight.detach().clone() * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv1d(F.pad(x, (KERNEL - 1, 0)), self.kernel.to(x.dtype) / 2, self.conv.bias)
+
+
+class Powers(nn.Module):
+    """Dilations by the number of the layer, whatever was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Causal(3 if n == 0 else CHANNELS, CHANNELS, KERNEL, 2**n) for n in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for n, layer in enumerate(self.layers):
+            x = layer(x.tanh() if n else x)
+        return x
+
+
+def spaced() -> Graph:
+    g = Builder()
+    h = g.input(channels=3)
+    for n, dilation in enumerate((1, 3, 9)):
+        h = g.conv1d(g.tanh(h) if n else h, CHANNELS, kernel=KERNEL, dilation=dilation, name=f"layers.{n}.conv")
+    return g.build(h)
+
+
+def test_causes_are_named_that_reproduce_the_outputs() -> None:
+    g = Builder()
+    one = g.build(g.conv1d(g.input(channels=3), CHANNELS, kernel=KERNEL, name="conv"))
+    with pytest.raises(ContractError, match="likely cause: weights from before"):
+        check_module(Cached(), one)
+    with pytest.raises(ContractError, match="likely cause: dilations 1, 2, 4, … by the number of the layer"):
+        check_module(Powers(), spaced())
+
+
+def test_an_epsilon_in_a_logarithm_is_named() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(3, CHANNELS, KERNEL)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.conv(F.pad(x, (KERNEL - 1, 0))).softmax(1) + 1e-6).log()
+
+    g = Builder()
+    one = g.build(g.conv1d(g.input(channels=3), CHANNELS, kernel=KERNEL, name="conv"))
+    with pytest.raises(ContractError, match="likely cause: the logarithm of a softmax and 1e-06 at the end"):
+        check_module(Net(), one)
+
+
+def test_weights_that_are_rounded_are_named() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(3, CHANNELS, KERNEL)
+
+        def forward(self, x: Tensor) -> Tensor:
+            conv = self.conv
+            w, b = (p.bfloat16().to(x.dtype) for p in (conv.weight, conv.bias))
+            return F.conv1d(F.pad(x, (KERNEL - 1, 0)), w, b)
+
+    g = Builder()
+    one = g.build(g.conv1d(g.input(channels=3), CHANNELS, kernel=KERNEL, name="conv"))
+    with pytest.raises(ContractError, match="likely cause: weights rounded to bfloat16"):
+        check_module(Net(), one)
+
+
+def test_without_padding_the_layer_that_differs_is_named() -> None:
+    """The first layer is right, with outputs that begin later; the second forgets its bias."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv1d(3, CHANNELS, KERNEL), nn.Conv1d(CHANNELS, 4, KERNEL, dilation=2)
+            self.third = nn.Conv1d(4, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.third(torch.sin(self.second(self.first(x).tanh())))
+
+    g = Builder()
+    h = g.tanh(g.conv1d(g.input(channels=3), CHANNELS, kernel=KERNEL, name="first"))
+    h = g.conv1d(h, 4, kernel=KERNEL, dilation=2, name="second")
+    graph = g.build(g.conv1d(g.sigmoid(h), 4, name="third"), padding="valid")
+    with pytest.raises(ContractError, match=r"the first node that differs is 'third' .*up to 'second' they agree"):
+        check_module(Net(), graph)

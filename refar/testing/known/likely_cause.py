@@ -10,6 +10,7 @@ import numpy as np
 
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
+from refar.graph.graph import Graph
 from refar.mistakes.of_graphs import Mistaken, one_by_one, output
 from refar.oracle.bound_graph import unchecked
 from refar.oracle.whole import backward_nodes
@@ -31,13 +32,18 @@ def cause_of_output(subject: Subject, module: ModuleUnderTest, extent: Extent, a
     for words, value, came in _at_the_end(actual, expected):
         if _agrees(came, value, relative):
             return f"likely cause: {words}"
-    if (stale := module.with_its_own_weights(inputs)) is not None and _agrees(actual, stale, relative):
-        return "likely cause: weights from before: the outputs are those of the weights that the module came with"
-    for wrong in one_by_one(subject.graph, subject.params):
+    for wrong in (*_stale(subject.graph, subject.params, module.before), *one_by_one(subject.graph, subject.params)):
         guess = _output_of(wrong, inputs)
         if guess is not None and _agrees(actual, guess, relative) and not _agrees(guess, expected, relative):
             return f"likely cause: {wrong.words}"
     return _first_difference(subject, module, inputs, relative)
+
+
+def _stale(graph: Graph, params: Arrays, before: Arrays) -> Iterator[Mistaken]:
+    """Give the graph with weights that the module came with in place of those that it was given, as of a cache."""
+    kernels = {name: array for name, array in before.items() if name.endswith(".weight")}
+    for old, where in ((before, "everywhere"), (kernels, "in every weight"), *(({n: a}, f"in {n!r}") for n, a in before.items())):
+        yield Mistaken(f"weights from before, which the module came with, {where}", graph, params | old)
 
 
 def _at_the_end(y: Array, expected: Array) -> Iterator[tuple[str, Array, Array]]:

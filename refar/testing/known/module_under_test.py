@@ -89,8 +89,11 @@ class ModuleUnderTest:
         self.graph, self.given, self.dtype, self.name, self.names = graph, given, given, type(module).__name__, names
         self._torch, self._inputs, self._output = torch, inputs, output
         self._layout: Layout | None = None
+        self.before = {  # the weights that the module came with, by the names of the graph
+            name: as_array(name, dict(module.named_parameters(remove_duplicate=False))[names[name]]).reshape(array.shape)
+            for name, array in params.items()
+        }
         self.module = _copied(module).cpu().to(getattr(torch, given))
-        self._original = module
         self.own = dict(self.module.named_parameters(remove_duplicate=False))
         self.detached: set[str] = set()
         with torch.no_grad():
@@ -166,16 +169,6 @@ class ModuleUnderTest:
                     raise ContractError(f"{self.name} changed its input {name!r}")
         require_numbers(self.name, y)
         return self._full(y.copy())
-
-    def with_its_own_weights(self, inputs: Arrays) -> Array | None:
-        """Return the outputs with the weights that the module came with; None where it fails on them."""
-        filled, self.module = self.module, _copied(self._original).cpu().to(getattr(self._torch, self.given))
-        try:
-            return self.forward(inputs)
-        except Exception:  # it is not under test here
-            return None
-        finally:
-            self.module = filled
 
     def _full(self, y: Array) -> Array:
         """Zeros at the first positions under padding "valid", where a module may give none, or anything."""
