@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (0, "(K-1)·D = 8 are needed (K = 3, D = 4)"),
+        (0, "the offsets are -6, -2, 0, 2 (-1 is x of the next position), up to 6 positions ahead"),
         (1, "a queue is one position too short, or read after the push, 3 back where 4 was meant"),
         (2, "masked weights receive gradient"),
     ],
