@@ -8,7 +8,7 @@ from typing import Literal
 from refar import ops
 from refar.arguments.arrays import Array
 from refar.importing.draft import GraphDraft, Objections
-from refar.importing.refusal import Place, refuse
+from refar.importing.refusal import ImportRefused, Place, refuse
 from refar.importing.values import Labelled
 
 CHANNELS_FIRST = ("B", "C", "T")
@@ -29,10 +29,7 @@ def pad(draft: GraphDraft, x: Labelled, left: int, right: int, place: Place) -> 
         return replace(x, end=x.end + left + right)
     if x.indexed and (left > 0 or right > 0):
         raise refuse(place, "class 0 is put around class indices, where a graph has no class", "look them up first, then pad")
-    if left > 0 and not x.clear:
-        raise refuse(place, f"{left} zeros are put where {x.first} values were cut away", "pad before cutting")
-    if right > 0 and x.end < 0:
-        raise refuse(place, f"{right} zeros are put behind, where {-x.end} values were cut away", "pad before cutting")
+    _require_room(draft, x, left, right, place)
     padded = replace(
         x,
         first=x.first - left,
@@ -45,6 +42,29 @@ def pad(draft: GraphDraft, x: Labelled, left: int, right: int, place: Place) -> 
         place=place,
     )
     return settled(draft, padded)
+
+
+def _require_room(draft: GraphDraft, x: Labelled, left: int, right: int, place: Place) -> None:
+    """Refuse zeros where values were cut away, and those before a value that looks ahead."""
+    if left > 0 and not x.clear and x.end > 0:
+        raise looks_ahead(draft, x)
+    if left > 0 and not x.clear:
+        raise refuse(place, f"{left} zeros are put where {x.first} values were cut away", "pad before cutting")
+    if right > 0 and x.end < 0:
+        raise refuse(place, f"{right} zeros are put behind, where {-x.end} values were cut away", "pad before cutting")
+
+
+def looks_ahead(draft: GraphDraft, value: Labelled) -> ImportRefused:
+    """Make the error of a value whose index i depends on inputs after i, naming the call that does it."""
+    for source in value.inputs:
+        moved = isinstance(draft.planned[source.node].op, ops.Shift)  # to meet another that looks ahead
+        if source.timed and source.first > 0 and source.end > 0 and not moved:
+            return looks_ahead(draft, source)
+    return refuse(
+        value.place,
+        f"it looks ahead: the output at index i depends on the inputs up to i + {value.first}; a stream has them later",
+        "pad on the left alone, by dilation · (kernel - 1), or cut the right end off",
+    )
 
 
 def _answered(x: Labelled, left: int) -> bool:
@@ -89,10 +109,7 @@ def conv(
         raise refuse(place, "a convolution of class indices", "look them up first: one-hot or an embedding")
     if not x.timed and reach:
         raise refuse(place, "a convolution over a value that does not change over time", "use kernel 1")
-    if left > 0 and not x.clear:
-        raise refuse(place, f"{left} zeros are put where {x.first} values were cut away", "pad before cutting")
-    if right > 0 and x.end < 0:
-        raise refuse(place, f"{right} zeros are put behind, where {-x.end} values were cut away", "pad before cutting")
+    _require_room(draft, x, left, right, place)
     params = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
     op = ops.Conv1d(weight.shape[0], kernel, dilation, bias=bias is not None, groups=groups)
     node = draft.add(

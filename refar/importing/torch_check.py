@@ -66,6 +66,7 @@ def compare(
     exact = doubled(module)
     lengths = sorted({1, 2, 3, max(1, field // 2), field - 1 or 1, field, field + 1, field + 6, 2 * field + 7})
     checked, short = list[tuple[int, int]](), list[int]()
+    seen: list[Array] = []
     said = ""
     worst = gradient = 0.0
     for length in lengths:
@@ -81,13 +82,22 @@ def compare(
                 short.append(length)
                 break
             if y.numel():
+                seen.append(_as_bct(y.detach().numpy(), output).max(axis=(0, 2)))
+                seen.append(_as_bct(y.detach().numpy(), output).min(axis=(0, 2)))
                 worst = max(worst, _value(graph, params, inputs, given, y, output, length, batch))
                 gradient = max(gradient, _gradient(graph, params, inputs, leaves, y, output, length, batch, rng))
                 checked.append((length, batch))
     if len(checked) < 4:
         raise ImportRefused(f"the module could not be compared at enough lengths: {said or 'it gave no values'}")
+    constant = np.max(seen, axis=0) == np.min(seen, axis=0)
+    if constant.all():
+        raise ImportRefused(
+            "with these weights the module's output is the same for every input that was tried, so that no comparison would find "
+            "a fault; give the module with its trained weights"
+        )
+    said_of_output = (f"channels of the output that no input changed: {', '.join(map(str, np.flatnonzero(constant)))}",)
     failed = (f"the module itself fails at the lengths {', '.join(map(str, short))}: {said}",) if short else ()
-    return Agreement(worst, gradient, tuple(checked), failed)
+    return Agreement(worst, gradient, tuple(checked), (*failed, *(said_of_output if constant.any() else ())))
 
 
 def _run(

@@ -9,13 +9,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from refar import ops
 from refar.analysis.causality import is_strict, receptive_field
 from refar.building.rewrite import strictify
 from refar.errors import InputError
 from refar.graph.graph import Padding
 from refar.importing.draft import GraphDraft
 from refar.importing.imported import Imported, ImportReport
+from refar.importing.in_time import looks_ahead
 from refar.importing.refusal import ImportRefused, Place
 from refar.importing.torch_check import compare, copied, single
 from refar.importing.torch_graph import traced
@@ -179,26 +179,13 @@ def _output(draft: GraphDraft, given: Any) -> Labelled:
             f"the module's output has the axes {', '.join(given.axes)}; expected B, C, T: a value at every position"
         )
     if given.first > 0 and given.end > 0:
-        place = _earliest_ahead(draft, given)
-        raise ImportRefused(
-            f"{place}: it looks ahead: the output at index i depends on the inputs up to i + {given.end}; "
-            "a stream has them later. Pad on the left alone, by dilation · (kernel - 1), or cut the right end off"
-        )
+        raise looks_ahead(draft, given)
     if given.end > 0:
         raise ImportRefused(
             f"the module's output is {given.end - given.first} positions longer than its input: its last {given.end} stand after "
             f"the end of the sequence (the last call is {given.place}); cut them off: x[..., :-{given.end}]"
         )
     return given
-
-
-def _earliest_ahead(draft: GraphDraft, value: Labelled) -> Place:
-    """The first call whose value looks ahead; what was only moved to meet it is passed over."""
-    for source in value.inputs:
-        moved = isinstance(draft.planned[source.node].op, ops.Shift)
-        if source.timed and source.first > 0 and source.end > 0 and not moved:
-            return _earliest_ahead(draft, source)
-    return value.place
 
 
 def _padding(draft: GraphDraft, output: Labelled, wanted: Padding | None) -> Padding:

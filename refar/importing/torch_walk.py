@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import fx
+from torch._subclasses.fake_tensor import FakeTensor
 
 from refar.importing.calls import call
 from refar.importing.context import Context
@@ -56,6 +57,12 @@ class Walk:
                 case "placeholder":
                     if first.name in self.program.tensors:
                         name, tensor = self.program.tensors[first.name]
+                        if isinstance(tensor, FakeTensor):
+                            raise refuse(
+                                place_of(first),
+                                "torch.export has no numbers of what is taken by .data",
+                                "compute without it: weight * mask",
+                            )
                         self.known[first.name] = Constant(_exact(tensor), (name,))
                 case "get_attr":
                     self.known[first.name] = self._attribute(first)
