@@ -106,6 +106,10 @@ HEADS = {
 """The tables of a head."""
 
 PICKED = {
+    # of modules that are imported
+    "importing/draft.py: folded": "scales of channels become parts of convolutions alone",
+    "importing/pointwise.py: joined": "a product is 0 where one factor is, and the channels of a concatenation add up",
+    "importing/in_time.py: looks_ahead": "a delay only moves what looks ahead",
     # what the operators of one graph must be to each other
     "analysis/facts.py: _check_padding": "how a pool is given its ones",
     "analysis/facts.py: _check_head": "no softmax before a categorical head",

@@ -36,7 +36,7 @@ HEAVY = (
 
 ALLOWED: dict[str, set[str]] = {
     # module, or package with all modules in it that have no row of their own: what it may import besides the standard library
-    "refar": {*CHECKED, "refar.building", "refar.models", "refar.quantize", "refar.oracle", "refar.rounding"},
+    "refar": {*CHECKED, "refar.building", "refar.importing", "refar.models", "refar.quantize", "refar.oracle", "refar.rounding"},
     "refar.__main__": {"refar.cli"},
     "refar.errors": set(),
     "refar.files": {"refar.errors"},
@@ -108,6 +108,9 @@ ALLOWED: dict[str, set[str]] = {
     "refar.runtime.opening": {  # bundles that are made anew: the one part of the runtime that needs onnx, on use only
         *CHECKED, "refar.files", "refar.runtime.bundle", "refar.runtime.bundle_files", "refar_export.contents",
         "refar_export.vectors", "refar_export.version_1", "msgspec"
+    },
+    "refar.importing": {  # PyTorch on use only
+        *CHECKED, "refar.building", "refar.importing", "refar.oracle", "torch", "msgspec", "numpy"
     },
     "refar.golden": {
         *CHECKED, "refar.building", "refar.files", "refar.golden", "refar.oracle", "refar.quantize", "refar.rounding.certify",

@@ -55,7 +55,7 @@ def _late_output(graph: Graph, start: str | None) -> Graph:
     names, size = set(facts(graph).types), facts(graph).types[graph.output].size
     if start in names:
         raise GraphError(f"strictify: start: expected a name that no node has, got {start!r}")
-    output = _unused(f"{graph.output}_delayed", names)
+    output = _unused(_delayed(graph.output), names)
     nodes = [*graph.nodes, Node(output, ops.Shift(1), (graph.output,))]
     if start is not None:
         ones, later, first, whole = (_unused(f"{start}_{what}", names) for what in ("ones", "later", "first", "sum"))
@@ -79,7 +79,7 @@ def _late_input(graph: Graph) -> Graph:
         nodes.append(replace(node, inputs=tuple(late.get(name, name) for name in node.inputs)))
         lookup = isinstance(node.op, ops.OneHot | ops.Embedding | ops.Standardize) and found.sequence in node.inputs
         if lookup if indexed else node.name == found.sequence:
-            late[node.name] = _unused(f"{node.name}_delayed", names)
+            late[node.name] = _unused(_delayed(node.name), names)
             nodes.append(Node(late[node.name], ops.Shift(1), (node.name,)))
     return from_json(to_json(replace(graph, nodes=tuple(nodes), output=late.get(graph.output, graph.output))))
 
@@ -137,6 +137,11 @@ def unrelaxed_gradients(graph: Graph, gradients: Mapping[str, Any]) -> dict[str,
         table = isinstance(node.op, ops.Embedding) and found.sequence in node.inputs
         own[name] = gradients[name][:, :, 0].T if table else gradients[name]
     return own
+
+
+def _delayed(name: str) -> str:
+    """The name of a delay behind a node; the last part of a name that is a number stays a part of its own."""
+    return f"{name}.delayed" if name.rpartition(".")[2].isdigit() else f"{name}_delayed"
 
 
 def _unused(name: str, names: set[str]) -> str:

@@ -153,3 +153,13 @@ def test_what_cannot_be_delayed_at_the_output_is_refused() -> None:
     for graph, at in ((trained_on_the_next("input"), "output"), (trained_on_the_next(), "input")):
         with refuses(GraphError, "start: expected at='output' and padding 'layer' beside it"):
             refar.strictify(graph, at=at, start="first")
+
+
+@pytest.mark.parametrize("at", ["input", "output"])
+def test_a_delay_behind_a_name_that_ends_in_a_number_has_a_name(at: Any) -> None:
+    g = Builder()
+    graph = g.build(g.conv1d(g.one_hot(g.input(classes=3), name="front.0"), 2, name="head.3"))
+    strict = refar.strictify(graph, at=at)
+    assert {node.name for node in strict.nodes} - {node.name for node in graph.nodes} == {
+        "head.3.delayed" if at == "output" else "front.0.delayed"
+    }

@@ -1,0 +1,350 @@
+"""The calls that are known, by their names in ATen. What is not in the table is refused: there is no default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from refar import ops
+from refar.importing import axes, calls_in_time, pointwise
+from refar.importing.arithmetic import add, batch_norm, div, linear, mul, rsub, sub
+from refar.importing.context import Arguments, Context
+from refar.importing.refusal import refuse_call
+from refar.importing.values import Anything, Filled, Labelled, Part, StackedValues, Varying, shape, size_of
+
+
+def _same(c: Context, a: Arguments) -> Anything:
+    """What changes no number: a copy, a cast between real numbers, dropout outside of training."""
+    if a.get("train"):
+        raise c.refuse("dropout in training mode", "call .eval() before")
+    return a["self"] if "self" in a else a["input"]
+
+
+def _cast(c: Context, a: Arguments) -> Anything:
+    """Change the type of numbers; class indices become numbers by themselves."""
+    given, kind = a["self"], a.get("dtype")
+    if not isinstance(given, Labelled) or kind is None:
+        return given
+    floating = getattr(kind, "is_floating_point", False)
+    if given.indexed and floating:
+        return pointwise.lookup(c.draft, given, ops.Standardize(0.0, 1.0), 1, c.place)
+    if not given.indexed and not floating:
+        raise c.refuse(f"numbers are cut to {kind}", "leave the cast out")
+    return given
+
+
+def _cast_as(c: Context, a: Arguments) -> Anything:
+    other = a["other"]
+    if isinstance(a["self"], Labelled) and a["self"].indexed and not (isinstance(other, Labelled) and other.indexed):
+        return pointwise.lookup(c.draft, a["self"], ops.Standardize(0.0, 1.0), 1, c.place)
+    return a["self"]
+
+
+def _activation(kind: Any) -> Callable[[Context, Arguments], Labelled]:
+    def apply(c: Context, a: Arguments) -> Labelled:
+        keeps = pointwise.KEEPS_ZERO[kind]
+        return pointwise.pointwise(c.draft, ops.Activation(kind), c.value(a["self"]), c.place, keeps_zero=keeps)
+
+    return apply
+
+
+def _leaky(c: Context, x: Labelled, slope: float) -> Labelled:
+    if slope < 0:
+        raise c.refuse(f"a slope of {slope}", "refar takes slopes from 0 up")
+    return pointwise.pointwise(c.draft, ops.Activation("leaky_relu", slope), x, c.place)
+
+
+def _leaky_relu(c: Context, a: Arguments) -> Labelled:
+    return _leaky(c, c.value(a["self"]), float(a["negative_slope"]))
+
+
+def _prelu(c: Context, a: Arguments) -> Labelled:
+    slope = c.array(a["weight"], "its slope")
+    if slope.size != 1:
+        raise refuse_call(c.place, "prelu with a slope for each channel")
+    return _leaky(c, c.value(a["self"]), float(slope.reshape(())))
+
+
+def _silu(c: Context, a: Arguments) -> Labelled:
+    x = c.value(a["self"])
+    return pointwise.joined(c.draft, ops.Multiply(), [x, _activation("sigmoid")(c, a)], c.place)
+
+
+def _square(c: Context, a: Arguments) -> Labelled:
+    x = c.value(a["self"])
+    if a.get("exponent", 2) != 2:
+        raise c.refuse(f"a power of {a['exponent']}", "multiply a value with itself")
+    return pointwise.joined(c.draft, ops.Multiply(), [x, x], c.place)
+
+
+def _neg(c: Context, a: Arguments) -> Labelled:
+    return pointwise.affine(c.draft, c.value(a["self"]), -1.0, 0.0, c.place)
+
+
+def _halves(c: Context, a: Arguments) -> Labelled:
+    """Gate by the second half of the channels: a · σ(b)."""
+    x = c.value(a["self"])
+    if x.axes[axes.position(x, a["dim"])] != "C":
+        raise c.refuse("halves of another axis than channels")
+    one, two = (pointwise.channels(c.draft, x, i * x.size // 2, (i + 1) * x.size // 2, c.place) for i in (0, 1))
+    return pointwise.joined(c.draft, ops.Multiply(), [one, _activation("sigmoid")(c, {"self": two})], c.place)
+
+
+def _softmax(c: Context, a: Arguments) -> Labelled:
+    x = c.value(a["self"])
+    axis = x.axes[axes.position(x, a["dim"])]
+    if axis != "C":
+        raise c.refuse(f"softmax over axis {axis}: every position reads all others", "over channels it is taken")
+    return pointwise.pointwise(c.draft, ops.Softmax(), x, c.place, keeps_zero=False)
+
+
+def _split(c: Context, a: Arguments) -> tuple[Anything, ...]:
+    x = c.value(a["self"])
+    axis = x.axes[axes.position(x, a["dim"])]
+    if axis != "C":
+        raise c.refuse(f"a split of axis {axis}", "split channels alone")
+    if "chunks" in a:
+        width = -(-x.size // c.whole(a["chunks"], "the count"))
+        widths = [width] * (x.size // width) + [x.size % width] * (x.size % width > 0)
+    elif isinstance(a.get("split_size"), int):
+        width = a["split_size"]
+        widths = [width] * (x.size // width) + [x.size % width] * (x.size % width > 0)
+    else:
+        given = a["split_sizes"] if "split_sizes" in a else a["split_size"]
+        widths = [c.whole(n, "a width") for n in given]
+    ends = np.cumsum(widths).tolist()
+    return tuple(pointwise.channels(c.draft, x, e - w, e, c.place) for e, w in zip(ends, widths, strict=True))
+
+
+def _unbind(c: Context, a: Arguments) -> tuple[Labelled, ...]:
+    given = a["self"]
+    if isinstance(given, StackedValues) and a["dim"] % (len(given.parts[0].axes) + 1) == given.axis:
+        return given.parts
+    x = c.value(given)
+    count = x.size if x.axes[axes.position(x, a["dim"])] == "C" else 1
+    return tuple(_select(c, {"self": x, "dim": a["dim"], "index": i}) for i in range(count))
+
+
+def _select(c: Context, a: Arguments) -> Labelled:
+    given, index = a["self"], c.whole(a["index"], "the index")
+    if isinstance(given, StackedValues):
+        if a["dim"] % (len(given.parts[0].axes) + 1) != given.axis:
+            raise c.refuse("a part of a stack along another axis", "take the stack apart first")
+        return given.parts[index]
+    x = c.value(given)
+    at = axes.position(x, a["dim"])
+    match x.axes[at]:
+        case "C":
+            x = pointwise.channels(c.draft, x, index % x.size, index % x.size + 1, c.place)
+        case "1":
+            pass
+        case axis:
+            raise c.refuse(f"one index of axis {axis} is taken", "return all positions and all sequences")
+    return replace(x, axes=(*x.axes[:at], *x.axes[at + 1 :]))
+
+
+def _cat(c: Context, a: Arguments) -> Labelled:
+    parts = list(a["tensors"])
+    values = [part for part in parts if isinstance(part, Labelled)]
+    if not values:
+        raise c.refuse("a concatenation without a value of the input")
+    at = axes.position(values[0], a["dim"])
+    if len({v.axes for v in values if v.timed}) > 1 or any(len(v.axes) != len(values[0].axes) for v in values):
+        raise c.refuse(f"values with axes {[', '.join(v.axes) for v in values]} are concatenated")
+    match next((v for v in values if v.timed), values[0]).axes[at]:
+        case "T":
+            return calls_in_time.concatenated_in_time(c, parts, at)
+        case "C":
+            first = parts.index(values[0])
+            last = len(parts) - next(i for i, part in enumerate(reversed(parts)) if isinstance(part, Labelled))
+            inner = [c.value(part, "a part") for part in parts[first:last]]
+            before, after = (sum(calls_in_time.zeros(c, p, at) for p in some) for some in (parts[:first], parts[last:]))
+            whole = inner[0] if len(inner) == 1 else pointwise.joined(c.draft, ops.Concat(), inner, c.place)
+            return calls_in_time.padded_channels(c, whole, before, after)
+        case axis:
+            raise c.refuse(f"a concatenation along axis {axis}", "along channels it is taken")
+
+
+def _stack(c: Context, a: Arguments) -> StackedValues:
+    parts = tuple(c.value(part, "a part") for part in a["tensors"])
+    if len({part.axes for part in parts}) > 1:
+        raise c.refuse("values with different axes are stacked")
+    return StackedValues(parts, a["dim"] % (len(parts[0].axes) + 1))
+
+
+def _summed(c: Context, a: Arguments, mean: bool) -> Labelled:
+    given, dims = a["self"], a["dim"]
+    dims = dims if isinstance(dims, list | tuple) else [dims]
+    if len(dims) != 1 or not isinstance(dims[0], int):
+        raise c.refuse("a sum over all axes: it reads every position")
+    if isinstance(given, StackedValues):
+        if dims[0] % (len(given.parts[0].axes) + 1) != given.axis or a["keepdim"]:
+            raise c.refuse("a stack is summed along another axis", "sum along the axis of the stack")
+        whole = given.parts[0] if len(given.parts) == 1 else pointwise.joined(c.draft, ops.Add(), given.parts, c.place)
+        return pointwise.affine(c.draft, whole, 1 / len(given.parts), 0.0, c.place) if mean else whole
+    x = c.value(given)
+    at = axes.position(x, dims[0])
+    if x.axes[at] != "C":
+        what = "mean" if mean else "sum"
+        raise c.refuse(f"a {what} over axis {x.axes[at]}: every position would read all others", "use a pooling with stride 1")
+    ones = np.full((1, x.size), 1 / x.size if mean else 1.0)
+    x = pointwise.dense(c.draft, x, ones, None, wish=c.place.call, origin="fixed numbers", place=c.place)
+    return x if a["keepdim"] else replace(x, axes=(*x.axes[:at], *x.axes[at + 1 :]))
+
+
+def _embedding(c: Context, a: Arguments) -> Labelled:
+    table, x = c.array(a["weight"], "its table"), c.value(a["indices"])
+    if not x.indexed:
+        raise c.refuse("a lookup of numbers that are no class indices of an input")
+    if x.size != len(table):
+        raise c.refuse(f"a table of {len(table)} rows for {x.size} classes", f"say classes={len(table)}")
+    wish, origin = c.named(a["weight"])
+    op = ops.Embedding(table.shape[1])
+    found = pointwise.lookup(c.draft, x, op, table.shape[1], c.place, table=table, wish=wish, origin=origin)
+    return replace(found, axes=(*x.axes, "C"))
+
+
+def _one_hot(c: Context, a: Arguments) -> Labelled:
+    x, count = c.value(a["self"]), c.whole(a["num_classes"], "the count of classes")
+    if count != x.size:
+        raise c.refuse(
+            f"{count} unit vectors for {x.size} classes", f"say num_classes and classes={x.size if count < 0 else count}"
+        )
+    found = pointwise.lookup(c.draft, x, ops.OneHot(), x.size, c.place)
+    return replace(found, axes=(*x.axes, "C"))
+
+
+def _layer_norm(c: Context, a: Arguments) -> Labelled:
+    x = c.value(a["input"])
+    over = x.axes[len(x.axes) - len(a["normalized_shape"]) :]
+    if over == ("C",):
+        raise c.refuse("refar has no operator for layer_norm over channels", "fold it out, or use BatchNorm1d")
+    what = f"a normalisation over the axes {', '.join(over)}: a position then depends on later ones"
+    raise c.refuse(what, "normalise over channels, or with running statistics (BatchNorm1d)")
+
+
+def _squeeze(c: Context, a: Arguments) -> Labelled:
+    x = c.value(a["self"])
+    dims = a.get("dim", range(len(x.axes)))
+    if "dim" not in a:
+        dims = [i for i, axis in enumerate(x.axes) if axis == "1" or (axis == "C" and x.size == 1)]
+    return axes.squeezed(x, [dims] if isinstance(dims, int) else list(dims), c.runs, c.place)
+
+
+def _reshape(c: Context, a: Arguments) -> Labelled:
+    return axes.reshaped(c.value(a["self"]), a["size"] if "size" in a else a["shape"], c.runs, c.place)
+
+
+def _flatten(c: Context, a: Arguments) -> Labelled:
+    x = c.value(a["self"])
+    first, last = axes.position(x, a["start_dim"]), axes.position(x, a["end_dim"])
+    merged = "".join(axis for axis in x.axes[first : last + 1] if axis != "1") or "1"
+    return replace(x, axes=(*x.axes[:first], merged, *x.axes[last + 1 :]))
+
+
+def _unflatten(c: Context, a: Arguments) -> Labelled:
+    x = c.value(a["self"])
+    at = axes.position(x, a["dim"])
+    around = [Varying(size_of(x, axis, c.runs)) for axis in x.axes]
+    return axes.reshaped(x, [*around[:at], *a["sizes"], *around[at + 1 :]], c.runs, c.place)
+
+
+def _moved(c: Context, a: Arguments) -> Labelled:
+    x = c.value(a["self"])
+    order = [i for i in range(len(x.axes)) if i != axes.position(x, a["source"])]
+    order.insert(axes.position(x, a["destination"]), axes.position(x, a["source"]))
+    return axes.permuted(x, order)
+
+
+def _filled_like(number: float) -> Callable[[Context, Arguments], Filled]:
+    def fill(c: Context, a: Arguments) -> Filled:
+        given = a["self"]
+        return Filled(number, given.sizes if isinstance(given, Part | Filled) else shape(c.value(given), c.runs))
+
+    return fill
+
+
+def _filled(number: float) -> Callable[[Context, Arguments], Filled]:
+    return lambda c, a: Filled(number, tuple(axes.sizes_of(n, c.runs) for n in a["size"]))
+
+
+def _full(c: Context, a: Arguments) -> Filled:
+    return Filled(float(a["fill_value"]), tuple(axes.sizes_of(n, c.runs) for n in a["size"]))
+
+
+CALLS: dict[str, Callable[[Context, Arguments], Anything]] = {
+    **dict.fromkeys(("contiguous", "clone", "detach", "alias", "dropout", "feature_dropout", "alpha_dropout"), _same),
+    **dict.fromkeys(("to", "_to_copy"), _cast),
+    "type_as": _cast_as,
+    "conv1d": calls_in_time.conv1d,
+    "max_pool1d": calls_in_time.max_pool1d,
+    "avg_pool1d": calls_in_time.avg_pool1d,
+    **dict.fromkeys(("pad", "constant_pad_nd"), calls_in_time.pad),
+    "slice": calls_in_time.slice_,
+    "narrow": lambda c, a: calls_in_time.slice_(c, {**a, "end": _end(c, a), "step": 1}),
+    "linear": linear,
+    "batch_norm": batch_norm,
+    "layer_norm": _layer_norm,
+    "add": add,
+    "sub": sub,
+    "rsub": rsub,
+    "mul": mul,
+    "div": div,
+    "neg": _neg,
+    **dict.fromkeys(("pow", "square"), _square),
+    "relu": _activation("relu"),
+    "tanh": _activation("tanh"),
+    "sigmoid": _activation("sigmoid"),
+    "leaky_relu": _leaky_relu,
+    "prelu": _prelu,
+    "silu": _silu,
+    "glu": _halves,
+    "softmax": _softmax,
+    **dict.fromkeys(("split", "split_with_sizes", "chunk"), _split),
+    "unbind": _unbind,
+    "select": _select,
+    **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
+    "stack": _stack,
+    "sum": lambda c, a: _summed(c, a, mean=False),
+    "mean": lambda c, a: _summed(c, a, mean=True),
+    "embedding": _embedding,
+    "one_hot": _one_hot,
+    "squeeze": _squeeze,
+    "unsqueeze": lambda c, a: axes.unsqueezed(c.value(a["self"]), a["dim"]),
+    **dict.fromkeys(("view", "reshape", "_unsafe_view"), _reshape),
+    "flatten": _flatten,
+    "unflatten": _unflatten,
+    **dict.fromkeys(("transpose", "swapaxes"), lambda c, a: axes.transposed(c.value(a["self"]), *_two(a))),
+    "permute": lambda c, a: axes.permuted(c.value(a["self"]), a["dims"]),
+    "movedim": _moved,
+    "expand": lambda c, a: axes.expanded(c.value(a["self"]), a["size"], c.runs, c.place),
+    "repeat": lambda c, a: axes.repeated(c.value(a["self"]), a["repeats"], c.runs, c.place),
+    "zeros": _filled(0.0),
+    "ones": _filled(1.0),
+    "new_zeros": _filled(0.0),
+    "new_ones": _filled(1.0),
+    "zeros_like": _filled_like(0.0),
+    "ones_like": _filled_like(1.0),
+    "full": _full,
+}
+"""What each call means, by its name without the overload and without the mark of a call in place."""
+
+
+def _two(a: Arguments) -> tuple[int, int]:
+    return (a["dim0"], a["dim1"]) if "dim0" in a else (a["axis0"], a["axis1"])
+
+
+def _end(c: Context, a: Arguments) -> Any:
+    """Where a part ends that is given by its start and its length."""
+    total = [s + n for s, n in zip(axes.sizes_of(a["start"], c.runs), axes.sizes_of(a["length"], c.runs), strict=True)]
+    return Varying(tuple(total)) if len(set(total)) > 1 else total[0]
+
+
+def call(c: Context, name: str, a: Arguments) -> Anything:
+    """Take one call into the draft. Raises ImportRefused for one that is not known."""
+    if name not in CALLS:
+        raise refuse_call(c.place, name)
+    return CALLS[name](c, a)

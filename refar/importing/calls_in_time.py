@@ -1,0 +1,148 @@
+"""The calls that read, move or cut positions; each decodes its arguments and hands them to `in_time`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refar import ops
+from refar.importing import axes, in_time, pointwise
+from refar.importing.context import Arguments, Context
+from refar.importing.refusal import ImportRefused
+from refar.importing.values import Constant, Filled, Labelled, Part, Varying, size_of
+
+TIMED = ("B", "C", "T")
+
+
+def over_time(c: Context, given: Any) -> Labelled:
+    """Return a value with the axes that a convolution needs."""
+    x = c.value(given)
+    if x.axes != TIMED and not (x.axes == ("B", "C", "1") and not x.timed):
+        raise c.refuse(f"expected the axes B, C, T, got {', '.join(x.axes)}", "transpose before, or say the axes of the example")
+    return x
+
+
+def without_stride(c: Context, stride: Any, otherwise: int = 1) -> None:
+    """Refuse a stride."""
+    found = c.whole(stride, "the stride") if stride else otherwise
+    if found != 1:
+        do = "use dilation in place of strides, see refar.conceptual and docs/networks.md"
+        raise c.refuse(f"stride {found}: its outputs do not stand at the positions of its inputs", do)
+
+
+def conv1d(c: Context, a: Arguments) -> Labelled:
+    """A convolution, padded by a number of zeros at both ends, or "same", or "valid"."""
+    x = over_time(c, a["input"])
+    weight, bias = c.array(a["weight"], "its weight"), c.optional(a["bias"], "its bias")
+    without_stride(c, a["stride"])
+    dilation = c.whole(a["dilation"], "the dilation")
+    match a["padding"]:
+        case "valid":
+            padding = (0, 0)
+        case "same":
+            whole = (weight.shape[2] - 1) * dilation
+            padding = (whole // 2, whole - whole // 2)
+        case number:
+            padding = (c.whole(number, "the padding"),) * 2
+    wish, origin = c.named(a["weight"], a["bias"])
+    groups = c.whole(a["groups"], "the groups")
+    return in_time.conv(
+        c.draft, x, weight, bias, dilation=dilation, groups=groups, padding=padding, wish=wish, origin=origin, place=c.place
+    )
+
+
+def max_pool1d(c: Context, a: Arguments) -> Labelled:
+    """A maximum over a window."""
+    kernel = c.whole(a["kernel_size"], "the kernel")
+    without_stride(c, a["stride"], kernel)
+    dilation, padding = c.whole(a["dilation"], "the dilation"), c.whole(a["padding"], "the padding")
+    return in_time.pool(c.draft, over_time(c, a["self"]), "max", kernel, dilation=dilation, padding=padding, place=c.place)
+
+
+def avg_pool1d(c: Context, a: Arguments) -> Labelled:
+    """An average over a window that counts the zeros around."""
+    kernel, padding = c.whole(a["kernel_size"], "the kernel"), c.whole(a["padding"], "the padding")
+    without_stride(c, a["stride"], kernel)
+    if padding and not a["count_include_pad"]:
+        raise c.refuse("an average that leaves its padding out", "count_include_pad=True, or pad with zeros before")
+    return in_time.pool(c.draft, over_time(c, a["self"]), "avg", kernel, dilation=1, padding=padding, place=c.place)
+
+
+def pad(c: Context, a: Arguments) -> Labelled:
+    """Zeros around: those of time move it, those of channels are channels."""
+    x = c.value(a["self"])
+    if a.get("mode", "constant") != "constant":
+        do = "pad with zeros"
+        raise c.refuse(f"{a['mode']} padding: before the first position stand values of later or other positions", do)
+    numbers = [c.whole(n, "the padding") for n in a["pad"]]
+    if (a["value"] or 0) != 0 and any(numbers):
+        raise c.refuse(f"padding with {a['value']}", "pad with zeros")
+    for i, (before, after) in enumerate(zip(numbers[::2], numbers[1::2], strict=True)):
+        axis = x.axes[-1 - i]
+        if (before, after) == (0, 0):
+            continue
+        if axis == "T" and x.timed:
+            x = in_time.pad(c.draft, x, before, after, c.place)
+        elif axis == "C":
+            x = padded_channels(c, x, before, after)
+        else:
+            raise c.refuse(f"padding of axis {axis}", "pad time or channels alone")
+    return x
+
+
+def padded_channels(c: Context, x: Labelled, before: int, after: int) -> Labelled:
+    """Zero channels before and after, or fewer channels where a number is negative."""
+    x = pointwise.channels(c.draft, x, max(0, -before), x.size - max(0, -after), c.place)
+    more = ops.PadChannels(max(0, before), max(0, after))
+    if more == ops.PadChannels():
+        return x
+    return pointwise.pointwise(c.draft, more, x, c.place, size=x.size + more.before + more.after)
+
+
+def slice_(c: Context, a: Arguments) -> Labelled | Part:
+    """A part of an axis."""
+    x, low, high = c.value(a["self"]), a["start"], a["end"]
+    axis = x.axes[axes.position(x, a["dim"])]
+    if c.whole(a["step"], "the step") != 1:
+        raise c.refuse(f"every {a['step']}th value: the outputs do not stand at the positions of the inputs", "keep all")
+    if axis == "T":
+        try:
+            before, after = axes.lengths(x, c.place, low, high, c.runs)
+        except ImportRefused as error:
+            return Part(axes.cut(x, low, high, c.runs), error)
+        return x if (before, after) == (0, 0) else in_time.pad(c.draft, x, -before, -after, c.place)
+    if axis == "C" and not isinstance(low, Varying) and not isinstance(high, Varying):
+        start, stop, _ = slice(low, high).indices(x.size)
+        return pointwise.channels(c.draft, x, start, stop, c.place)
+    sizes = size_of(x, axis, c.runs)
+    whole = high is None or all(n >= size for n, size in zip(axes.sizes_of(high, c.runs), sizes, strict=True))
+    if low in (None, 0) and whole:
+        return x
+    raise c.refuse(f"a part of axis {axis}", "cut time or channels alone")
+
+
+def concatenated_in_time(c: Context, parts: list[Any], dim: int) -> Labelled:
+    """One value with zeros before and behind: padding, written with cat."""
+    before, after, found = 0, 0, None
+    for part in parts:
+        if isinstance(part, Labelled):
+            if found is not None:
+                raise c.refuse("two computed values, one behind the other in time", "only zeros may be put before or behind")
+            found = part
+        elif found is None:
+            before += zeros(c, part, dim)
+        else:
+            after += zeros(c, part, dim)
+    if found is None:
+        raise c.refuse("a concatenation of fixed numbers alone")
+    return in_time.pad(c.draft, found, before, after, c.place)
+
+
+def zeros(c: Context, part: Any, dim: int) -> int:
+    """Count the zeros that a fixed tensor puts along an axis; anything but zeros is refused."""
+    match part:
+        case Filled(number, sizes) if number == 0 and sizes[dim] == c.runs.same(sizes[dim][0]):
+            return sizes[dim][0]
+        case Constant() if not part.array.any():
+            return int(part.array.shape[dim])
+        case _:
+            raise c.refuse("something other than zeros is put before or behind", "pad with zeros")

@@ -1,0 +1,159 @@
+"""A graph in the making: nodes with their parameters and origins, of which those that nothing reads are left out in the end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+
+from refar import ops
+from refar.arguments.arrays import Array
+from refar.building.builder import Builder
+from refar.graph.graph import Graph, Padding
+from refar.importing.refusal import refuse
+from refar.importing.values import Labelled
+from refar.ops import AnyHead, AnyOp
+
+Objections = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One node: its operator and inputs, its parameters by their last names, where they come from, and the name it wants.
+
+    `against` are paddings of a graph under which the node would differ from the module, with the reason.
+    A node that `folds` scales and shifts each channel, and becomes a part of the convolution before it where that has one reader.
+    """
+
+    op: AnyOp
+    inputs: tuple[str, ...]
+    params: dict[str, Array]
+    origin: str
+    wish: str
+    against: tuple[tuple[str, str], ...] = ()
+    folds: bool = False
+
+
+class GraphDraft:
+    """Collects nodes under names of its own; `finish` drops what is not read and gives each node the name it wants."""
+
+    def __init__(self) -> None:
+        self.planned: dict[str, Planned] = {}
+        self._delayed: dict[tuple[str, int, int, int], Labelled] = {}
+
+    def add(
+        self,
+        op: AnyOp,
+        *inputs: str,
+        wish: str,
+        params: dict[str, Array] | None = None,
+        origin: str = "",
+        against: Objections = (),
+        folds: bool = False,
+    ) -> str:
+        """Add a node and return its provisional name."""
+        name = f"n{len(self.planned)}"
+        self.planned[name] = Planned(op, inputs, params or {}, origin, wish, tuple(against), folds)
+        return name
+
+    def read(self, output: str) -> set[str]:
+        """Return the nodes that an output needs."""
+        return needed(self.planned, output)
+
+    def against(self, output: str) -> dict[str, str]:
+        """Return the paddings under which the graph of an output would differ from the module, each with its first reason."""
+        read, found = self.read(output), dict[str, str]()
+        for name, node in self.planned.items():
+            for padding, why in node.against if name in read else ():
+                found.setdefault(padding, why)
+        return found
+
+    def delay(self, value: Labelled, steps: int) -> Labelled:
+        """Return the value `steps` later: index 0 stands at first + steps.
+
+        A node that is not 0 where its delayed self would read t < 0 is made anew from delayed inputs instead.
+        """
+        if steps == 0 or not value.timed:
+            return value
+        key = (value.node, value.first, value.end, steps)
+        if key not in self._delayed:
+            self._delayed[key] = self._made_later(value, steps)
+        return replace(self._delayed[key], axes=value.axes)
+
+    def _made_later(self, value: Labelled, steps: int) -> Labelled:
+        if value.again is not None and not value.indexed and not value.zero_before:
+            return value.again(*(self.delay(source, steps) for source in value.inputs))
+        if value.indexed:
+            raise refuse(value.place, "class indices are moved in time and then used by themselves", "look them up first")
+        against = []
+        if not value.zero_before:
+            against.append(("layer", str(refuse(value.place, "it holds values before the first position that are not zero"))))
+        if not value.response_before:
+            against.append(("input", str(refuse(value.place, "it holds values before the first position that answer no zeros"))))
+        wish = f"{self.planned[value.node].wish}_delayed"
+        node = self.add(ops.Shift(steps), value.node, wish=wish, against=against)
+        first, end = value.first + steps, value.end + steps
+        return replace(
+            value, node=node, first=first, end=end, bare=value.clear, inputs=(value,), again=lambda v: self.delay(v, steps)
+        )
+
+    def finish(self, output: str, head: AnyHead | None, padding: Padding) -> tuple[Graph, dict[str, Array], dict[str, str]]:
+        """Return the graph, its parameters, and the origin of each parameter."""
+        planned, output = folded(self.planned, self.read(output), output)
+        read = needed(planned, output)
+        builder, params, origins = Builder(), dict[str, Array](), dict[str, str]()
+        final: dict[str, str] = {}
+        for name, node in planned.items():
+            if name not in read and not isinstance(node.op, ops.Input):
+                continue
+            chosen = _free(legal(node.wish), set(final.values()))
+            final[name] = builder.add_op(node.op, *(final[source] for source in node.inputs), name=chosen)
+            for last, array in node.params.items():
+                params[f"{chosen}.{last}"] = array
+                origins[f"{chosen}.{last}"] = node.origin
+        return builder.build(final[output], head, padding=padding), params, origins
+
+
+def needed(planned: dict[str, Planned], output: str) -> set[str]:
+    """Return the nodes that an output needs."""
+    found = {output}
+    for name in reversed(planned):
+        if name in found:
+            found.update(planned[name].inputs)
+    return found
+
+
+def folded(planned: dict[str, Planned], read: set[str], output: str) -> tuple[dict[str, Planned], str]:
+    """Return the nodes with scales and shifts of channels made parts of the convolutions that they alone read."""
+    made, names = dict[str, Planned](), dict[str, str]()
+    for name, node in planned.items():
+        node = replace(node, inputs=tuple(names.get(source, source) for source in node.inputs))
+        before = made.get(node.inputs[0]) if node.folds else None
+        readers = sum(node.inputs[0] in planned[reader].inputs for reader in read) if before else 0
+        if before and isinstance(before.op, ops.Conv1d) and readers == 1 and node.inputs[0] != output:
+            scale, shift = node.params["weight"][:, 0, 0], node.params["bias"]
+            bias = before.params.get("bias", np.zeros(len(scale))) * scale + shift
+            params = {"weight": before.params["weight"] * scale[:, None, None], "bias": bias}
+            origin = ", ".join(dict.fromkeys([before.origin, node.origin]))
+            made[node.inputs[0]] = replace(before, op=msgspec.structs.replace(before.op, bias=True), params=params, origin=origin)
+            names[name] = node.inputs[0]
+        else:
+            made[name] = node
+    return made, names.get(output, output)
+
+
+def legal(name: str) -> str:
+    """Return a name of which each part is an identifier or a number."""
+    parts = (re.sub(r"[^A-Za-z0-9_]", "_", part) for part in name.split(".") if part)
+    return ".".join(part if part.isdigit() or not part[0].isdigit() else f"_{part}" for part in parts) or "node"
+
+
+def _free(name: str, taken: set[str]) -> str:
+    count, free = 1, name
+    while free in taken:
+        count += 1
+        free = f"{name}.copy{count}" if name.rpartition(".")[2].isdigit() else f"{name}_{count}"
+    return free

@@ -1,0 +1,49 @@
+"""What an import found: where every parameter comes from, what was checked, and how far the two were apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from refar.arguments.arrays import Array
+from refar.graph.graph import Graph
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What is known of an imported module.
+
+    `receptive_field` is R, the positions from the present to the earliest one that an output may depend on. `origins` gives for
+    each parameter the names in the module that it is made from. `largest_difference` is the largest distance between a channel of
+    the module and of the graph, in float64 and relative to the largest value of that channel, over the `checked` pairs
+    (length, batch); `gradient_difference` the same of the gradients of a signal. `notes` say in words what else was done.
+    """
+
+    receptive_field: int
+    padding: str
+    origins: dict[str, str]
+    largest_difference: float
+    gradient_difference: float
+    checked: tuple[tuple[int, int], ...]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [
+            f"receptive field {self.receptive_field}, padding {self.padding!r}, {len(self.origins)} parameters",
+            f"differs from the module by {self.largest_difference:.1e} of a channel's largest value at most "
+            f"({len(self.checked)} pairs of length and batch), gradients by {self.gradient_difference:.1e}",
+            *self.notes,
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A graph that computes what a module computes, its parameters in float64, and a report; unpacks into these three."""
+
+    graph: Graph
+    params: dict[str, Array]
+    report: ImportReport
+
+    def __iter__(self) -> Iterator[Graph | dict[str, Array] | ImportReport]:
+        return iter((self.graph, self.params, self.report))

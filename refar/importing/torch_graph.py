@@ -1,0 +1,161 @@
+"""A module as torch.export traces it at several lengths and batches: one list of calls, of which numbers may differ."""
+
+from __future__ import annotations
+
+import io
+import logging
+import operator
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+from refar.importing.refusal import ImportRefused, Place, refuse, refuse_call
+from refar.importing.values import Varying
+
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
+
+
+@dataclass(frozen=True)
+class Traced:
+    """The graphs of the runs, node by node; the tensors of the module by the names of their placeholders; the inputs in order."""
+
+    graphs: tuple[fx.Graph, ...]
+    owner: Any
+    tensors: Mapping[str, tuple[str, torch.Tensor]]
+    inputs: tuple[str, ...]
+
+
+def traced(module: torch.nn.Module, runs: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> Traced:
+    """Trace a module once for each run's arguments. Raises ImportRefused if that fails, or if the runs take different ways."""
+    programs = [_export(module, *run) for run in runs]
+    first = programs[0]
+    for other in programs[1:]:
+        nodes = [list(p.graph.nodes) for p in (first, other)]
+        for one, two in zip(*nodes, strict=False):
+            if (one.op, str(one.target)) != (two.op, str(two.target)):
+                what = f"the module does something else at another length or batch: {one.target} here, {two.target} there"
+                raise refuse(place_of(one), what, "make the same calls at every length")
+        if len(nodes[0]) != len(nodes[1]):
+            raise ImportRefused("the module makes more calls at another length or batch; make the same calls at every length")
+    signature = first.graph_signature
+    named = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    held = {**first.state_dict, **first.constants}
+    tensors = {placeholder: (name, held[name]) for placeholder, name in named.items()}
+    inputs = tuple(str(name) for name in signature.user_inputs)
+    return Traced(tuple(p.graph for p in programs), first.graph_module, tensors, inputs)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep back what torch prints and logs while it fails: the error says it."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _export(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    failed = []
+    for strict in (False, True):
+        try:
+            with _silent(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return torch.export.export(module, args, kwargs, strict=strict)
+        except Exception as error:  # whatever torch raises
+            failed.append(error)
+    lines = [line.strip() for line in str(failed[0]).splitlines() if line.strip()]
+    where = _user_frame(failed[0])
+    raise ImportRefused(
+        f"torch.export cannot trace the module{where}: {type(failed[0]).__name__}: {' '.join(lines[:2])[:400]}; "
+        "branches and loops that depend on the data have to be decided before, and shapes must follow from those of the input"
+    ) from failed[0]
+
+
+def _user_frame(error: BaseException) -> str:
+    """The last place of an error that is not in torch's own files."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if "/torch/" not in name and "/refar/importing/" not in name and not name.startswith("<"):
+            place = f" ({name.rpartition('/')[2]}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return place
+
+
+def place_of(node: fx.Node) -> Place:
+    """Return where a call stands: its name, the module that makes it, the line."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    module = ""
+    if stack:
+        path, kind = stack[-1]
+        module = path.replace("L['self'].", "") if isinstance(path, str) else str(path)
+        kind = kind if isinstance(kind, str) else kind.__name__
+        module = f"{module} ({kind.rpartition('.')[2]})" if module else kind.rpartition(".")[2]
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    own = [f for f in frames if "/torch/" not in f[0]] or frames
+    line = f"{own[-1][0].rpartition('/')[2]}:{own[-1][1]}: {own[-1][2].strip()}" if own else ""
+    return Place(node.name, module, line)
+
+
+def packet(node: fx.Node, place: Place) -> str:
+    """Return the name of a call without its overload and the mark of a call in place."""
+    if node.target is operator.getitem:
+        return "getitem"
+    if isinstance(node.target, torch._ops.OpOverload):
+        return str(node.target.overloadpacket).rpartition(".")[2].removesuffix("_")
+    if isinstance(node.target, torch._ops.HigherOrderOperator):
+        return str(node.target)
+    raise refuse_call(place, str(getattr(node.target, "__name__", node.target)))
+
+
+def in_place(node: fx.Node) -> bool:
+    """Whether a call changes its first argument."""
+    return isinstance(node.target, torch._ops.OpOverload) and str(node.target.overloadpacket).endswith("_")
+
+
+def arguments(nodes: Sequence[fx.Node]) -> dict[str, Any]:
+    """Return the arguments of a call by their names in its schema, numbers that differ between the runs as `Varying`."""
+    target = nodes[0].target
+    assert isinstance(target, torch._ops.OpOverload)
+    schema = target._schema.arguments
+    runs = []
+    for node in nodes:
+        given = {argument.name: value for argument, value in zip(schema, node.args, strict=False)} | dict(node.kwargs)
+        runs.append({argument.name: given.get(argument.name, argument.default_value) for argument in schema})
+    return {argument.name: merged([run[argument.name] for run in runs]) for argument in schema}
+
+
+def merged(values: Sequence[Any]) -> Any:
+    """Return one argument for all runs: itself if it is the same, `Varying` numbers, or a list of such."""
+    first = values[0]
+    if isinstance(first, list | tuple):
+        if len({len(value) for value in values}) > 1:
+            raise ImportRefused("a call has more arguments at another length or batch; make the same calls at every length")
+        return [merged(parts) for parts in zip(*values, strict=True)]
+    if isinstance(first, fx.Node):
+        return first
+    if isinstance(first, int) and not isinstance(first, bool) and any(value != first for value in values):
+        return Varying(tuple(values))
+    if any(value != first for value in values):
+        raise ImportRefused(
+            f"a call has the argument {first} at one length and another at others; it must not depend on the length"
+        )
+    return first
+
+
+def rows(program: Traced) -> Iterator[tuple[fx.Node, ...]]:
+    """Walk the runs together."""
+    return zip(*(graph.nodes for graph in program.graphs), strict=True)

@@ -1,0 +1,61 @@
+"""Packages that no one here wrote, imported as they are."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from refar.importing import ImportRefused, from_torch
+
+pytestmark = [
+    pytest.mark.foreign,
+    pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+def made(package: str, name: str, *arguments: Any, **options: Any) -> nn.Module:
+    """Make a module of another package, with random parameters and running statistics that are not zero."""
+    module: nn.Module = getattr(importlib.import_module(package), name)(*arguments, **options)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.5 + 0.01
+    for buffer_name, buffer in module.named_buffers():
+        if "running" in buffer_name:
+            buffer.uniform_(0.5, 2.0, generator=generator)
+    return module.eval()
+
+
+TCNS: list[dict[str, Any]] = [
+    {"kernel_size": 3},
+    {"kernel_size": 3, "use_norm": "batch_norm", "use_skip_connections": True, "activation": "tanh", "output_projection": 2},
+    {"kernel_size": 2, "use_norm": None, "use_gate": True, "activation": "leaky_relu"},
+]
+
+
+@pytest.mark.parametrize("options", TCNS, ids=["weight_norm", "batch_norm", "gate"])
+@pytest.mark.parametrize("layout", ["NCL", "NLC"])
+def test_pytorch_tcn(options: dict[str, Any], layout: str) -> None:
+    module = made("pytorch_tcn", "TCN", 3, [4, 4], input_shape=layout, **options)
+    example = torch.randn(2, 3, 40) if layout == "NCL" else torch.randn(2, 40, 3)
+    got = from_torch(module, example, axes="BCT" if layout == "NCL" else "BTC")
+    assert got.report.largest_difference < 1e-9
+
+
+def test_pytorch_tcn_that_looks_ahead() -> None:
+    module = made("pytorch_tcn", "TCN", 3, [4, 4], kernel_size=3, causal=False)
+    with pytest.raises(ImportRefused, match=r"network\.0\.conv1 .*looks ahead"):
+        from_torch(module, torch.randn(2, 3, 40))
+
+
+@pytest.mark.parametrize("scalar", [True, False])
+def test_wavenet_vocoder(scalar: bool) -> None:
+    sizes = {"layers": 4, "stacks": 2, "residual_channels": 4, "gate_channels": 8, "skip_out_channels": 4, "kernel_size": 2}
+    none = {"cin_channels": -1, "gin_channels": -1}
+    module = made("wavenet_vocoder", "WaveNet", out_channels=6, scalar_input=scalar, **sizes, **none)
+    got = from_torch(module, torch.randn(2, 1 if scalar else 6, 40))
+    assert got.report.largest_difference < 1e-9

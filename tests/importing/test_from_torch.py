@@ -1,0 +1,144 @@
+"""Causal modules become graphs that compute the same, and what cannot be taken is refused by its name."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from causal_modules import CAUSAL, CausalConv1d, Levels, randomised
+from refused_modules import REFUSED
+from torch import nn
+
+import refar
+from refar.importing import Imported, ImportRefused, from_torch
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+
+
+def imported(name: str, **more: Any) -> tuple[nn.Module, Imported]:
+    module, example, options = CAUSAL[name]()
+    module = randomised(module)
+    return module, from_torch(module, example, **options, **more)
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_a_causal_module_becomes_a_graph_that_agrees(name: str) -> None:
+    _, got = imported(name)
+    assert got.report.largest_difference < 1e-9
+    assert got.report.gradient_difference < 1e-9
+    assert len(got.report.checked) >= 4
+    assert set(got.report.origins) == set(got.params)
+    assert refar.from_json(refar.to_json(got.graph)) == got.graph
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_taken_is_named(name: str) -> None:
+    module, example, options, words = REFUSED[name]()
+    was_training = module.training and name == "training"
+    module = randomised(module).train(was_training)
+    with pytest.raises(ImportRefused) as refused:
+        from_torch(module, example, **options)
+    assert [word for word in words if word not in str(refused.value)] == []
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_names_are_those_of_the_module_and_the_report_says_from_where() -> None:
+    module, got = imported("locuslab_tcn")
+    assert {"0.net.0.weight", "0.downsample.bias", "1.net.4.weight", "2.weight"} <= set(got.params)
+    assert got.report.origins["0.net.0.weight"] == "0.net.0.weight_v, 0.net.0.weight_g, 0.net.0.bias"
+    conv = module[0].conv1
+    weight = torch._weight_norm(conv.weight_v.double(), conv.weight_g.double()).detach().numpy()
+    np.testing.assert_allclose(got.params["0.net.0.weight"], weight, rtol=1e-12)
+    graph, params, report = got
+    assert (graph, params, report) == (got.graph, got.params, got.report)
+
+
+def test_batch_norm_becomes_a_part_of_the_convolution_before_it() -> None:
+    module, got = imported("causal_stack")
+    assert [node.op.__struct_config__.tag for node in got.graph.nodes] == [
+        "input",
+        "conv1d",
+        "activation",
+        "conv1d",
+        "activation",
+    ]
+    assert "1.running_var" in got.report.origins["0.weight"]
+    module[0].weight.data.zero_()
+    y = refar.forward(got.graph, got.params, np.zeros((1, 2, 9)))
+    with torch.no_grad():
+        np.testing.assert_allclose(y, module(torch.zeros(1, 2, 9)).numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_paddings_are_told_apart() -> None:
+    assert imported("input_padded")[1].graph.padding == "input"
+    assert imported("causal_stack")[1].graph.padding == "layer"
+    got = imported("valid_wavenet")[1]
+    assert got.graph.padding == "input"
+    assert "no outputs for the first 7 positions" in got.report.notes[0]
+    assert imported("valid_wavenet", padding="valid")[1].graph.padding == "valid"
+    with pytest.raises(ImportRefused, match=r"padding 'layer' is not that of the module: .*not zero"):
+        imported("input_padded", padding="layer")
+
+
+def test_padding_that_is_neither_is_refused() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv1d(1, 2, 2), CausalConv1d(2, 1, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.two(torch.relu(self.one(nn.functional.pad(x, (3, 0)))))[..., 2:]
+
+    with pytest.raises(ImportRefused, match="neither zero at every layer nor zero at the input alone"):
+        from_torch(randomised(Mixed()), torch.randn(2, 1, 20))
+
+
+@pytest.mark.parametrize("at", ["input", "output"])
+def test_a_shift_makes_the_graph_strict(at: Any) -> None:
+    module, got = imported("wavenet", shift=at, head=refar.ops.Categorical())
+    assert refar.is_strict(got.graph)
+    x = np.random.default_rng(0).integers(9, size=(2, 15))
+    assert refar.generate(got.graph, got.params, 5, batch=2).shape == (2, 5)
+    if at == "output":
+        with torch.no_grad():
+            y = module(torch.from_numpy(x)).numpy()
+        np.testing.assert_allclose(refar.forward(got.graph, got.params, x)[..., 1:], y[..., :-1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_strict_module_is_returned_as_it_is() -> None:
+    _, plain = imported("levels")
+    assert refar.is_strict(plain.graph)
+    assert imported("levels", shift="output")[1].graph == plain.graph
+
+
+def test_the_module_is_left_as_it_was() -> None:
+    module = randomised(Levels()).half()
+    before = copy.deepcopy(module.state_dict())
+    got = from_torch(module, torch.zeros(2, 12, dtype=torch.int64), classes=8)
+    after = module.state_dict()
+    assert all(torch.equal(before[name], after[name]) and before[name].dtype == after[name].dtype for name in before)
+    assert any("float16" in note for note in got.report.notes)
+
+
+def test_what_is_given_is_checked() -> None:
+    module, signal = randomised(nn.Sequential(CausalConv1d(2, 2, 2))), torch.randn(2, 2, 12)
+    for arguments, options, words in [
+        ((signal, signal), {}, "expected a torch.nn.Module, got Tensor"),
+        ((module, "x"), {}, "expected a torch.Tensor, got str"),
+        ((module, ()), {}, "got none"),
+        ((module, torch.zeros(2, 12, dtype=torch.int64)), {}, "how many classes"),
+        ((module, signal), {"axes": "BCQ"}, "a letter for each of 3 axes"),
+        ((module, signal), {"axes": {"z": "BCT"}}, "'z' is no input of the example"),
+        ((module, torch.randn(2, 3, 12)), {}, r"fails in 0 \(CausalConv1d\) at length 12"),
+        ((module, torch.randn(2)), {}, "expected a sequence of shape"),
+    ]:
+        with pytest.raises(ImportRefused, match=words):
+            from_torch(*arguments, **options)
+    with pytest.raises(refar.RefarError, match="shift: expected"):
+        from_torch(module, signal, shift="left")
+    module[0].weight.data[0, 0, 0] = float("nan")
+    with pytest.raises(ImportRefused, match="not finite"):
+        from_torch(module, signal)
