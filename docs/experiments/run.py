@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from lab import announce, book, course, pages
+from refar.errors import RefarError
 
 HERE = Path(__file__).resolve().parent
 
@@ -32,7 +33,11 @@ def main() -> int:
         return 0
     if not announce.ready(experiment, work, trains=not options.weights):
         return 1
-    course.run(experiment, work, trains=not options.weights)
+    try:
+        course.run(experiment, work, trains=not options.weights)
+    except RefarError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     pages.write(experiment)
     return 0
 

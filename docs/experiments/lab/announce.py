@@ -14,7 +14,7 @@ NEEDED = {"torch": "torch", "refar_export": "refar[export]", "onnxruntime": "ref
 def list_all(experiments: Sequence[Experiment]) -> None:
     """Print a line for each experiment."""
     for experiment in experiments:
-        print(f"{experiment.name:12} {experiment.title} ({_minutes(experiment.minutes)})")
+        print(f"{experiment.name:12} {experiment.title} ({_minutes(experiment)})")
     print("\npython docs/experiments/run.py NAME runs one of them")
 
 
@@ -23,7 +23,7 @@ def ready(experiment: Experiment, work: Path, *, trains: bool) -> bool:
     held = f"data, runs and bundles of {', '.join(experiment.runs)}" if experiment.runs else "what is measured"
     print(f"{experiment.name}: {experiment.title}")
     print(f"  data:   {experiment.data}")
-    print(f"  takes:  {_minutes(experiment.minutes) if trains else 'the time of measuring: nothing is trained'}")
+    print(f"  takes:  {_minutes(experiment) if trains else 'the time of measuring: nothing is trained'}")
     print(f"  writes: {_shown(work)}/ ({held}); {_shown(experiment.here)}/ (results, pictures, weights, page)")
     modules = {**NEEDED, **{name: name for name in experiment.packages}}
     missing = [package for module, package in modules.items() if find_spec(module) is None]
@@ -32,13 +32,21 @@ def ready(experiment: Experiment, work: Path, *, trains: bool) -> bool:
     if not trains and experiment.configs and not (experiment.here / "weights").is_dir():
         print(f"missing: {_shown(experiment.here)}/weights; leave --weights out to train them")
         return False
+    if trains and experiment.gpu and not missing and not _gpu():
+        print("missing: a GPU that PyTorch can use; --weights takes the weights that are kept, and needs none")
+        return False
     return not missing
 
 
-def _minutes(minutes: float) -> str:
-    if minutes < 90:
-        return f"about {minutes:.0f} minutes on two cores"
-    return f"about {minutes / 60:.1f} hours on two cores"
+def _gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _minutes(experiment: Experiment) -> str:
+    minutes, where = experiment.minutes, "with a GPU" if experiment.gpu else "on two cores"
+    return f"about {minutes:.0f} minutes {where}" if minutes < 90 else f"about {minutes / 60:.1f} hours {where}"
 
 
 def _shown(path: Path) -> Path:

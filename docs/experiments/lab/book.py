@@ -17,8 +17,9 @@ class Experiment:
 
     `configs` name its configs, CONFIG.toml; each is trained once, into a run of that name, or with `seeds` n > 1 n times, into
     CONFIG-0 to CONFIG-(n-1). At each of the steps `marks` the weights that are best until then become a bundle too.
-    `minutes` is about how long all of it takes on two cores, `packages` what it imports beside refar and its extras, and `data`
-    says where the data come from.
+    `minutes` is about how long all of it takes on two cores, or training on the GPU that `gpu` asks for; `packages` are what it
+    imports beside refar and its extras, and `data` says where the data come from. `trained` says where and by what the weights
+    that are kept were trained, if that was on another machine than the figures were computed on.
 
     `prepare(work)` writes data into the folder where the configs look for them. `measure(bundles, work)` computes the figures
     from the bundle of each run, without PyTorch; the bundle of a mark is work/marks/RUN-STEP. It may leave arrays in `work` for
@@ -36,6 +37,8 @@ class Experiment:
     table: Callable[[Figures], str]
     claims: Callable[[Figures], list[tuple[str, str, bool]]]
     packages: tuple[str, ...] = ()
+    gpu: bool = False
+    trained: str = ""
     seeds: int = 1
     marks: tuple[int, ...] = ()
     prepare: Callable[[Path], None] = lambda work: None

@@ -12,9 +12,16 @@ import sys
 import time
 from importlib.abc import MetaPathFinder
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lab.book import Experiment, Figures
 from lab.folders import at
+
+if TYPE_CHECKING:
+    from refar.arguments.arrays import Arrays
+    from refar.graph.graph import Graph
+    from refar.torch.coupled import Network
+    from refar.training.config import Config
 
 KEPT = ("config.toml", "graph.json", "data.json", "weights.safetensors", "log.jsonl")
 """The files of a run that are kept beside its page: they are enough to export the network and to draw its learning curve."""
@@ -45,8 +52,10 @@ def run(experiment: Experiment, work: Path, *, trains: bool) -> None:
     _agree(torch, figures)
     if trains:
         _keep(experiment, work)
+    if trains or not (experiment.here / "results.json").is_file():
         seconds = {"training": trained, "measuring": time.perf_counter() - begin}
-        _write(experiment.here / "results.json", _results(experiment, work, figures, torch, seconds))
+        elsewhere = {} if trains else {"trained": experiment.trained}
+        _write(experiment.here / "results.json", _results(experiment, work, figures, torch, seconds) | elsewhere)
     else:
         _same(experiment, figures)
     experiment.draw(figures, work, experiment.here)
@@ -104,7 +113,8 @@ def _train(experiment: Experiment, work: Path, name: str) -> None:
         if mark is not None and bundle.is_dir():
             continue
         print(f"{name}: to step {mark}" if mark else f"{name}: to the end", flush=True)
-        result = train(path, folder, resume=folder.is_dir(), until=mark)
+        with at(work):  # an encoder is imported from here
+            result = train(path.resolve(), folder.resolve(), resume=folder.is_dir(), until=mark)
         if mark is None and not result.finished:
             raise SystemExit("interrupted; the same command goes on from here")
         if mark is not None:
@@ -120,19 +130,36 @@ def loss_of_torch(work: Path, name: str) -> float:
     """The loss over the test part as PyTorch computes it from the run: nats a value, or the ratio of error to signal."""
     from refar import data
     from refar.data.dataset import for_graph
-    from refar.torch import Module
     from refar.torch.objective import Objective
-    from refar.torch.validate import mean_nats, validate
+    from refar.torch.validate import validate
+    from refar.training.loss_config import LossConfig
     from refar.training.runs import load_run, read_record
 
-    folder = work / "runs" / name
+    folder = (work / "runs" / name).resolve()
     graph, params, config = load_run(folder)
     with at(work):
         test = for_graph(data.load(config.data, read_record(folder)), graph).test
-    module = Module(graph, params)
-    if config.loss.kind == "nats":
-        return mean_nats(module, test)
-    return validate(Objective(module, config.loss), test, 0)[config.loss.kind]
+        network = _network(folder, graph, params, config)
+    loss = LossConfig() if config.loss.kind == "nats" else config.loss  # as `refar score` counts, whatever was minimised
+    return validate(Objective(network, loss), test, 0)[config.loss.kind]
+
+
+def _network(folder: Path, graph: Graph, params: Arrays, config: Config) -> Network:
+    """The network of a run in PyTorch, with its encoder if it has one."""
+    import torch
+
+    from refar.torch import Module
+    from refar.torch.coupled import Coupled
+    from refar.torch.encoder import make_encoder
+    from refar.training.runs import load_encoder
+
+    decoder, stored = Module(graph, params), load_encoder(folder)
+    if config.encoder is None or stored is None:
+        return decoder
+    described, arrays = stored
+    encoder = make_encoder(config.encoder, 0)
+    encoder.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
+    return Coupled(decoder, encoder, described)
 
 
 def _measured(experiment: Experiment, work: Path) -> Figures:

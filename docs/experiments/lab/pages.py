@@ -47,7 +47,11 @@ def _training(found: Figures) -> list[str]:
     losses = "; ".join(
         f"{name} {found['figures']['losses'][name]:.6g} and {torch:.6g}" for name, torch in found["torch_losses"].items()
     )
-    return [f"Training: {runs}; {measuring}.", f"Loss of the test part by the bundle, without PyTorch, and by PyTorch: {losses}."]
+    where = f" ({found['trained']})" if found.get("trained") else ""
+    return [
+        f"Training{where}: {runs}; {measuring}.",
+        f"Loss of the test part by the bundle, without PyTorch, and by PyTorch: {losses}.",
+    ]
 
 
 def _aims(claims: list[tuple[str, str, bool]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,17 @@ def test_nats(bundle: Path, work: Path) -> float:
     """Return the mean nats per value over the test part, of which `work` holds the files."""
     session = load(bundle)
     with at(work):
-        given = examples.load("data:test", session.graph, examples.record_of(session.manifest.metadata))
+        given = of_test(session)
     return -total(session, given) / int(given.values.sum())
+
+
+def of_test(session: Session) -> examples.Examples:
+    """Return the test part, with the condition that the bundle's encoder makes of it, if there is one."""
+    encoder, record = session.manifest.encoder, examples.record_of(session.manifest.metadata)
+    given = examples.load("data:test", session.graph, record, encoded=encoder and encoder.condition)
+    if encoder is None:
+        return given
+    return replace(given, conditions={**given.conditions, encoder.condition: session.encode(given.held[encoder.reads])})
 
 
 def total(session: Session, given: examples.Examples) -> float:
