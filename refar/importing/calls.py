@@ -17,7 +17,7 @@ from refar.importing.values import Anything, Filled, Labelled, Part, StackedValu
 
 
 def _same(c: Context, a: Arguments) -> Anything:
-    """What changes no number: a copy, a cast between real numbers, dropout outside of training."""
+    """Return x: for a copy, a cast between real numbers, and a dropout outside of training."""
     if a.get("train"):
         raise c.refuse("dropout in training mode", "call .eval() before")
     return a["self"] if "self" in a else a["input"]
@@ -330,7 +330,7 @@ CALLS: dict[str, Callable[[Context, Arguments], Anything]] = {
     "ones_like": _filled_like(1.0),
     "full": _full,
 }
-"""What each call means, by its name without the overload and without the mark of a call in place."""
+"""The meaning of each call, by its name: without the overload, and without the underscore of a call that works in place."""
 
 
 def _two(a: Arguments) -> tuple[int, int]:
@@ -338,7 +338,7 @@ def _two(a: Arguments) -> tuple[int, int]:
 
 
 def _end(c: Context, a: Arguments) -> Any:
-    """Where a part ends that is given by its start and its length."""
+    """Return the end of a part, its start plus its length."""
     total = [s + n for s, n in zip(axes.sizes_of(a["start"], c.runs), axes.sizes_of(a["length"], c.runs), strict=True)]
     return Varying(tuple(total)) if len(set(total)) > 1 else total[0]
 

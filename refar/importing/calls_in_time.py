@@ -26,7 +26,7 @@ def without_stride(c: Context, stride: Any, otherwise: int = 1) -> None:
     found = c.whole(stride, "the stride") if stride else otherwise
     if found != 1:
         do = "use dilation in place of strides, see refar.conceptual and docs/networks.md"
-        raise c.refuse(f"stride {found}: its outputs do not stand at the positions of its inputs", do)
+        raise c.refuse(f"stride {found}: it gives fewer positions than it takes", do)
 
 
 def conv1d(c: Context, a: Arguments) -> Labelled:
@@ -103,7 +103,7 @@ def slice_(c: Context, a: Arguments) -> Labelled | Part:
     x, low, high = c.value(a["self"]), a["start"], a["end"]
     axis = x.axes[axes.position(x, a["dim"])]
     if c.whole(a["step"], "the step") != 1:
-        raise c.refuse(f"every {a['step']}th value: the outputs do not stand at the positions of the inputs", "keep all")
+        raise c.refuse(f"a slice with step {a['step']}: it gives fewer positions than it takes", "keep all")
     if axis == "T":
         try:
             before, after = axes.lengths(x, c.place, low, high, c.runs)

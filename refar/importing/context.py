@@ -1,4 +1,4 @@
-"""What every call of the table is given, and the checks of arguments that they share."""
+"""The context that each function of the table of calls gets: the draft of the graph, refusals, and checks of arguments."""
 
 from __future__ import annotations
 

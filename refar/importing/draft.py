@@ -72,7 +72,7 @@ class GraphDraft:
         return found
 
     def delay(self, value: Labelled, steps: int) -> Labelled:
-        """Return the value `steps` later: index 0 stands at first + steps.
+        """Return `value` delayed by `steps`: its number at index 0 then belongs to position value.first + steps.
 
         A node that is not 0 where its delayed self would read t < 0 is made anew from delayed inputs instead.
         """

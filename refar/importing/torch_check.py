@@ -75,7 +75,7 @@ def compare(
             given = [port.draw(rng, length, batch) for port in inputs]
             try:
                 y, leaves = _run(exact, inputs, given)
-            except Exception as error:  # whatever the module raises at this length
+            except Exception as error:  # the module is the user's code; what it raises is said in the refusal
                 said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
                 if checked:
                     raise ImportRefused(f"the module itself fails at length {length}, batch {batch}: {said}") from error

@@ -141,7 +141,7 @@ def _require_run(module: torch.nn.Module, found: list[Port], length: int, batch:
     try:
         with torch.no_grad():
             y = module(*args, **kwargs)
-    except Exception as error:  # whatever the module raises
+    except Exception as error:  # the module is the user's code; what it raises is said in the refusal
         what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
         where = f" in {entered[-1]}" if entered else ""
         raise ImportRefused(

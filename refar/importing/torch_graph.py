@@ -74,7 +74,7 @@ def _export(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
             with _silent(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return torch.export.export(module, args, kwargs, strict=strict)
-        except Exception as error:  # whatever torch raises
+        except Exception as error:  # torch.export has no base class for its errors; the refusal below says which it was
             failed.append(error)
     lines = [line.strip() for line in str(failed[0]).splitlines() if line.strip()]
     where = _user_frame(failed[0])

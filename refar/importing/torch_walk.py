@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -173,7 +173,8 @@ def _computed(node: fx.Node, given: dict[str, Any]) -> Anything:
     origins = tuple(dict.fromkeys(name for part in _parts(given) if isinstance(part, Constant) for name in part.origins))
     given = {name: _tensors(value) for name, value in given.items()}
     with torch.no_grad():
-        found = node.target(**_by_name(node, given))  # type: ignore[operator]
+        compute = cast(Callable[..., Any], node.target)
+        found = compute(**_by_name(node, given))
     return _constants(found, origins)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from causal_modules import CAUSAL, CausalConv1d, Levels, randomised
+from causal_modules import CausalConv1d, randomised
+from causal_variants import CAUSAL, Levels
 from refused_modules import REFUSED
 from torch import nn
 

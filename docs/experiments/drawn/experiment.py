@@ -17,7 +17,7 @@ from refar.runtime import load
 Array = NDArray[Any]
 SIDE, PIXELS = 28, 784
 DRAWS = 2
-"""How often each picture of the training part is drawn: so many passes see different pixels."""
+"""The number of times that each picture of the training part is drawn, with other pixels each time."""
 VALID = 1000
 SAMPLES = 4
 OTHERS = {"PixelCNN": 81.45, "Gated PixelCNN": 81.50, "PixelSNAIL": 78.61}

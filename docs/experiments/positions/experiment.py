@@ -19,7 +19,7 @@ SIDE, PIXELS = 28, 784
 CONFIGS = ("plain", "positions")
 ROWS, COLUMNS = 6, 8
 EDGE = 4
-"""How many rows and columns at each side are the edge of a picture."""
+"""The width of a picture's edge, in pixels."""
 CLEAR = 1.0
 """Nats per picture that a gain has to exceed: the two networks are trained from one seed each."""
 

@@ -23,11 +23,11 @@ units = beside(__file__, "units")
 VOICES = ("en", "es", "fr")
 WINDOW, ORDER = 8192, 64
 MINUTES = 15
-"""How much of each voice is used at most."""
+"""The most minutes of each voice that are used."""
 EVERY = 20
 """Of so many files the first is for validation, the second for the test."""
 FITTED = 300
-"""How many windows the autoregressions are fitted to."""
+"""The number of windows that the autoregressions are fitted to."""
 SHOWN = 4 * WINDOW
 LAW = quantize.mu_law(256)
 

@@ -12,7 +12,7 @@ RATE, HOP, FRAME = 8000, 160, 320
 """Samples a second; samples from one spectrum to the next, and in one: 20 ms and 40 ms."""
 BANDS, UNITS = 20, 32
 FITTED = 30_000
-"""How many spectra the groups are found from."""
+"""The number of spectra that k-means sees."""
 
 
 def spectra(sound: Array) -> Array:

@@ -136,7 +136,7 @@ def _array(name: str, value: Any) -> Array:
         return as_array(name, value)
     except ContractError:
         raise
-    except Exception as error:  # of a foreign type, which may do anything when it is taken as an array
+    except Exception as error:  # the object's own __array__ may raise anything; the sentence below says what
         said = str(error).strip().partition("\n")[0]
         kind = type(value).__name__
         raise ContractError(f"{name} returned a {kind} that is no array: {type(error).__name__}: {said}") from error

@@ -128,7 +128,7 @@ def _converted(
     for kind in (None, torch.from_numpy):
         try:
             loss(*(array.copy() if kind is None else kind(array.copy()) for array in arrays))
-        except Exception:  # it is called once more, and then what it raises is told
+        except Exception:  # the loss is called once more by the first law, which tells what it raises
             continue
         return kind
     return torch.from_numpy

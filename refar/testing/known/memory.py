@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-import threading
-import time
 from collections.abc import Callable, Mapping
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from refar.arguments.arrays import Array
+from refar.testing.together import together
 
 Layout = Callable[[Array], Array]
 
-_ROUNDS, _TRACED, _LINES = 8, 2, 2000
-"""How often two threads call at once; how many of these times they take turns after a line, and after how many lines."""
+_ROUNDS, _TRACED = 8, 2
+"""The number of times that two threads call at once, and the number of those in which they take turns at every line."""
 
 
 def _gaps(a: Array) -> Array:
@@ -61,7 +59,7 @@ READ_ONLY: Mapping[str, Layout] = {"that are read-only": _read_only}
 """For functions that take arrays of NumPy themselves: no tensor knows of this."""
 
 
-def at_once(first: Callable[[], Any], second: Callable[[], Any]) -> list[tuple[Any, Any]]:
+def at_once(first: Callable[[], Any], second: Callable[[], Any]) -> list[list[Any]]:
     """Call both at the same time in two threads, several times; return what both gave each time. Raises what either raises.
 
     In some rounds the threads are made to take turns after every line, so that what they share shows.
@@ -69,47 +67,6 @@ def at_once(first: Callable[[], Any], second: Callable[[], Any]) -> list[tuple[A
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
-        return [_round(first, second, traced=n < _TRACED) for n in range(_ROUNDS)]
+        return [together([first, second], turns=n < _TRACED) for n in range(_ROUNDS)]
     finally:
         sys.setswitchinterval(interval)
-
-
-def _round(first: Callable[[], Any], second: Callable[[], Any], traced: bool) -> tuple[Any, Any]:
-    found: list[Any] = [None, None]
-    raised: list[BaseException] = []
-    together = threading.Barrier(2)
-
-    def run(n: int, call: Callable[[], Any]) -> None:
-        together.wait()
-        if traced:
-            sys.settrace(_taking_turns())
-        try:
-            found[n] = call()
-        except BaseException as error:  # it belongs to the caller's thread
-            raised.append(error)
-        finally:
-            sys.settrace(None)
-
-    threads = [threading.Thread(target=run, args=each) for each in enumerate((first, second))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if raised:
-        raise raised[0]
-    return found[0], found[1]
-
-
-def _taking_turns() -> Any:
-    """Make a tracing function, called at every line, that lets the other thread go on."""
-    left = [_LINES]
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        left[0] -= event == "line"
-        if left[0] < 0:
-            sys.settrace(None)
-            return None
-        time.sleep(0)
-        return trace
-
-    return trace

@@ -25,7 +25,7 @@ def in_float64(f: Watched) -> Watched | None:
     if is_module(function):
         try:
             function = copy.deepcopy(function).double()
-        except Exception:  # a module that cannot be copied is looked at as it is
+        except Exception:  # deepcopy runs the module's own code; without a copy the module is looked at as it is
             return None
     return Watched(function, f.convert, f.rate, f.name)
 
@@ -38,18 +38,20 @@ def slopes(f: Watched, x: Array, places: list[int], domain: Domain, rng: np.rand
     torch = sys.modules.get("torch")
     if torch is None or x.dtype.kind != "f":
         return None
-    try:
-        with warnings.catch_warnings(), torch.enable_grad():
-            warnings.simplefilter("ignore")
-            return _slopes(torch, f, x, places, domain, rng)
-    except Exception:  # autograd, a dtype or a tensor where arrays are taken: nothing is known, and nothing said
-        return None
+    with warnings.catch_warnings(), torch.enable_grad():
+        warnings.simplefilter("ignore")
+        return _slopes(torch, f, x, places, domain, rng)
 
 
 def _slopes(torch: Any, f: Watched, x: Array, places: list[int], domain: Domain, rng: np.random.Generator) -> Slopes | None:
     convert: Callable[[Array], Any] = f.convert or torch.from_numpy
-    leaf = convert(f.rate.unfold(x).copy()).detach().requires_grad_()
-    y = f.function(leaf)
+    try:
+        leaf = convert(f.rate.unfold(x).copy()).detach().requires_grad_()
+        y = f.function(leaf)
+    except Exception:  # the user's code takes no tensor with a gradient, or not in this dtype: there is no derivative
+        return None
+    if not getattr(y, "requires_grad", False):
+        return None
     shape = (*y.shape[:-1], *((f.rate.up,) if f.rate.up > 1 else ()), y.shape[-1] // f.rate.up)
     weights = np.zeros(shape)
     by_place = weights.reshape(len(x), -1, domain.colours, domain.count // domain.colours)
@@ -57,6 +59,11 @@ def _slopes(torch: Any, f: Watched, x: Array, places: list[int], domain: Domain,
         pixel, colour = divmod(place, domain.colours)
         by_place[row, :, colour, pixel] = rng.choice((-1, 1), by_place.shape[1]) * rng.uniform(0.5, 2, by_place.shape[1])
     flat = weights if f.rate.up == 1 else np.swapaxes(weights, -1, -2).reshape(y.shape)
-    (found,) = torch.autograd.grad((y * torch.from_numpy(flat).to(y.dtype)).sum(), leaf)
+    try:
+        (found,) = torch.autograd.grad((y * torch.from_numpy(flat).to(y.dtype)).sum(), leaf, allow_unused=True)
+    except Exception:  # the backward pass is the user's too, where it holds an autograd.Function
+        return None
+    if found is None:
+        return None
     sizes = np.abs(found.detach().cpu().to(torch.float64).numpy())
     return domain.places(f.rate.fold(sizes, f.rate.down)).max(axis=1), max(epsilon(y.dtype), epsilon(leaf.dtype))

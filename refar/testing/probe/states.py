@@ -29,7 +29,7 @@ def copied(state: Any) -> Any:
 def _copies(leaf: Any) -> bool:
     try:
         copy.deepcopy(leaf.detach() if hasattr(leaf, "detach") else leaf)
-    except Exception:  # the question is whether there is one
+    except Exception:  # deepcopy runs the object's own code, and the question is whether that raises
         return False
     return True
 
