@@ -15,7 +15,7 @@ from refar import ops
 from refar.analysis.facts import validated
 from refar.arguments.arrays import Array
 from refar.building.builder import Builder
-from refar.graph.graph import Graph, Padding
+from refar.graph.graph import Graph, Padding, pruned
 from refar.testing.examples import POINTWISE, Example, Value
 
 
@@ -127,8 +127,8 @@ def graphs(
 
 
 def _built(g: Builder, output: str, head: ops.AnyHead | None, padding: Padding = "layer") -> Graph:
-    """Return the graph as a file may hold it, with nodes that nothing reads."""
-    return validated(Graph(format="refar-graph", version=1, nodes=g.nodes, output=output, head=head, padding=padding))
+    """Return the graph that ends in `output`, without the operators drawn that the output does not need."""
+    return pruned(validated(Graph(format="refar-graph", version=1, nodes=g.nodes, output=output, head=head, padding=padding)))
 
 
 def _add_operator(draw: DrawFn, drawn: _Drawn, kind: str, exact: bool) -> None:

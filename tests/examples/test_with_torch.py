@@ -76,5 +76,5 @@ def test_step_by_step_is_the_same():
 def test_a_window_that_is_too_short_is_seen():
     module = WaveNet()
     step, state = windowed(module, reach=8)
-    with pytest.raises(ContractError, match="a queue of the wrong length"):
+    with pytest.raises(ContractError, match="for the last 8 positions alone: what is older is forgotten"):
         check_streaming(lambda x: module(torch.tensor(x)), step, shape=(2, 20), classes=6, initial_state=state)

@@ -36,15 +36,6 @@ IMAGE = {
     "surplus": (A | {(2, 4)}, A),
     "missing": (A - {(1, 0)}, A),
 }
-STEPS = {
-    "off": ({1}, set()),
-    "other values": ({0, 4}, {0, 4}),
-    "forgets": ({0, 1, 2}, {0, 1, 2, 5, 6}),
-    "long": ({0, 5}, {0, 4}),
-    "short": ({0, 3}, {0, 4}),
-    "wrong end": ({0, 3, 4}, {0, 1, 4}),
-    "other": ({0, 3, 7}, {0, 1, 4, 6}),
-}
 
 
 def seen(*wanted: int, at: slice = slice(None), length: int = 16) -> Dependence:
@@ -129,7 +120,6 @@ def fits(rules: list[Rule[Any]], facts: Any, name: str) -> None:
     [
         (offsets.SEQUENCE, SEQUENCE),
         (offsets.IMAGE, IMAGE),
-        (offsets.STEPS, STEPS),
         (future.TIME, TIME),
         (future.IMAGE, PIXELS | {"one for all": None}),
         (future.PRESENT, PRESENT),
@@ -151,11 +141,6 @@ def test_offsets_of_a_sequence(name: str) -> None:
 @pytest.mark.parametrize("name", IMAGE)
 def test_offsets_of_an_image(name: str) -> None:
     fits(offsets.IMAGE, OverImage(*map(frozenset, IMAGE[name])), name)
-
-
-@pytest.mark.parametrize("name", STEPS)
-def test_offsets_of_steps(name: str) -> None:
-    fits(offsets.STEPS, OverTime(*map(frozenset, STEPS[name])), name)
 
 
 @pytest.mark.parametrize("name", TIME)
@@ -208,7 +193,6 @@ def test_what_is_faint_is_neither_missing_nor_surplus() -> None:
     found = OverTime(frozenset({0, 1}), frozenset({0, 1, 2}), faint=frozenset({2, 3}))
     assert not found.missing
     assert not found.surplus
-    assert first(offsets.STEPS, found).startswith("the steps see the same offsets 0..2 with other values")
 
 
 def test_sets_in_few_words() -> None:

@@ -320,3 +320,4 @@ def test_a_file_may_hold_nodes_that_nothing_reads() -> None:
     assert unread(graph) == ("surplus",)
     assert [node.name for node in pruned(graph).nodes] == ["x", "kept"]
     assert pruned(pruned(graph)) == pruned(graph)
+    check_contract(graph, refar.init(graph))

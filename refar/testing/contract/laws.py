@@ -9,7 +9,7 @@ from typing import Literal
 from numpy.typing import ArrayLike
 
 from refar.analysis.facts import facts
-from refar.graph.graph import Graph
+from refar.graph.graph import Graph, pruned
 from refar.oracle.bound_graph import bound_graph
 from refar.testing.contract import cases, dependence, drawn, in_int8, numbers, of_bundle, precision, streaming
 from refar.testing.contract.backends import BACKENDS, OnnxBackend, load_bundle, open_backends
@@ -65,7 +65,8 @@ def check_contract(
 ) -> Report:
     """Run every law on every backend; the one line that a user's test needs.
 
-    `params` default to freshly drawn ones. `backends` are checked beside NumPy, which always is: "torch" and "onnx".
+    `params` default to freshly drawn ones. Operators that the output does not need are left out, as `export` leaves them out.
+    `backends` are checked beside NumPy, which always is: "torch" and "onnx".
     Law `reach` takes the inferred offsets at their word: a graph whose own numbers cut a path that its operators have, like
     relu(sigmoid(x) - 1), breaks it whatever the parameters; its offsets are too many, not its backends wrong.
     Raises ContractError naming law, node, position and both values; InputError for an unknown backend, BackendError for one
@@ -90,6 +91,8 @@ def run_laws(
     facts(graph)
     drawn = cases.generic_parameters(graph, Subject(graph, None, [], (), seed).rng()) if params is None else params
     weights = bound_graph(graph, drawn, "float64").params
+    graph = pruned(graph)
+    weights = {name: weights[name] for name in facts(graph).parameters}
     names = tuple(dict.fromkeys(("numpy", *backends)))
     subject = Subject(graph, weights, open_backends(graph, weights, names, provider), names, seed, provider)
     return _run(subject, LAWS, progress)

@@ -1,4 +1,4 @@
-"""Which offsets are seen and which were meant, in words: over a sequence, over an image, by steps and by the whole."""
+"""Which offsets are seen and which were meant, in words: over a sequence, over an image."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from refar.testing.explain.dependence import Dependence
-from refar.testing.explain.words import Rule, counted, first, late, spell
+from refar.testing.explain.words import Rule, counted, first, spell
 
 Offsets = frozenset[Any]
 HERE = frozenset([(0, 0)])
-BOTH = ": the whole sees the offsets {s.meant_words}, the steps see {s.words}"
 
 
 def spacing(numbers: Iterable[int]) -> int:
@@ -53,18 +52,12 @@ class OverTime(Sets):
         self.first, self.meant_first = min(seen, default=0), min(meant, default=0)
         self.last, self.meant_last = max(seen, default=-1), max(meant, default=-1)
         self.field, self.meant_field = self.last - self.first + 1, self.meant_last - self.meant_first + 1
-        self.apart, self.meant_apart, self.taps = spacing(seen), spacing(meant), len(seen)
+        self.apart, self.meant_apart = spacing(seen), spacing(meant)
         self.respaced = len(seen) == len(meant) > 1 and even(seen) and even(meant)
         self.moved = self.is_meant(lambda o: o + self.first - self.meant_first)
         self.mirrored = self.is_meant(lambda o: self.meant_first + self.meant_last - o)
         by = self.first - self.meant_first
-        self.late, self.further = late(by), f"{counted(abs(by))} {'further back' if by > 0 else 'nearer'}"
-        self.forgotten, self.extra = min(self.missing, default=0), min(self.surplus, default=0)
-        self.one_less, self.one_more = self.extra - 1, self.extra + 1
-
-    def queue(self, by: int) -> bool:
-        """Return whether what is missing is seen `by` positions further back, and nothing else is surplus."""
-        return {o + by for o in self.missing} <= self.surplus and {o - by for o in self.surplus} <= self.meant
+        self.further = f"{counted(abs(by))} {'further back' if by > 0 else 'nearer'}"
 
 
 class OverImage(Sets):
@@ -99,20 +92,6 @@ IMAGE: list[Rule[OverImage]] = [
     ("too short", lambda s: not s.surplus and max(s.seen)[0] < max(s.meant)[0], "it does not reach far enough up"),
     ("surplus", lambda s: s.more, "pixels are seen that should not be"),
     ("missing", lambda s: True, "pixels are not seen that should be"),
-]  # fmt: skip
-STEPS: list[Rule[OverTime]] = [
-    ("off", lambda s: not s.meant, "in the whole no output answers a change at one position: are all its units off?"),
-    ("other values", lambda s: not s.missing and not s.surplus,
-     "the steps see the same offsets {s.meant_words} with other values: is something else stored than what is read (before or "
-     "after an activation), are the weights in reverse order, or is a bias or a branch forgotten?"),
-    ("forgets", lambda s: not s.surplus and s.seen == {o for o in s.meant if o <= s.last},
-     "the state forgets what is {s.forgotten} or more positions old, a queue of the wrong length" + BOTH),
-    ("long", lambda s: s.queue(1),
-     "a queue is one position too long, or read before the push, {s.extra} back where {s.one_less} was meant" + BOTH),
-    ("short", lambda s: s.queue(-1),
-     "a queue is one position too short, or read after the push, {s.extra} back where {s.one_more} was meant" + BOTH),
-    ("wrong end", lambda s: s.mirrored, "the queue is read from the wrong end" + BOTH),
-    ("other", lambda s: True, "a queue of the wrong length or in the wrong order" + BOTH),
 ]  # fmt: skip
 
 
