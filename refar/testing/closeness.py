@@ -27,10 +27,11 @@ def differences(actual: Array, expected: Array) -> Array:
     return found
 
 
-def furthest(actual: Array, expected: Array, most: float) -> tuple[int, ...] | None:
-    """Return where the two differ the most, if by more than `most`."""
+def furthest(actual: Array, expected: Array, most: float | Array) -> tuple[int, ...] | None:
+    """Return where the two differ the most, if by more than `most`, one number or one for each channel."""
     error = differences(actual, expected)
-    if not error.size or error.max() <= most:
+    error = np.where(error > most, error, 0)
+    if not error.any():
         return None
     return tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
 

@@ -127,6 +127,14 @@ class Dependence:
         each = [np.flatnonzero(np.bincount(own[c::n][self.seen[c::n]])).tolist() for c in range(n)]
         return tuple(frozenset((*self.domain.offset(key), key % n) for key in keys) for keys in each)
 
+    @cached_property
+    def whole_windows(self) -> Array:
+        """Boolean, by output place: whether all places at the offsets that were seen lie in x, and none before its start."""
+        n, pairs = self.domain.colours, self.domain.pairs
+        own = np.bincount(pairs[self.seen], minlength=self.domain.kinds)[pairs] > 0
+        inside = own.sum(axis=1)
+        return np.asarray(inside == np.tile([inside[c::n].max() for c in range(n)], self.domain.count // n))
+
     def at(self, offsets: Iterable[Offset]) -> Array:
         """Boolean, like `seen`: where these offsets lie."""
         return self.domain.holds(offsets)[self.domain.pairs]

@@ -35,7 +35,9 @@ class FutureInTime(Future):
         length, (outputs, inputs) = found.domain.count, np.nonzero(later)
         regular = [o for o, share in shares(found).items() if share >= max(0.5, length / 4 / (length - abs(o)))]
         self.rare = not regular or regular[0] >= 0
-        self.outputs, self.offsets = spell(set(outputs.tolist())), spell(regular)
+        places, only = set(outputs.tolist()), "only " if found.looked.all() else ""
+        self.where = f"{only}at {'position' if len(places) == 1 else 'the positions'} {spell(places)}"
+        self.offsets = spell(regular)
         self.at_start = set(outputs.tolist()) == set(range(outputs.max() + 1)) and outputs.max() < length // 2
         self.from_end = inputs.min() >= length // 2
         self.furthest, self.ahead = max(regular, default=0), counted(-min(regular, default=0))
@@ -77,12 +79,12 @@ EVERYWHERE: list[Rule[Future]] = [
 TIME: list[Rule[FutureInTime]] = [
     *EVERYWHERE,
     ("circular", lambda s: s.circular,
-     "only at the positions {s.outputs}: it pads with the end of the sequence; put in front of x it gives the same outputs"),
+     "{s.where}: it pads with the end of the sequence; put in front of x it gives the same outputs"),
     ("reflected", lambda s: s.reflected,
-     "only at the positions {s.outputs}: it pads with x reflected; put in front of x that gives the same outputs"),
+     "{s.where}: it pads with x reflected; put in front of x that gives the same outputs"),
     ("from the end", lambda s: s.rare and s.at_start and s.from_end,
-     "only at the positions {s.outputs}, and only the end of the sequence"),
-    ("rare", lambda s: s.rare, "only at the positions {s.outputs}"),
+     "{s.where}, and only the end of the sequence"),
+    ("rare", lambda s: s.rare, "{s.where}"),
     ("nothing else", lambda s: s.furthest < 0, EVERY + ", and nothing else is seen"),
     ("no past", lambda s: s.furthest == 0, EVERY + ", and nothing of the past"),
     ("symmetric", lambda s: s.alike, EVERY + ", as many ahead as behind"),

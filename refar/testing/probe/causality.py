@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from refar.arguments.arrays import Array
 from refar.errors import InputError
-from refar.testing.closeness import allowed, furthest
+from refar.testing.closeness import furthest
 from refar.testing.explain.dependence import Dependence, Domain
 from refar.testing.probe.inputs import Draw, example, folded, resized
 from refar.testing.probe.judge import judge
@@ -112,7 +112,7 @@ def _in_good_batches(f: Watched, draw: Draw, x: Array, other: Array, y: Array, d
             return draw
         raise
     both = min(len(y), rows)
-    if (place := furthest(again[:both], y[:both], allowed(y, x))) is not None:
+    if (place := furthest(again[:both], y[:both], f.tolerance(y, len(domain.sides)).rounding)) is not None:
         require_stateless(f, x, y)
         alone = f"{again[place]:.6g} in a batch of {rows} rows, {y[place]:.6g} in one of {len(y)}"
         raise ContractError(f"rows of the batch mix: the same row gives at {list(place)} {alone}")

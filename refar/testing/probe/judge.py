@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from refar.arguments.arrays import Array
 from refar.testing.explain.dependence import Dependence
 from refar.testing.explain.future import PRESENT, Present, Tried, ahead
 from refar.testing.explain.offsets import Offsets, Sets, against
@@ -25,15 +26,17 @@ def judge(probe: Probe, tried: Tried) -> tuple[Dependence, list[str], list[str]]
         hidden = frozenset(map(domain.offset, faint))
         sets = Sets(found.offsets, meant.offsets, hidden)
         wrong += [against(found, meant.offsets, found.offsets, hidden)] if sets.missing or sets.surplus else []
+        wrong += [probe.beyond] if not any(wrong) else []
     for c, own in enumerate(meant.by_colour):
         n = domain.colours
         hidden = frozenset((*domain.offset(key), key % n) for key in faint if key // n % n == c)
         sets = Sets(found.colour_offsets[c], own, hidden)
         wrong += [f"the outputs of colour {c} see {sets}"] if sets.missing or sets.surplus else []
-    uneven = _uneven(probe, found)
     held = meant.offsets is not None or bool(meant.by_colour)
-    wrong += [uneven] if uneven and held and not any(wrong) else []
-    notes = [uneven] if uneven and not held else []
+    blind = _blind(probe, found)
+    inside = blind & found.whole_windows[:, None]
+    wrong += [_uneven(probe, found, inside)] if inside.any() and held and not any(wrong) else []
+    notes = [_uneven(probe, found, blind)] if blind.any() and not any(wrong) else []
     return (
         found,
         [sentence for sentence in wrong if sentence],
@@ -41,12 +44,14 @@ def judge(probe: Probe, tried: Tried) -> tuple[Dependence, list[str], list[str]]
     )
 
 
-def _uneven(probe: Probe, found: Dependence) -> str:
-    """Say which outputs do not see what others see at the same offset, if more often than by chance."""
+def _blind(probe: Probe, found: Dependence) -> Array:
+    """Return the pairs [q, p] where an output does not see what others see at the same offset, more often than by chance."""
     where, chance = probe.sightings.blind(found.seen)
-    blind = where & (chance < CHANCE)
-    if not blind.any():
-        return ""
+    return np.asarray(where & (chance < CHANCE))
+
+
+def _uneven(probe: Probe, found: Dependence, blind: Array) -> str:
+    """Say which outputs these are, and what they do not see."""
     outputs, inputs = np.nonzero(blind)
     q = int(outputs[0])
     offsets = spell({found.domain.offset(int(key)) for key in found.domain.pairs[q][blind[q]]})
@@ -56,6 +61,7 @@ def _uneven(probe: Probe, found: Dependence) -> str:
     others = (
         others if found.domain.image or len(places) < 2 else f"; outputs see less than others at the positions {spell(places)}"
     )
+    others += "" if found.whole_windows[q] else f"; part of what {found.domain.name(q)} would see lies outside of x"
     tries = counted(int(probe.sightings.looks[p]), "change")
     return (
         f"the result depends on the position: the output at {found.domain.name(q)} does not see the offsets {offsets}, which "

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from refar.arguments.arrays import Array
-from refar.testing.closeness import allowed, differences, furthest
+from refar.testing.closeness import differences, furthest
 from refar.testing.explain.dependence import Dependence
 from refar.testing.explain.words import counted
 from refar.testing.probe.watched import Watched
@@ -23,9 +23,11 @@ def first_positions(f: Watched, x: Array, axes: int) -> tuple[list[str], list[st
     Sixteen lengths in a row are tried, since padding to a multiple of 8 shows at seven of eight.
     """
     y, length = f(x), x.shape[-axes]
+    near = f.tolerance(y, axes)
     upto = min(length, _UPTO)
     lengths = {1, length // 2, length - 1, *range(upto - _RUN, upto)} & set(range(1, length))
     refused: list[int] = []
+    doubtful = ""
     for count in sorted(lengths):
         begin: tuple[Any, ...] = (..., slice(count), *[slice(None)] * (axes - 1))
         said = f"on the first {count} of {length} positions: "
@@ -38,12 +40,14 @@ def first_positions(f: Watched, x: Array, axes: int) -> tuple[list[str], list[st
             return [f"{said}{error}"], []
         if short.shape != expected.shape:
             return [f"{said}expected shape {expected.shape}, got {short.shape}"], []
-        if (place := furthest(short, expected, allowed(y, x))) is not None:
-            return [
-                f"the first {count} of {length} positions alone give another output: at {list(place)} {short[place]:.6g}, in the "
-                f"whole {expected[place]:.6g}; it knows how long the sequence is"
-            ], []
-    return [], _refused(refused, sorted(lengths), length)
+        if (place := furthest(short, expected, near.most)) is None:
+            continue
+        what = f"at {list(place)} {short[place]:.6g}, in the whole {expected[place]:.6g}"
+        alone = f"the first {count} of {length} positions alone give another output: {what}"
+        if furthest(short, expected, near.rounding) is not None:
+            return [f"{alone}; it knows how long the sequence is"], []
+        doubtful = doubtful or f"{alone}; {near.dtype} cannot show whether that is rounding"
+    return [], [*_refused(refused, sorted(lengths), length), *([doubtful] if doubtful else [])]
 
 
 def _refused(refused: list[int], lengths: list[int], length: int) -> list[str]:
@@ -61,7 +65,7 @@ def elsewhere(f: Watched, x: Array, found: Dependence) -> list[str]:
         return []
     moved = np.concatenate([x[..., :1], x[..., :-1]], axis=-1)
     expected, actual = f(x)[..., begin - 1 : -1], f(moved)[..., begin:]
-    place = furthest(actual, expected, allowed(expected, x))
+    place = furthest(actual, expected, f.tolerance(expected, len(found.domain.sides)).rounding)
     what = "the same window gives another output one position further on"
     return [] if place is None else [
         f"{what}: {actual[place]:.6g}, not {expected[place]:.6g}; the result depends on the position"
@@ -77,6 +81,6 @@ def in_front(f: Watched, x: Array) -> Callable[[Callable[[Array], Array]], bool]
             y, longer = f(x), f(np.concatenate([front, x], axis=-1))[..., front.shape[-1] :]
         except ContractError:  # it takes no other lengths: nothing is reproduced
             return False
-        return longer.shape == y.shape and bool(differences(longer, y).max(initial=0.0) <= allowed(y, x))
+        return longer.shape == y.shape and bool((differences(longer, y) <= f.tolerance(y, 1).most).all())
 
     return tried

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,10 +17,11 @@ from refar.testing.probe.meant import Meant
 from refar.testing.probe.measure import replaced, require_rows_apart, require_same, require_stateless
 from refar.testing.probe.sightings import Sightings, Tally, rounding_of
 from refar.testing.probe.watched import Watched, epsilon
+from refar.testing.probe.windows import Windows
 from refar.testing.report import ContractError
 from refar.testing.under_test import is_module
 
-_DRAWS, _QUIET = 10, 2
+_DRAWS, _QUIET, _WINDOW_DRAWS = 10, 2, 2
 _POSITIONS = 1 << 15
 _FINER, _DERIVED, _DERIVED_ROWS = 2, 12, 4
 _ROUNDS = 64
@@ -34,7 +36,7 @@ class Probe:
     """A function, inputs for it, what it is meant to see, and what was seen of it so far.
 
     `rounding` is the part of the largest output up to which a change may be rounding; without it the dtypes decide. `leak`
-    says how outputs changed when all that comes after them did.
+    says how outputs changed when all that comes after them did, `beyond` which output saw more than the given offsets.
     """
 
     f: Watched
@@ -44,10 +46,12 @@ class Probe:
     seed: int = 0
     rounding: float | None = None
     leak: str = field(default="", init=False)
+    beyond: str = field(default="", init=False)
     _constants: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         self.sightings, self._rng = Sightings(self.domain), np.random.default_rng(self.seed)
+        self.forbidden, self.required = self.meant.forbidden(), self.meant.required()
         ends = [place for place in range(self.domain.count) if min(place, self.domain.count - 1 - place) < 8]
         self._next: list[int] = ends if self._cheap < self.domain.count else []
 
@@ -84,16 +88,85 @@ class Probe:
             idle = 0 if known.sum() > _NEWS * before.sum() else idle + 1  # of offsets that rounding hides some come late
             if idle == _QUIET:
                 break
-        self.meant.settle(bool(self.sightings.clear.diagonal().any()))
-        self.forbidden, self.required = self.meant.forbidden(), self.meant.required()
+        self._settle()
+        self._look_at_windows()
         self._look_closer()
         for n in range(_ROUNDS):
+            self._settle()
             places, tally = self._doubtful(len(x), n == 0)
             if not places:
                 break
-            x, other = self.draw(self._rng, int(self._rng.integers(_DRAWS)))
-            self._change(self.f, x, other, self.f(x, shape=y.shape), places, tally)
+            for _ in range(max(self._cheap // len(places), 1)):
+                x, other = self.draw(self._rng, int(self._rng.integers(_DRAWS)))
+                self._change(self.f, x, other, self.f(x, shape=y.shape), places, tally)
         require_stateless(self.f, *first)
+
+    def _settle(self) -> None:
+        """Decide what is asked for, by what was seen up to now."""
+        before = self.meant.offsets
+        self.meant.settle(bool((self.sightings.clear.diagonal() | self.sightings.derived.diagonal()).any()))
+        if self.meant.offsets != before:
+            self.forbidden, self.required = self.meant.forbidden(), self.meant.required()
+
+    def _look_at_windows(self) -> None:
+        """Look at all outputs of a long sequence that has to see given offsets only; `beyond` says what else one saw.
+
+        The *window* of an output are the places at these offsets. Outputs whose windows lie far apart are looked at in one row:
+        first x changes outside of all their windows, and they have to stay; then at one place in the window of each output.
+        """
+        if self.meant.offsets is None or self.domain.image or self._cheap == self.domain.count:
+            return
+        windows = Windows(self.domain.count, self.meant.offsets)
+        for change in (self._change_outside, self._change_inside):
+            for n in range(_WINDOW_DRAWS):
+                x, other = self.draw(self._rng, n)
+                change(windows, x, other, self.f(x))
+                if self.beyond:
+                    return
+
+    def _change_outside(self, windows: Windows, x: Array, other: Array, y: Array) -> None:
+        """Change x outside of the windows of some outputs in each row, and note what those outputs saw of it."""
+        before = self.domain.places(y.astype(np.float64))
+        for phases in windows.phases(2, self._cheap, len(x), self._rng):
+            outside = [windows.outside(phase) for phase in phases]
+            after = self._after(x, other, outside, y.shape)
+            for row, phase in enumerate(phases):
+                chosen = windows.outputs(phase)
+                by = differences(after[row][:, chosen], before[row][:, chosen])
+                if by.max(initial=0.0) > self._most(self.f, x, before[row], after[row]):
+                    channel, n = (int(i) for i in np.unravel_index(int(by.argmax()), by.shape))
+                    self._trace(x, other, y, row, channel, int(chosen[n]), outside[row])
+                    return
+
+    def _after(self, x: Array, other: Array, changes: Sequence[Array], shape: tuple[int, ...]) -> Array:
+        """Return the outputs at places, (rows, channels, places), where row b of x is changed at the b-th places."""
+        changed = self.f(replaced(x, other, [each.tolist() for each in changes], self.domain), shape=shape)
+        return self.domain.places(changed.astype(np.float64))
+
+    def _trace(self, x: Array, other: Array, y: Array, row: int, channel: int, q: int, outside: Array) -> None:
+        """Find by halving at which one of the places `outside` x moves the output q, and say what moved it."""
+        value = self.domain.places(y.astype(np.float64))[row, channel, q]
+        place, nothing = f"{self.domain.name(q)} of the output (row {row}, channel {channel})", outside[:0]
+        while len(outside) > 1:
+            for half in np.array_split(outside, 2):
+                after = self._after(x, other, [nothing] * row + [half] + [nothing] * (len(x) - row - 1), y.shape)
+                if differences(after[row, channel, q], value) > self._most(self.f, x, value, after[row]):
+                    outside = half
+                    break
+            else:
+                self.beyond = f"{place} changes when x changes at all positions but those that it may see"
+                return
+        self.beyond = f"{place} sees x at {self.domain.name(int(outside[0]))}"
+        self._change(self.f, x, other, y, [int(outside[0])] * (row + 1), self.sightings.changes)
+
+    def _change_inside(self, windows: Windows, x: Array, other: Array, y: Array) -> None:
+        """Change x at one place of the window of each output, and note which outputs answered."""
+        before = self.domain.places(y.astype(np.float64))
+        for phases in windows.phases(1, self._cheap, len(x), self._rng):
+            after = self._after(x, other, [windows.apart(phase) for phase in phases], y.shape)
+            for row, phase in enumerate(phases):
+                most = self._most(self.f, x, before[row], after[row])
+                self.sightings.note(windows.owners(phase), row, before[row], after[row], most, self.sightings.changes)
 
     def _some(self) -> list[int]:
         """Return the next places to look at, until all have had their turn."""
@@ -110,7 +183,8 @@ class Probe:
             changed = f(replaced(x, other, [[place] for place in chosen], self.domain), shape=y.shape)
             after = self.domain.places(changed.astype(np.float64))
             for row, place in enumerate(chosen):
-                self.sightings.note(place, row, before[row], after[row], self._most(f, x, before[row], after[row]), tally)
+                owner, most = np.full(self.domain.count, place), self._most(f, x, before[row], after[row])
+                self.sightings.note(owner, row, before[row], after[row], most, tally)
 
     def _most(self, f: Watched, x: Array, before: Array, after: Array) -> float:
         """Return up to which size a change of these outputs may be rounding."""

@@ -69,20 +69,25 @@ class Sightings:
         """Boolean, likewise: whether a change was more than rounding."""
         return self._clear.T
 
-    def note(self, place: int, row: int, before: Array, after: Array, most: float, tally: Tally) -> None:
-        """Keep what changed when x changed at one place; `before` and `after` are (channels, places)."""
+    def note(self, owner: Array, row: int, before: Array, after: Array, most: float, tally: Tally) -> None:
+        """Keep what changed when x changed; `before` and `after` are (channels, places).
+
+        `owner[q]` is the one place of those where x changed that the output at q may have answered; -1 where it tells nothing.
+        """
         by = differences(after, before)
-        channel, here = by.argmax(axis=0), np.arange(self.domain.count)
+        here = np.flatnonzero(owner >= 0)
+        channel, place = by.argmax(axis=0)[here], owner[here]
         size = by[channel, here]
         seen, clear = size > 0, size > most
         tally.add(self.domain.keys(here, place), seen, clear)
-        kept, was = self._change[place], self._clear[place]
-        larger = (clear & ~was) | ((clear == was) & (size > kept))
+        was = self._clear[place, here]
+        larger = (clear & ~was) | ((clear == was) & (size > self._change[place, here]))
+        at = place[larger], here[larger]
         values = [v[channel, here] for v in (before, after)]
-        self._example[place][larger] = np.stack([np.full(channel.shape, row), channel, *values], axis=-1)[larger]
-        kept[larger] = size[larger]
-        was |= clear
-        self.looks[place] += 1
+        self._example[at] = np.stack([np.full(channel.shape, row), channel, *values], axis=-1)[larger]
+        self._change[at] = size[larger]
+        self._clear[place[clear], here[clear]] = True
+        self.looks[np.unique(place)] += 1
 
     def slope(self, place: int, seen: Array) -> None:
         """Keep at which places x has a derivative of the output at one place."""
@@ -102,9 +107,12 @@ class Sightings:
 
         A pair is taken to show half as often as others of its key, since places differ.
         """
-        often = self.changes.share()[self.domain.pairs] / 2
-        where = ~seen & (self.looks > 0) & (often > 0)
-        return where, np.where(where, (1 - often) ** self.looks, 1.0)
+        missed = np.log1p(-self.changes.share() / 2)
+        where = ~seen & (self.looks > 0) & (missed < 0)[self.domain.pairs]
+        outputs, inputs = np.nonzero(where)
+        chance = np.ones(where.shape)
+        chance[outputs, inputs] = np.exp(missed[self.domain.keys(outputs, inputs)] * self.looks[inputs])
+        return where, chance
 
     def found(self, forbidden: Array) -> Dependence:
         """Return the dependence.

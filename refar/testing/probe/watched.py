@@ -6,6 +6,7 @@ import contextlib
 import io
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ import numpy as np
 from refar.arguments.arrays import Array
 from refar.errors import InputError, RefarError
 from refar.testing.probe.rate import Rate
+from refar.testing.probe.tolerance import BITS, Tolerance, computed_in, tolerance
 from refar.testing.report import ContractError, Raised
 from refar.testing.under_test import Convert, FunctionUnderTest, is_module
 
-_EPSILONS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7, "float8": 2.0**-2}
+_BITS = {**BITS, "float8": 3}
 
 
 class Watched(FunctionUnderTest):
@@ -29,8 +31,22 @@ class Watched(FunctionUnderTest):
             what = "whose parameters have no shape yet: call it once on an example first"
             raise InputError(f"f: expected a module with parameters, got a lazy one, {self.name}, {what}")
         self.function, self.rate, self.calls, self.printed, self.tensors = function, rate, 0, "", False
-        self.eps = 0.0
+        self.dtype = ""
         self._dtypes: dict[np.dtype[Any], np.dtype[Any]] = {}
+
+    @property
+    def eps(self) -> float:
+        """The distance of 1 to the next number in the dtype that f gave last; 0 for integers."""
+        return epsilon(self.dtype)
+
+    def tolerance(self, y: Array, axes: int) -> Tolerance:
+        """Return how far another computation of y may lie from y, for each channel; the last `axes` axes of y are positions.
+
+        A note: `most` is what counts as equal, `rounding` what rounding may do; between the two its dtype shows nothing.
+        """
+        found = tolerance(y.reshape(*y.shape[:-axes], -1), [computed_in(y, self.dtype)])
+        shape = (*y.shape[1:-axes], *[1] * axes)
+        return replace(found, most=found.most.reshape(shape), rounding=found.rounding.reshape(shape))
 
     @property
     def convert(self) -> Convert | None:
@@ -40,8 +56,8 @@ class Watched(FunctionUnderTest):
     def __call__(self, x: Array, shape: Sequence[int] | None = None) -> Array:
         """Return f(x), as many positions as x has frames; `shape` is what it has to have."""
         y = super().__call__(self.rate.unfold(x))
-        if y.dtype == np.float64 and (y.astype(np.float32) == y).all():
-            self.eps = max(self.eps, epsilon("float32")) if self.eps else 0.0  # it was computed in float32
+        if self.dtype == "float64" and (y.astype(np.float32) == y).all():
+            self.dtype = "float32"  # it was computed so
         if self.rate.up > 1:
             if y.ndim < 2 or y.shape[-1] != self.rate.up * x.shape[-1]:
                 expected = f"expected {self.rate.up * x.shape[-1]} positions at rate {self.rate.up}"
@@ -65,7 +81,7 @@ class Watched(FunctionUnderTest):
             raise Raised(self._sentence(error, given)) from None
         finally:
             self.printed = self.printed or out.getvalue().strip()
-        self.tensors, self.eps = hasattr(result, "requires_grad"), epsilon(getattr(result, "dtype", None))
+        self.tensors, self.dtype = hasattr(result, "requires_grad"), floats(getattr(result, "dtype", None))
         return result
 
     def _explain(self, error: Exception, x: Array) -> None:
@@ -84,10 +100,16 @@ class Watched(FunctionUnderTest):
         return f"{self.name} raised {where}: {said} ({last.filename.rpartition('/')[2]}:{last.lineno}){hints}"
 
 
-def epsilon(dtype: Any) -> float:
-    """Return the distance of 1 to the next number of a dtype of NumPy, PyTorch or others; 0 for integers."""
+def floats(dtype: Any) -> str:
+    """Return the name of a dtype of floats of NumPy, PyTorch or others; "" for integers and others."""
     name = str(dtype).rpartition(".")[2]
-    return next((eps for floats, eps in _EPSILONS.items() if name.startswith(floats)), 0.0)
+    return next((known for known in _BITS if name.startswith(known)), "")
+
+
+def epsilon(dtype: Any) -> float:
+    """Return the distance of 1 to the next number of a dtype; 0 for integers."""
+    name = floats(dtype)
+    return 2.0 ** (1 - _BITS[name]) if name else 0.0
 
 
 def _is_lazy(parameter: Any) -> bool:
