@@ -11,13 +11,13 @@ import numpy as np
 from refar.arguments.arrays import Array
 from refar.testing.closeness import differences
 from refar.testing.explain.dependence import Domain
+from refar.testing.probe.apart import Windows
 from refar.testing.probe.derivatives import in_float64, slopes
 from refar.testing.probe.inputs import Draw
 from refar.testing.probe.meant import Meant
 from refar.testing.probe.measure import replaced, require_rows_apart, require_same, require_stateless
 from refar.testing.probe.sightings import Sightings, Tally, rounding_of
 from refar.testing.probe.watched import Watched, epsilon
-from refar.testing.probe.windows import Windows
 from refar.testing.report import ContractError
 from refar.testing.under_test import is_module
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from refar.testing import ContractError, check_causality
-from refar.testing.probe.windows import Windows
+from refar.testing.probe.apart import Windows
 
 WEIGHT = torch.tensor(np.random.default_rng(5).normal(size=(4, 3, 3)), dtype=torch.float32)
 
