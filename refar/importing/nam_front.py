@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from refar.analysis.causality import receptive_field
 from refar.analysis.facts import facts
 from refar.arguments.arrays import check_parameters
-from refar.errors import InputError
+from refar.errors import GraphError, InputError
 from refar.graph.graph import Padding
 from refar.importing.imported import Imported, ImportReport
 from refar.importing.nam_model import NamModel, decoded, read_model
@@ -86,8 +86,11 @@ def import_nam(path: str | Path, *, size: float | None, padding: Padding) -> Imp
     file = read_model(path)
     model, left = _chosen(file, size)
     network, net = _opened(model, left), NamNet()
-    output = network.add(net, net.builder.input(channels=network.inputs), "")
-    graph = net.builder.build(output, padding=padding)
+    try:
+        output = network.add(net, net.builder.input(channels=network.inputs), "")
+        graph = net.builder.build(output, padding=padding)
+    except GraphError as error:  # of what refar has, but not with these numbers
+        raise ImportRefused(f"{path}: {error}") from None
     params = check_parameters(facts(graph), net.params)
     field = receptive_field(graph)
     assert isinstance(field, int)  # of a graph over time

@@ -11,7 +11,6 @@ import numpy as np
 
 from refar.arguments.arrays import Array
 from refar.building.builder import Builder
-from refar.importing.nam_activations import NamActivation
 from refar.importing.nam_model import NamModel
 from refar.importing.refusal import ImportRefused
 
@@ -107,7 +106,3 @@ class NamNet:
             if given is not None:
                 self.params[f"{node}.{last}"], self.origins[f"{node}.{last}"] = given.value, given.origin
         return node
-
-    def activate(self, x: str, name: str, function: NamActivation) -> str:
-        """Add an activation."""
-        return self.builder.add_op(function.op, x, name=name)

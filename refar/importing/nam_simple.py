@@ -63,7 +63,7 @@ class ConvNet:
             if self.config.batchnorm:
                 weight, bias = self._normed(i, weight)
             x = net.conv_of(x, f"{name}blocks.{i}.conv", weight, bias, dilation=dilation, groups=self.config.groups)
-            x = net.activate(x, f"{name}blocks.{i}.activation", self.function)
+            x = self.function.add(net, x, f"{name}blocks.{i}.activation", self.config.channels)
         return net.conv(x, name, self.numbers, part="head")
 
     def _normed(self, i: int, weight: NamNumbers) -> tuple[NamNumbers, NamNumbers]:

@@ -79,7 +79,8 @@ class WaveNet:
         assert self.config.head is not None
         function = activation(self.config.head.activation, f"{self.place}: config.head.activation")
         for i in range(len(self.config.head.kernel_sizes)):
-            head = net.activate(head, f"{name}head.{i}.activation", function)
+            inputs = self.numbers[f"head.{i}.conv.weight"].value.shape[1]
+            head = function.add(net, head, f"{name}head.{i}.activation", inputs)
             head = net.conv(head, name, self.numbers, part=f"head.{i}.conv")
         return head
 
@@ -121,13 +122,13 @@ class _ArrayNodes:
         """The activation; where there is a gate it is of the second half of the channels: f(z)·g, or f(z)·g + z·(1 - g)."""
         build, width = self.net.builder, self.array.width
         if layer.gate is None:
-            return self.net.activate(z, f"{stem}.activation", layer.function)
+            return layer.function.add(self.net, z, f"{stem}.activation", width)
         if layer.mode == "gated" and (layer.function.name, layer.gate.name) == ("Tanh", "Sigmoid"):
             return build.gate(z, name=f"{stem}.gate")
         first = build.slice(z, 0, width, name=f"{stem}.first")
         second = build.slice(z, width, 2 * width, name=f"{stem}.second")
-        active = self.net.activate(first, f"{stem}.activation", layer.function)
-        gate = self.net.activate(second, f"{stem}.secondary_activation", layer.gate)
+        active = layer.function.add(self.net, first, f"{stem}.activation", width)
+        gate = layer.gate.add(self.net, second, f"{stem}.secondary_activation", width)
         opened = build.multiply(active, gate, name=f"{stem}.gated")
         if layer.mode == "gated":
             return opened
@@ -191,7 +192,7 @@ def read_wavenet(model: NamModel, size: float | None, inner: Opener) -> WaveNet:
 
 
 def _leading(numbers: NamNumbers, shape: tuple[int, ...]) -> NamNumbers:
-    return NamNumbers(np.ascontiguousarray(numbers.value[tuple(slice(n) for n in shape)]), numbers.origin)
+    return NamNumbers(np.array(numbers.value[tuple(slice(n) for n in shape)], order="C"), numbers.origin)
 
 
 def _parts(config: WaveNetConfig, arrays: list[LayerArray], place: str) -> Iterator[NamPart]:
