@@ -94,7 +94,7 @@ def import_nam(path: str | Path, *, size: float | None, padding: Padding) -> Imp
     params = check_parameters(facts(graph), net.params)
     field = receptive_field(graph)
     assert isinstance(field, int)  # of a graph over time
-    notes = [] if model is file else [f"of the models in the file the one at {model.place.removeprefix(f'{file.place}: ')}"]
+    notes = [] if model is file else [f"of the models in the file the one at {model.spot.field}"]
     notes += net.notes if model.rate else [*net.notes, "the file has no sample rate; NAM takes such a file to be of 48000 Hz"]
     report = ImportReport(field, padding, net.origins, math.nan, math.nan, (), tuple(notes))
     return Imported(graph, params, report, _metadata(file, model))
@@ -105,10 +105,10 @@ def _chosen(model: NamModel, size: float | None) -> tuple[NamModel, float | None
     if model.architecture != "SlimmableContainer":
         return model, size
     _require_no_weights(model, "each of its submodels has its own")
-    submodels = decoded(model.config, ContainerConfig, f"{model.place}: config").submodels
+    submodels = decoded(model.config, ContainerConfig, str(model.spot.at("config"))).submodels
     limits = [submodel.max_value for submodel in submodels]
     if sorted(set(limits)) != limits or limits[-1] < 1:
-        raise ImportRefused(f"{model.place}: config.submodels: expected rising values of max_value, the last 1, got {limits}")
+        raise ImportRefused(f"{model.spot.at('config.submodels')}: expected rising values of max_value, the last 1, got {limits}")
     last = len(limits) - 1
     i = last if size is None else next((i for i, limit in enumerate(limits) if size < limit), last)
     return _chosen(model.inner(submodels[i].model, f"submodels[{i}].model"), None)
@@ -121,33 +121,35 @@ def _opened(model: NamModel, size: float | None = None) -> NamNetwork:
     if name == "WaveNet":
         return read_wavenet(model, size, _opened)
     if name in REFUSED:
-        raise ImportRefused(f"{model.place}: architecture {name!r} is not taken: {REFUSED[name]}")
+        raise ImportRefused(f"{model.spot}: architecture {name!r} is not taken: {REFUSED[name]}")
     if name not in _READERS:
         known = ", ".join(["WaveNet", *_READERS, "SlimmableContainer"])
-        raise ImportRefused(f"{model.place}: architecture: expected one of {known}, got {name!r}")
+        raise ImportRefused(f"{model.spot.at('architecture')}: expected one of {known}, got {name!r}")
     if size is not None:
-        raise ImportRefused(f"{model.place}: size: expected a file of several sizes, got one of architecture {name!r}")
+        raise ImportRefused(f"{model.spot}: size: expected a file of several sizes, got one of architecture {name!r}")
     return _READERS[name](model)
 
 
 def _read_sequential(model: NamModel) -> Chain:
-    config = decoded(model.config, SequentialConfig, f"{model.place}: config")
+    config = decoded(model.config, SequentialConfig, str(model.spot.at("config")))
     field = "models" if config.models else "layers"
     given = config.models or config.layers
     if not given:
-        raise ImportRefused(f"{model.place}: config.models: expected a list of models, got none")
+        raise ImportRefused(f"{model.spot.at('config.models')}: expected a list of models, got none")
     _require_no_weights(model, "each of its models has its own")
     chain = Chain([_opened(model.inner(raw.get("model", raw), f"{field}[{i}]")) for i, raw in enumerate(given)])
     for i, (before, after) in enumerate(pairwise(chain.models)):
         if before.outputs != after.inputs:
             expected = f"a model that takes the {before.outputs} channels of the one before it"
-            raise ImportRefused(f"{model.place}: config.{field}[{i + 1}]: expected {expected}, got one of {after.inputs}")
+            raise ImportRefused(f"{model.spot.at('config')}.{field}[{i + 1}]: expected {expected}, got one of {after.inputs}")
     return chain
 
 
 def _require_no_weights(model: NamModel, why: str) -> None:
     if model.weights:
-        raise ImportRefused(f"{model.place}: weights: expected none of a {model.architecture}, got {len(model.weights)}; {why}")
+        raise ImportRefused(
+            f"{model.spot.at('weights')}: expected none of a {model.architecture}, got {len(model.weights)}; {why}"
+        )
 
 
 _READERS: dict[str, Callable[[NamModel], NamNetwork]] = {

@@ -22,13 +22,28 @@ OLDEST, NEWEST = (0, 5, 0), (0, 7)
 
 
 @dataclass(frozen=True)
+class Spot:
+    """A place in a file, for messages: `field` is the way to it, as config.condition_dsp.weights."""
+
+    path: str
+    field: str = ""
+
+    def at(self, field: str) -> Spot:
+        """Return the place of a field of this one."""
+        return Spot(self.path, f"{self.field}.{field}" if self.field else field)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.field}" if self.field else self.path
+
+
+@dataclass(frozen=True)
 class NamModel:
     """One model of a file: `config` says what it is built of, `weights` are its numbers in one row.
 
-    `place` is where it stands, for messages. `rate` is its sample rate in Hz, None where the file has none.
+    `spot` is where it stands. `rate` is its sample rate in Hz, None where the file has none.
     """
 
-    place: str
+    spot: Spot
     version: str
     architecture: str
     config: dict[str, Any]
@@ -41,10 +56,10 @@ class NamModel:
 
         Raises ImportRefused for what is none, and for one of another sample rate than the model around it.
         """
-        model = _model(raw, f"{self.place}: config.{field}", self.version)
+        model = _model(raw, self.spot.at("config").at(field), self.version)
         if model.rate is not None and self.rate is not None and model.rate != self.rate:
             raise ImportRefused(
-                f"{model.place}: sample_rate: expected {self.rate:g}, that of the model around it, got {model.rate:g}"
+                f"{model.spot.at('sample_rate')}: expected {self.rate:g}, that of the model around it, got {model.rate:g}"
             )
         return replace(model, rate=self.rate if model.rate is None else model.rate)
 
@@ -65,57 +80,59 @@ def read_model(path: str | Path) -> NamModel:
         ) from None
     except RecursionError:
         raise FileError(f"{path}: expected JSON, as a .nam file is, got values within values too deep to read") from None
-    return _model(raw, str(path), None)
+    return _model(raw, Spot(str(path)), None)
 
 
-def _model(raw: Any, place: str, outer: str | None) -> NamModel:
+def _model(raw: Any, spot: Spot, outer: str | None) -> NamModel:
     """Check the fields of a model. `outer` is the version of the file that it stands in, which one without its own has."""
     if not isinstance(raw, dict):
         raise ImportRefused(
-            f"{place}: expected a model, an object with version, architecture, config and weights, got {_kind(raw)}"
+            f"{spot}: expected a model, an object with version, architecture, config and weights, got {_kind(raw)}"
         )
     wanted = ("architecture", "config") if outer is not None else ("version", "architecture", "config")
     if missing := [name for name in wanted if name not in raw]:
-        raise ImportRefused(f"{place}: expected a model with version, architecture, config and weights; {missing[0]} is missing")
+        raise ImportRefused(f"{spot}: expected a model with version, architecture, config and weights; {missing[0]} is missing")
     if not isinstance(raw["config"], dict):
-        raise ImportRefused(f"{place}: config: expected an object, got {_kind(raw['config'])}")
+        raise ImportRefused(f"{spot.at('config')}: expected an object, got {_kind(raw['config'])}")
     if not isinstance(raw["architecture"], str):
-        raise ImportRefused(f"{place}: architecture: expected a name, got {_kind(raw['architecture'])}")
+        raise ImportRefused(f"{spot.at('architecture')}: expected a name, got {_kind(raw['architecture'])}")
     metadata = raw.get("metadata")
     return NamModel(
-        place,
-        _version(raw.get("version", outer), place),
+        spot,
+        _version(raw.get("version", outer), spot),
         raw["architecture"],
         raw["config"],
-        _weights(raw.get("weights", []), place),
-        _rate(raw.get("sample_rate"), place),
+        _weights(raw.get("weights", []), spot),
+        _rate(raw.get("sample_rate"), spot),
         metadata if isinstance(metadata, dict) else {},
     )
 
 
-def _version(raw: Any, place: str) -> str:
+def _version(raw: Any, spot: Spot) -> str:
     parts = raw.split(".") if isinstance(raw, str) else []
     numbers = tuple(int(part) for part in parts if part.isascii() and part.isdigit())
     if len(parts) != 3 or len(numbers) != 3 or numbers < OLDEST or numbers[:2] > NEWEST:
-        raise ImportRefused(f"{place}: version: expected one from '0.5.0' to '0.7', the versions that refar reads, got {raw!r}")
+        raise ImportRefused(
+            f"{spot.at('version')}: expected one from '0.5.0' to '0.7', the versions that refar reads, got {raw!r}"
+        )
     return str(raw)
 
 
-def _rate(raw: Any, place: str) -> float | None:
+def _rate(raw: Any, spot: Spot) -> float | None:
     if raw is None:
         return None
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw) or raw <= 0:
-        raise ImportRefused(f"{place}: sample_rate: expected a number above 0, got {raw!r}")
+        raise ImportRefused(f"{spot.at('sample_rate')}: expected a number above 0, got {raw!r}")
     return float(raw)
 
 
-def _weights(raw: Any, place: str) -> list[float]:
+def _weights(raw: Any, spot: Spot) -> list[float]:
     if not isinstance(raw, list):
-        raise ImportRefused(f"{place}: weights: expected a list of numbers, got {_kind(raw)}")
+        raise ImportRefused(f"{spot.at('weights')}: expected a list of numbers, got {_kind(raw)}")
     largest = float(np.finfo(np.float32).max)
     for i, number in enumerate(raw):
         if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= largest:
-            raise ImportRefused(f"{place}: weights[{i}]: expected a finite number of float32, got {reprlib.repr(number)}")
+            raise ImportRefused(f"{spot.at(f'weights[{i}]')}: expected a finite number of float32, got {reprlib.repr(number)}")
     return raw
 
 

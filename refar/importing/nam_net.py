@@ -54,13 +54,13 @@ def cut(model: NamModel, parts: Sequence[NamPart]) -> dict[str, NamNumbers]:
         stop = start + math.prod(part.shape)
         if stop > came:
             where = f"they end in {part.name!r}, the numbers {start} to {stop - 1}"
-            raise ImportRefused(f"{model.place}: weights: expected {expected} numbers, got {came}; {where}")
+            raise ImportRefused(f"{model.spot.at('weights')}: expected {expected} numbers, got {came}; {where}")
         value = np.asarray(model.weights[start:stop], np.float32).astype(np.float64).reshape(part.shape)
-        found[part.name] = NamNumbers(value, f"{model.place}: weights[{start}:{stop}]")
+        found[part.name] = NamNumbers(value, model.spot.at(f"weights[{start}:{stop}]").field)
         start = stop
     if came > expected:
         last = f"{came - expected} are left over after the last part, {parts[-1].name!r}"
-        raise ImportRefused(f"{model.place}: weights: expected {expected} numbers, got {came}; {last}")
+        raise ImportRefused(f"{model.spot.at('weights')}: expected {expected} numbers, got {came}; {last}")
     return found
 
 

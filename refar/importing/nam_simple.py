@@ -79,12 +79,13 @@ _NORM = ("running_mean", "running_var", "weight", "bias", "eps")
 
 def read_convnet(model: NamModel) -> ConvNet:
     """Return the ConvNet of a model. Raises ImportRefused for what does not fit."""
-    place = f"{model.place}: config"
+    place = str(model.spot.at("config"))
     config = decoded(model.config, ConvNetConfig, place)
     numbers = cut(model, list(_convnet_parts(config, place)))
     for name, each in numbers.items():
         if name.endswith("running_var") and not (each.value + numbers[name.replace("running_var", "eps")].value > 0).all():
-            raise ImportRefused(f"{each.origin}: {name}: expected variances above 0 with eps added, got {each.value.min():g}")
+            came = f"{each.value.min():g} in {each.origin}"
+            raise ImportRefused(f"{model.spot}: {name}: expected variances above 0 with eps added, got {came}")
     return ConvNet(config, activation(config.activation, f"{place}.activation"), numbers)
 
 
@@ -129,7 +130,7 @@ class Linear:
 
 def read_linear(model: NamModel) -> Linear:
     """Return the Linear of a model. Raises ImportRefused for what does not fit."""
-    place = f"{model.place}: config"
+    place = str(model.spot.at("config"))
     config = decoded(model.config, LinearConfig, place)
     inputs, outputs = config.in_channels, config.out_channels
     if inputs != outputs and 1 not in (inputs, outputs):

@@ -45,7 +45,7 @@ class WaveNet:
     @cached_property
     def layers(self) -> list[list[NamLayer]]:
         """The layers of every array."""
-        return [layers_of(array, f"{self.place}: config.layers[{i}]") for i, array in enumerate(self.arrays)]
+        return [layers_of(array, f"{self.place}.layers[{i}]") for i, array in enumerate(self.arrays)]
 
     def add(self, net: NamNet, x: str, name: str) -> str:
         """Add its nodes below `name`, and return the one that holds its output."""
@@ -77,7 +77,7 @@ class WaveNet:
 
     def _post_head(self, net: NamNet, head: str, name: str) -> str:
         assert self.config.head is not None
-        function = activation(self.config.head.activation, f"{self.place}: config.head.activation")
+        function = activation(self.config.head.activation, f"{self.place}.head.activation")
         for i in range(len(self.config.head.kernel_sizes)):
             inputs = self.numbers[f"head.{i}.conv.weight"].value.shape[1]
             head = function.add(net, head, f"{name}head.{i}.activation", inputs)
@@ -167,7 +167,7 @@ class _ArrayNodes:
 
 def read_wavenet(model: NamModel, size: float | None, inner: Opener) -> WaveNet:
     """Return the WaveNet of a model; `inner` opens the one of its condition. Raises ImportRefused for what does not fit."""
-    place = f"{model.place}: config"
+    place = str(model.spot.at("config"))
     config = read_config(model.config, place)
     condition = None
     channels = config.in_channels
@@ -188,7 +188,7 @@ def read_wavenet(model: NamModel, size: float | None, inner: Opener) -> WaveNet:
         arrays = slimmed(config.layers, size, place)
         shapes = {part.name: part.shape for part in _parts(config, arrays, place)}
         numbers = {name: _leading(each, shapes[name]) for name, each in numbers.items()}
-    return WaveNet(config, arrays, numbers, condition, model.place)
+    return WaveNet(config, arrays, numbers, condition, place)
 
 
 def _leading(numbers: NamNumbers, shape: tuple[int, ...]) -> NamNumbers:

@@ -79,7 +79,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "condition is no model": (NEW | {"config": NEW["config"] | {"condition_dsp": 3}}, "config.condition_dsp: expected a model"),
     "condition of another rate": (
         VARIANTS["condition"] | {"sample_rate": 44100},
-        "config.condition_dsp: sample_rate: expected 44100, that of the model around it, got 48000",
+        "config.condition_dsp.sample_rate: expected 44100, that of the model around it, got 48000",
     ),
     "recurrent condition": (NEW | {"config": NEW["config"] | {"condition_dsp": LSTM}}, "config.condition_dsp: .*recurrent"),
     "container": (VARIANTS["container"] | {"weights": [1.0]}, "weights: expected none of a SlimmableContainer, got 1"),
