@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from nam_by_hand import play
 from nam_refused import REFUSED
-from nam_variants import SLIM, VARIANTS, array, wavenet
+from nam_variants import SLIM, VARIANTS, array, drawn, wavenet
 
 import refar
 from refar.errors import FileError
@@ -50,9 +50,19 @@ def test_a_file_becomes_a_graph_that_computes_what_loops_do(name: str, padding: 
             )
 
 
-@pytest.mark.parametrize(
-    "name", ["A1", "A2", "a mode for each layer", "all films, gated", "container", "convnet with batch norm"]
-)
+@pytest.mark.parametrize("seed", range(40))
+def test_drawn_files(seed: int, tmp_path: Path) -> None:
+    model = drawn(seed)
+    got = refar.from_nam(written(tmp_path, model))
+    x = signal(got, 50, batch=1, seed=seed)
+    y = play(model, x[0], warm=200)
+    np.testing.assert_allclose(refar.forward(got.graph, got.params, x)[0], y, rtol=0, atol=1e-12 * max(1, np.abs(y).max()))
+
+
+STREAMED = ["A1", "A2", "a mode for each layer", "all films, gated", "container", "convnet with batch norm"]
+
+
+@pytest.mark.parametrize("name", STREAMED)
 def test_step_and_blocks_of_the_bundle_are_what_loops_give(name: str, tmp_path: Path) -> None:
     model = VARIANTS[name]
     got = refar.from_nam(written(tmp_path, model))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from nam_by_hand import FUNCTIONS, filled
 
 FILMS = (
@@ -152,3 +153,50 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "linear, two to two": filled("Linear", {"receptive_field": 6, "bias": True, "in_channels": 2, "out_channels": 2}),
 }  # fmt: skip
 """One model for each thing that a file may hold. Groups of films follow the channels of the condition."""
+
+
+def drawn(seed: int) -> dict[str, Any]:
+    """A WaveNet in which everything is drawn: one to three arrays, with or without a condition and a head behind."""
+    rng = np.random.default_rng(seed)
+
+    def one(*among: Any) -> Any:
+        return among[rng.integers(len(among))]
+
+    condition = one(None, CONDITION)
+    wide = 1 if condition is None else 4
+    arrays: list[dict[str, Any]] = []
+    for i in range(rng.integers(1, 4)):
+        layers, channels, width = int(rng.integers(1, 4)), one(2, 4), one(2, 4)
+        skip = head1x1(one(2, 4, 6), one(1, 2)) if one(True, False) else {"active": False, "out_channels": 1, "groups": 1}
+        onward = width != channels or one(True, True, False)
+        films = {
+            name: {"active": True, "shift": one(True, False), "groups": one(1, min(2, wide))}
+            for name in FILMS
+            if one(True, False)
+        }
+        films = {name: value for name, value in films.items() if name != "layer1x1_post_film" or onward}
+        films = {name: value for name, value in films.items() if name != "head1x1_post_film" or skip["active"]}
+        if i:
+            arrays[-1]["head"]["out_channels"] = skip["out_channels"] if skip["active"] else width
+        arrays.append(
+            array(
+                input_size=arrays[-1]["channels"] if i else 1,
+                condition_size=wide,
+                channels=channels,
+                bottleneck=width,
+                kernel_size=None,
+                kernel_sizes=rng.integers(1, 5, layers).tolist(),
+                dilations=rng.integers(1, 5, layers).tolist(),
+                activation=[one("Tanh", "ReLU", {"type": "LeakyReLU", "negative_slope": 0.3}, "Hardtanh") for _ in range(layers)],
+                gating_mode=[one("none", "gated", "blended") for _ in range(layers)],
+                secondary_activation=[one("Sigmoid", "Tanh", "PReLU") for _ in range(layers)],
+                groups_input=one(1, 2),
+                groups_input_mixin=one(1, min(2, wide)),
+                head1x1=skip,
+                layer1x1={"active": onward, "groups": one(1, 2) if onward else 1},
+                head={"out_channels": one(1, 2), "kernel_size": one(1, 3), "bias": one(True, False), "head_dilation": one(1, 2)},
+                **films,
+            )
+        )
+    more = {"head": one(None, POST), "condition_dsp": condition}
+    return wavenet(*arrays, seed=seed, **more)
