@@ -59,6 +59,7 @@ class Chain:
     """Models of which each takes what the one before it gives."""
 
     models: list[NamNetwork]
+    rate: float | None
 
     @property
     def inputs(self) -> int:
@@ -95,9 +96,9 @@ def import_nam(path: str | Path, *, size: float | None, padding: Padding) -> Imp
     field = receptive_field(graph)
     assert isinstance(field, int)  # of a graph over time
     notes = [] if model is file else [f"of the models in the file the one at {model.spot.field}"]
-    notes += net.notes if model.rate else [*net.notes, "the file has no sample rate; NAM takes such a file to be of 48000 Hz"]
+    notes += net.notes if network.rate else [*net.notes, "the file has no sample rate; NAM takes such a file to be of 48000 Hz"]
     report = ImportReport(field, padding, net.origins, math.nan, math.nan, (), tuple(notes))
-    return Imported(graph, params, report, _metadata(file, model))
+    return Imported(graph, params, report, _metadata(file, model, network.rate))
 
 
 def _chosen(model: NamModel, size: float | None) -> tuple[NamModel, float | None]:
@@ -137,7 +138,12 @@ def _read_sequential(model: NamModel) -> Chain:
     if not given:
         raise ImportRefused(f"{model.spot.at('config.models')}: expected a list of models, got none")
     _require_no_weights(model, "each of its models has its own")
-    chain = Chain([_opened(model.inner(raw.get("model", raw), f"{field}[{i}]")) for i, raw in enumerate(given)])
+    models = [_opened(model.inner(raw.get("model", raw), f"{field}[{i}]")) for i, raw in enumerate(given)]
+    rates = {part.rate for part in models if part.rate is not None}
+    if len(rates) > 1:
+        came = " and ".join(f"{rate:g}" for rate in sorted(rates))
+        raise ImportRefused(f"{model.spot.at('config')}.{field}: expected models of one sample rate, got {came}")
+    chain = Chain(models, next(iter(rates), model.rate))
     for i, (before, after) in enumerate(pairwise(chain.models)):
         if before.outputs != after.inputs:
             expected = f"a model that takes the {before.outputs} channels of the one before it"
@@ -161,9 +167,9 @@ _READERS: dict[str, Callable[[NamModel], NamNetwork]] = {
 """What reads each architecture but WaveNet, which may be read in several sizes."""
 
 
-def _metadata(file: NamModel, model: NamModel) -> dict[str, str]:
+def _metadata(file: NamModel, model: NamModel, rate: float | None) -> dict[str, str]:
     """What the file says of itself and of the model that was chosen, as texts: those of the model count."""
     said = {**file.metadata, **model.metadata, "nam_version": model.version, "nam_architecture": model.architecture}
-    if model.rate is not None:
-        said["sample_rate"] = int(model.rate) if model.rate.is_integer() else model.rate
+    if rate is not None:
+        said["sample_rate"] = int(rate) if rate.is_integer() else rate
     return {name: each if isinstance(each, str) else json.dumps(each) for name, each in said.items() if each is not None}

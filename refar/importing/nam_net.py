@@ -65,7 +65,12 @@ def cut(model: NamModel, parts: Sequence[NamPart]) -> dict[str, NamNumbers]:
 
 
 class NamNetwork(Protocol):
-    """A model of a file, read and checked: `inputs` and `outputs` are how many channels it takes and gives."""
+    """A model of a file, read and checked."""
+
+    @property
+    def rate(self) -> float | None:
+        """Its sample rate in Hz, None where the file has none."""
+        ...
 
     @property
     def inputs(self) -> int:

@@ -45,6 +45,7 @@ class ConvNet:
     config: ConvNetConfig
     function: NamActivation
     numbers: Mapping[str, NamNumbers]
+    rate: float | None
 
     @property
     def inputs(self) -> int:
@@ -86,7 +87,7 @@ def read_convnet(model: NamModel) -> ConvNet:
         if name.endswith("running_var") and not (each.value + numbers[name.replace("running_var", "eps")].value > 0).all():
             came = f"{each.value.min():g} in {each.origin}"
             raise ImportRefused(f"{model.spot}: {name}: expected variances above 0 with eps added, got {came}")
-    return ConvNet(config, activation(config.activation, f"{place}.activation"), numbers)
+    return ConvNet(config, activation(config.activation, f"{place}.activation"), numbers, model.rate)
 
 
 def _convnet_parts(config: ConvNetConfig, place: str) -> Iterator[NamPart]:
@@ -106,6 +107,7 @@ class Linear:
 
     config: LinearConfig
     numbers: Mapping[str, NamNumbers]
+    rate: float | None
 
     @property
     def inputs(self) -> int:
@@ -142,4 +144,4 @@ def read_linear(model: NamModel) -> Linear:
         NamPart("linear.weight", (responses, config.receptive_field)),
         *([NamPart("linear.bias", (biases,))] if config.bias else []),
     ]
-    return Linear(config, cut(model, parts))
+    return Linear(config, cut(model, parts), model.rate)

@@ -31,6 +31,7 @@ class WaveNet:
     numbers: Mapping[str, NamNumbers]
     condition: NamNetwork | None
     place: str
+    rate: float | None
 
     @property
     def inputs(self) -> int:
@@ -188,7 +189,7 @@ def read_wavenet(model: NamModel, size: float | None, inner: Opener) -> WaveNet:
         arrays = slimmed(config.layers, size, place)
         shapes = {part.name: part.shape for part in _parts(config, arrays, place)}
         numbers = {name: _leading(each, shapes[name]) for name, each in numbers.items()}
-    return WaveNet(config, arrays, numbers, condition, place)
+    return WaveNet(config, arrays, numbers, condition, place, model.rate)
 
 
 def _leading(numbers: NamNumbers, shape: tuple[int, ...]) -> NamNumbers:

@@ -107,6 +107,15 @@ def test_what_a_file_says_of_itself_goes_along(tmp_path: Path) -> None:
     assert "differs" not in str(got.report)  # there is nothing to compare with
 
 
+def test_a_chain_has_the_rate_of_its_models(tmp_path: Path) -> None:
+    model = copy.deepcopy(VARIANTS["sequential"])
+    del model["sample_rate"], model["config"]["models"][0]["sample_rate"], model["config"]["models"][0]["version"]
+    assert refar.from_nam(written(tmp_path, model)).metadata["sample_rate"] == "48000"
+    model["config"]["models"][2]["sample_rate"] = 44100
+    with pytest.raises(ImportRefused, match=r"config\.models: expected models of one sample rate, got 44100 and 48000"):
+        refar.from_nam(written(tmp_path, model))
+
+
 def test_of_a_container_the_chosen_model_speaks(tmp_path: Path) -> None:
     model = copy.deepcopy(VARIANTS["container"]) | {"metadata": {"loudness": -1, "name": "outer"}}
     for i, submodel in enumerate(model["config"]["submodels"]):
