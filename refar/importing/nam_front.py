@@ -26,8 +26,8 @@ from refar.importing.refusal import ImportRefused
 
 REFUSED = {
     "LSTM": "a recurrent network: its state is not a window of past values",
-    "CatLSTM": "a recurrent network: its state is not a window of past values",
-    "CatWaveNet": "a network of knobs, whose file does not say what they are",
+    "CatLSTM": "a recurrent network with knobs as further inputs",
+    "CatWaveNet": "a network with knobs as further inputs",
     "PackedWaveNet": "several networks in one set of weights; NAM exports them as a SlimmableContainer",
 }
 """Of architectures that are known and not taken: what each is."""
@@ -55,21 +55,10 @@ class SequentialConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Chain:
+class Chain(NamNetwork):
     """Models of which each takes what the one before it gives."""
 
     models: list[NamNetwork]
-    rate: float | None
-
-    @property
-    def inputs(self) -> int:
-        """How many channels the first takes."""
-        return self.models[0].inputs
-
-    @property
-    def outputs(self) -> int:
-        """How many channels the last gives."""
-        return self.models[-1].outputs
 
     def add(self, net: NamNet, x: str, name: str) -> str:
         """Add the nodes of all models, below `name` and the number of each."""
@@ -143,12 +132,11 @@ def _read_sequential(model: NamModel) -> Chain:
     if len(rates) > 1:
         came = " and ".join(f"{rate:g}" for rate in sorted(rates))
         raise ImportRefused(f"{model.spot.at('config')}.{field}: expected models of one sample rate, got {came}")
-    chain = Chain(models, next(iter(rates), model.rate))
-    for i, (before, after) in enumerate(pairwise(chain.models)):
+    for i, (before, after) in enumerate(pairwise(models)):
         if before.outputs != after.inputs:
             expected = f"a model that takes the {before.outputs} channels of the one before it"
             raise ImportRefused(f"{model.spot.at('config')}.{field}[{i + 1}]: expected {expected}, got one of {after.inputs}")
-    return chain
+    return Chain(models[0].inputs, models[-1].outputs, next(iter(rates), model.rate), models)
 
 
 def _require_no_weights(model: NamModel, why: str) -> None:

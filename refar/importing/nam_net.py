@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -64,27 +64,17 @@ def cut(model: NamModel, parts: Sequence[NamPart]) -> dict[str, NamNumbers]:
     return found
 
 
-class NamNetwork(Protocol):
-    """A model of a file, read and checked."""
+@dataclass(frozen=True)
+class NamNetwork(ABC):
+    """A model of a file, read and checked: how many channels it takes and gives, and its sample rate in Hz if it has one."""
 
-    @property
-    def rate(self) -> float | None:
-        """Its sample rate in Hz, None where the file has none."""
-        ...
+    inputs: int
+    outputs: int
+    rate: float | None
 
-    @property
-    def inputs(self) -> int:
-        """How many channels it takes."""
-        ...
-
-    @property
-    def outputs(self) -> int:
-        """How many channels it gives."""
-        ...
-
+    @abstractmethod
     def add(self, net: NamNet, x: str, name: str) -> str:
         """Add its nodes to a graph, below `name`, and return the name of the one that holds its output."""
-        ...
 
 
 class NamNet:

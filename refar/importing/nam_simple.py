@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from refar.importing.nam_activations import NamActivation, Spec, activation
 from refar.importing.nam_config import Positive
 from refar.importing.nam_model import NamModel, decoded
-from refar.importing.nam_net import NamNet, NamNumbers, NamPart, conv_parts, cut
+from refar.importing.nam_net import NamNet, NamNetwork, NamNumbers, NamPart, conv_parts, cut
 from refar.importing.refusal import ImportRefused
 
 
@@ -39,23 +39,12 @@ class LinearConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class ConvNet:
+class ConvNet(NamNetwork):
     """A chain of convolutions of kernel 2, with a batch norm and an activation behind each, and a head of kernel 1."""
 
     config: ConvNetConfig
     function: NamActivation
     numbers: Mapping[str, NamNumbers]
-    rate: float | None
-
-    @property
-    def inputs(self) -> int:
-        """How many channels it takes."""
-        return self.config.in_channels
-
-    @property
-    def outputs(self) -> int:
-        """How many channels it gives."""
-        return self.config.out_channels
 
     def add(self, net: NamNet, x: str, name: str) -> str:
         """Add its nodes below `name`, and return the one that holds its output."""
@@ -87,7 +76,8 @@ def read_convnet(model: NamModel) -> ConvNet:
         if name.endswith("running_var") and not (each.value + numbers[name.replace("running_var", "eps")].value > 0).all():
             came = f"{each.value.min():g} in {each.origin}"
             raise ImportRefused(f"{model.spot}: {name}: expected variances above 0 with eps added, got {came}")
-    return ConvNet(config, activation(config.activation, f"{place}.activation"), numbers, model.rate)
+    function = activation(config.activation, f"{place}.activation")
+    return ConvNet(config.in_channels, config.out_channels, model.rate, config, function, numbers)
 
 
 def _convnet_parts(config: ConvNetConfig, place: str) -> Iterator[NamPart]:
@@ -102,22 +92,11 @@ def _convnet_parts(config: ConvNetConfig, place: str) -> Iterator[NamPart]:
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(NamNetwork):
     """Impulse responses: y_t = Σ_k h_k · x_{t-k} + bias, the first number of each being that of the present."""
 
     config: LinearConfig
     numbers: Mapping[str, NamNumbers]
-    rate: float | None
-
-    @property
-    def inputs(self) -> int:
-        """How many channels it takes."""
-        return self.config.in_channels
-
-    @property
-    def outputs(self) -> int:
-        """How many channels it gives."""
-        return self.config.out_channels
 
     def add(self, net: NamNet, x: str, name: str) -> str:
         """Add its one node below `name`: an input for each output, or one of either side for all of the other."""
@@ -144,4 +123,4 @@ def read_linear(model: NamModel) -> Linear:
         NamPart("linear.weight", (responses, config.receptive_field)),
         *([NamPart("linear.bias", (biases,))] if config.bias else []),
     ]
-    return Linear(config, cut(model, parts), model.rate)
+    return Linear(inputs, outputs, model.rate, config, cut(model, parts))

@@ -23,7 +23,7 @@ Opener = Callable[[NamModel], NamNetwork]
 
 
 @dataclass(frozen=True)
-class WaveNet:
+class WaveNet(NamNetwork):
     """A WaveNet of a file. `arrays` are those of the config, or cut to fewer channels; `condition` makes c out of the input."""
 
     config: WaveNetConfig
@@ -31,17 +31,6 @@ class WaveNet:
     numbers: Mapping[str, NamNumbers]
     condition: NamNetwork | None
     place: str
-    rate: float | None
-
-    @property
-    def inputs(self) -> int:
-        """How many channels it takes."""
-        return self.config.in_channels
-
-    @property
-    def outputs(self) -> int:
-        """How many channels it gives."""
-        return self.arrays[-1].out.out_channels if self.config.head is None else self.config.head.out_channels
 
     @cached_property
     def layers(self) -> list[list[NamLayer]]:
@@ -189,7 +178,8 @@ def read_wavenet(model: NamModel, size: float | None, inner: Opener) -> WaveNet:
         arrays = slimmed(config.layers, size, place)
         shapes = {part.name: part.shape for part in _parts(config, arrays, place)}
         numbers = {name: _leading(each, shapes[name]) for name, each in numbers.items()}
-    return WaveNet(config, arrays, numbers, condition, place, model.rate)
+    outputs = arrays[-1].out.out_channels if config.head is None else config.head.out_channels
+    return WaveNet(config.in_channels, outputs, model.rate, config, arrays, numbers, condition, place)
 
 
 def _leading(numbers: NamNumbers, shape: tuple[int, ...]) -> NamNumbers:
