@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from refar import ops
+from refar.importing.nam_model import is_number
 from refar.importing.nam_net import NamNet, NamNumbers
 from refar.importing.refusal import ImportRefused
 from refar.ops import AnyOp
@@ -110,6 +111,6 @@ def activation(spec: Any, place: str) -> NamActivation:
         if option not in takes:
             raise ImportRefused(f"{place}: {name} has no option {option!r}; it has {', '.join(takes) or 'none'}")
         numbers = value if option.endswith("slopes") and isinstance(value, list) and value else [value]
-        if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
-            raise ImportRefused(f"{place}: {option}: expected numbers, got {value!r}")
+        if not all(is_number(number) for number in numbers):
+            raise ImportRefused(f"{place}: {option}: expected finite numbers, got {value!r}")
     return NamActivation(name, options, place)

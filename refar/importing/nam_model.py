@@ -129,11 +129,18 @@ def _rate(raw: Any, spot: Spot) -> float | None:
 def _weights(raw: Any, spot: Spot) -> list[float]:
     if not isinstance(raw, list):
         raise ImportRefused(f"{spot.at('weights')}: expected a list of numbers, got {_kind(raw)}")
-    largest = float(np.finfo(np.float32).max)
     for i, number in enumerate(raw):
-        if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= largest:
+        if not is_number(number):
             raise ImportRefused(f"{spot.at(f'weights[{i}]')}: expected a finite number of float32, got {reprlib.repr(number)}")
     return raw
+
+
+def is_number(raw: Any) -> bool:
+    """Whether a value of a file is a finite number of float32."""
+    return isinstance(raw, int | float) and not isinstance(raw, bool) and abs(raw) <= _LARGEST
+
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def _kind(raw: Any) -> str:
