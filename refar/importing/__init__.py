@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from refar.errors import BackendError
 from refar.graph.graph import Padding
 from refar.importing.imported import Imported, ImportReport
+from refar.importing.nam_front import import_nam
 from refar.importing.refusal import ImportRefused
 from refar.ops import AnyHead
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ImportRefused", "ImportReport", "Imported", "from_torch"]
+__all__ = ["ImportRefused", "ImportReport", "Imported", "from_nam", "from_torch"]
 
 
 def from_torch(
@@ -49,3 +51,18 @@ def from_torch(
             raise
         raise BackendError("refar.from_torch needs PyTorch, which is not installed: pip install refar[torch]") from None
     return import_module(module, example, classes=classes, axes=axes, head=head, padding=padding, shift=shift)
+
+
+def from_nam(path: str | Path, *, size: float | None = None, padding: Padding = "input") -> Imported:
+    """Read a .nam file of Neural Amp Modeler into a graph with its parameters, and return both with a report and its metadata.
+
+    The graph takes a signal x_bct, which most files have of one channel, and gives what NAM makes of it. With `padding` "input"
+    its first outputs are NAM's after its prewarming, as if zeros without end had come before; "layer" is NAM without prewarming.
+    `size`, from 0 to 1, chooses among the sizes of a slimmable file as NAM does; the largest if left out.
+
+    WaveNet, ConvNet, Linear, Sequential and SlimmableContainer are read, in the versions 0.5 to 0.7 of the format. Parameters are
+    the file's numbers, rounded to float32 as NAM does, in float64; `report.origins` says which of them each is.
+    Raises FileError for a file that cannot be read or is no JSON; ImportRefused for an architecture, a version or an activation
+    that refar has not, fields that do not fit each other, and weights that are too few or too many.
+    """
+    return import_nam(path, size=size, padding=padding)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from refar.arguments.arrays import Array
 from refar.graph.graph import Graph
@@ -17,6 +17,7 @@ class ImportReport:
     each parameter the names in the module that it is made from. `largest_difference` is the largest distance between a channel of
     the module and of the graph, in float64 and relative to the largest value of that channel, over the `checked` pairs
     (length, batch); `gradient_difference` the same of the gradients of a signal. `notes` say in words what else was done.
+    Of a file that holds no module, as a .nam file does, nothing is compared: the differences are nan, and `checked` is empty.
     """
 
     receptive_field: int
@@ -28,22 +29,26 @@ class ImportReport:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [
-            f"receptive field {self.receptive_field}, padding {self.padding!r}, {len(self.origins)} parameters",
-            f"differs from the module by {self.largest_difference:.1e} of a channel's largest value at most "
-            f"({len(self.checked)} pairs of length and batch), gradients by {self.gradient_difference:.1e}",
-            *self.notes,
-        ]
-        return "\n".join(lines)
+        lines = [f"receptive field {self.receptive_field}, padding {self.padding!r}, {len(self.origins)} parameters"]
+        if self.checked:
+            lines.append(
+                f"differs from the module by {self.largest_difference:.1e} of a channel's largest value at most "
+                f"({len(self.checked)} pairs of length and batch), gradients by {self.gradient_difference:.1e}"
+            )
+        return "\n".join([*lines, *self.notes])
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A graph that computes what a module computes, its parameters in float64, and a report; unpacks into these three."""
+    """A graph that computes what a module computes, its parameters in float64, and a report; unpacks into these three.
+
+    `metadata` is what a file says of itself, as `refar_export.export` takes it.
+    """
 
     graph: Graph
     params: dict[str, Array]
     report: ImportReport
+    metadata: dict[str, str] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Graph | dict[str, Array] | ImportReport]:
         return iter((self.graph, self.params, self.report))
