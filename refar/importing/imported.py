@@ -11,27 +11,29 @@ from refar.graph.graph import Graph
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What is known of an imported module.
+    """What is known of an imported model.
 
     `receptive_field` is R, the positions from the present to the earliest one that an output may depend on. `origins` gives for
-    each parameter the names in the module that it is made from. `largest_difference` is the largest distance between a channel of
-    the module and of the graph, in float64 and relative to the largest value of that channel, over the `checked` pairs
-    (length, batch); `gradient_difference` the same of the gradients of a signal. `notes` say in words what else was done.
+    each parameter the names in the model that it is made from. `largest_difference` is the largest distance between a channel of
+    the model and of the graph, in float64 and relative to the largest value of that channel, over the `checked` pairs
+    (length, batch); `gradient_difference` the same of the gradients of a signal, or None of a file that has none. `notes` say in
+    words what else was done.
     """
 
     receptive_field: int
     padding: str
     origins: dict[str, str]
     largest_difference: float
-    gradient_difference: float
+    gradient_difference: float | None
     checked: tuple[tuple[int, int], ...]
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
+        gradients = "" if self.gradient_difference is None else f", gradients by {self.gradient_difference:.1e}"
         lines = [
             f"receptive field {self.receptive_field}, padding {self.padding!r}, {len(self.origins)} parameters",
-            f"differs from the module by {self.largest_difference:.1e} of a channel's largest value at most "
-            f"({len(self.checked)} pairs of length and batch), gradients by {self.gradient_difference:.1e}",
+            f"differs from the model by {self.largest_difference:.1e} of a channel's largest value at most "
+            f"({len(self.checked)} pairs of length and batch){gradients}",
             *self.notes,
         ]
         return "\n".join(lines)
