@@ -10,7 +10,7 @@ import numpy as np
 
 from refar.arguments.arrays import Array
 from refar.graph.graph import Graph
-from refar.importing.inputs import Port
+from refar.importing.ports import Port
 from refar.importing.refusal import ImportRefused
 from refar.importing.values import Labelled
 from refar.oracle.functions import forward

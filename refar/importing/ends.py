@@ -13,7 +13,7 @@ from refar.importing.agreement import Agreement, Found
 from refar.importing.draft import GraphDraft
 from refar.importing.imported import Imported, ImportReport
 from refar.importing.in_time import looks_ahead
-from refar.importing.inputs import Port
+from refar.importing.ports import Port
 from refar.importing.refusal import ImportRefused, Place
 from refar.importing.values import Labelled, Part, Runs
 from refar.ops import AnyHead

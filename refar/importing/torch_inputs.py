@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from refar.importing.inputs import Port, Role, port_of
+from refar.importing.ports import Port, Role, port_of
 from refar.importing.refusal import ImportRefused
 
 
