@@ -20,7 +20,7 @@ from refar.building.rewrite import strictify
 from refar.building.text import from_json, load, save, to_json
 from refar.errors import RefarError
 from refar.graph.graph import Graph, Node
-from refar.importing import from_torch
+from refar.importing import from_onnx, from_torch
 from refar.oracle.functions import (
     backward,
     block,
@@ -58,6 +58,7 @@ __all__ = [
     "colour_offsets",
     "forward",
     "from_json",
+    "from_onnx",
     "from_torch",
     "generate",
     "init",

@@ -91,7 +91,7 @@ def compare(found: Found, field: int, run: Callable[[Sequence[Array]], Answer], 
                     raise ImportRefused(f"the {found.noun} itself fails at length {length}, batch {batch}: {said}") from error
                 short.append(length)
                 break
-            if answer.y.size:
+            if answer.y.size and length + found.output.end > found.output.first:
                 seen += [as_bct(answer.y, found.output).max(axis=(0, 2)), as_bct(answer.y, found.output).min(axis=(0, 2))]
                 worst = max(worst, _value(found, pair, answer.y))
                 beside = max(beside, answer.beside(found, pair))
