@@ -38,7 +38,8 @@ def from_onnx(
     Parameters have the names of the file's initialisers where these are legal, else of the output of their node, and the report
     says from which initialisers each is made. The graph is returned only if it computes what the file computes: in float64, by
     onnx's reference implementation, to 1e-9 of the largest value of each channel, at lengths below and above the receptive field,
-    with one and three sequences; and in float32, by onnxruntime, within twice the first-order bound of the graph's own rounding.
+    with one and three sequences; and in float32, by onnxruntime, within twice the first-order bound of the graph's
+    own rounding, or 1e-4 of the largest value of each channel if that is more.
     Raises ImportRefused for a file that cannot be taken, naming the node, and BackendError without onnx and onnxruntime.
     """
     try:

@@ -76,7 +76,7 @@ def compare(found: Found, field: int, run: Callable[[Sequence[Array]], Answer], 
     """
     lengths = sorted({1, 2, 3, max(1, field // 2), field - 1 or 1, field, field + 1, field + 6, 2 * field + 7, *more})
     checked, short = list[tuple[int, int]](), list[int]()
-    seen: list[Array] = []
+    same: list[Array] = []
     said = ""
     worst = beside = 0.0
     for length in lengths:
@@ -92,19 +92,23 @@ def compare(found: Found, field: int, run: Callable[[Sequence[Array]], Answer], 
                 short.append(length)
                 break
             if answer.y.size and length + found.output.end > found.output.first:
-                seen += [as_bct(answer.y, found.output).max(axis=(0, 2)), as_bct(answer.y, found.output).min(axis=(0, 2))]
+                same.append(_same_in_each_sequence(as_bct(answer.y, found.output)))
                 worst = max(worst, _value(found, pair, answer.y))
                 beside = max(beside, answer.beside(found, pair))
                 checked.append((length, batch))
     if len(checked) < 4:
         raise ImportRefused(f"the {found.noun} could not be compared at enough lengths: {said or 'it gave no values'}")
     failed = (f"the {found.noun} itself fails at the lengths {', '.join(map(str, short))}: {said}",) if short else ()
-    return Agreement(worst, beside, tuple(checked), (*failed, *_constant(seen, found.noun)))
+    return Agreement(worst, beside, tuple(checked), (*failed, *_constant(np.all(same, axis=0), found.noun)))
 
 
-def _constant(seen: Sequence[Array], noun: str) -> tuple[str, ...]:
+def _same_in_each_sequence(y_bct: Array) -> Array:
+    """Whether a channel is the same in all sequences, so that no input changed it; true of a single one, which shows nothing."""
+    return np.asarray((y_bct == y_bct[:1]).all(axis=(0, 2)))
+
+
+def _constant(constant: Array, noun: str) -> tuple[str, ...]:
     """Say which channels no input changed. Raises ImportRefused if that is true of all."""
-    constant = np.max(seen, axis=0) == np.min(seen, axis=0)
     if constant.all():
         raise ImportRefused(
             f"with these weights the {noun}'s output is the same for every input that was tried, so that no comparison would "

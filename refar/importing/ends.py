@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -60,7 +61,7 @@ def concluded(
     if shift != "none" and not is_strict(graph):
         graph = strictify(graph, at=shift)
         said.append(f"one position later, at the {shift}: the {noun}'s own output at t is the graph's at t + 1")
-    gradient = agreement.beside if with_gradients else None
+    gradient = agreement.beside if with_gradients else math.nan
     report = ImportReport(field, chosen, origins, agreement.value, gradient, agreement.checked, tuple(said))
     return Imported(graph, params, report)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ class ImportReport:
     `receptive_field` is R, the positions from the present to the earliest one that an output may depend on. `origins` gives for
     each parameter the names in the model that it is made from. `largest_difference` is the largest distance between a channel of
     the model and of the graph, in float64 and relative to the largest value of that channel, over the `checked` pairs
-    (length, batch); `gradient_difference` the same of the gradients of a signal, or None of a file that has none. `notes` say in
+    (length, batch); `gradient_difference` the same of the gradients of a signal, or nan of a file that has none. `notes` say in
     words what else was done.
     """
 
@@ -24,12 +25,12 @@ class ImportReport:
     padding: str
     origins: dict[str, str]
     largest_difference: float
-    gradient_difference: float | None
+    gradient_difference: float
     checked: tuple[tuple[int, int], ...]
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        gradients = "" if self.gradient_difference is None else f", gradients by {self.gradient_difference:.1e}"
+        gradients = "" if math.isnan(self.gradient_difference) else f", gradients by {self.gradient_difference:.1e}"
         lines = [
             f"receptive field {self.receptive_field}, padding {self.padding!r}, {len(self.origins)} parameters",
             f"differs from the model by {self.largest_difference:.1e} of a channel's largest value at most "

@@ -78,6 +78,10 @@ class NodeCall:
                 return found.decode() if isinstance(found, bytes) else found
         return default
 
+    def real(self, name: str, default: float) -> float:
+        """Return an attribute that is a real number; what stands for it if it is left out is of float32 too."""
+        return float(self.attribute(name, np.float32(default)))
+
     def input(self, i: int) -> Anything:
         """Return what is given for input i, or None."""
         return self.given[i] if i < len(self.given) else None

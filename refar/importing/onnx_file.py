@@ -122,6 +122,9 @@ def _require_valid(model: ModelProto) -> None:
                 f"{said(node)}: it is of the domain {node.domain!r}, which is not ONNX's own: what it computes stands nowhere; "
                 "export without it, before any optimisation for one runtime"
             )
+    inputs_of(model)
+    for output in model.graph.output:  # whose shapes follow, but which onnx wants to be there
+        output.type.tensor_type.shape.SetInParent()
     try:
         onnx.checker.check_model(model)
     except Exception as error:  # a ValidationError, or protobuf's own for a model above 2 GB

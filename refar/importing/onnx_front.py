@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from onnx import AttributeProto, ModelProto, TensorProto
@@ -11,7 +12,7 @@ from refar.graph.graph import Padding
 from refar.importing.draft import GraphDraft
 from refar.importing.ends import concluded, input_value, output_value, require_shift, runs_of
 from refar.importing.imported import Imported
-from refar.importing.onnx_check import held
+from refar.importing.onnx_check import fixed, held
 from refar.importing.onnx_file import (
     WHOLE,
     Dimension,
@@ -27,6 +28,9 @@ from refar.importing.ports import Port, port_of
 from refar.importing.refusal import ImportRefused
 from refar.importing.values import Labelled, Runs
 from refar.ops import AnyHead
+
+Sizes = tuple[Dimension, ...]
+Inputs = Mapping[str, tuple[int, Sizes]]
 
 SHORTEST = 64
 """The length at which a file is read that leaves it open, besides what its windows reach back."""
@@ -52,39 +56,81 @@ def import_file(
     inputs = inputs_of(given)
     if not inputs:
         raise ImportRefused("the file has no input: its output is fixed")
-    found = _ports(inputs, _named(axes, inputs, "axes"), _named(classes, inputs, "classes"))
-    length, batch = _fixed(found, inputs, "T"), _fixed(found, inputs, "B")
-    free = freed(given, {port.name: port.axes for port in found})
-    exact = retyped(free, TensorProto.DOUBLE)
-    start, sequences = length or SHORTEST + _reach(given), batch or 2
-    runs = runs_of(start, (sequences, sequences + 1))
-    draft = GraphDraft()
+    named, counts = _named(axes, inputs, "axes"), _named(classes, inputs, "classes")
     try:
-        output = _read(exact, found, draft, runs)
+        file = _read(given, inputs, named, counts)
     except ImportRefused as error:
-        raise _blamed(error, exact, found, length, batch) from None
-    notes = [*_notes(length, batch), *_half(given)]
-    more = [] if length is None else [length]
+        raise _with_other_axes(error, given, inputs, named, counts) from None
     names, kinds = list(inputs), [kind for kind, _ in inputs.values()]
+    own = (file.length, file.batch)
     return concluded(
-        draft,
-        output,
-        found,
+        file.draft,
+        file.output,
+        file.ports,
         head=head,
         padding=padding,
         shift=shift,
         noun="file",
-        notes=notes,
-        compare=lambda graph, field: held(free, names, kinds, graph, field, more),
+        notes=[*_notes(*own), *_half(given)],
+        compare=lambda graph, field: held(file.free, names, kinds, graph, field, own),
         with_gradients=False,
     )
 
 
-def _read(model: ModelProto, inputs: Sequence[Port], draft: GraphDraft, runs: Runs) -> Labelled:
+@dataclass(frozen=True)
+class _File:
+    """A file that was read: its inputs, the length and batch that it fixes, the model with both free, and the draft."""
+
+    ports: list[Port]
+    length: int | None
+    batch: int | None
+    free: ModelProto
+    draft: GraphDraft
+    output: Labelled
+
+
+def _read(given: ModelProto, inputs: Inputs, axes: Mapping[str, str], classes: Mapping[str, int]) -> _File:
+    ports = _ports(inputs, axes, classes)
+    length, batch = _fixed(ports, inputs, "T"), _fixed(ports, inputs, "B")
+    free = freed(given, {port.name: port.axes for port in ports})
+    exact = retyped(free, TensorProto.DOUBLE)
+    start, sequences = length or SHORTEST + _reach(given), batch or 2
+    try:
+        draft, output = _walked(exact, ports, runs_of(start, (sequences, sequences + 1)))
+    except ImportRefused as error:
+        if (length, batch) == (None, None):
+            raise
+        try:
+            _walked(exact, ports, Runs((start,) * 4, (sequences,) * 4))
+        except ImportRefused:
+            raise error from None
+        raise ImportRefused(f"{error}; {fixed(length, batch)}") from None  # at that size alone it can be read
+    return _File(ports, length, batch, free, draft, output)
+
+
+def _walked(model: ModelProto, inputs: Sequence[Port], runs: Runs) -> tuple[GraphDraft, Labelled]:
+    draft = GraphDraft()
     walk = NodeWalk(model, draft, runs)
     for port in inputs:
         walk.known[port.name] = input_value(draft, port)
-    return output_value(draft, walk.output(), "file")
+    return draft, output_value(draft, walk.output(), "file")
+
+
+def _with_other_axes(
+    error: ImportRefused, given: ModelProto, inputs: Inputs, axes: Mapping[str, str], classes: Mapping[str, int]
+) -> ImportRefused:
+    """Say that the sequence's axes were guessed wrongly, if the file can be read with its channels last."""
+    name, (_, sizes) = next(iter(inputs.items()))
+    if name in axes or len(sizes) != 3 or not all(isinstance(size, int) for size in sizes[1:]):
+        return error
+    try:
+        _read(given, inputs, {**axes, name: "BTC"}, classes)
+    except ImportRefused:
+        return error
+    return ImportRefused(
+        f"{error}; the file fixes both axes of {name!r}, of which the first was taken for channels: "
+        f"it can be read with axes={{{name!r}: 'BTC'}}"
+    )
 
 
 def _named(given: Any, inputs: Mapping[str, Any], option: str) -> dict[str, Any]:
@@ -97,10 +143,7 @@ def _named(given: Any, inputs: Mapping[str, Any], option: str) -> dict[str, Any]
     return named
 
 
-Sizes = tuple[Dimension, ...]
-
-
-def _ports(inputs: Mapping[str, tuple[int, Sizes]], axes: Mapping[str, str], classes: Mapping[str, int]) -> list[Port]:
+def _ports(inputs: Inputs, axes: Mapping[str, str], classes: Mapping[str, int]) -> list[Port]:
     """Find out which axis of each input is which; the sequence comes first."""
     found: list[Port] = []
     time: Dimension = None
@@ -142,7 +185,7 @@ def _written(sizes: Sizes) -> str:
     return f"({', '.join(str(size) if size is not None else '?' for size in sizes)})"
 
 
-def _fixed(found: Sequence[Port], inputs: Mapping[str, tuple[int, Sizes]], axis: str) -> int | None:
+def _fixed(found: Sequence[Port], inputs: Inputs, axis: str) -> int | None:
     """Return the length or batch that the file fixes, or None."""
     for port in found:
         for named, size in zip(port.axes, inputs[port.name][1], strict=True):
@@ -162,27 +205,6 @@ def _reach_of(attributes: Sequence[AttributeProto]) -> int:
     given = {attribute.name: list(attribute.ints) for attribute in attributes}
     kernel, dilations = given.get("kernel_shape", []), given.get("dilations", [])
     return sum((k - 1) * d for k, d in zip(kernel, dilations or [1] * len(kernel), strict=True))
-
-
-def _blamed(
-    error: ImportRefused, model: ModelProto, found: Sequence[Port], length: int | None, batch: int | None
-) -> ImportRefused:
-    """Say that a size which the file fixes is at fault, if at that size alone the file could be read."""
-    if length is None and batch is None:
-        return error
-    try:
-        _read(model, found, GraphDraft(), _at_one_size(length or SHORTEST + _reach(model), batch or 2))
-    except ImportRefused:
-        return error
-    fixed = " and ".join(f"its {what} to {size}" for what, size in (("length", length), ("batch", batch)) if size is not None)
-    return ImportRefused(
-        f"{error}; the file fixes {fixed}, and numbers in it follow from that: export it with both free "
-        "(dynamic_axes or dynamic_shapes of torch.onnx.export, None in Keras' Input)"
-    )
-
-
-def _at_one_size(length: int, batch: int) -> Runs:
-    return Runs((length,) * 4, (batch,) * 4)
 
 
 def _notes(length: int | None, batch: int | None) -> list[str]:

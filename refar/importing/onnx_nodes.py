@@ -51,10 +51,10 @@ REFUSED_NODES: dict[str, tuple[str, str, str]] = {
 
 @dataclass(frozen=True)
 class Pointwise:
-    """A function of one number: its name in the core, and which argument each attribute is, with its value if it is left out."""
+    """A function of one number: its name in the core; of each attribute both its names, and what it is if left out."""
 
     call: str
-    attributes: tuple[tuple[str, str, Any], ...] = ()
+    attributes: tuple[tuple[str, str, float], ...] = ()
 
 
 POINTWISE: dict[str, Pointwise] = {
@@ -72,7 +72,7 @@ def _pointwise(rule: Pointwise) -> Handler:
     def apply(n: NodeCall) -> Anything:
         if isinstance(n.input(0), PerRun | StackedValues):
             return n.input(0) if rule.call == "contiguous" else n.value(0)
-        given = {argument: n.attribute(name, default) for name, argument, default in rule.attributes}
+        given = {argument: n.real(name, default) for name, argument, default in rule.attributes}
         return n.core(rule.call, self=n.operand(0), **given)
 
     return apply
@@ -153,10 +153,10 @@ def _gemm(n: NodeCall) -> Anything:
     if n.attribute("transA", 0):
         raise n.refuse("a product of a transposed value", "transpose before, and write a dense layer")
     array = weight.array if n.attribute("transB", 0) else weight.array.T
-    weight, bias = Constant(array * n.attribute("alpha", 1.0), weight.origins), None
+    weight, bias = Constant(array * n.real("alpha", 1.0), weight.origins), None
     if n.input(2) is not None:
         given = n.constant(2, "its bias")
-        wide = np.broadcast_to(given.array * n.attribute("beta", 1.0), (1, len(array)))
+        wide = np.broadcast_to(given.array * n.real("beta", 1.0), (1, len(array)))
         bias = Constant(wide.reshape(-1), given.origins)
     return n.core("linear", input=n.value(0), weight=weight, bias=bias)
 
@@ -178,7 +178,7 @@ def _batch_norm(n: NodeCall) -> Anything:
     if n.attribute("training_mode", 0) or n.attribute("spatial", 1) == 0:
         raise n.refuse("batch norm by the statistics of the batch, or of each position", "export in eval mode")
     weight, bias, mean, var = (n.constant(i, "its parameter") for i in range(1, 5))
-    more = {"running_mean": mean, "running_var": var, "training": False, "eps": n.attribute("epsilon", 1e-5)}
+    more = {"running_mean": mean, "running_var": var, "training": False, "eps": n.real("epsilon", 1e-5)}
     return n.core("batch_norm", input=n.operand(0), weight=weight, bias=bias, **more)
 
 
@@ -188,7 +188,7 @@ def _layer_norm(n: NodeCall) -> Anything:
     weight = n.constant(1, "its scale")
     bias = None if n.input(2) is None else n.constant(2, "its bias")
     over = list(weight.array.shape[-(len(x.axes) - start) :])
-    eps = n.attribute("epsilon", 1e-5)
+    eps = n.real("epsilon", 1e-5)
     return n.core("layer_norm", input=x, normalized_shape=over, weight=weight, bias=bias, eps=eps)
 
 
