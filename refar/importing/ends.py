@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from refar.analysis.causality import is_strict, receptive_field
 from refar.building.rewrite import strictify
 from refar.errors import InputError
@@ -54,6 +56,9 @@ def concluded(
     """
     chosen = _padding(draft, output, padding, noun)
     graph, params, origins = draft.finish(output.node, head, chosen)
+    for name, array in params.items():
+        if not np.isfinite(array).all():
+            raise ImportRefused(f"the parameter {name}, made from {origins[name]}, is not finite")
     field = receptive_field(graph)
     assert isinstance(field, int)  # of a graph over time
     agreement = compare(Found(graph, params, inputs, output, noun), field)

@@ -13,8 +13,8 @@ from onnx.reference import ReferenceEvaluator
 
 from refar.arguments.arrays import Array
 from refar.importing.agreement import Agreement, Found, Pair, compare, side_by_side
-from refar.importing.onnx_file import REAL, opset_of, retyped
-from refar.importing.onnx_operators import own_operators
+from refar.importing.onnx_file import REAL, retyped
+from refar.importing.onnx_operators import OWN_OPERATORS
 from refar.importing.refusal import ImportRefused
 from refar.oracle.bound_graph import unchecked
 from refar.oracle.functions import forward
@@ -77,8 +77,8 @@ class Single:
             row = int(beyond.argmax())
             channel, position = divmod(int(at[row]), theirs.shape[-1])
             self.wrong = (
-                f"at length {pair.length}, batch {pair.batch}, sequence {row}, channel {channel}, t = {position + start} it gives "
-                f"{theirs[row, channel, position]:.6g}, the graph {mine[row, channel, position]:.6g}"
+                f"at length {pair.length}, batch {pair.batch}, sequence {row}, channel {channel}, t = {position + start} it "
+                f"gives {theirs[row, channel, position]:.6g}, the graph {mine[row, channel, position]:.6g}"
             )
 
 
@@ -164,7 +164,7 @@ def held(
 
     `own` are the length and the batch that the file has fixed, of which the model is free.
     """
-    exact = ReferenceEvaluator(retyped(model, TensorProto.DOUBLE), new_ops=own_operators(opset_of(model)))
+    exact = ReferenceEvaluator(retyped(model, TensorProto.DOUBLE), new_ops=OWN_OPERATORS)
     content = retyped(model, TensorProto.FLOAT).SerializeToString()
     plain = _opened(content, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
     check = FileCheck(exact, plain, _opened(content, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL), names, kinds)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from onnx import AttributeProto, ModelProto, TensorProto
+from onnx import ModelProto, TensorProto
 
 from refar.graph.graph import Padding
 from refar.importing.draft import GraphDraft
@@ -195,16 +195,16 @@ def _fixed(found: Sequence[Port], inputs: Inputs, axis: str) -> int | None:
 
 
 def _reach(model: ModelProto) -> int:
-    """Return more than all windows of the file reach back together."""
-    return sum(_reach_of(node.attribute) for node in all_nodes(model.graph)) + sum(
-        tensor.dims[-1] * 2 for tensor in model.graph.initializer if len(tensor.dims) > 2
-    )
-
-
-def _reach_of(attributes: Sequence[AttributeProto]) -> int:
-    given = {attribute.name: list(attribute.ints) for attribute in attributes}
-    kernel, dilations = given.get("kernel_shape", []), given.get("dilations", [])
-    return sum((k - 1) * d for k, d in zip(kernel, dilations or [1] * len(kernel), strict=True))
+    """Return how far all windows of the file reach back together."""
+    sizes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    total = 0
+    for node in all_nodes(model.graph):
+        given = {attribute.name: list(attribute.ints) for attribute in node.attribute}
+        weight = sizes.get(node.input[1], []) if node.op_type == "Conv" else []
+        kernel = given.get("kernel_shape") or weight[2:]
+        dilations = given.get("dilations") or [1] * len(kernel)
+        total += sum((k - 1) * d for k, d in zip(kernel, dilations, strict=False))
+    return total
 
 
 def _notes(length: int | None, batch: int | None) -> list[str]:

@@ -11,12 +11,12 @@ from refar.arguments.arrays import Array
 
 
 class Pad(OpRun):
-    """ONNX's Pad with constants, of opset 11 and newer; with negative numbers that cut away, which onnx's own does not have."""
+    """ONNX's Pad with constants; with negative numbers that cut away, which onnx's own does not have."""
 
     op_domain = ""
 
-    def _run(self, data: Array, pads: Array, value: Any = None, axes: Any = None, mode: str = "constant") -> tuple[Array]:
-        if mode != "constant":
+    def _run(self, data: Array, pads: Any = None, value: Any = None, axes: Any = None, mode: str | None = None) -> tuple[Array]:
+        if mode not in (None, "constant"):
             raise ValueError(f"padding of the mode {mode!r}")
         filling = 0.0 if value is None else float(np.asarray(value).reshape(-1)[0])
         chosen = range(data.ndim) if axes is None else [int(axis) % data.ndim for axis in axes]
@@ -62,6 +62,4 @@ class MaxPool(OpRun):
         return (y,)
 
 
-def own_operators(opset: int) -> list[type[OpRun]]:
-    """Return those that an opset has in this form."""
-    return [Pad, MaxPool] if opset >= 11 else [MaxPool]
+OWN_OPERATORS: list[type[OpRun]] = [Pad, MaxPool]

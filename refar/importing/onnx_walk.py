@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from refar.arguments.arrays import Array
@@ -69,8 +69,10 @@ class NodeWalk:
     def _evaluated(self, node: NodeProto, given: tuple[Anything, ...], place: NodePlace) -> Anything:
         """Evaluate a node whose inputs are fixed, or follow from shapes: once, or once for each run."""
         origins = tuple(dict.fromkeys(name for value in given if isinstance(value, Constant) for name in value.origins))
+        inputs, outputs = ([ValueInfoProto(name=n) for n in names if n] for names in (node.input, node.output))
+        alone = helper.make_graph([node], "one node", inputs, outputs)
         try:
-            program = ReferenceEvaluator(node, opsets={"": opset_of(self.model)})
+            program = ReferenceEvaluator(alone, opsets={"": opset_of(self.model)})
         except Exception as error:  # of an operator that onnx's own implementation does not have
             raise refuse(place, f"fixed numbers that onnx cannot compute: {error}", "fold constants before the import") from error
         columns = []
