@@ -20,7 +20,7 @@ from refar.building.rewrite import strictify
 from refar.building.text import from_json, load, save, to_json
 from refar.errors import RefarError
 from refar.graph.graph import Graph, Node
-from refar.importing import from_nam, from_torch
+from refar.importing import from_nam, from_onnx, from_torch
 from refar.oracle.functions import (
     backward,
     block,
@@ -59,6 +59,7 @@ __all__ = [
     "forward",
     "from_json",
     "from_nam",
+    "from_onnx",
     "from_torch",
     "generate",
     "init",

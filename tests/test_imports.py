@@ -109,8 +109,11 @@ ALLOWED: dict[str, set[str]] = {
         *CHECKED, "refar.files", "refar.runtime.bundle", "refar.runtime.bundle_files", "refar_export.contents",
         "refar_export.vectors", "refar_export.version_1", "msgspec"
     },
-    "refar.importing": {  # PyTorch on use only
-        *CHECKED, "refar.building", "refar.importing", "refar.oracle", "torch", "msgspec", "numpy"
+    "refar.importing": {  # PyTorch and onnx on use only
+        *CHECKED, "refar.building", "refar.importing", "refar.oracle", "onnx", "torch", "msgspec", "numpy"
+    },
+    "refar.importing.onnx_check": {
+        *CHECKED, "refar.importing", "refar.oracle", "refar.rounding.network", "onnx", "onnxruntime", "numpy"
     },
     "refar.golden": {
         *CHECKED, "refar.building", "refar.files", "refar.golden", "refar.oracle", "refar.quantize", "refar.rounding.certify",
@@ -126,7 +129,7 @@ ALLOWED: dict[str, set[str]] = {
         *CHECKED, "refar.oracle", "refar.rounding", "refar.testing", "refar_export.contents", "onnx", "numpy"
     },
     "refar.bench": {  # PyTorch, onnx and the programs of others are imported on use only
-        *CHECKED, "refar.__version__", "refar.bench", "refar.models", "refar.oracle.program", "refar.rounding.tolerance",
+        *CHECKED, "refar.bench", "refar.models", "refar.oracle.program", "refar.rounding.tolerance",
         "refar.runtime", "refar.torch.module", "refar_export.export", "onnx", "torch", "threadpoolctl", "wavenet_vocoder",
         "pytorch_tcn", "numpy", "msgspec"
     },

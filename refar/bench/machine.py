@@ -9,15 +9,14 @@ from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 
-from refar import __version__
 from refar.bench.results import Machine
 
-_PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "wavenet-vocoder", "pytorch-tcn")
+_PACKAGES = ("refar", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "wavenet-vocoder", "pytorch-tcn")
 
 
 def machine() -> Machine:
     """Say where this runs, and with which versions."""
-    versions = {"refar": __version__, "python": platform.python_version(), **_versions()}
+    versions = {"python": platform.python_version(), **_versions()}
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return Machine(_processor(), os.cpu_count() or 1, platform.platform(), load, versions)
 

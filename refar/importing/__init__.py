@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,9 +15,43 @@ from refar.importing.refusal import ImportRefused
 from refar.ops import AnyHead
 
 if TYPE_CHECKING:
+    import onnx
     import torch
 
-__all__ = ["ImportRefused", "ImportReport", "Imported", "from_nam", "from_torch"]
+__all__ = ["ImportRefused", "ImportReport", "Imported", "from_nam", "from_onnx", "from_torch"]
+
+
+def from_onnx(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    *,
+    classes: int | Mapping[str, int] | None = None,
+    axes: str | Mapping[str, str] | None = None,
+    head: AnyHead | None = None,
+    padding: Padding | None = None,
+    shift: Literal["none", "input", "output"] = "none",
+) -> Imported:
+    """Read an ONNX file into a graph with its parameters, hold it against the file, and return both with a report.
+
+    `model` is the path of a file as PyTorch, Keras or tf2onnx write them, its bytes, or a model in memory. Its first input is the
+    sequence, x_bt, x_bct or x_btc: a free axis is time, a fixed one holds channels. `classes`, `axes`, `head`, `padding` and
+    `shift` are those of `from_torch`. Nodes that depend on shapes alone are evaluated at several lengths and batches. Where the
+    file fixes its length or batch, that axis is freed, and the report says so.
+
+    Parameters have the names of the file's initialisers where these are legal, else of the output of their node, and the report
+    says from which initialisers each is made. The graph is returned only if it computes what the file computes: in float64, by
+    onnx's reference implementation, to 1e-9 of the largest value of each channel, at lengths below and above the receptive field,
+    with one and three sequences; and in float32, by onnxruntime, within twice the first-order bound of the graph's
+    own rounding, or 1e-4 of the largest value of each channel if that is more.
+    Raises ImportRefused for a file that cannot be taken, naming the node, and BackendError without onnx and onnxruntime.
+    """
+    try:
+        from refar.importing.onnx_front import import_file
+    except ImportError as error:
+        if error.name not in ("onnx", "onnxruntime"):
+            raise
+        what = f"refar.from_onnx needs {error.name}, which is not installed: pip install refar[export,runtime]"
+        raise BackendError(what) from None
+    return import_file(model, classes=classes, axes=axes, head=head, padding=padding, shift=shift)
 
 
 def from_torch(

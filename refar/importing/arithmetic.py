@@ -11,17 +11,17 @@ from refar import ops
 from refar.arguments.arrays import Array
 from refar.importing import pointwise
 from refar.importing.context import Arguments, Context
-from refar.importing.values import Constant, Filled, Labelled, StackedValues, Varying, shape
+from refar.importing.values import Constant, Filled, Labelled, Part, StackedValues, Varying, shape
 
 
 def add(c: Context, a: Arguments) -> Labelled:
-    """self + alpha·other."""
-    return _plus(c, a["self"], a["other"], float(a.get("alpha", 1)))
+    """self + alpha·other. Here and below, numbers of channels that `folds` become a part of the convolution before them."""
+    return _plus(c, a["self"], a["other"], float(a.get("alpha", 1)), a.get("folds", False))
 
 
 def sub(c: Context, a: Arguments) -> Labelled:
     """self - alpha·other."""
-    return _plus(c, a["self"], a["other"], -float(a.get("alpha", 1)))
+    return _plus(c, a["self"], a["other"], -float(a.get("alpha", 1)), a.get("folds", False))
 
 
 def rsub(c: Context, a: Arguments) -> Labelled:
@@ -34,7 +34,7 @@ def mul(c: Context, a: Arguments) -> Labelled:
     one, other = a["self"], a["other"]
     if not isinstance(one, Labelled):
         one, other = other, one
-    return _times(c, one, other)
+    return _times(c, one, other, a.get("folds", False))
 
 
 def div(c: Context, a: Arguments) -> Labelled:
@@ -45,14 +45,14 @@ def div(c: Context, a: Arguments) -> Labelled:
         case Labelled() | StackedValues():
             raise c.refuse("a division by a computed value", "refar has no operator for it")
         case Constant(array, origins):
-            return _times(c, a["self"], Constant(1 / np.asarray(array, np.float64), origins))
+            return _times(c, a["self"], Constant(1 / np.asarray(array, np.float64), origins), a.get("folds", False))
         case Filled(number, sizes):
             return _times(c, a["self"], Filled(1 / number, sizes))
         case number:
             return _times(c, a["self"], 1 / number)
 
 
-def _plus(c: Context, one: Any, other: Any, scale: float) -> Labelled:
+def _plus(c: Context, one: Any, other: Any, scale: float, folds: bool = False) -> Labelled:
     """one + scale·other."""
     if isinstance(one, Labelled) and isinstance(other, Labelled):
         return _joined(c, ops.Add(), one, pointwise.affine(c.draft, other, scale, 0.0, c.place))
@@ -65,10 +65,11 @@ def _plus(c: Context, one: Any, other: Any, scale: float) -> Labelled:
         return pointwise.affine(c.draft, x, 1.0, float(fixed.reshape(())), c.place)
     x = pointwise.spread(c.draft, x, fixed.size, c.place)
     wish, origin = c.named(one, other)
-    return pointwise.of_channels(c.draft, x, np.ones(x.size), fixed, wish=wish, origin=origin, place=c.place)
+    ones = np.ones(x.size)
+    return pointwise.of_channels(c.draft, x, ones, fixed, wish=wish, origin=origin, place=c.place, folds=folds)
 
 
-def _times(c: Context, one: Any, other: Any) -> Labelled:
+def _times(c: Context, one: Any, other: Any, folds: bool = False) -> Labelled:
     x = _real(c, c.value(one))
     if isinstance(other, Labelled):
         return _joined(c, ops.Multiply(), x, other)
@@ -77,7 +78,7 @@ def _times(c: Context, one: Any, other: Any) -> Labelled:
         return pointwise.affine(c.draft, x, float(fixed.reshape(())), 0.0, c.place)
     x = pointwise.spread(c.draft, x, fixed.size, c.place)
     wish, origin = c.named(other)
-    return pointwise.of_channels(c.draft, x, fixed, None, wish=wish, origin=origin, place=c.place)
+    return pointwise.of_channels(c.draft, x, fixed, None, wish=wish, origin=origin, place=c.place, folds=folds)
 
 
 def _real(c: Context, x: Labelled) -> Labelled:
@@ -97,6 +98,8 @@ def _number(c: Context, x: Labelled, given: Any) -> Array:
             return np.asarray(number)
         case Constant():
             return _of_channels(c, x, np.asarray(given.array, np.float64))
+        case Part():
+            raise given.error
         case Varying():
             raise c.refuse("a number that follows from the length: it would change while a stream runs", "use a fixed number")
         case _:

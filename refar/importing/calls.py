@@ -146,7 +146,7 @@ def _select(c: Context, a: Arguments) -> Labelled:
     return replace(x, axes=(*x.axes[:at], *x.axes[at + 1 :]))
 
 
-def _cat(c: Context, a: Arguments) -> Labelled:
+def _cat(c: Context, a: Arguments) -> Labelled | StackedValues:
     parts = list(a["tensors"])
     values = [part for part in parts if isinstance(part, Labelled)]
     if not values:
@@ -164,6 +164,8 @@ def _cat(c: Context, a: Arguments) -> Labelled:
             before, after = (sum(calls_in_time.zeros(c, p, at) for p in some) for some in (parts[:first], parts[last:]))
             whole = inner[0] if len(inner) == 1 else pointwise.joined(c.draft, ops.Concat(), inner, c.place)
             return calls_in_time.padded_channels(c, whole, before, after)
+        case "1" if len(values) == len(parts):
+            return StackedValues(tuple(replace(v, axes=(*v.axes[:at], *v.axes[at + 1 :])) for v in values), at)
         case axis:
             raise c.refuse(f"a concatenation along axis {axis}", "along channels it is taken")
 

@@ -29,8 +29,17 @@ def without_stride(c: Context, stride: Any, otherwise: int = 1) -> None:
         raise c.refuse(f"stride {found}: it gives fewer positions than it takes", do)
 
 
+def both_ends(c: Context, given: Any) -> tuple[int, int]:
+    """Return how much padding stands before and after: one number for both, or one for each."""
+    match given:
+        case (before, after):
+            return c.whole(before, "the padding"), c.whole(after, "the padding")
+        case number:
+            return (c.whole(number, "the padding"),) * 2
+
+
 def conv1d(c: Context, a: Arguments) -> Labelled:
-    """A convolution, padded by a number of zeros at both ends, or "same", or "valid"."""
+    """A convolution, padded by a number of zeros at both ends, or by one at each, or "same", or "valid"."""
     x = over_time(c, a["input"])
     weight, bias = c.array(a["weight"], "its weight"), c.optional(a["bias"], "its bias")
     without_stride(c, a["stride"])
@@ -42,7 +51,7 @@ def conv1d(c: Context, a: Arguments) -> Labelled:
             whole = (weight.shape[2] - 1) * dilation
             padding = (whole // 2, whole - whole // 2)
         case number:
-            padding = (c.whole(number, "the padding"),) * 2
+            padding = both_ends(c, number)
     wish, origin = c.named(a["weight"], a["bias"])
     groups = c.whole(a["groups"], "the groups")
     return in_time.conv(
@@ -54,15 +63,15 @@ def max_pool1d(c: Context, a: Arguments) -> Labelled:
     """A maximum over a window."""
     kernel = c.whole(a["kernel_size"], "the kernel")
     without_stride(c, a["stride"], kernel)
-    dilation, padding = c.whole(a["dilation"], "the dilation"), c.whole(a["padding"], "the padding")
+    dilation, padding = c.whole(a["dilation"], "the dilation"), both_ends(c, a["padding"])
     return in_time.pool(c.draft, over_time(c, a["self"]), "max", kernel, dilation=dilation, padding=padding, place=c.place)
 
 
 def avg_pool1d(c: Context, a: Arguments) -> Labelled:
     """An average over a window that counts the zeros around."""
-    kernel, padding = c.whole(a["kernel_size"], "the kernel"), c.whole(a["padding"], "the padding")
+    kernel, padding = c.whole(a["kernel_size"], "the kernel"), both_ends(c, a["padding"])
     without_stride(c, a["stride"], kernel)
-    if padding and not a["count_include_pad"]:
+    if any(padding) and not a["count_include_pad"]:
         raise c.refuse("an average that leaves its padding out", "count_include_pad=True, or pad with zeros before")
     return in_time.pool(c.draft, over_time(c, a["self"]), "avg", kernel, dilation=1, padding=padding, place=c.place)
 

@@ -14,7 +14,7 @@ from refar.importing.refusal import ImportRefused, Place, refuse
 from refar.importing.values import Constant, Filled, Labelled, Part, Runs, StackedValues
 
 Arguments = Mapping[str, Any]
-_PLAIN = {"weight", "bias", "weight_g", "weight_v", "mask", "running_mean", "running_var"}
+PLAIN = {"weight", "bias", "weight_g", "weight_v", "mask", "running_mean", "running_var"}
 """Last names that say nothing more than the name of their module."""
 
 
@@ -65,8 +65,8 @@ class Context:
     def named(self, *constants: Any) -> tuple[str, str]:
         """Return the name that a node with these parameters wants, and where they come from."""
         origins = list(dict.fromkeys(name for c in constants if isinstance(c, Constant) for name in c.origins))
-        stems = dict.fromkeys(stem for stem, _ in map(_parted, origins))
-        leaves = {leaf for _, leaf in map(_parted, origins)} - _PLAIN
+        stems = dict.fromkeys(stem for stem, _ in map(parted, origins))
+        leaves = {leaf for _, leaf in map(parted, origins)} - PLAIN
         if len(stems) != 1:
             return self.place.module or self.place.call, ", ".join(origins) or "fixed numbers"
         stem = next(iter(stems))
@@ -75,7 +75,7 @@ class Context:
         return stem or self.place.call, ", ".join(origins)
 
 
-def _parted(name: str) -> tuple[str, str]:
+def parted(name: str) -> tuple[str, str]:
     """Part the name of a parameter into that of its module and its own."""
     module, _, own = name.rpartition(".")
     if own.startswith("original") and ".parametrizations." in f".{name}":

@@ -134,15 +134,22 @@ def folded(planned: dict[str, Planned], read: set[str], output: str) -> tuple[di
         before = made.get(node.inputs[0]) if node.folds else None
         readers = sum(node.inputs[0] in planned[reader].inputs for reader in read) if before else 0
         if before and isinstance(before.op, ops.Conv1d) and readers == 1 and node.inputs[0] != output:
-            scale, shift = node.params["weight"][:, 0, 0], node.params["bias"]
-            bias = before.params.get("bias", np.zeros(len(scale))) * scale + shift
-            params = {"weight": before.params["weight"] * scale[:, None, None], "bias": bias}
+            params = _scaled(before.params, node.params["weight"][:, 0, 0], node.params.get("bias"))
             origin = ", ".join(dict.fromkeys([before.origin, node.origin]))
-            made[node.inputs[0]] = replace(before, op=msgspec.structs.replace(before.op, bias=True), params=params, origin=origin)
+            op = msgspec.structs.replace(before.op, bias="bias" in params)
+            made[node.inputs[0]] = replace(before, op=op, params=params, origin=origin)
             names[name] = node.inputs[0]
         else:
             made[name] = node
     return made, names.get(output, output)
+
+
+def _scaled(params: dict[str, Array], scale: Array, shift: Array | None) -> dict[str, Array]:
+    """Return the parameters of a convolution of which each channel is then scaled and shifted."""
+    found = {"weight": params["weight"] * scale[:, None, None]}
+    if "bias" in params or shift is not None:
+        found["bias"] = params.get("bias", np.zeros(len(scale))) * scale + (0.0 if shift is None else shift)
+    return found
 
 
 def legal(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -11,12 +12,13 @@ from refar.graph.graph import Graph
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What is known of an imported module.
+    """What is known of an imported model.
 
     `receptive_field` is R, the positions from the present to the earliest one that an output may depend on. `origins` gives for
-    each parameter the names in the module that it is made from. `largest_difference` is the largest distance between a channel of
-    the module and of the graph, in float64 and relative to the largest value of that channel, over the `checked` pairs
-    (length, batch); `gradient_difference` the same of the gradients of a signal. `notes` say in words what else was done.
+    each parameter the names in the model that it is made from. `largest_difference` is the largest distance between a channel of
+    the model and of the graph, in float64 and relative to the largest value of that channel, over the `checked` pairs
+    (length, batch); `gradient_difference` the same of the gradients of a signal, or nan of a file that has none. `notes` say in
+    words what else was done.
     Of a file that holds no module, as a .nam file does, nothing is compared: the differences are nan, and `checked` is empty.
     """
 
@@ -31,9 +33,10 @@ class ImportReport:
     def __str__(self) -> str:
         lines = [f"receptive field {self.receptive_field}, padding {self.padding!r}, {len(self.origins)} parameters"]
         if self.checked:
+            gradients = "" if math.isnan(self.gradient_difference) else f", gradients by {self.gradient_difference:.1e}"
             lines.append(
-                f"differs from the module by {self.largest_difference:.1e} of a channel's largest value at most "
-                f"({len(self.checked)} pairs of length and batch), gradients by {self.gradient_difference:.1e}"
+                f"differs from the model by {self.largest_difference:.1e} of a channel's largest value at most "
+                f"({len(self.checked)} pairs of length and batch){gradients}"
             )
         return "\n".join([*lines, *self.notes])
 

@@ -149,21 +149,28 @@ def conv(
 
 
 def pool(
-    draft: GraphDraft, x: Labelled, kind: Literal["avg", "max"], kernel: int, *, dilation: int, padding: int, place: Place
+    draft: GraphDraft,
+    x: Labelled,
+    kind: Literal["avg", "max"],
+    kernel: int,
+    *,
+    dilation: int,
+    padding: tuple[int, int],
+    place: Place,
 ) -> Labelled:
     """Pool over time with stride 1; an average counts the zeros around, a maximum leaves its padding out."""
     reach = (kernel - 1) * dilation
     if not x.timed or x.indexed:
         raise refuse(place, "pooling of a value that has no positions to pool")
     if kind == "avg":
-        padded = pad(draft, x, padding, padding, place) if padding else x
+        padded = pad(draft, x, *padding, place) if any(padding) else x
         rim: Literal["zero", "exclude"] = "zero"
         against = _read_before(padded, 0, reach, place)
         zero, quiet = padded.zero_before, padded.quiet
-    elif padding:
+    elif any(padding):
         if x.first != 0:
             raise refuse(place, "a maximum whose padding lies beside padding by zeros", "use one of the two")
-        padded, rim, zero, quiet = replace(x, first=-padding, end=x.end + padding), "exclude", False, False
+        padded, rim, zero, quiet = replace(x, first=-padding[0], end=x.end + padding[1]), "exclude", False, False
         against = [("input", str(refuse(place, "its maximum leaves out the positions before the first")))]
     else:
         padded, rim = x, "zero"

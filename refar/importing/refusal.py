@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from refar.errors import RefarError
@@ -78,9 +79,9 @@ def refuse(place: Place, what: str, do: str = "") -> ImportRefused:
     return ImportRefused(f"{place}: {what}{f'; {do}' if do else ''}")
 
 
-def refuse_call(place: Place, name: str) -> ImportRefused:
-    """Make the error of a call that no table has, or that is known and refused."""
-    if name in REFUSED:
-        what, why, do = REFUSED[name]
+def refuse_call(place: Place, name: str, known: Mapping[str, tuple[str, str, str]] = REFUSED) -> ImportRefused:
+    """Make the error of a call that no table has, or that is `known` and refused."""
+    if name in known:
+        what, why, do = known[name]
         return refuse(place, f"{name}, {what}: {why}", do)
     return refuse(place, f"refar has no operator for {name}", "docs/networks.md lists those that there are")

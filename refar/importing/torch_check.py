@@ -13,14 +13,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from refar.arguments.arrays import Array
-from refar.graph.graph import Graph
+from refar.importing.agreement import Agreement, Found, Pair, apart, as_bct, window
+from refar.importing.agreement import compare as compare_any
 from refar.importing.refusal import ImportRefused
-from refar.importing.torch_inputs import Port
-from refar.importing.values import Labelled
+from refar.importing.torch_inputs import TensorPort
 from refar.oracle.functions import backward, forward
-
-LIMIT = 1e-9
-"""How far a channel may be off, as a part of its largest value."""
 
 
 def _in_float64(mode: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -46,71 +43,39 @@ def copied(module: torch.nn.Module) -> torch.nn.Module:
     return copy.deepcopy(module, {id(t): t.detach().clone() for t in kept}).cpu()
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How far module and graph are apart, of each channel's largest value, and at which (length, batch) that was found."""
-
-    value: float
-    gradient: float
-    checked: tuple[tuple[int, int], ...]
-    failed: tuple[str, ...]
-
-
-def compare(
-    module: torch.nn.Module, inputs: Sequence[Port], graph: Graph, params: dict[str, Array], output: Labelled, field: int
-) -> Agreement:
-    """Hold the graph against the module. Raises ImportRefused where they differ, naming the first place.
-
-    At lengths 1, 2, 3, odd and even ones below and above the receptive field, with 1 and 3 sequences.
-    """
+def compare(module: torch.nn.Module, inputs: Sequence[TensorPort], found: Found, field: int) -> Agreement:
+    """Hold the graph and its gradients against the module. Raises ImportRefused where they differ, naming the first place."""
     exact = doubled(module)
-    lengths = sorted({1, 2, 3, max(1, field // 2), field - 1 or 1, field, field + 1, field + 6, 2 * field + 7})
-    checked, short = list[tuple[int, int]](), list[int]()
-    seen: list[Array] = []
-    said = ""
-    worst = gradient = 0.0
-    for length in lengths:
-        for batch in (1, 3):
-            rng = np.random.default_rng([length, batch])
-            given = [port.draw(rng, length, batch) for port in inputs]
-            try:
-                y, leaves = _run(exact, inputs, given)
-            except Exception as error:  # the module is the user's code; what it raises is said in the refusal
-                said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
-                if checked:
-                    raise ImportRefused(f"the module itself fails at length {length}, batch {batch}: {said}") from error
-                short.append(length)
-                break
-            if y.numel():
-                seen.append(_as_bct(y.detach().numpy(), output).max(axis=(0, 2)))
-                seen.append(_as_bct(y.detach().numpy(), output).min(axis=(0, 2)))
-                worst = max(worst, _value(graph, params, inputs, given, y, output, length, batch))
-                gradient = max(gradient, _gradient(graph, params, inputs, leaves, y, output, length, batch, rng))
-                checked.append((length, batch))
-    if len(checked) < 4:
-        raise ImportRefused(f"the module could not be compared at enough lengths: {said or 'it gave no values'}")
-    constant = np.max(seen, axis=0) == np.min(seen, axis=0)
-    if constant.all():
-        raise ImportRefused(
-            "with these weights the module's output is the same for every input that was tried, so that no comparison would find "
-            "a fault; give the module with its trained weights"
-        )
-    said_of_output = (f"channels of the output that no input changed: {', '.join(map(str, np.flatnonzero(constant)))}",)
-    failed = (f"the module itself fails at the lengths {', '.join(map(str, short))}: {said}",) if short else ()
-    return Agreement(worst, gradient, tuple(checked), (*failed, *(said_of_output if constant.any() else ())))
+    return compare_any(found, field, lambda given: _run(exact, inputs, given))
 
 
-def _run(
-    module: torch.nn.Module, inputs: Sequence[Port], given: Sequence[torch.Tensor]
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    leaves = [tensor.clone().requires_grad_() if not port.classes else tensor for port, tensor in zip(inputs, given, strict=True)]
+@dataclass(frozen=True)
+class _Ran:
+    """What the module gave, for leaves of which gradients may be asked."""
+
+    tensor: torch.Tensor
+    leaves: Sequence[torch.Tensor]
+
+    @property
+    def y(self) -> Array:
+        return self.tensor.detach().numpy()
+
+    def beside(self, found: Found, pair: Pair) -> float:
+        return _gradient(found, pair, self.tensor, self.leaves)
+
+
+def _run(module: torch.nn.Module, inputs: Sequence[TensorPort], given: Sequence[Array]) -> _Ran:
+    tensors = [torch.from_numpy(array.copy()) for array in given]
+    leaves = [
+        tensor.to(port.dtype) if port.classes else tensor.requires_grad_() for port, tensor in zip(inputs, tensors, strict=True)
+    ]
     fed = [leaf.clone() for leaf in leaves]  # which the module may change
     args = [tensor for port, tensor in zip(inputs, fed, strict=True) if not port.keyword]
     kwargs = {port.name: tensor for port, tensor in zip(inputs, fed, strict=True) if port.keyword}
     with Doubled(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         y = module(*args, **kwargs)
-    return single(y), leaves
+    return _Ran(single(y), leaves)
 
 
 def single(y: Any) -> torch.Tensor:
@@ -122,84 +87,24 @@ def single(y: Any) -> torch.Tensor:
     return y
 
 
-def _as_bct(y: Array, output: Labelled) -> Array:
-    """The output of the module with axes B, C, T."""
-    names = list(output.axes)
-    y = y.reshape([n for n, axis in zip(y.shape, names, strict=True) if axis != "1"])
-    names = [axis for axis in names if axis != "1"]
-    if "C" not in names:
-        y, names = y[..., None], [*names, "C"]
-    return y.transpose([names.index(axis) for axis in "BCT"])
-
-
-def _window(y: Array, output: Labelled, length: int) -> tuple[slice, slice]:
-    """Which positions of the module's output, and of the graph's, stand at the same times."""
-    first, last = max(0, output.first), length + min(0, output.end)
-    return slice(first - output.first, last - output.first), slice(first, last)
-
-
-def _fed(inputs: Sequence[Port], given: Sequence[torch.Tensor], graph: Graph) -> dict[str, Any]:
-    names = [node.name for node in graph.nodes if not node.inputs]
-    return {name: port.as_refar(tensor) for name, port, tensor in zip(names, inputs, given, strict=True)}
-
-
-def _value(
-    graph: Graph, params: Any, inputs: Any, given: Any, y: torch.Tensor, output: Labelled, length: int, batch: int
-) -> float:
-    mine = forward(graph, params, _fed(inputs, given, graph))
-    theirs = _as_bct(y.detach().numpy(), output)
-    expected = length + output.end - output.first
-    if theirs.shape != (batch, mine.shape[1], expected):
-        raise ImportRefused(
-            f"the module's output has the shape {tuple(y.shape)} at length {length}, where {expected} positions follow"
-        )
-    own, graphs = _window(theirs, output, length)
-    offset = length - mine.shape[-1]  # of padding "valid", which drops the first
-    graphs = slice(max(0, graphs.start - offset), graphs.stop - offset)
-    a, b = theirs[..., own], mine[..., graphs]
-    a = a[..., a.shape[-1] - b.shape[-1] :]
-    return _apart("output", a, b, length, batch, graphs.start)
-
-
-def _gradient(
-    graph: Graph, params: Any, inputs: Any, leaves: Any, y: torch.Tensor, output: Labelled, length: int, batch: int, rng: Any
-) -> float:
+def _gradient(found: Found, pair: Pair, y: torch.Tensor, leaves: Sequence[torch.Tensor]) -> float:
+    graph, inputs = found.graph, found.inputs
     signals = [i for i, port in enumerate(inputs) if not port.classes]
     if not signals or not y.requires_grad or graph.padding == "valid":
         return 0.0
-    mine = forward(graph, params, _fed(inputs, leaves, graph))
+    mine = forward(graph, found.params, found.fed(pair.given))
     dy = np.zeros_like(mine)
-    own, graphs = _window(mine, output, length)
-    dy[..., graphs] = rng.standard_normal(dy[..., graphs].shape)
+    own, graphs = window(found.output, pair.length)
+    dy[..., graphs] = pair.rng.standard_normal(dy[..., graphs].shape)
     whole = torch.zeros_like(y)
-    view = whole.detach().numpy()
-    _as_bct(view, output)[..., own] = dy[..., graphs]
-    found = torch.autograd.grad((whole * y).sum(), [leaves[i] for i in signals], allow_unused=True)
-    ours = backward(graph, params, _fed(inputs, leaves, graph), dy)["inputs"]
+    as_bct(whole.detach().numpy(), found.output)[..., own] = dy[..., graphs]
+    gradients = torch.autograd.grad((whole * y).sum(), [leaves[i] for i in signals], allow_unused=True)
+    ours = backward(graph, found.params, found.fed(pair.given), dy)["inputs"]
     names = [node.name for node in graph.nodes if not node.inputs]
     worst = 0.0
-    for i, gradient in zip(signals, found, strict=True):
-        theirs = np.zeros_like(ours[names[i]]) if gradient is None else inputs[i].as_refar(gradient)
-        theirs = theirs if theirs.ndim == 3 else theirs[..., None]
-        mine_g = ours[names[i]] if ours[names[i]].ndim == 3 else ours[names[i]][..., None]
-        worst = max(worst, _apart(f"gradient of {names[i]}", theirs, mine_g, length, batch, 0))
-    return worst
-
-
-def _apart(what: str, a: Array, b: Array, length: int, batch: int, start: int) -> float:
-    """The largest distance of a channel, as a part of its largest value. Raises ImportRefused where it is above the limit."""
-    if a.shape != b.shape:
-        raise ImportRefused(f"{what}: the module gives the shape {a.shape} and the graph {b.shape} at length {length}")
-    if not a.size:
-        return 0.0
-    scale = np.maximum(np.abs(a).max(axis=(0, 2), keepdims=True), np.finfo(float).tiny)
-    ratio = np.abs(a - b) / scale
-    worst = float(np.nan_to_num(ratio, nan=np.inf).max())
-    if worst > LIMIT:
-        row, channel, at = np.unravel_index(np.nan_to_num(ratio, nan=np.inf).argmax(), ratio.shape)
-        raise ImportRefused(
-            f"the graph that was found does not compute what the module computes: {what} at length {length}, batch {batch}, "
-            f"sequence {row}, channel {channel}, t = {at + start}: the module gives {a[row, channel, at]:.6g}, "
-            f"the graph {b[row, channel, at]:.6g}. Nothing is returned; this is a fault of the import, please report it"
-        )
+    for i, gradient in zip(signals, gradients, strict=True):
+        of_graph = ours[names[i]]
+        of_module = np.zeros_like(of_graph) if gradient is None else inputs[i].as_refar(gradient.numpy())
+        a, b = (g if g.ndim == 3 else g[..., None] for g in (of_module, of_graph))
+        worst = max(worst, apart(found.noun, f"gradient of {names[i]}", a, b, pair, 0))
     return worst

@@ -9,23 +9,17 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from refar.analysis.causality import is_strict, receptive_field
-from refar.building.rewrite import strictify
-from refar.errors import InputError
 from refar.graph.graph import Padding
 from refar.importing.draft import GraphDraft
-from refar.importing.imported import Imported, ImportReport
-from refar.importing.in_time import looks_ahead
-from refar.importing.refusal import ImportRefused, Place
+from refar.importing.ends import concluded, input_value, output_value, require_shift, runs_of
+from refar.importing.imported import Imported
+from refar.importing.refusal import ImportRefused
 from refar.importing.torch_check import compare, copied, single
 from refar.importing.torch_graph import traced
-from refar.importing.torch_inputs import Port, ports
+from refar.importing.torch_inputs import TensorPort, ports
 from refar.importing.torch_walk import Walk
-from refar.importing.values import Labelled, Part, Runs
+from refar.importing.values import Runs
 from refar.ops import AnyHead
-
-MORE = (0, 1, 17)
-"""By how much the lengths exceed the example's at which a module is traced."""
 
 
 def import_module(
@@ -39,31 +33,29 @@ def import_module(
     shift: Literal["none", "input", "output"],
 ) -> Imported:
     """See `refar.from_torch`."""
-    if shift not in ("none", "input", "output"):
-        raise InputError(f"shift: expected 'none', 'input' or 'output', got {shift!r}")
+    require_shift(shift)
     notes = _require_module(module)
     plain = copied(module).float()
     found = ports(plain, example, *_by_name(plain, example, axes, classes))
-    length = _length(found, example)
-    runs = Runs((*(length + n for n in MORE), length), (2, 2, 2, 3))
+    runs = runs_of(_length(found, example))
     _require_runs(plain, found, runs)
     program = traced(plain, [_arguments(found, n, b) for n, b in zip(runs.lengths, runs.batches, strict=True)])
     draft = GraphDraft()
     walk = Walk(program, draft, runs)
     for name, port in zip(program.inputs, found, strict=True):
-        walk.known[name] = _input(draft, port)
-    output = _output(draft, walk.output())
-    chosen = _padding(draft, output, padding)
-    graph, params, origins = draft.finish(output.node, head, chosen)
-    field = receptive_field(graph)
-    assert isinstance(field, int)  # of a graph over time
-    agreement = compare(module, found, graph, params, output, field)
-    notes += [*_notes(output, chosen, origins), *agreement.failed]
-    if shift != "none" and not is_strict(graph):
-        graph = strictify(graph, at=shift)
-        notes.append(f"one position later, at the {shift}: the module's own output at t is the graph's at t + 1")
-    report = ImportReport(field, chosen, origins, agreement.value, agreement.gradient, agreement.checked, tuple(notes))
-    return Imported(graph, params, report)
+        walk.known[name] = input_value(draft, port)
+    return concluded(
+        draft,
+        output_value(draft, walk.output(), "module"),
+        found,
+        head=head,
+        padding=padding,
+        shift=shift,
+        noun="module",
+        notes=notes,
+        compare=lambda *of: compare(module, found, *of),
+        with_gradients=True,
+    )
 
 
 def _require_module(module: Any) -> list[str]:
@@ -96,7 +88,7 @@ def _by_name(module: torch.nn.Module, example: Any, axes: Any, classes: Any) -> 
     return named[0], named[1]
 
 
-def _length(found: list[Port], example: Any) -> int:
+def _length(found: list[TensorPort], example: Any) -> int:
     first = (
         next(iter(example.values()))
         if isinstance(example, Mapping)
@@ -107,15 +99,15 @@ def _length(found: list[Port], example: Any) -> int:
     return int(first.shape[found[0].axes.index("T")])
 
 
-def _arguments(found: list[Port], length: int, batch: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _arguments(found: list[TensorPort], length: int, batch: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
     rng = np.random.default_rng(0)
-    drawn = [port.draw(rng, length, batch) for port in found]
+    drawn = [port.tensor(rng, length, batch) for port in found]
     drawn = [tensor if port.classes else tensor.float() for port, tensor in zip(found, drawn, strict=True)]
     args = tuple(tensor for port, tensor in zip(found, drawn, strict=True) if not port.keyword)
     return args, {port.name: tensor for port, tensor in zip(found, drawn, strict=True) if port.keyword}
 
 
-def _require_runs(module: torch.nn.Module, found: list[Port], runs: Runs) -> None:
+def _require_runs(module: torch.nn.Module, found: list[TensorPort], runs: Runs) -> None:
     """Run the module at all lengths, and refuse it if it fails, or goes on changing its own numbers after the first run."""
     held: dict[str, torch.Tensor] = {}
     for length, batch in zip(runs.lengths, runs.batches, strict=True):
@@ -130,7 +122,7 @@ def _require_runs(module: torch.nn.Module, found: list[Port], runs: Runs) -> Non
         held = now
 
 
-def _require_run(module: torch.nn.Module, found: list[Port], length: int, batch: int) -> None:
+def _require_run(module: torch.nn.Module, found: list[TensorPort], length: int, batch: int) -> None:
     """Run the module once, and refuse it where it fails, naming the part that was running."""
     args, kwargs = _arguments(found, length, batch)
     entered: list[str] = []
@@ -151,74 +143,3 @@ def _require_run(module: torch.nn.Module, found: list[Port], length: int, batch:
         for hook in hooks:
             hook.remove()
     single(y)
-
-
-def _input(draft: GraphDraft, port: Port) -> Labelled:
-    node = draft.add(port.op, wish=port.name)
-    return Labelled(
-        node,
-        port.axes,
-        port.classes or port.channels,
-        indexed=port.classes > 0,
-        timed=port.role != "global",
-        place=Place(port.name),
-    )
-
-
-def _output(draft: GraphDraft, given: Any) -> Labelled:
-    """Return the one value that the module gives. Raises ImportRefused unless it is a causal output over time."""
-    while isinstance(given, list | tuple) and len(given) == 1:
-        given = given[0]
-    if isinstance(given, Part):
-        raise given.error
-    if not isinstance(given, Labelled):
-        raise ImportRefused("the module's output is no value of its input; return one tensor that is computed from it")
-    kept = tuple(axis for axis in given.axes if axis != "1")
-    if sorted(kept) not in (["B", "C", "T"], ["B", "T"]) or not given.timed or given.indexed:
-        raise ImportRefused(
-            f"the module's output has the axes {', '.join(given.axes)}; expected B, C, T: a value at every position"
-        )
-    if given.first > 0 and given.end > 0:
-        raise looks_ahead(draft, given)
-    if given.end > 0:
-        raise ImportRefused(
-            f"the module's output is {given.end - given.first} positions longer than its input: its last {given.end} stand after "
-            f"the end of the sequence (the last call is {given.place}); cut them off: x[..., :-{given.end}]"
-        )
-    return given
-
-
-def _padding(draft: GraphDraft, output: Labelled, wanted: Padding | None) -> Padding:
-    """Choose the padding under which the graph is the module. Raises ImportRefused if there is none, or not the one wanted."""
-    against = draft.against(output.node)
-    if wanted is not None:
-        if wanted in against:
-            raise ImportRefused(f"padding {wanted!r} is not that of the module: {against[wanted]}")
-        return wanted
-    order: tuple[Padding, ...] = ("input", "layer") if output.first > 0 else ("layer", "input")
-    for padding in order:
-        if padding not in against:
-            return padding
-    raise ImportRefused(
-        "the values before the first position are neither zero at every layer nor zero at the input alone: "
-        f"not the first, since {against['layer']}; not the second, since {against['input']}"
-    )
-
-
-def _notes(output: Labelled, padding: Padding, origins: dict[str, str]) -> list[str]:
-    notes = []
-    if output.first > 0:
-        notes.append(
-            f"the module has no outputs for the first {output.first} positions; the graph's there are new, of padding {padding!r}"
-        )
-    if output.first < 0:
-        notes.append(f"the first {-output.first} outputs of the module, which stand before the first input, are left out")
-    if output.end < 0:
-        notes.append(f"the module has no outputs for the last {-output.end} positions; the graph's there are new")
-    by_origin: dict[str, list[str]] = {}
-    for name, origin in origins.items():
-        by_origin.setdefault(f"{name.rpartition('.')[2]} of {origin}", []).append(name)
-    for shared in by_origin.values():
-        if len(shared) > 1:
-            notes.append(f"used more than once, and copied under each name: {', '.join(shared)}")
-    return notes

@@ -5,54 +5,29 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
-from refar import ops
+from refar.importing.ports import Port, Role, port_of
 from refar.importing.refusal import ImportRefused
-
-Role = Literal["sequence", "global", "local"]
 
 
 @dataclass(frozen=True)
-class Port:
-    """One input of a module: its axes in order, of B, C, T and 1; how many channels or classes; its type, and its place."""
+class TensorPort(Port):
+    """An input of a module: its type as well, and whether it is given by name."""
 
-    name: str
-    role: Role
-    axes: tuple[str, ...]
-    channels: int
-    classes: int
     dtype: torch.dtype
     keyword: bool
 
-    @property
-    def op(self) -> ops.Input:
-        """The input of the graph."""
-        return ops.Input(self.role, classes=self.classes) if self.classes else ops.Input(self.role, channels=self.channels)
-
-    def draw(self, rng: np.random.Generator, length: int, batch: int) -> torch.Tensor:
-        """Draw numbers of this input: classes, or normal ones in float64."""
-        sizes = [{"B": batch, "C": self.channels, "T": length, "1": 1}[axis] for axis in self.axes]
-        if self.classes:
-            return torch.from_numpy(rng.integers(self.classes, size=sizes)).to(self.dtype)
-        return torch.from_numpy(rng.standard_normal(sizes))
-
-    def as_refar(self, tensor: torch.Tensor) -> Any:
-        """The same numbers with the axes of a graph's input: x_bt, x_bct, c_b or c_bc."""
-        wanted = ["B", "C", "T"] if not self.classes else ["B", "T"]
-        wanted = [axis for axis in wanted if axis != "T" or self.role != "global"]
-        names = list(self.axes)
-        array = tensor.detach().numpy()
-        for axis in [axis for axis in wanted if axis not in names]:
-            array, names = array[..., None], [*names, axis]
-        array = array.transpose([names.index(a) for a in wanted] + [i for i, a in enumerate(names) if a not in wanted])
-        return array.reshape(array.shape[: len(wanted)])
+    def tensor(self, rng: np.random.Generator, length: int, batch: int) -> torch.Tensor:
+        """Draw a tensor of this input: classes, or normal numbers in float64."""
+        drawn = torch.from_numpy(self.draw(rng, length, batch))
+        return drawn.to(self.dtype) if self.classes else drawn
 
 
-def ports(module: torch.nn.Module, example: Any, axes: Mapping[str, str], classes: Mapping[str, int]) -> list[Port]:
+def ports(module: torch.nn.Module, example: Any, axes: Mapping[str, str], classes: Mapping[str, int]) -> list[TensorPort]:
     """Read the example: a tensor, a tuple of them, or a mapping by the names of forward's arguments; the sequence comes first."""
     given, keyword = _named(module, example)
     if not given:
@@ -93,26 +68,11 @@ def _port(
     classes: Mapping[str, int],
     keyword: bool,
     length: int | None,
-) -> Port:
+) -> TensorPort:
     indexed = not tensor.is_floating_point()
     named = axes[name].upper() if name in axes else _guessed(name, tensor, indexed, length)
-    if len(named) != tensor.ndim or sorted(named.replace("1", "")) not in _POSSIBLE[indexed]:
-        expected = "B and T of class indices" if indexed else "B, C and T"
-        raise ImportRefused(f"axes: {name}: expected a letter for each of {tensor.ndim} axes, of {expected}, got {named!r}")
-    if role is None:
-        role = "local" if "T" in named else "global"
-    if "T" not in named and role == "sequence":
-        raise ImportRefused(f"axes: {name}: expected T, the axis of time, in the sequence, got {named!r}")
-    channels = tensor.shape[named.index("C")] if "C" in named else 1
-    count = 0
-    if indexed:
-        if name not in classes:
-            raise ImportRefused(f"classes: {name} holds whole numbers; say how many classes there are: classes={{'{name}': 256}}")
-        count = classes[name]
-    return Port(name, role, tuple(named), 0 if indexed else channels, count, tensor.dtype, keyword)
-
-
-_POSSIBLE = {True: [["B", "T"], ["B"]], False: [["B", "C", "T"], ["B", "T"], ["B", "C"]]}
+    port = port_of(name, tuple(tensor.shape), indexed, named, role, classes.get(name))
+    return TensorPort(port.name, port.role, port.axes, port.channels, port.classes, tensor.dtype, keyword)
 
 
 def _guessed(name: str, tensor: torch.Tensor, indexed: bool, length: int | None) -> str:

@@ -1,0 +1,65 @@
+"""Operators whose implementation in onnx's reference has not all that ONNX says; both are evaluated in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx.reference.op_run import OpRun
+
+from refar.arguments.arrays import Array
+
+
+class Pad(OpRun):
+    """ONNX's Pad with constants; with negative numbers that cut away, which onnx's own does not have."""
+
+    op_domain = ""
+
+    def _run(self, data: Array, pads: Any = None, value: Any = None, axes: Any = None, mode: str | None = None) -> tuple[Array]:
+        if mode not in (None, "constant"):
+            raise ValueError(f"padding of the mode {mode!r}")
+        filling = 0.0 if value is None else float(np.asarray(value).reshape(-1)[0])
+        chosen = range(data.ndim) if axes is None else [int(axis) % data.ndim for axis in axes]
+        for i, axis in enumerate(chosen):
+            before, after = int(pads[i]), int(pads[i + len(chosen)])
+            data = data.take(range(max(0, -before), data.shape[axis] - max(0, -after)), axis)
+            width = [(0, 0)] * data.ndim
+            width[axis] = (max(0, before), max(0, after))
+            data = np.pad(data, width, constant_values=filling)
+        return (data,)
+
+
+class MaxPool(OpRun):
+    """ONNX's MaxPool with stride 1, of which onnx's own fails with padding; what is around counts as -∞."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        auto_pad: str | None = None,
+        ceil_mode: int | None = None,
+        dilations: Any = None,
+        kernel_shape: Any = None,
+        pads: Any = None,
+        storage_order: int | None = None,
+        strides: Any = None,
+    ) -> tuple[Array]:
+        count = len(kernel_shape)
+        if any(stride != 1 for stride in strides or ()):
+            raise ValueError(f"a maximum with strides {strides}")
+        reach = [(k - 1) * d for k, d in zip(kernel_shape, dilations or [1] * count, strict=True)]
+        around = {
+            "NOTSET": list(zip((pads or [0] * 2 * count)[:count], (pads or [0] * 2 * count)[count:], strict=True)),
+            "VALID": [(0, 0)] * count,
+            "SAME_UPPER": [(r // 2, r - r // 2) for r in reach],
+            "SAME_LOWER": [(r - r // 2, r // 2) for r in reach],
+        }[auto_pad or "NOTSET"]
+        y = np.pad(x, [(0, 0), (0, 0), *around], constant_values=-np.inf)
+        for axis, (kernel, back) in enumerate(zip(kernel_shape, reach, strict=True), start=2):
+            step, left = back // max(1, kernel - 1), y.shape[axis] - back
+            y = np.max([y.take(range(i * step, i * step + left), axis) for i in range(kernel)], axis=0)
+        return (y,)
+
+
+OWN_OPERATORS: list[type[OpRun]] = [Pad, MaxPool]

@@ -1,0 +1,63 @@
+"""The inputs of a model: which axis is which, at any length and batch; and how they are fed to a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from refar import ops
+from refar.arguments.arrays import Array
+from refar.importing.refusal import ImportRefused
+
+Role = Literal["sequence", "global", "local"]
+
+_POSSIBLE = {True: [["B", "T"], ["B"]], False: [["B", "C", "T"], ["B", "T"], ["B", "C"]]}
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input of a model: its axes in order, of B, C, T and 1; how many channels or classes."""
+
+    name: str
+    role: Role
+    axes: tuple[str, ...]
+    channels: int
+    classes: int
+
+    @property
+    def op(self) -> ops.Input:
+        """The input of the graph."""
+        return ops.Input(self.role, classes=self.classes) if self.classes else ops.Input(self.role, channels=self.channels)
+
+    def draw(self, rng: np.random.Generator, length: int, batch: int) -> Array:
+        """Draw numbers of this input: classes, or normal ones in float64."""
+        sizes = [{"B": batch, "C": self.channels, "T": length, "1": 1}[axis] for axis in self.axes]
+        return rng.integers(self.classes, size=sizes) if self.classes else rng.standard_normal(sizes)
+
+    def as_refar(self, array: Array) -> Array:
+        """The same numbers with the axes of a graph's input: x_bt, x_bct, c_b or c_bc."""
+        wanted = ["B", "C", "T"] if not self.classes else ["B", "T"]
+        wanted = [axis for axis in wanted if axis != "T" or self.role != "global"]
+        names = list(self.axes)
+        for axis in [axis for axis in wanted if axis not in names]:
+            array, names = array[..., None], [*names, axis]
+        array = array.transpose([names.index(a) for a in wanted] + [i for i, a in enumerate(names) if a not in wanted])
+        return array.reshape(array.shape[: len(wanted)])
+
+
+def port_of(name: str, shape: Sequence[int], indexed: bool, named: str, role: Role | None, count: int | None) -> Port:
+    """Return an input whose axes are `named`, a letter each; without a role it is a condition. `count` is that of its classes."""
+    if len(named) != len(shape) or sorted(named.replace("1", "")) not in _POSSIBLE[indexed]:
+        expected = "B and T of class indices" if indexed else "B, C and T"
+        raise ImportRefused(f"axes: {name}: expected a letter for each of {len(shape)} axes, of {expected}, got {named!r}")
+    if role is None:
+        role = "local" if "T" in named else "global"
+    if "T" not in named and role == "sequence":
+        raise ImportRefused(f"axes: {name}: expected T, the axis of time, in the sequence, got {named!r}")
+    channels = shape[named.index("C")] if "C" in named else 1
+    if indexed and count is None:
+        raise ImportRefused(f"classes: {name} holds whole numbers; say how many classes there are: classes={{'{name}': 256}}")
+    return Port(name, role, tuple(named), 0 if indexed else channels, count or 0 if indexed else 0)
