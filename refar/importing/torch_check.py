@@ -66,7 +66,7 @@ def compare(
     exact = doubled(module)
     lengths = sorted({1, 2, 3, max(1, field // 2), field - 1 or 1, field, field + 1, field + 6, 2 * field + 7})
     checked, short = list[tuple[int, int]](), list[int]()
-    seen: list[Array] = []
+    same: list[Array] = []
     said = ""
     worst = gradient = 0.0
     for length in lengths:
@@ -82,14 +82,13 @@ def compare(
                 short.append(length)
                 break
             if y.numel():
-                seen.append(_as_bct(y.detach().numpy(), output).max(axis=(0, 2)))
-                seen.append(_as_bct(y.detach().numpy(), output).min(axis=(0, 2)))
+                same.append(_same_in_each_sequence(_as_bct(y.detach().numpy(), output)))
                 worst = max(worst, _value(graph, params, inputs, given, y, output, length, batch))
                 gradient = max(gradient, _gradient(graph, params, inputs, leaves, y, output, length, batch, rng))
                 checked.append((length, batch))
     if len(checked) < 4:
         raise ImportRefused(f"the module could not be compared at enough lengths: {said or 'it gave no values'}")
-    constant = np.max(seen, axis=0) == np.min(seen, axis=0)
+    constant = np.all(same, axis=0)
     if constant.all():
         raise ImportRefused(
             "with these weights the module's output is the same for every input that was tried, so that no comparison would find "
@@ -111,6 +110,11 @@ def _run(
         warnings.simplefilter("ignore")
         y = module(*args, **kwargs)
     return single(y), leaves
+
+
+def _same_in_each_sequence(y_bct: Array) -> Array:
+    """Whether a channel is the same in all sequences, so that no input changed it; true of a single one, which shows nothing."""
+    return np.asarray((y_bct == y_bct[:1]).all(axis=(0, 2)))
 
 
 def single(y: Any) -> torch.Tensor:
