@@ -111,7 +111,7 @@ ALLOWED: dict[str, set[str]] = {
         "refar_export.vectors", "refar_export.version_1", "msgspec"
     },
     "refar.importing": {  # PyTorch on use only
-        *CHECKED, "refar.building", "refar.importing", "refar.oracle", "torch", "msgspec", "numpy"
+        *CHECKED, "refar.building", "refar.importing", "refar.oracle", "torch", *LIGHT
     },
     "refar.golden": {
         *CHECKED, "refar.building", "refar.files", "refar.golden", "refar.oracle", "refar.quantize", "refar.rounding.certify",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from refar.arguments.arrays import Array
 from refar.graph.graph import Graph
@@ -44,6 +44,10 @@ class Imported:
     graph: Graph
     params: dict[str, Array]
     report: ImportReport
+
+    def noted(self, notes: Iterable[str]) -> Imported:
+        """Return the same with more to say."""
+        return replace(self, report=replace(self.report, notes=(*notes, *self.report.notes)))
 
     def __iter__(self) -> Iterator[Graph | dict[str, Array] | ImportReport]:
         return iter((self.graph, self.params, self.report))

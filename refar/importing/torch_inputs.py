@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,6 +50,11 @@ class Port:
             array, names = array[..., None], [*names, axis]
         array = array.transpose([names.index(a) for a in wanted] + [i for i, a in enumerate(names) if a not in wanted])
         return array.reshape(array.shape[: len(wanted)])
+
+
+def zeros(shapes: Mapping[str, tuple[int, ...]], classes: Collection[str]) -> dict[str, torch.Tensor]:
+    """Make an example of inputs of these shapes, of which some are class indices; its values do not matter."""
+    return {name: torch.zeros(shape, dtype=torch.int64 if name in classes else None) for name, shape in shapes.items()}
 
 
 def ports(module: torch.nn.Module, example: Any, axes: Mapping[str, str], classes: Mapping[str, int]) -> list[Port]:
