@@ -80,6 +80,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "refar.torch.fitting": {*CHECKED, "refar.data", "refar.torch.work", "refar.training"},
     "refar.torch.objective": {*CHECKED, "refar.torch", "refar.training", "torch"},
+    "refar.torch.by_hand": {"refar.importing.torch_parameters"},
     "refar.torch.work": {*CHECKED, "refar.data", "refar.training", "numpy"},
     "refar.torch.resuming": {*CHECKED, "refar.data", "refar.files", "refar.torch", "refar.training", "msgspec"},
     "refar.torch.starting": {
@@ -110,7 +111,7 @@ ALLOWED: dict[str, set[str]] = {
         "refar_export.vectors", "refar_export.version_1", "msgspec"
     },
     "refar.importing": {  # PyTorch and onnx on use only
-        *CHECKED, "refar.building", "refar.importing", "refar.oracle", "onnx", "torch", "msgspec", "numpy"
+        *CHECKED, "refar.building", "refar.importing", "refar.oracle", "onnx", "torch", *LIGHT
     },
     "refar.importing.onnx_check": {
         *CHECKED, "refar.importing", "refar.oracle", "refar.rounding.network", "onnx", "onnxruntime", "numpy"
@@ -195,8 +196,12 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export.int8": {*CHECKED, "onnx", "numpy"},
     "refar_export.calibration": {*CHECKED, "refar.oracle", "numpy"},
     "refar_export.export": {
-        *CHECKED, "refar.files", "refar_export.calibration", "refar_export.contents", "refar_export.encoder_file",
-        "refar_export.verify", "refar.runtime.bundle", "refar.runtime.bundle_files", "numpy"
+        *CHECKED, "refar.files", "refar.importing.torch_parameters", "refar.importing.torch_reference",
+        "refar_export.against_module", "refar_export.calibration", "refar_export.contents", "refar_export.encoder_file",
+        "refar_export.verify", "torch", "refar.runtime.bundle", "refar.runtime.bundle_files", "numpy"
+    },
+    "refar_export.against_module": {
+        *CHECKED, "refar.importing.probes", "refar.oracle", "refar.rounding", "refar.runtime", "refar_export.verify", "numpy"
     },
     "refar_export.parameters": {*CHECKED, "refar.runtime.bundle_files", "refar.runtime.opening"},
     "refar_export.encoder_file": {*CHECKED, "refar.runtime", "numpy"},

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,6 +24,11 @@ from refar.noise import check_top_k
 from refar.runtime.bundle import Dtype, Sampler
 from refar.runtime.bundle_files import check_replaceable
 
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from refar_export.against_module import Original
+
 try:
     from refar_export.contents import files_of
 except ModuleNotFoundError as error:
@@ -34,7 +39,7 @@ except ModuleNotFoundError as error:
 
 def export(
     graph: Graph,
-    params: Mapping[str, ArrayLike],
+    params: Mapping[str, ArrayLike] | Module,
     path: str | Path,
     *,
     metadata: Mapping[str, str] | None = None,
@@ -46,11 +51,13 @@ def export(
     sampler: bool = False,
     top_k: int | None = None,
     encoder: EncoderModel | None = None,
-    verify: bool = False,
+    verify: bool | Module = False,
     overwrite: bool = False,
 ) -> Path:
     """Write a bundle into the folder `path`: the ONNX models, the parameters, check vectors and bundle.json.
 
+    `params` may be the module that has them under the graph's names: see `refar.torch.parameters`. The bundle is then verified
+    against that module.
     Parameters are rounded to `dtype`, "float32" or "float16", and stored in it; ports, state and arithmetic are float32, so a
     bundle in float16 is about half as large and runs as any other. `metadata` is kept in bundle.json. The last `spare` steps of
     a stream can be taken back.
@@ -62,12 +69,17 @@ def export(
     `encoder` is a model that makes one of the conditions, as `refar.torch.encoder_model` gives it for a run; it becomes
     encoder.onnx.
     With `verify` the new bundle is run in onnxruntime against the oracle first, or, in int8, its models against each other (see
-    `refar_export.verify`), and is not left behind if it disagrees. The folder appears only when it is complete. With `overwrite`
-    it may replace a bundle, as it was exported, in a folder that holds nothing else. `block` has no meaning any more: block.onnx
-    is always written.
+    `refar_export.verify`), and is not left behind if it disagrees. With verify=module, the PyTorch module that the network was
+    taken from, the graph is held against the module before, in float64 and to 1e-9 of each channel's largest value, or to 1e-4
+    with parameters that were rounded; then full, prefill, step and block are, within what float32 may be off, which may be 1e-3
+    at most. A strict graph may be the module one position later. Of a bundle in int8 the graph alone is held against it.
+    The folder appears only when it is complete. With `overwrite` it may replace a bundle, as it was exported, in a folder that
+    holds nothing else. `block` has no meaning any more: block.onnx is always written.
     Nodes that the output does not need are left out, with their parameters and state.
-    Raises FileError for anything else that is there, ParameterError, GraphError and InputError for what cannot be exported.
+    Raises FileError for anything else that is there, ParameterError, GraphError and InputError for what cannot be exported,
+    ParameterError and BackendError for a module that disagrees.
     """
+    from refar_export.against_module import require_module
     from refar_export.encoder_file import require_encoder
     from refar_export.verify import require
 
@@ -77,7 +89,8 @@ def export(
     target = Path(path)
     _check_free(target, overwrite)
     drawing = _sampler(graph, sampler, top_k)
-    weights = {name: array.astype(np.float32) for name, array in check_parameters(facts(graph), params).items()}
+    given, original = _taken(graph, params, verify)
+    weights = {name: array.astype(np.float32) for name, array in given.items()}
     check_parameters(facts(graph), weights)  # what float32 cannot hold is infinite now
     graph = pruned(graph)
     weights = {name: weights[name] for name in facts(graph).parameters}
@@ -89,9 +102,11 @@ def export(
         fresh.mkdir()
         for name, data in files.items():
             (fresh / name).write_bytes(data)
-        if verify:
+        if original is not None and quantize is None:
+            require_module(fresh, original, given)
+        if verify or original is not None:
             require(fresh)
-        if verify and encoder is not None:
+        if (verify or original is not None) and encoder is not None:
             require_encoder(encoder)
         _check_free(target, overwrite)  # once more: the check takes its time
         replaced = Path(folder) / "replaced"
@@ -104,6 +119,25 @@ def export(
                 replaced.rename(target)
             raise
     return target
+
+
+def _taken(graph: Graph, params: Mapping[str, ArrayLike] | Module, verify: bool | Module) -> tuple[Arrays, Original | None]:
+    """The parameters, checked, and the module that they are held against, if there is one; PyTorch is needed for that alone."""
+    taken: Any = params
+    original: Original | None = None
+    if isinstance(params, Mapping) or not hasattr(params, "named_parameters"):
+        given = check_parameters(facts(graph), taken)
+    else:
+        from refar.importing.torch_parameters import referred
+
+        given, original = referred(params, graph)
+    if not isinstance(verify, bool):
+        if not hasattr(verify, "named_parameters"):
+            raise InputError(f"verify: expected True, False or a torch.nn.Module, got {verify!r}")
+        from refar.importing.torch_reference import reference
+
+        original = reference(verify, graph, given)
+    return given, original
 
 
 def _check_quantize(quantize: str | None, calibration: Data | None, dtype: str) -> None:

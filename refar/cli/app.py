@@ -22,6 +22,7 @@ from refar.cli.demo import demo
 from refar.cli.export import export
 from refar.cli.generate import generate
 from refar.cli.golden import golden
+from refar.cli.import_torch import import_torch
 from refar.cli.inspect import inspect
 from refar.cli.plot import plot
 from refar.cli.score import classify, score
@@ -29,6 +30,7 @@ from refar.cli.train import train
 from refar.errors import RefarError, printable
 
 COMMANDS = (demo, inspect, train, plot, check, export, generate, score, classify, complete, data, bench, golden)
+IMPORTS = {"torch": import_torch}
 EXTRAS = {
     "torch": "torch",
     "onnx": "export",
@@ -64,8 +66,12 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+imports = typer.Typer(name="import", help="Read a trained model of others into a bundle, held against it.", no_args_is_help=True)
 for _command in COMMANDS:
     app.command(no_args_is_help=False)(_interruptible(_command))
+for _name, _import in IMPORTS.items():
+    imports.command(_name, no_args_is_help=False)(_interruptible(_import))
+app.add_typer(imports)
 
 
 def _version(asked: bool) -> None:

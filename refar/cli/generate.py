@@ -15,6 +15,7 @@ from refar.arguments.arrays import check_sampling
 from refar.arguments.sampling import Sampling
 from refar.cli import examples, files, samples, values
 from refar.cli.console import count, line, number, progress
+from refar.cli.imports import require_shifted
 from refar.cli.paint import paint
 from refar.cli.sources import bundle_path
 from refar.errors import GraphError, InputError, check_integer
@@ -76,6 +77,7 @@ def generate(
         raise InputError(f"--shape {shape}: only a picture has a size, and {str(out)!r} is none")
     check_sampling(n, temperature, seed, batch)
     session.require_steps("generate")
+    require_shifted(session.graph, session.manifest.metadata)
     require_strict(facts(session.graph), "generate")
     found = facts(session.graph)
     given = values.conditions(session.graph, condition or [], names=meaning.names)

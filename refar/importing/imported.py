@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from refar.arguments.arrays import Array
 from refar.graph.graph import Graph
@@ -52,6 +52,10 @@ class Imported:
     params: dict[str, Array]
     report: ImportReport
     metadata: dict[str, str] = field(default_factory=dict)
+
+    def noted(self, notes: Iterable[str]) -> Imported:
+        """Return the same with more to say."""
+        return replace(self, report=replace(self.report, notes=(*notes, *self.report.notes)))
 
     def __iter__(self) -> Iterator[Graph | dict[str, Array] | ImportReport]:
         return iter((self.graph, self.params, self.report))

@@ -16,6 +16,7 @@ import torch
 from torch import fx
 
 from refar.importing.refusal import ImportRefused, Place, refuse, refuse_call
+from refar.importing.user_code import line_of
 from refar.importing.values import Varying
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
@@ -77,22 +78,11 @@ def _export(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
         except Exception as error:  # torch.export has no base class for its errors; the refusal below says which it was
             failed.append(error)
     lines = [line.strip() for line in str(failed[0]).splitlines() if line.strip()]
-    where = _user_frame(failed[0])
+    where = f" ({at})" if (at := line_of(failed[0])) else ""
     raise ImportRefused(
         f"torch.export cannot trace the module{where}: {type(failed[0]).__name__}: {' '.join(lines[:2])[:400]}; "
         "branches and loops that depend on the data have to be decided before, and shapes must follow from those of the input"
     ) from failed[0]
-
-
-def _user_frame(error: BaseException) -> str:
-    """The last place of an error that is not in torch's own files."""
-    place, trace = "", error.__traceback__
-    while trace is not None:
-        name = trace.tb_frame.f_code.co_filename
-        if "/torch/" not in name and "/refar/importing/" not in name and not name.startswith("<"):
-            place = f" ({name.rpartition('/')[2]}:{trace.tb_lineno})"
-        trace = trace.tb_next
-    return place
 
 
 def place_of(node: fx.Node) -> Place:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,11 @@ class TensorPort(Port):
         """Draw a tensor of this input: classes, or normal numbers in float64."""
         drawn = torch.from_numpy(self.draw(rng, length, batch))
         return drawn.to(self.dtype) if self.classes else drawn
+
+
+def zeros(shapes: Mapping[str, tuple[int, ...]], classes: Collection[str]) -> dict[str, torch.Tensor]:
+    """Make an example of inputs of these shapes, of which some are class indices; its values do not matter."""
+    return {name: torch.zeros(shape, dtype=torch.int64 if name in classes else None) for name, shape in shapes.items()}
 
 
 def ports(module: torch.nn.Module, example: Any, axes: Mapping[str, str], classes: Mapping[str, int]) -> list[TensorPort]:

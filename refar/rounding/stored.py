@@ -27,18 +27,22 @@ def stored_bounds(graph: Graph, params: Arrays, values: Arrays) -> tuple[Arrays,
     `params` are the rounded ones; `values` {node: array} of all nodes, from which each node's arguments are taken as exact. Both
     results add to those of `network.local_bounds`, and `network.first_order` takes their sum.
     """
+    return moved_bounds(graph, params, {n: bound.FLOAT16 * np.abs(a) + bound.SUBNORMAL for n, a in params.items()}, values)
+
+
+def moved_bounds(graph: Graph, params: Arrays, off: Arrays, values: Arrays) -> tuple[Arrays, Arrays]:
+    """Bound the same for parameters that are `off` by so much at most: {parameter: array of its shape}."""
     found = facts(graph)
     before = values_before(unchecked(graph, params, np.float64), values, len(values[found.sequence]))
     result: Arrays = {}
     steady: Arrays = {}  # at t < 0, where every tap sees the same
     for each in graph.nodes:
-        if not (own := own_parameters(each, params)):
+        if not (own := own_parameters(each, off)):
             continue
-        off = {name: bound.FLOAT16 * np.abs(array) + bound.SUBNORMAL for name, array in own.items()}
         classes, earlier = found.types[each.inputs[0]].size, [before.get(name) for name in each.inputs]
-        result[each.name] = _moved(each, [values[name] for name in each.inputs], earlier, off, classes)
+        result[each.name] = _moved(each, [values[name] for name in each.inputs], earlier, own, classes)
         if graph.padding == "input" and found.types[each.name].timed and each.name not in found.sources:
-            steady[each.name] = _moved(each, [before[name] for name in each.inputs], earlier, off, classes)
+            steady[each.name] = _moved(each, [before[name] for name in each.inputs], earlier, own, classes)
     return result, steady
 
 

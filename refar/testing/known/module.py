@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
+from refar.arguments.naming import match
 from refar.errors import InputError, check_integer
 from refar.graph.graph import Graph
 from refar.oracle.bound_graph import bound_graph, unchecked
@@ -21,7 +22,6 @@ from refar.testing.contract.cases import Extent
 from refar.testing.contract.subject import Subject
 from refar.testing.known.likely_cause import cause_of_gradient, cause_of_output, in_eval
 from refar.testing.known.module_under_test import ModuleUnderTest
-from refar.testing.known.naming import match
 from refar.testing.report import ContractError, Measure, Report, hold
 from refar.testing.told import told
 

@@ -1,0 +1,108 @@
+"""refar import: models of others as bundles. What the subcommands share: their options, the export, the report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import typer
+from rich.text import Text
+
+from refar import ops
+from refar.analysis.causality import is_strict
+from refar.analysis.facts import facts
+from refar.cli import files
+from refar.cli.console import line, out, status
+from refar.errors import FileError, GraphError
+from refar.files import write_bytes
+from refar.graph.graph import Graph
+from refar.importing import Imported
+
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="BUNDLE", help="The folder to write.")]
+Padding = Annotated[
+    Literal["layer", "input", "valid"] | None,
+    typer.Option(metavar="layer|input", help="Where zeros stand before the start; found if left out."),
+]
+Shift = Annotated[
+    Literal["none", "input", "output"],
+    typer.Option(metavar="none|input|output", help="Where one position is delayed, so that it can generate."),
+]
+Block = Annotated[bool, typer.Option("--block", help="No effect: block.onnx is always written.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a bundle that is there, with nothing beside it.")]
+Save = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report there too.")]
+
+IMPORTED = "imported"
+"""The key of a bundle's metadata that says from what it was imported."""
+
+
+def run(title: str, read: Callable[[], Imported], bundle: Path, *, force: bool, save: Path | None, module: Any = None) -> None:
+    """Import a model with `read`, write its bundle, and print the report; the bundle is held against the PyTorch `module`.
+
+    Without one it is held against the oracle. Nothing is written that does not agree.
+    """
+    if bundle.exists() and not force:
+        raise FileError(f"{str(bundle)!r} is there already; give another name, or --force to replace a bundle")
+    if save is not None:
+        files.check_output(save)
+    import refar_export
+
+    begin = time.perf_counter()
+    with status("reading the model, and comparing") as update:
+        got = read()
+        graph = with_head(got.graph)
+        update("writing the bundle, and comparing")
+        verify = True if module is None else module
+        refar_export.export(graph, got.params, bundle, metadata={IMPORTED: title}, verify=verify, overwrite=force)
+    out.print(Text(title, style="bold"))
+    for said in str(got.report).splitlines():
+        line(said)
+    whom = "with the oracle" if module is None else "with the module"
+    line(f"wrote {bundle}: full, prefill, step and block agree {whom} ({time.perf_counter() - begin:.0f} s)")
+    if not is_strict(graph):
+        line("its output at t sees x_t; to generate, import it with --shift output or --shift input")
+    if save is not None:
+        write_bytes(save, json.dumps(_document(title, graph, got, bundle), indent=2, ensure_ascii=False).encode() + b"\n")
+        line(f"wrote {save}")
+
+
+def with_head(graph: Graph) -> Graph:
+    """Return the graph with a head of classes, if its output has a channel for each class of its sequence; else as it is."""
+    found = facts(graph)
+    kind, output = found.types[found.sequence], found.types[graph.output]
+    if graph.head is not None or not kind.indexed or kind.image or output.size != kind.size:
+        return graph
+    headed = msgspec.structs.replace(graph, head=ops.Categorical())
+    try:
+        facts(headed)
+    except GraphError:  # as of probabilities, which are no logits
+        return graph
+    return headed
+
+
+def require_shifted(graph: Graph, metadata: dict[str, str]) -> None:
+    """Raise GraphError if an imported network sees the present, so that it cannot generate."""
+    if IMPORTED in metadata and not is_strict(graph):
+        raise GraphError(
+            f"generate needs an output at t that does not see x_t; this one does, as {metadata[IMPORTED]!r} does: import it with "
+            "--shift output, if it was trained on the loss of y_t and x_{t+1}, or with --shift input"
+        )
+
+
+def _document(title: str, graph: Graph, got: Imported, bundle: Path) -> dict[str, Any]:
+    report = got.report
+    return {
+        "source": title,
+        "bundle": str(bundle),
+        "receptive_field": report.receptive_field,
+        "padding": report.padding,
+        "strict": is_strict(graph),
+        "largest_difference": report.largest_difference,
+        "gradient_difference": report.gradient_difference,
+        "checked": [list(pair) for pair in report.checked],
+        "origins": report.origins,
+        "notes": list(report.notes),
+    }
