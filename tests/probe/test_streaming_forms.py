@@ -109,6 +109,29 @@ def test_outputs_that_come_later() -> None:
         check_streaming(full, step, latency=18, **OPTIONS)
 
 
+@pytest.mark.parametrize("latency", [1, 3])
+@pytest.mark.parametrize("none", [True, False])
+def test_what_is_held_back_has_no_dtype(latency: int, none: bool) -> None:
+    """A step in float32, held to a whole function in float64, may be off by roundings of float32; a sum short of one is wrong."""
+
+    def late(x: np.ndarray) -> np.ndarray:
+        return np.concatenate([x[:, :, :1] * 0, x[:, :, :-1]], axis=2) * 1.1 + x * 0.7
+
+    def held(state: Any, x: np.ndarray, first: float = 1.1) -> tuple[Any, Any]:
+        before, waiting = state
+        x = x.astype(np.float32)
+        *waiting, y = [before * np.float32(first) + x * np.float32(0.7), *waiting]
+        if len(waiting) < latency:
+            return None if none else np.zeros_like(y), (x, [*waiting, y])
+        return y, (x, waiting)
+
+    options: dict[str, Any] = {"shape": (2, 3, 30), "latency": latency, "seed": latency, "dtype": "float64"}
+    options["initial_state"] = (np.zeros((2, 3), np.float32), [])
+    assert "float32" in str(check_streaming(late, lambda s, x: held(s, x), **options))
+    with pytest.raises(ContractError, match="expected"):
+        check_streaming(late, lambda s, x: held(s, x, 1.101), **options)
+
+
 # sequences one after the other
 
 

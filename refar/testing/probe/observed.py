@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from refar.arguments.arrays import Array
 from refar.errors import RefarError
 from refar.testing.layouts import Layout
@@ -18,6 +20,10 @@ from refar.testing.under_test import Convert, FunctionUnderTest
 def as_it_is(x: Array) -> Array:
     """Return x."""
     return x
+
+
+NOTHING = np.zeros(0)
+"""Stands for an output that a function holds back; it has no dtype of the function's."""
 
 
 class Observed(FunctionUnderTest):
@@ -46,7 +52,7 @@ class Observed(FunctionUnderTest):
     def _observed(self, x: Array) -> Any:
         laid = self.layout(x)
         result = self._inner(laid if self._given_convert is None else self._given_convert(laid))
-        if (dtype := getattr(result, "dtype", None)) is not None:
+        if result is not NOTHING and (dtype := getattr(result, "dtype", None)) is not None:
             self._note(self._names.get(dtype) or self._names.setdefault(dtype, str(dtype).removeprefix("torch.")))
         return result
 

@@ -13,7 +13,7 @@ import numpy as np
 from refar.arguments.arrays import Array
 from refar.errors import InputError
 from refar.testing.probe import states
-from refar.testing.probe.observed import Observed, described
+from refar.testing.probe.observed import NOTHING, Observed, described
 from refar.testing.report import ContractError
 from refar.testing.under_test import Convert, name_of
 
@@ -97,9 +97,8 @@ class StepUnderTest(Observed):
     def _advance(self, x: Any) -> Any:
         """Return what the step returns as y, and keep the state."""
         y = getattr(self._made, self._method)(x) if self._method else self._stepped(x)
-        if y is None and self.latency:
-            self._held, y = True, np.zeros(0)
-        return y
+        self._held = y is None and self.latency > 0
+        return NOTHING if self._held else y
 
     def _stepped(self, x: Any) -> Any:
         result = self._made(x, self._state) if self.x_first else self._made(self._state, x)
