@@ -295,6 +295,27 @@ def test_classes() -> None:
         check_streaming(full, step, reorder=True, **{**OPTIONS, "shape": (1, 2, 18)})
 
 
+@pytest.mark.parametrize("rows", [2, 3])
+def test_the_axis_of_rows_is_not_guessed(rows: int) -> None:
+    """A queue (K - 1, B, C), with as many rows as taps or channels, and one (B, C)."""
+    kernel = np.random.default_rng(rows).normal(size=(4, 2, rows + 1))
+
+    def whole(x: np.ndarray) -> np.ndarray:
+        padded = np.concatenate([np.zeros((*x.shape[:2], rows)), x], axis=2)
+        return np.stack([np.einsum("bik,oik->bo", padded[:, :, t : t + rows + 1], kernel) for t in range(x.shape[2])], axis=2)
+
+    def stepped(queue: np.ndarray, x: np.ndarray) -> Result:
+        queue = np.concatenate([queue, x[None]])
+        return np.einsum("kbi,oik->bo", queue, kernel), queue[1:]
+
+    options: dict[str, Any] = {"shape": (rows, 2, 18), "dtype": "float64", "reorder": True}
+    check_streaming(whole, stepped, initial_state=lambda n: np.zeros((rows, n, 2)), **options)
+    expected = "initial_state: expected a function of the number of rows, which shows the axis that counts them"
+    with refuses(InputError, expected, f"({rows}, {rows}, 2) has several of length {rows}"):
+        check_streaming(whole, stepped, initial_state=np.zeros((rows, rows, 2)), **options)
+    check_streaming(whole, stepped, initial_state=np.zeros((rows, 5, 2)), **{**options, "shape": (5, 2, 18)})
+
+
 def test_rows_that_do_not_follow() -> None:
     """The row's number is part of the state, as where a cache is addressed by it."""
     history: dict[int, np.ndarray] = {}

@@ -200,15 +200,21 @@ class StepUnderTest(Observed):
         return not self.stateful or hasattr(self._made, "reorder")
 
     def _axes(self, state: Any) -> list[int]:
-        """Return which axis of each array counts the rows, -1 where none does: the one that grows with the number of rows."""
+        """Return which axis of each array counts the rows, -1 where none does.
+
+        It is the one that grows with the number of rows, or the only one of that length. Raises InputError where several have it.
+        """
         now = [leaf.shape for leaf in states.leaves(state)]
-        axes = [shape.index(self._rows) if self._rows in shape else -1 for shape in now]
         if callable(self._initial):
             few, more = ([leaf.shape for leaf in states.leaves(self.fresh(self._rows + n))] for n in (0, 1))
             if len(few) == len(more) == len(now) and few != more:
-                axes = [next((a for a, (i, j) in enumerate(zip(one, two, strict=False)) if i != j), -1)
+                return [next((a for a, (i, j) in enumerate(zip(one, two, strict=False)) if i != j), -1)
                         for one, two in zip(few, more, strict=True)]  # fmt: skip
-        return axes
+        for shape in now:
+            if shape.count(self._rows) > 1:
+                expected = "expected a function of the number of rows, which shows the axis that counts them"
+                raise InputError(f"initial_state: {expected}; an array of shape {shape} has several of length {self._rows}")
+        return [shape.index(self._rows) if self._rows in shape else -1 for shape in now]
 
 
 def _parameters(function: Any) -> tuple[str, ...]:
