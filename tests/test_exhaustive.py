@@ -100,6 +100,8 @@ HEADS = {
     "refar_export/sampler_graph.py: _draw",
     "runtime/density.py: log_prob",
     "testing/contract/drawn.py: _require",
+    "testing/known/loss.py: _large",
+    "testing/known/loss_tolerance.py: _nats",
     "torch/feedback.py: fed_back",
     "torch/losses.py: nats",
 }

@@ -109,6 +109,18 @@ class Measure:
             raise ContractError(f"{what} at {place}; tolerance {tolerance:.3g}, largest error {np.nanmax(error):.3g}")
         self.worst = max(self.worst, float(error.max() / tolerance) if tolerance else 0.0)
 
+    def within(self, what: str, actual: Array, expected: Array, allowed: Array) -> None:
+        """The same shape, and each number at most as far off as `allowed`, an array of that shape, says of it."""
+        self._same_shape(what, actual, expected)
+        self.close_numbers += expected.size
+        error = np.abs(actual.astype(np.float64) - expected)
+        wrong = ~(error <= allowed)
+        if wrong.any():
+            first = tuple(np.argwhere(wrong)[0])
+            place = _place(wrong, actual, expected)
+            raise ContractError(f"{what} at {place}; tolerance {allowed[first]:.3g}, largest error {np.nanmax(error):.3g}")
+        self.worst = max(self.worst, float((error / np.where(allowed > 0, allowed, 1)).max(initial=0.0)))
+
     def gradients(
         self,
         what: str,

@@ -16,7 +16,7 @@ from kit_functions import Function, conv, failure
 
 from refar.errors import InputError
 from refar.testing import ContractError, check_function
-from refar.testing.known.memory import LAYOUTS, READ_ONLY
+from refar.testing.layouts import LAYOUTS, READ_ONLY
 
 OPTIONS: dict[str, Any] = {"only": {"strict": False, "groups": 1}}
 

@@ -87,6 +87,58 @@ def test_what_is_wrong_in_half_precision_is_still_refused(layers: int, dtype: to
             check_module(wrong, graph_of(layers), names=prefixed(layers), dtype="float32", seed=seed)
 
 
+class Single(nn.Module):
+    """Logits in float32, as many models return them, of a network in whatever precision."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.inner(x)
+        return y.float()
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_outputs_in_float32_are_judged_by_float32(layers: int) -> None:
+    for seed in range(2):
+        report = check_module(Single(network(layers)), graph_of(layers), names=prefixed(layers), seed=seed)
+        assert "returns float32: may be off by" in str(report)
+        for wrong in (Single(network(layers, missing=1)), Single(nn.Sequential(*network(layers), Scaled(1 + 1e-4)))):
+            if layers > 1:
+                with pytest.raises(ContractError, match="output"):
+                    check_module(wrong, graph_of(layers), names=prefixed(layers), seed=seed)
+
+
+class Scaled(nn.Module):
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.by = by
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.by
+
+
+class AtTheEnd(nn.Module):
+    def __init__(self, inner: nn.Module, end: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner, self.end = inner, end
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.end(self.inner(x))
+
+
+def test_a_batch_of_one_is_tried() -> None:
+    """A squeeze loses the axis of rows where there is one row."""
+    options: dict[str, Any] = {"graph": graph_of(2), "names": prefixed(2)}
+    check_module(AtTheEnd(network(2), lambda y: y[:, None].squeeze(1)), **options)
+    for seed, end in enumerate((lambda y: y.squeeze(0), lambda y: y if len(y) > 1 else y[0])):
+        with pytest.raises(ContractError, match=r"expected \(1, 6, \d+\) for a batch of one row and \d+ positions, got"):
+            check_module(AtTheEnd(network(2), end), **options, seed=seed)
+    with pytest.raises(ContractError, match="output"):
+        check_module(AtTheEnd(network(2), lambda y: y if len(y) > 1 else y * (1 + 1e-9)), **options)
+
+
 def test_a_precision_that_shows_nothing_is_no_pass() -> None:
     """A sum of large numbers that cancel: rounding to eight bits leaves nothing of it."""
     graph = graph_of(2)

@@ -159,3 +159,25 @@ def test_lazy_modules_and_five_axes() -> None:
         check_causality(nn.LazyConv1d(3, 1), shape=SHAPE)
     with refuses(InputError, "shape: expected (B, C, T), or (B, T) for class indices, got (2, 3, 4, 5, 6)"):
         check_causality(np.cumsum, shape=(2, 3, 4, 5, 6))
+
+
+def test_the_first_row_alone_gives_what_it_gives_beside_others() -> None:
+    kernel = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0))
+
+    def conv(x: torch.Tensor) -> torch.Tensor:
+        return F.conv1d(F.pad(x, (2, 0)), kernel)
+
+    def pairs(x: torch.Tensor) -> torch.Tensor:
+        if len(x) == 1:
+            raise ValueError("at least two rows are needed")
+        return conv(x)
+
+    for rows, length in ((2, 30), (5, 41)):
+        options: dict[str, Any] = {"shape": (rows, 2, length), "convert": torch.from_numpy}
+        check_causality(conv, **options, reach=3)
+        assert "a batch of one row is not taken: pairs raised ValueError" in str(check_causality(pairs, **options))
+        for squeezed in (lambda x: conv(x).squeeze(0), lambda x: conv(x).squeeze()):
+            with pytest.raises(ContractError, match=rf"on a batch of one row: .*\(1, 4, {length}\), got \(4, {length}\)"):
+                check_causality(squeezed, **options)
+        with pytest.raises(ContractError, match="a row gives another output when it comes alone"):
+            check_causality(lambda x: conv(x) * (1 if len(x) > 1 else 1.01), **options)

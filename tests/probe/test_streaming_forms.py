@@ -109,6 +109,29 @@ def test_outputs_that_come_later() -> None:
         check_streaming(full, step, latency=18, **OPTIONS)
 
 
+@pytest.mark.parametrize("latency", [1, 3])
+@pytest.mark.parametrize("none", [True, False])
+def test_what_is_held_back_has_no_dtype(latency: int, none: bool) -> None:
+    """A step in float32, held to a whole function in float64, may be off by roundings of float32; a sum short of one is wrong."""
+
+    def late(x: np.ndarray) -> np.ndarray:
+        return np.concatenate([x[:, :, :1] * 0, x[:, :, :-1]], axis=2) * 1.1 + x * 0.7
+
+    def held(state: Any, x: np.ndarray, first: float = 1.1) -> tuple[Any, Any]:
+        before, waiting = state
+        x = x.astype(np.float32)
+        *waiting, y = [before * np.float32(first) + x * np.float32(0.7), *waiting]
+        if len(waiting) < latency:
+            return None if none else np.zeros_like(y), (x, [*waiting, y])
+        return y, (x, waiting)
+
+    options: dict[str, Any] = {"shape": (2, 3, 30), "latency": latency, "seed": latency, "dtype": "float64"}
+    options["initial_state"] = (np.zeros((2, 3), np.float32), [])
+    assert "float32" in str(check_streaming(late, lambda s, x: held(s, x), **options))
+    with pytest.raises(ContractError, match="expected"):
+        check_streaming(late, lambda s, x: held(s, x, 1.101), **options)
+
+
 # sequences one after the other
 
 
@@ -270,6 +293,27 @@ def test_classes() -> None:
         check_streaming(full, OnlyCalled, reorder=True, **options)
     with refuses(InputError, "reorder: expected at least 2 rows, got 1"):
         check_streaming(full, step, reorder=True, **{**OPTIONS, "shape": (1, 2, 18)})
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+def test_the_axis_of_rows_is_not_guessed(rows: int) -> None:
+    """A queue (K - 1, B, C), with as many rows as taps or channels, and one (B, C)."""
+    kernel = np.random.default_rng(rows).normal(size=(4, 2, rows + 1))
+
+    def whole(x: np.ndarray) -> np.ndarray:
+        padded = np.concatenate([np.zeros((*x.shape[:2], rows)), x], axis=2)
+        return np.stack([np.einsum("bik,oik->bo", padded[:, :, t : t + rows + 1], kernel) for t in range(x.shape[2])], axis=2)
+
+    def stepped(queue: np.ndarray, x: np.ndarray) -> Result:
+        queue = np.concatenate([queue, x[None]])
+        return np.einsum("kbi,oik->bo", queue, kernel), queue[1:]
+
+    options: dict[str, Any] = {"shape": (rows, 2, 18), "dtype": "float64", "reorder": True}
+    check_streaming(whole, stepped, initial_state=lambda n: np.zeros((rows, n, 2)), **options)
+    expected = "initial_state: expected a function of the number of rows, which shows the axis that counts them"
+    with refuses(InputError, expected, f"({rows}, {rows}, 2) has several of length {rows}"):
+        check_streaming(whole, stepped, initial_state=np.zeros((rows, rows, 2)), **options)
+    check_streaming(whole, stepped, initial_state=np.zeros((rows, 5, 2)), **{**options, "shape": (5, 2, 18)})
 
 
 def test_rows_that_do_not_follow() -> None:

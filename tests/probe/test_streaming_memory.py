@@ -37,15 +37,27 @@ def writes(state: State, x: np.ndarray) -> Result:
 
 def test_x_that_lies_otherwise() -> None:
     check_streaming(lambda x: full(np.ascontiguousarray(x)), lambda s, x: step(s, x), **OPTIONS)
-    says("where x lies in memory in Fortran's order, the step gives other outputs", lambda s, x: step(s, by_bytes(x)))
-    says("where x lies in memory in Fortran's order, the function gives other outputs", step, lambda x: full(by_bytes(x)))
-    says("where x lies in memory read-only: writes raises ValueError", writes)
+    for seed in range(2):
+        says("where x comes in arrays with gaps between the numbers (strided)", lambda s, x: step(s, by_bytes(x)), seed=seed)
+        says("where x comes in arrays with gaps between the numbers (strided)", step, lambda x: full(by_bytes(x)), seed=seed)
 
+
+def test_a_layout_that_is_refused_is_noted_and_one_that_is_misread_is_wrong() -> None:
     def views(state: State, x: torch.Tensor) -> Result:
         return step(state, x.view(-1).view(x.shape).numpy())
 
-    says("where x lies in memory in Fortran's order: views raises RuntimeError: view size is not compatible", views,
-         lambda x: full(x.numpy()), convert=torch.from_numpy)  # fmt: skip
+    def viewed(x: torch.Tensor) -> np.ndarray:
+        return full(x.view(-1).view(x.shape).numpy())
+
+    def misread(x: torch.Tensor) -> np.ndarray:
+        return full(x.view(-1).view(x.shape).numpy() if x.stride(0) == 28 else x.numpy()[::-1])
+
+    for seed, whole in enumerate((viewed, lambda x: full(x.numpy()))):
+        report = str(check_streaming(whole, views, **OPTIONS, convert=torch.from_numpy, seed=seed))
+        assert "refuses arrays in Fortran's order: views raises RuntimeError: view size is not compatible" in report
+        assert ("Fortran's order: viewed raises RuntimeError" in report) == (whole is viewed)
+    says("misread gives other outputs", lambda s, x: step(s, x.numpy()), misread, convert=torch.from_numpy)
+    assert "refuses arrays that are read-only: writes raises ValueError" in str(check_streaming(full, writes, **OPTIONS))
 
 
 def scratch() -> Callable[[State, np.ndarray], Result]:

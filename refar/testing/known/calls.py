@@ -13,7 +13,8 @@ from refar.golden.case import Case
 from refar.golden.compare import as_dtype
 from refar.testing.closeness import allowed
 from refar.testing.known.caller import Caller
-from refar.testing.known.memory import LAYOUTS, READ_ONLY, Layout, at_once
+from refar.testing.known.memory import at_once
+from refar.testing.layouts import LAYOUTS, READ_ONLY, Layout
 from refar.testing.report import ContractError, Raised
 from refar.testing.under_test import as_array, require_unchanged
 

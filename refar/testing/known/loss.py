@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,15 +14,17 @@ from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, in_order
 from refar.errors import InputError, check_integer
 from refar.graph.graph import Graph, require_head
-from refar.testing.explain.loss import Averaged, cause, reductions
-from refar.testing.report import ContractError, Measure, Report, hold
+from refar.testing.explain.averaged import Averaged
+from refar.testing.known.loss_laws import FAR, Drawn, LossLaws
+from refar.testing.known.loss_under_test import LossUnderTest
+from refar.testing.report import Report, hold
 from refar.testing.told import told
-from refar.testing.under_test import Convert, as_array, name_of, require_numbers
+from refar.testing.under_test import Convert
 
 _ROWS, _LENGTH, _SIDE = 3, 13, 5
 _DRAWS = 3
-_NEAR = {"float64": 1e-9, "float32": 1e-4}
-"""What a loss may be off by, relative to it, in the precision in which it comes."""
+_EXACT = 16
+"""Usual draws are multiples of 1/16 below 8, so that a loss in half precision sees the same numbers."""
 
 
 @told
@@ -44,27 +44,38 @@ def check_loss(
     the last output do not count. Positions of x before `prefix` do not count either. `mask`, Booleans (B, T), says which
     positions of x count: then the loss is called as loss(y, x, mask), and sizes are those of the mask.
 
-    A mean over the values that count is right, and so are their sum, the sum of each row, and one number for each position;
-    the report says which was found. `convert` makes of arrays what the loss takes; without it the loss gets arrays, or tensors
-    if it is a module of PyTorch or fails on arrays. Raises InputError for a prefix or mask that does not fit, GraphError for a
-    graph without a head, and ContractError for a loss that is wrong, with the change of the right one that gives its values.
+    A mean over the values that count is right, and so are their sum, its mean over rows or positions, the sum or mean of each
+    row, and one number for each position or channel; the report says which was found. Outputs of the size of 1 are drawn, in
+    float64, and logits and means up to 100, in float64 and float32. `convert` makes of arrays what the loss takes; without it
+    the loss gets arrays, or tensors if it is a module of PyTorch or fails on arrays.
+
+    Raises InputError for a prefix or mask that does not fit, GraphError for a graph without a head, and ContractError for a loss
+    that is wrong, with the change of a right one that gives its values.
     """
+    if not isinstance(graph, Graph):
+        raise InputError(f"graph: expected a graph with a head, got {type(graph).__name__}")
     head, found = require_head(graph, "check_loss"), facts(graph)
     image = found.types[found.sequence].image
-    prefix = check_integer("prefix", prefix, 0)
+    prefix, seed = check_integer("prefix", prefix, 0), check_integer("seed", seed, 0)
     if image and (prefix or mask is not None):
         raise InputError("prefix, mask: expected none for a graph of images, of which all values count")
     counted = np.ones((_ROWS, _LENGTH), bool) if mask is None else _mask(mask)
     if prefix >= counted.shape[1]:
         raise InputError(f"prefix: expected less than the {counted.shape[1]} positions of a sequence, got {prefix}")
-    given = [_draw(graph, head, np.random.default_rng([seed, n]), counted.shape) for n in range(_DRAWS)]
     late = 0 if image or is_strict(graph) else 1
-    averaged = [Averaged.of(head, *in_order(found.types[found.sequence], y, x), counted, prefix, late) for y, x in given]
-    if not all(each.counted.any() for each in averaged):
+
+    def drawn(n: int, far: bool) -> Drawn:
+        y, x = _draw(graph, head, np.random.default_rng([seed, n]), counted.shape, far)
+        given = (y, x) if mask is None else (y, x, counted)
+        pair, picture = in_order(found.types[found.sequence], y, x), x.shape[1:] if image else ()
+        return Drawn(given, Averaged.of(head, *pair, counted, prefix, late, picture))
+
+    usual, far = ([drawn(n, far) for n in range(_DRAWS)] for far in (False, True))
+    if not usual[0].averaged.counted.any():
         raise InputError("mask: expected at least one position that counts")
-    tested = _Loss(loss, _converted(loss, convert, given[0], counted if mask is not None else None), mask is not None)
-    laws = _Laws(tested, given, averaged, counted)
-    return hold({"value": laws.value, "gradient": laws.gradient, "unseen": laws.unseen}, ("value",))
+    laws = LossLaws(LossUnderTest(loss, convert, usual[0].arrays), usual, far)
+    each = {"value": laws.value, "far": laws.far_values, "gradient": laws.gradient, "unseen": laws.unseen}
+    return hold(each, ("value", "far"))
 
 
 def _mask(mask: ArrayLike) -> Array:
@@ -74,127 +85,37 @@ def _mask(mask: ArrayLike) -> Array:
     return array.astype(bool)
 
 
-def _draw(graph: Graph, head: ops.AnyHead, rng: np.random.Generator, sizes: tuple[int, int]) -> tuple[Array, Array]:
-    """Draw an output and a sequence of the graph's types, `sizes` rows and positions."""
+def _draw(graph: Graph, head: ops.AnyHead, rng: np.random.Generator, sizes: tuple[int, int], far: bool) -> tuple[Array, Array]:
+    """Draw an output and a sequence of the graph's types, with `sizes` rows and positions; `far` with large logits and means."""
     kind, output = facts(graph).types[facts(graph).sequence], facts(graph).types[graph.output]
     rows, place = sizes[0], (_SIDE, _SIDE + 1) if kind.image else sizes[1:]
     y = rng.normal(size=(rows, output.size, *place))
+    if far:
+        large = _large(head, output.size)
+        y[:, large] = rng.uniform(-FAR, FAR, y[:, large].shape)
+    channels = (rows, kind.channels, *place)
+    x: Array = rng.normal(size=channels)
     if kind.indexed:
-        return y, rng.integers(0, kind.size, (rows, kind.channels, *place) if kind.image else (rows, *place))
-    return y, rng.normal(size=(rows, kind.channels, *place))
+        x = rng.integers(0, kind.size, channels if kind.image else (rows, *place))
+    return (_single(y), _single(x)) if far else (_short(y), _short(x))
 
 
-class _Loss:
-    """The loss under test. It is called with copies; what it raises is a ContractError."""
-
-    def __init__(self, function: Callable[..., Any], convert: Convert | None, masked: bool) -> None:
-        self.name, self._function, self._convert, self._masked = name_of(function, "the loss"), function, convert, masked
-
-    def __call__(self, y: Array, x: Array, counted: Array) -> Array:
-        """Return the loss as an array: of no axis, one for each row, or one for each position."""
-        return as_array(self.name, self._raw(y, x, counted)[0])
-
-    def gradient(self, y: Array, x: Array, counted: Array) -> Array | None:
-        """Return the gradient of the sum of what the loss gives, with respect to y; None where there is none."""
-        result, given = self._raw(y, x, counted, differentiable=True)
-        if getattr(result, "grad_fn", None) is None:
-            return None
-        result.sum().backward()
-        return np.zeros_like(y) if given.grad is None else as_array(f"the gradient of {self.name}", given.grad)
-
-    def _raw(self, y: Array, x: Array, counted: Array, differentiable: bool = False) -> tuple[Any, Any]:
-        arrays = [y.copy(), x.copy(), *([counted.copy()] if self._masked else [])]
-        given = arrays if self._convert is None else [self._convert(array) for array in arrays]
-        if differentiable and hasattr(given[0], "requires_grad_"):
-            given[0].requires_grad_()
-        try:
-            result = self._function(*given)
-        except Exception as error:
-            shapes = ", ".join(str(array.shape) for array in arrays)
-            raise ContractError(f"{self.name} raises {type(error).__name__} on arrays of {shapes}: {error}") from error
-        return result, given[0]
+def _large(head: ops.AnyHead, size: int) -> slice:
+    """Which of `size` channels of an output may be large: logits, and means of a Gaussian; never the logarithm of a scale."""
+    match head:
+        case ops.Categorical() | ops.Gaussian():
+            return slice(size)
+        case ops.LearntGaussian():
+            return slice(size // 2)
+        case ops.MixtureLogistics() | ops.MixtureGaussians():
+            return slice(size // 3)
+        case _:
+            assert_never(head)
 
 
-def _converted(
-    loss: Callable[..., Any], convert: Convert | None, given: tuple[Array, Array], counted: Array | None
-) -> Convert | None:
-    """Return what makes of arrays what the loss takes: tensors, if it is a module of PyTorch or takes only them."""
-    torch = sys.modules.get("torch")
-    if convert is not None or torch is None:
-        return convert
-    if isinstance(loss, torch.nn.Module):
-        return torch.from_numpy
-    arrays = [*given, *([] if counted is None else [counted])]
-    for kind in (None, torch.from_numpy):
-        try:
-            loss(*(array.copy() if kind is None else kind(array.copy()) for array in arrays))
-        except Exception:  # the loss is called once more by the first law, which tells what it raises
-            continue
-        return kind
-    return torch.from_numpy
+def _single(numbers: Array) -> Array:
+    return numbers if numbers.dtype.kind == "i" else numbers.astype(np.float32).astype(np.float64)
 
 
-@dataclass
-class _Laws:
-    """One loss on a few draws. Each method is a law."""
-
-    loss: _Loss
-    given: list[tuple[Array, Array]]
-    averaged: list[Averaged]
-    counted: Array
-    found: str = ""
-    near: float = _NEAR["float32"]
-
-    def value(self, measure: Measure) -> None:
-        """The loss is the mean of the nats, or their sum, or one number for each."""
-        came = [self.loss(y, x, self.counted) for y, x in self.given]
-        for n, each in enumerate(came):
-            require_numbers(self.loss.name, each)
-            fits = {name: right for name, right in reductions(self.averaged[n]).items() if right.shape == each.shape}
-            if not fits:
-                shapes = ", ".join(str(right.shape) for right in reductions(self.averaged[n]).values())
-                raise ContractError(f"{self.loss.name} returned the wrong shape: expected one of {shapes}, got {each.shape}")
-            self.near = near = _NEAR.get(each.dtype.name, _NEAR["float32"])
-            right = [name for name, value in fits.items() if _agree(each, value, near)]
-            if not right:
-                name, value = next(iter(fits.items()))
-                place = np.unravel_index(int(np.abs(each - value).argmax()), value.shape)
-                where = f" at {[int(i) for i in place]}" if value.shape else ""
-                said = f"{self.loss.name}{where}: expected {value[place]:.8g} ({name}), got {each[place]:.8g}"
-                why = cause(self.averaged, came, near)
-                raise ContractError(said + (f"; {why}" if why else ""))
-            self.found = right[0]
-        measure.notes.append(self.found)
-
-    def gradient(self, measure: Measure) -> None:
-        """The gradient with respect to y is that of the nats."""
-        y, x = self.given[0]
-        came = self.loss.gradient(y, x, self.counted)
-        if came is None:
-            measure.does_not_apply("it is no tensor with a gradient")
-            return
-        right = self.averaged[0].gradient(self.found, y.shape)
-        measure.close(f"{self.loss.name}: gradient of y", came.astype(np.float64), right, self.near)
-
-    def unseen(self, measure: Measure) -> None:
-        """What does not count changes nothing."""
-        y, x = self.given[0]
-        outputs, values = self.averaged[0].ignored
-        if not outputs.any() and not values.any():
-            measure.does_not_apply("all positions count")
-            return
-        other_y, other_x = self.given[1]
-        changed_y, changed_x = (
-            np.where(_spread(where, a), b, a) for where, a, b in ((outputs, y, other_y), (values, x, other_x))
-        )
-        before, after = self.loss(y, x, self.counted), self.loss(changed_y, changed_x, self.counted)
-        measure.require(bool((before == after).all()), f"{self.loss.name} where what does not count is changed", before, after)
-
-
-def _spread(where: Array, array: Array) -> Array:
-    """Return (B, T) as a Boolean for each number of (B, T) or (B, C, T)."""
-    return np.broadcast_to(where if array.ndim == 2 else where[:, None], array.shape)
-
-
-def _agree(a: Array, b: Array, near: float) -> bool:
-    return bool(np.allclose(a, b, rtol=near, atol=near * float(np.abs(b).max(initial=0.0))))
+def _short(numbers: Array) -> Array:
+    return numbers if numbers.dtype.kind == "i" else np.clip(np.rint(numbers * _EXACT) / _EXACT, -7, 7)

@@ -60,9 +60,9 @@ def check_module(
     naming parameter, position, both values, tolerance and the likely cause.
 
     What may be off is `rounding.tolerance`, a scale: a module shows none of the values in between, without which no bound can be
-    derived. In float64 a mistake is some 10¹⁰ times as large. A module that computes in bfloat16 or float16, as under autocast,
-    is judged by that: see `refar.rounding.half`. The report says so; where rounding alone may change the output by a tenth of
-    its largest value, the module is refused, since nothing could be seen.
+    derived. In float64 a mistake is some 10¹⁰ times as large. A module that returns float32 is judged by that, and one that
+    computes in bfloat16 or float16, as under autocast, by `refar.rounding.half`. The report says so; where rounding alone may
+    change the output by a tenth of its largest value, the module is refused, since nothing could be seen.
     """
     import torch
 
@@ -126,6 +126,9 @@ def again(subject: Subject, measure: Measure) -> None:
                 "largest: this precision cannot show whether it is right"
             )
         measure.notes.append(f"computes in {tested.dtype}: may be off by {allowed:.2g} of the largest output")
+    elif tested.dtype != tested.given:
+        allowed = subject.tolerance(tested.dtype)
+        measure.notes.append(f"returns {tested.dtype}: may be off by {allowed:.2g} of the largest output")
     first, second = tested.forward(inputs), tested.forward(inputs)
     measure.statements += 1
     for name, mask in ((name, cases.masks(subject.graph).get(name, True)) for name in tested.names):

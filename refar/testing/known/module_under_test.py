@@ -71,7 +71,8 @@ class ModuleUnderTest:
     """A copy of the module with the graph's parameters in it; the module itself is left alone.
 
     `inputs` makes the module's arguments of the graph's inputs, sequence first. They and the parameters are of the dtype `given`;
-    `dtype` is that of the computation: the same, or after `settle` half precision where the module computes in that.
+    `dtype` is that of the computation: the same, or after `settle` half precision where the module computes in that, or float32
+    where it returns that.
     """
 
     def __init__(
@@ -123,7 +124,9 @@ class ModuleUnderTest:
         with self._torch.no_grad(), one_thread():
             with precisions(self.module) as seen:
                 y = self._first_call(inputs)
-            self.dtype = next((name for name in half.BITS if name in seen or str(y.dtype) == f"torch.{name}"), self.given)
+            came = str(y.dtype).removeprefix("torch.")
+            coarser = [name for name in half.BITS if name in {*seen, came}] + ["float32"] * (came == "float32")
+            self.dtype = coarser[0] if coarser else self.given
             allowed = tolerance(self.dtype) * float(np.abs(expected).max())
             fitting = list(layouts(self.graph, tuple(y.shape), expected.shape))
             if not fitting:
@@ -152,6 +155,13 @@ class ModuleUnderTest:
         y = self.call(tensors)
         if self._layout is None:
             raise ContractError("the order of the output's axes is not known yet")
+        kind, x = facts(self.graph).types[facts(self.graph).sequence], tensors[facts(self.graph).sequence]
+        sides = tuple(x.shape[-2 if kind.image else -1 :])
+        expected = self._layout.shape(len(x), facts(self.graph).types[self.graph.output].size, sides)
+        if tuple(y.shape) != expected:
+            rows = "a batch of one row" if len(x) == 1 else f"{len(x)} rows"
+            what = f"expected {expected} for {rows} and {' x '.join(map(str, sides))} positions, got {tuple(y.shape)}"
+            raise ContractError(f"{self.name} returned the wrong shape: {what}")
         return self._layout.to_graph(y)
 
     def forward(self, inputs: Arrays) -> Array:

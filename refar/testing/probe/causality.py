@@ -20,6 +20,7 @@ from refar.testing.probe.lengths import elsewhere, first_positions, in_front
 from refar.testing.probe.looking import Probe
 from refar.testing.probe.meant import Meant
 from refar.testing.probe.measure import require_rows_apart, require_same, require_stateless
+from refar.testing.probe.one_row import one_row
 from refar.testing.probe.rate import Rate
 from refar.testing.probe.watched import Watched
 from refar.testing.report import ContractError
@@ -84,8 +85,8 @@ def check_causality(
         wrong += short
         notes += refused + elsewhere(function, few_rows, found)
     require_stateless(function, sample, y)
-    if len(sample) == 1:
-        notes.append("a batch of one row: whether rows mix is not seen")
+    mistaken, untried = one_row(function, sample, y)
+    wrong, notes = [*wrong, *mistaken], [*notes, *untried]
     if function.printed:
         notes.append(f"it prints at its calls, which was kept back: {function.printed.splitlines()[0][:80]!r}")
     if wrong:

@@ -6,28 +6,15 @@ import io
 import sys
 import traceback
 from collections.abc import Callable
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from refar.arguments.arrays import Array
 from refar.errors import RefarError
-from refar.testing.report import ContractError
+from refar.testing.layouts import Layout
+from refar.testing.report import ContractError, Raised
 from refar.testing.under_test import Convert, FunctionUnderTest
-
-Layout = Callable[[Array], Array]
-
-
-def _every_other(x: Array) -> Array:
-    wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
-    wide[..., ::2] = x
-    return wide[..., ::2]
-
-
-def _read_only(x: Array) -> Array:
-    x.flags.writeable = False
-    return x
 
 
 def as_it_is(x: Array) -> Array:
@@ -35,10 +22,8 @@ def as_it_is(x: Array) -> Array:
     return x
 
 
-LAYOUTS = MappingProxyType[str, Layout](
-    {"in Fortran's order": np.asfortranarray, "as every other number of a longer array": _every_other, "read-only": _read_only}
-)
-"""Other ways in which the same numbers may lie in memory."""
+NOTHING = np.zeros(0)
+"""Stands for an output that a function holds back; it has no dtype of the function's."""
 
 
 class Observed(FunctionUnderTest):
@@ -55,19 +40,19 @@ class Observed(FunctionUnderTest):
         self.dtype, self.converts, self._names = "", convert is not None, dict[Any, str]()
 
     def __call__(self, x: Array, shape: Any = None) -> Array:
-        """Return f(x). Raises ContractError, one sentence, whatever the function itself raises."""
+        """Return f(x). Raises Raised, one sentence, whatever the function itself raises."""
         try:
             return super().__call__(x, shape)
         except (ContractError, RefarError):
             raise
         except Exception as error:
             hints = "".join(f"; {note}" for note in getattr(error, "__notes__", []))
-            raise ContractError(f"{self.name} raises {described(error)}{hints}") from None
+            raise Raised(f"{self.name} raises {described(error)}{hints}") from None
 
     def _observed(self, x: Array) -> Any:
         laid = self.layout(x)
         result = self._inner(laid if self._given_convert is None else self._given_convert(laid))
-        if (dtype := getattr(result, "dtype", None)) is not None:
+        if result is not NOTHING and (dtype := getattr(result, "dtype", None)) is not None:
             self._note(self._names.get(dtype) or self._names.setdefault(dtype, str(dtype).removeprefix("torch.")))
         return result
 

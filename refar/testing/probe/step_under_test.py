@@ -13,7 +13,7 @@ import numpy as np
 from refar.arguments.arrays import Array
 from refar.errors import InputError
 from refar.testing.probe import states
-from refar.testing.probe.observed import Observed, described
+from refar.testing.probe.observed import NOTHING, Observed, described
 from refar.testing.report import ContractError
 from refar.testing.under_test import Convert, name_of
 
@@ -97,9 +97,8 @@ class StepUnderTest(Observed):
     def _advance(self, x: Any) -> Any:
         """Return what the step returns as y, and keep the state."""
         y = getattr(self._made, self._method)(x) if self._method else self._stepped(x)
-        if y is None and self.latency:
-            self._held, y = True, np.zeros(0)
-        return y
+        self._held = y is None and self.latency > 0
+        return NOTHING if self._held else y
 
     def _stepped(self, x: Any) -> Any:
         result = self._made(x, self._state) if self.x_first else self._made(self._state, x)
@@ -201,15 +200,21 @@ class StepUnderTest(Observed):
         return not self.stateful or hasattr(self._made, "reorder")
 
     def _axes(self, state: Any) -> list[int]:
-        """Return which axis of each array counts the rows, -1 where none does: the one that grows with the number of rows."""
+        """Return which axis of each array counts the rows, -1 where none does.
+
+        It is the one that grows with the number of rows, or the only one of that length. Raises InputError where several have it.
+        """
         now = [leaf.shape for leaf in states.leaves(state)]
-        axes = [shape.index(self._rows) if self._rows in shape else -1 for shape in now]
         if callable(self._initial):
             few, more = ([leaf.shape for leaf in states.leaves(self.fresh(self._rows + n))] for n in (0, 1))
             if len(few) == len(more) == len(now) and few != more:
-                axes = [next((a for a, (i, j) in enumerate(zip(one, two, strict=False)) if i != j), -1)
+                return [next((a for a, (i, j) in enumerate(zip(one, two, strict=False)) if i != j), -1)
                         for one, two in zip(few, more, strict=True)]  # fmt: skip
-        return axes
+        for shape in now:
+            if shape.count(self._rows) > 1:
+                expected = "expected a function of the number of rows, which shows the axis that counts them"
+                raise InputError(f"initial_state: {expected}; an array of shape {shape} has several of length {self._rows}")
+        return [shape.index(self._rows) if self._rows in shape else -1 for shape in now]
 
 
 def _parameters(function: Any) -> tuple[str, ...]:
