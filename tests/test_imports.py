@@ -332,7 +332,7 @@ def test_imports_have_no_circle_and_rooms_few_floors() -> None:
         ["refar.runtime", "refar_export"],  # what a bundle is stands in the runtime, which may have its models made anew
     ]
     heights = floors(rooms)
-    assert max(heights.values()) <= 10, {name: heights[name] for name in sorted(heights, key=lambda name: heights[name])}
+    assert max(heights.values()) <= 11, {name: heights[name] for name in sorted(heights, key=lambda name: heights[name])}
 
 
 def test_no_two_classes_share_a_name_and_no_file_name_occurs_more_than_twice() -> None:
