@@ -147,6 +147,7 @@ FUNCTIONS: dict[str, Call] = {
     "hardsigmoid": _plain("hard_sigmoid"),
     "hardswish": _plain("hard_swish"),
     "mish": _plain("mish"),
+    "softsign": _plain("softsign"),
     "sin": _plain("sin"),
     **dict.fromkeys(("abs", "absolute"), _absolute),
 }

@@ -45,16 +45,29 @@ REFUSED_NODES: dict[str, tuple[str, str, str]] = {
     "Einsum": REFUSED["einsum"],
     "LogSoftmax": REFUSED["log_softmax"],
     "ReverseSequence": REFUSED["flip"],
+    "Erf": (
+        "the error function, which refar has as a part of gelu alone",
+        "a file holds 1/√2 in float32, so that a gelu written with Erf is not quite gelu",
+        "export with opset 20 or newer, where gelu is one node",
+    ),
 }
 """Of operators that are known and not taken: what each is, why not, and what to do."""
 
 
+_NEAR = 1e-6
+"""How far an attribute in float32 may lie from the number that is meant, relative to it."""
+
+
 @dataclass(frozen=True)
 class Pointwise:
-    """A function of one number: its name in the core; of each attribute both its names, and what it is if left out."""
+    """A function of one number: its name in the core; of each attribute both its names, and what it is if left out.
+
+    `fixed` are attributes that the core knows one value of: name, what it is if left out, that value.
+    """
 
     call: str
     attributes: tuple[tuple[str, str, float], ...] = ()
+    fixed: tuple[tuple[str, float, float], ...] = ()
 
 
 POINTWISE: dict[str, Pointwise] = {
@@ -62,6 +75,16 @@ POINTWISE: dict[str, Pointwise] = {
     "Tanh": Pointwise("tanh"),
     "Sigmoid": Pointwise("sigmoid"),
     "LeakyRelu": Pointwise("leaky_relu", (("alpha", "negative_slope", 0.01),)),
+    "Elu": Pointwise("elu", (("alpha", "alpha", 1.0),)),
+    "Celu": Pointwise("celu", (("alpha", "alpha", 1.0),)),
+    "Selu": Pointwise("selu", fixed=(("alpha", *2 * (1.6732632423543772,)), ("gamma", *2 * (1.0507009873554805,)))),
+    "Softplus": Pointwise("softplus"),
+    "Softsign": Pointwise("softsign"),
+    "HardSigmoid": Pointwise("hardsigmoid", fixed=(("alpha", 0.2, 1 / 6), ("beta", 0.5, 0.5))),
+    "HardSwish": Pointwise("hardswish"),
+    "Mish": Pointwise("mish"),
+    "Sin": Pointwise("sin"),
+    "Abs": Pointwise("abs"),
     "Neg": Pointwise("neg"),
     "Identity": Pointwise("contiguous"),
 }
@@ -72,10 +95,25 @@ def _pointwise(rule: Pointwise) -> Handler:
     def apply(n: NodeCall) -> Anything:
         if isinstance(n.input(0), PerRun | StackedValues):
             return n.input(0) if rule.call == "contiguous" else n.value(0)
+        for name, default, known in rule.fixed:
+            if abs((came := n.real(name, default)) - known) > _NEAR * known:
+                raise n.refuse(f"{n.node.op_type} with {name} = {came:.6g}", f"refar has {known:.6g} alone")
         given = {argument: n.real(name, default) for name, argument, default in rule.attributes}
         return n.core(rule.call, self=n.operand(0), **given)
 
     return apply
+
+
+def _gelu(n: NodeCall) -> Anything:
+    return n.core("gelu", self=n.operand(0), approximate=n.attribute("approximate", "none"))
+
+
+def _log(n: NodeCall) -> Anything:
+    """The logarithm of a sigmoid, as PyTorch's logsigmoid is written."""
+    x = n.value(0)
+    if n.c.draft.planned[x.node].op != ops.Activation("sigmoid") or not x.inputs:
+        raise refuse_call(n.c.place, "Log of anything but a sigmoid")
+    return n.core("log_sigmoid", self=x.inputs[0])
 
 
 def _joined(name: str) -> Handler:
@@ -301,6 +339,8 @@ NODES: dict[str, Handler] = {
     "Pow": _pow,
     "Max": _max,
     "Clip": _clip,
+    "Gelu": _gelu,
+    "Log": _log,
     "PRelu": _prelu,
     "Softmax": _softmax,
     "Gemm": _gemm,

@@ -17,7 +17,7 @@ Written = tuple[ModelProto, dict[str, Any]]
 """A model, and options of `from_onnx`."""
 
 
-def exported(module: nn.Module, example: Any, options: Mapping[str, Any], *, fixed: bool = False, opset: int = 18) -> ModelProto:
+def exported(module: nn.Module, example: Any, options: Mapping[str, Any], *, fixed: bool = False, opset: int = 20) -> ModelProto:
     """Export a module with TorchScript's exporter; its batch and length are free unless they are `fixed`."""
     given = dict(example) if isinstance(example, dict) else {}
     if not given:
