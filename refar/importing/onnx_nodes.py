@@ -54,20 +54,12 @@ REFUSED_NODES: dict[str, tuple[str, str, str]] = {
 """Of operators that are known and not taken: what each is, why not, and what to do."""
 
 
-_NEAR = 1e-6
-"""How far an attribute in float32 may lie from the number that is meant, relative to it."""
-
-
 @dataclass(frozen=True)
 class Pointwise:
-    """A function of one number: its name in the core; of each attribute both its names, and what it is if left out.
-
-    `fixed` are attributes that the core knows one value of: name, what it is if left out, that value.
-    """
+    """A function of one number: its name in the core; of each attribute both its names, and what it is if left out."""
 
     call: str
     attributes: tuple[tuple[str, str, float], ...] = ()
-    fixed: tuple[tuple[str, float, float], ...] = ()
 
 
 POINTWISE: dict[str, Pointwise] = {
@@ -77,10 +69,8 @@ POINTWISE: dict[str, Pointwise] = {
     "LeakyRelu": Pointwise("leaky_relu", (("alpha", "negative_slope", 0.01),)),
     "Elu": Pointwise("elu", (("alpha", "alpha", 1.0),)),
     "Celu": Pointwise("celu", (("alpha", "alpha", 1.0),)),
-    "Selu": Pointwise("selu", fixed=(("alpha", *2 * (1.6732632423543772,)), ("gamma", *2 * (1.0507009873554805,)))),
     "Softplus": Pointwise("softplus"),
     "Softsign": Pointwise("softsign"),
-    "HardSigmoid": Pointwise("hardsigmoid", fixed=(("alpha", 0.2, 1 / 6), ("beta", 0.5, 0.5))),
     "HardSwish": Pointwise("hardswish"),
     "Mish": Pointwise("mish"),
     "Sin": Pointwise("sin"),
@@ -95,9 +85,6 @@ def _pointwise(rule: Pointwise) -> Handler:
     def apply(n: NodeCall) -> Anything:
         if isinstance(n.input(0), PerRun | StackedValues):
             return n.input(0) if rule.call == "contiguous" else n.value(0)
-        for name, default, known in rule.fixed:
-            if abs((came := n.real(name, default)) - known) > _NEAR * known:
-                raise n.refuse(f"{n.node.op_type} with {name} = {came:.6g}", f"refar has {known:.6g} alone")
         given = {argument: n.real(name, default) for name, argument, default in rule.attributes}
         return n.core(rule.call, self=n.operand(0), **given)
 
@@ -106,6 +93,22 @@ def _pointwise(rule: Pointwise) -> Handler:
 
 def _gelu(n: NodeCall) -> Anything:
     return n.core("gelu", self=n.operand(0), approximate=n.attribute("approximate", "none"))
+
+
+def _selu(n: NodeCall) -> Anything:
+    """γ·elu(x), with the numbers of the file, which are those of PyTorch rounded to float32."""
+    return _scaled(n, n.core("elu", self=n.operand(0), alpha=n.real("alpha", 1.67326319217681884765625)),
+                   n.real("gamma", 1.05070102214813232421875))  # fmt: skip
+
+
+def _hard_sigmoid(n: NodeCall) -> Anything:
+    """α·x + β between 0 and 1."""
+    line = n.core("add", self=_scaled(n, n.operand(0), n.real("alpha", 0.2)), other=n.real("beta", 0.5))
+    return n.core("hardtanh", self=line, min_val=0.0, max_val=1.0)
+
+
+def _scaled(n: NodeCall, x: Anything, by: float) -> Anything:
+    return n.core("mul", self=x, other=by)
 
 
 def _log(n: NodeCall) -> Anything:
@@ -340,6 +343,8 @@ NODES: dict[str, Handler] = {
     "Max": _max,
     "Clip": _clip,
     "Gelu": _gelu,
+    "Selu": _selu,
+    "HardSigmoid": _hard_sigmoid,
     "Log": _log,
     "PRelu": _prelu,
     "Softmax": _softmax,

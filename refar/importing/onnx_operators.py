@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -62,4 +63,24 @@ class MaxPool(OpRun):
         return (y,)
 
 
-OWN_OPERATORS: list[type[OpRun]] = [Pad, MaxPool]
+class Gelu(OpRun):
+    """ONNX's Gelu, of which onnx's own takes √2 and π in float32."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, approximate: str | None = None) -> tuple[Array]:
+        if approximate == "tanh":
+            return (x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,)
+        return (np.array([v * (1 + math.erf(v / math.sqrt(2))) / 2 for v in x.flat], x.dtype).reshape(x.shape),)
+
+
+class HardSwish(OpRun):
+    """ONNX's HardSwish, of which onnx's own takes 1/6 in float32."""
+
+    op_domain = ""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        return (x * np.minimum(np.maximum(x + 3, 0), 6) / 6,)
+
+
+OWN_OPERATORS: list[type[OpRun]] = [Pad, MaxPool, Gelu, HardSwish]
