@@ -34,8 +34,8 @@ CHAINS: list[tuple[str, ...]] = [
 """Pages whose lines are typed one page after the other, in one folder. Each page has a Python of its own."""
 
 STEP = re.compile(r"^```(?P<language>\w*)\n(?P<block>.*?)^```$|^    (?P<command>(?:refar|make|pip) [^\n]*)$", re.M | re.S)
-NAMED = re.compile(r"# (\w+\.(?:py|toml))\n")
-"""The first line of a block that is a file."""
+NAMED = re.compile(r"# (\w+\.py)\n")
+"""The first line of a block of Python that is a file; one of TOML always is."""
 SHORTER = {"steps = 500 ": "steps = 2 ", "[1, 2, 4, 8, 16, 32]": "[1, 2]\nresidual = 4\ngate = 4\nskip = 4"}
 
 
