@@ -83,6 +83,21 @@ IMAGE = READING | {
 }
 """The tables of an operator that reads other pixels."""
 
+FUNCTIONS = {
+    "analysis/kinks.py: kinks",
+    "exact/literal.py: _activation",
+    "oracle/elementwise.py: activation",
+    "oracle/elementwise.py: activation_slope",
+    "rounding/elementwise.py: rounding",
+    "rounding/elementwise.py: slope_rounding",
+    "rounding/elementwise.py: steepest",
+    "rounding/elementwise.py: span",
+    "rounding/balls.py: _activation",
+    "torch/lower.py: activation",
+    "refar_export/lower.py: _activation",
+}
+"""The tables of a function of an element."""
+
 HEADS = {
     "analysis/facts.py: _check_head",
     "analysis/heads.py: output_numbers",
@@ -258,7 +273,7 @@ def place(path: Path) -> str:
 
 
 def test_a_dummy_operator_is_an_error_in_every_table_of_its_family(tmp_path: Path) -> None:
-    """One that looks at a single position, one that reads others over time, one of images, in a copy: mypy names their tables."""
+    """One that looks at a single position, one that reads others over time, one of images, a head and a function, in a copy."""
     for folder in ("refar", "export"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -269,6 +284,10 @@ def test_a_dummy_operator_is_an_error_in_every_table_of_its_family(tmp_path: Pat
     text = text.replace("PointwiseOp = (\n", "PointwiseOp = (\n    DummyA |").replace("ImageOp = ", "ImageOp = DummyC | ")
     head = 'class DummyHead(Struct, frozen=True, tag_field="type", tag="dummy_head"):\n    """A dummy."""\n\n\n'
     text = text.replace("AnyHead = ", f"{head}AnyHead = DummyHead | ")
+    text = text.replace(
+        '"hard_sigmoid", "hard_swish", "mish", "sin", "snake",\n',
+        '"hard_sigmoid", "hard_swish", "mish", "sin", "snake", "dummy",\n',
+    )
     (tmp_path / "refar/ops.py").write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "mypy", "refar", "export/refar_export"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -277,6 +296,7 @@ def test_a_dummy_operator_is_an_error_in_every_table_of_its_family(tmp_path: Pat
         function = function_at((tmp_path / file).read_text(encoding="utf-8"), int(line))
         for dummy in kinds.split(" | "):
             found[dummy].add(f"{file.split('/', 1)[1]}: {function}")
+    assert found.pop("Literal['dummy']") == FUNCTIONS, run.stdout
     assert found == {"DummyA": POINTWISE, "DummyB": WINDOWED, "DummyC": IMAGE, "DummyHead": HEADS}, run.stdout
 
 
@@ -287,6 +307,11 @@ def test_contributing_names_every_table() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| \d+ \| `(?:refar|export)/(\S+)`, `(\w+)` \|", page, re.M)
     assert {f"{file}: {function}" for file, function in rows} == POINTWISE | {"testing/examples.py: POINTWISE"}
+    for table in FUNCTIONS:
+        file, function = table.split(": ")
+        row = page.partition("A new *function of an element*")[2].partition("\n\n")[0]
+        assert f"`{'export' if file.startswith('refar_export') else 'refar'}/{file}`" in row
+        assert f"`{function}`" in row
     over_time, of_images = set[str](), set[str]()
     for file, *cells in re.findall(r"^\| `(?:refar|export)/(\S+)` \| (.*) \| (.*) \|$", page, re.M):
         for found, cell in zip((over_time, of_images), cells, strict=True):

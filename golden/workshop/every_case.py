@@ -8,6 +8,7 @@ from refar.golden.case import Case
 from workshop.conv1d_cases import CAUSAL_CONV1D
 from workshop.conv2d_cases import MASKED_CONV2D
 from workshop.density_cases import DENSITIES
+from workshop.function_cases import FUNCTION_CASES
 from workshop.generation_cases import GENERATE
 from workshop.invalid_graphs import INVALID
 from workshop.learnt_scale_cases import LEARNT_SCALES
@@ -22,7 +23,7 @@ from workshop.stream_cases import STEPS
 
 OPERATORS: tuple[OperatorMaker, ...] = (
     CAUSAL_CONV1D, MASKED_CONV2D, CAUSAL_POOL1D, SHIFT1D, SHIFT2D, *POINTWISE, LOG_SOFTMAX, *LOSSES, *QUANTIZERS, *SAMPLERS,
-    GUMBEL_SOFTMAX, *LEARNT_SCALES,
+    GUMBEL_SOFTMAX, *LEARNT_SCALES, *FUNCTION_CASES,
 )  # fmt: skip
 """Those with a signature: arrays in, arrays out."""
 

@@ -46,8 +46,7 @@ def value(kind: Curved, op: ops.Activation, x: Exact, dtype: DTypeLike) -> Decim
         case "elu":
             return v if x > 0 else alpha * (v.exp() - 1)
         case "selu":
-            selu_alpha, scale = _selu(dtype)
-            return scale * (v if x > 0 else selu_alpha * (v.exp() - 1))
+            return _SELU_SCALE * (v if x > 0 else _SELU_ALPHA * (v.exp() - 1))
         case "gelu":
             return v * _normal(v)
         case "gelu_tanh":
@@ -83,8 +82,7 @@ def slope(kind: Curved, op: ops.Activation, x: Exact, dtype: DTypeLike) -> Decim
         case "elu":
             return Decimal(1) if x > 0 else alpha * v.exp()
         case "selu":
-            selu_alpha, scale = _selu(dtype)
-            return scale * (1 if x > 0 else selu_alpha * v.exp())
+            return _SELU_SCALE * (1 if x > 0 else _SELU_ALPHA * v.exp())
         case "gelu":
             return _normal(v) + v * (-v * v / 2).exp() / (2 * _pi()).sqrt()
         case "gelu_tanh":
@@ -111,6 +109,7 @@ def slope(kind: Curved, op: ops.Activation, x: Exact, dtype: DTypeLike) -> Decim
 
 
 _CUBIC = Decimal("0.044715")
+_SELU_ALPHA, _SELU_SCALE = Decimal(ops.SELU_ALPHA), Decimal(ops.SELU_SCALE)
 
 
 def tanh(v: Decimal) -> Decimal:
@@ -132,10 +131,6 @@ def sigmoid(v: Decimal) -> Decimal:
 def sigmoid_slope(v: Decimal) -> Decimal:
     """Return σ(v)·(1 - σ(v)), without a difference."""
     return sigmoid(v) * sigmoid(-v)
-
-
-def _selu(dtype: DTypeLike) -> tuple[Decimal, Decimal]:
-    return decimal(number(ops.SELU_ALPHA, dtype)), decimal(number(ops.SELU_SCALE, dtype))
 
 
 def _hard_sigmoid(v: Decimal) -> Decimal:

@@ -32,6 +32,17 @@ def _conv2d(a: Attributes, arrays: Arrays) -> ops.Conv2d:
     return ops.Conv2d(len(w), sides, a["mask"], anchor, tuple(a["dilation"]), a["colours"], "b" in arrays, a["groups"])
 
 
+FUNCTIONS: tuple[ops.FunctionName, ...] = (
+    "elu", "selu", "gelu", "gelu_tanh", "silu", "softplus", "softsign", "clip", "hard_sigmoid", "hard_swish", "mish", "sin",
+    "snake",
+)  # fmt: skip
+"""The functions of an element that are operators by their own names; the other four are the kinds of "activation"."""
+
+
+def _function(kind: ops.FunctionName) -> Callable[[Attributes, Arrays], ops.Activation]:
+    return lambda a, _: ops.Activation(kind, **a)
+
+
 TO_OP: dict[str, Callable[[Attributes, Arrays], ops.AnyOp]] = {
     "causal_conv1d": _conv1d,
     "masked_conv2d": _conv2d,
@@ -45,6 +56,7 @@ TO_OP: dict[str, Callable[[Attributes, Arrays], ops.AnyOp]] = {
     "embedding": lambda a, arrays: ops.Embedding(arrays["w"].shape[1]),
     "standardize": lambda a, _: ops.Standardize(a["mean"], a["std"]),
     "positional_encoding": lambda a, _: ops.Position(a["bits"]),
+    **{kind: _function(kind) for kind in FUNCTIONS},
 }
 """The node that an operator is, by its name, from the attributes and arrays of a case."""
 

@@ -2,18 +2,21 @@
 
 A maximum over a window whose largest value stands in n places has as its gradient any convex combination of the n unit vectors:
 most frameworks give all of dy to one place, some share it. The zeros before the start are places like any other, whose part is
-seen by nobody. relu and leaky relu have at 0 any derivative between those on its two sides. Elsewhere the gradient is one number.
+seen by nobody. A function of an element has at a kink any derivative between those on its two sides. Elsewhere the gradient is
+one number.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from refar.analysis.kinks import Kink, kinks
 from refar.arguments.arrays import Array, Arrays
+from refar.golden.node_operators import FUNCTIONS, TO_OP
 
 _PAD = -1
 """The place of all zeros before the start."""
@@ -28,7 +31,7 @@ def one_of(operator: str, attributes: Mapping[str, Any], arrays: Arrays) -> tupl
     """Name the gradients of which a case can only give one of several right ones."""
     if "dy" not in arrays:
         return ()
-    kinked = operator == "activation" and attributes["kind"] in ("relu", "leaky_relu") and not np.all(arrays["x"])
+    kinked = any((arrays["x"] == kink.at).any() for kink in _kinks_of(operator, attributes, arrays))
     equal = operator == "causal_pool1d" and attributes["kind"] == "max" and (_largest(arrays["x"], attributes).sum(0) > 1).any()
     return ("gradient.x",) if kinked or equal else ()
 
@@ -38,8 +41,8 @@ def chosen(operator: str, attributes: Mapping[str, Any], arrays: Arrays, came: A
 
     `off` is how far a gradient without a choice may be off. Parts of dy may be rounded in arithmetic with this unit roundoff.
     """
-    if operator == "activation":
-        return _kinks(attributes, arrays, came, off, unit)
+    if operator != "causal_pool1d":
+        return _between(_kinks_of(operator, attributes, arrays), arrays, came, off, unit)
     found = np.zeros(came.shape, bool)
     largest = _largest(arrays["x"], attributes)
     for row in np.ndindex(came.shape[:2]):
@@ -48,11 +51,19 @@ def chosen(operator: str, attributes: Mapping[str, Any], arrays: Arrays, came: A
     return found
 
 
-def _kinks(a: Mapping[str, Any], arrays: Arrays, came: Array, off: Array, unit: float) -> Array:
-    dy = arrays["dy"].astype(np.float64)
-    sides = dy * (a["slope"] if a["kind"] == "leaky_relu" else 0.0), dy
-    off = off + _ROUNDINGS * unit * np.maximum(*np.abs(sides))
-    return (arrays["x"] == 0) & (np.minimum(*sides) - off <= came) & (came <= np.maximum(*sides) + off)
+def _kinks_of(operator: str, attributes: Mapping[str, Any], arrays: Arrays) -> tuple[Kink, ...]:
+    """Return the kinks of a function of an element; none of any other operator."""
+    return kinks(TO_OP[operator](attributes, arrays)) if operator in ("activation", *FUNCTIONS) else ()
+
+
+def _between(kinks: Sequence[Kink], arrays: Arrays, came: Array, off: Array, unit: float) -> Array:
+    """Say where x is a kink and `came` is dy times a derivative between those of its two sides."""
+    dy, found = arrays["dy"].astype(np.float64), np.zeros(came.shape, bool)
+    for kink in kinks:
+        sides = dy * kink.left, dy * kink.right
+        room = off + _ROUNDINGS * unit * np.maximum(*np.abs(sides))
+        found |= (arrays["x"] == kink.at) & (np.minimum(*sides) - room <= came) & (came <= np.maximum(*sides) + room)
+    return found
 
 
 def _largest(x: Array, a: Mapping[str, Any]) -> Array:

@@ -93,7 +93,12 @@ def _leaky_on_the_other_side(arrays: Arrays, a: Attributes) -> Array:
 
 
 ACTIVATIONS: Mapping[str, Mistake] = {
-    **_ACTIVATION.rewrites(),
+    **_ACTIVATION.rewrites(
+        "gelu by a tanh where erf is meant",
+        "gelu by erf where a tanh is meant",
+        "alpha ignored (1)",
+        "ends of the clip ignored (-1 and 1)",
+    ),
     "slope on the positive side": result_of(_leaky_on_the_other_side),
     "exponential overflows": result_of(_overflowing),
     "gradient of x: derivative 0 at 0": gradient_of("x", _no_slope_at_zero),

@@ -18,6 +18,7 @@ from refar.mistakes import pooling_mistakes as pooling
 from refar.mistakes import precision_mistakes as precisions
 from refar.mistakes import quantizer_mistakes as quantizers
 from refar.mistakes import sampler_mistakes as samplers
+from refar.mistakes.function_mistakes import FUNCTION_MISTAKES
 from refar.mistakes.on_arrays import Mistake
 from refar.mistakes.size_mistakes import SIZED
 
@@ -37,6 +38,7 @@ MISTAKES: dict[str, Mapping[str, Mistake]] = {
     "embedding": elementwise.EMBEDDINGS,
     "standardize": elementwise.STANDARDIZATIONS,
     "positional_encoding": elementwise.POSITIONS,
+    **FUNCTION_MISTAKES,
     "log_softmax": losses.LOG_SOFTMAXES,
     "cross_entropy": losses.CROSS_ENTROPIES,
     "gaussian": losses.GAUSSIANS,

@@ -48,6 +48,11 @@ def _kind(kind: str) -> Rewrite:
     return lambda op, own: (replace(op, kind=kind), own)
 
 
+def _instead(kind: str, other: str) -> Rewrite:
+    """One kind for another."""
+    return _to(kind=lambda op: other if op.kind == kind else op.kind)
+
+
 def _mirrored(op: ops.Conv2d) -> tuple[int, int]:
     """The other of the two middle taps of an even side."""
     a, e = (n - 1 - p if n % 2 == 0 else p for p, n in zip(anchor(op), op.kernel, strict=True))
@@ -93,6 +98,10 @@ REWRITES: Mapping[str, Mapping[type[ops.Op], Rewrite]] = {
     "right ignored": {ops.Shift2d: _to(right=0)},
     "activation left out": {ops.Activation: lambda op, own: (ops.Affine(), own)},
     **{f"{kind} for another activation": {ops.Activation: _kind(kind)} for kind in ("relu", "leaky_relu", "tanh", "sigmoid")},
+    "gelu by a tanh where erf is meant": {ops.Activation: _instead("gelu", "gelu_tanh")},
+    "gelu by erf where a tanh is meant": {ops.Activation: _instead("gelu_tanh", "gelu")},
+    "alpha ignored (1)": {ops.Activation: _to(alpha=1.0)},
+    "ends of the clip ignored (-1 and 1)": {ops.Activation: _to(low=-1.0, high=1.0)},
     "slope ignored (0.01)": {ops.Activation: _to(slope=0.01)},
     "maximum for average": {ops.Pool1d: _kind("max")},
     "average for maximum": {ops.Pool1d: _kind("avg")},

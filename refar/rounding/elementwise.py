@@ -1,4 +1,4 @@
-"""What rounding does to the functions of `ops.Activation` and their derivatives, how steep they are, and where their kinks are.
+"""What rounding does to the functions of `ops.Activation` and their derivatives, and how steep they are.
 
 Bounds are derived as in `rounding.bound`, from the steps of the formula: the error of each factor times the others, and γ_m for
 m roundings. Several formulas are in use for most functions; each bound has room for all of them. Source: Higham 2002, "Accuracy
@@ -82,7 +82,7 @@ def slope_rounding(op: ops.Activation, x: Array, unit: float) -> Array:
     """Bound the error of f'(x)·dy relative to |dy|.
 
     relu copies. leaky_relu: γ_2·slope. tanh' = 1 - y²: 2·TANH·u·|y| and two roundings. σ' = y·(1 - y): SIGMOID·u·(1 + 2|y|),
-    which is at least what |1 - 2y| allows, and two. elu, selu: an exponential and four or six roundings. softplus: as σ. sin: as
+    which is at least what |1 - 2y| allows, and two. elu, selu: `_exponential`. softplus: as σ. sin: as
     cos. silu, gelu, mish: the sum of the other factor and of |x| times its derivative, each off as its parts are; of gelu
     x·φ(x)·x²/2·γ_2 is below γ_1. softsign: γ_6/(1 + |x|), which a difference of two such terms needs. clip: where x is within one
     rounding of an end, either side may be taken. snake: 2·sin·cos, each off by δ as in `rounding`.
@@ -98,10 +98,9 @@ def slope_rounding(op: ops.Activation, x: Array, unit: float) -> Array:
         case "sigmoid":
             return SIGMOID * unit * (1 + 2 * activation(op, x)) + (SIGMOID * unit) ** 2 + gamma(3, unit)
         case "elu":
-            return np.where(x > 0, 0, op.alpha * gamma(EXP + 4, unit) * np.exp(np.minimum(x, 0)))
+            return np.where(x > 0, 0, op.alpha * _exponential(x, unit))
         case "selu":
-            exponential = _SELU * gamma(EXP + 6, unit) * np.exp(np.minimum(x, 0))
-            return np.where(x > 0, ops.SELU_SCALE * gamma(2, unit), exponential)
+            return np.where(x > 0, ops.SELU_SCALE * gamma(2, unit), _SELU * _exponential(x, unit))
         case "gelu":
             return np.full(x.shape, 1.2 * float(gamma(ERF // 2 + EXP + 10, unit)))
         case "gelu_tanh":
@@ -178,19 +177,9 @@ def span(op: ops.Activation) -> float:
             assert_never(op.kind)
 
 
-def kinks(op: ops.Activation) -> tuple[float, ...]:
-    """Return where f has no derivative."""
-    match op.kind:
-        case "relu" | "leaky_relu" | "elu" | "selu":
-            return (0.0,)
-        case "clip":
-            return (op.low, op.high)
-        case "hard_sigmoid" | "hard_swish":
-            return (-3.0, 3.0)
-        case "tanh" | "sigmoid" | "gelu" | "gelu_tanh" | "silu" | "softplus" | "softsign" | "mish" | "sin" | "snake":
-            return ()
-        case _:
-            assert_never(op.kind)
+def _exponential(x: Array, unit: float) -> Array:
+    """eˣ where x ≤ 0, times what stands before it: also as the sum of y = eˣ - 1 and 1, which loses γ_4."""
+    return gamma(EXP + 6, unit) * np.exp(np.minimum(x, 0)) + gamma(4, unit)
 
 
 def _sine(op: ops.Activation, size: Array, unit: float) -> tuple[Array, Array]:

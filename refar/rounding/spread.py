@@ -14,6 +14,7 @@ from typing import assert_never
 import numpy as np
 
 from refar import ops
+from refar.analysis.kinks import kinks
 from refar.arguments.arrays import Array, Arrays
 from refar.oracle import node, pointwise
 from refar.oracle.windows import window_offsets, windows_of
@@ -83,13 +84,13 @@ def spread(op: ops.AnyOp) -> Spread:
 
 def _activation(op: ops.Activation) -> Spread:
     """As far as the steepest slope takes it, and no further than from the smallest value to the largest."""
-    steepest, span, kinks = elementwise.steepest(op), elementwise.span(op), elementwise.kinks(op)
+    steepest, span, bent = elementwise.steepest(op), elementwise.span(op), kinks(op)
 
     def near(args: Sequence[Array], off: Array) -> Array:
         """Where a kink lies within the error of the argument."""
-        return (off > 0) & np.any([np.abs(args[0] - kink) <= off for kink in kinks], axis=0)
+        return (off > 0) & np.any([np.abs(args[0] - kink.at) <= off for kink in bent], axis=0)
 
-    return Spread(lambda s: np.minimum(steepest * s.off[0], span), near if kinks else None)
+    return Spread(lambda s: np.minimum(steepest * s.off[0], span), near if bent else None)
 
 
 def _products(s: Situation) -> Array:

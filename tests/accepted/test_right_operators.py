@@ -97,6 +97,54 @@ def test_activations(name: str) -> None:
     check_function(activation, "activation", convert=torch.from_numpy, gradient="torch", only={"kind": kind})
 
 
+def normal(x: Any) -> Any:
+    return 0.5 * torch.erfc(-x / 2**0.5)
+
+
+OF_AN_ELEMENT: dict[str, tuple[str, Callable[..., Any]]] = {
+    "F.elu": ("elu", lambda x, *, alpha: F.elu(x, alpha)),
+    "elu by where": ("elu", lambda x, *, alpha: torch.where(x > 0, x, alpha * torch.expm1(x.clamp(max=0)))),
+    "F.selu": ("selu", F.selu),
+    "selu by elu": ("selu", lambda x: 1.0507009873554805 * F.elu(x, 1.6732632423543772)),
+    "F.gelu": ("gelu", F.gelu),
+    "gelu by erf": ("gelu", lambda x: 0.5 * x * (1 + torch.erf(x * 0.5**0.5))),
+    "gelu by erfc": ("gelu", lambda x: x * normal(x)),
+    "F.gelu, tanh": ("gelu_tanh", lambda x: F.gelu(x, approximate="tanh")),
+    "gelu by tanh": ("gelu_tanh", lambda x: 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x.pow(3))))),
+    "gelu by sigmoid": ("gelu_tanh", lambda x: x * torch.sigmoid((8 / torch.pi) ** 0.5 * (x + 0.044715 * x**3))),
+    "F.silu": ("silu", F.silu),
+    "x times sigmoid": ("silu", lambda x: x * x.sigmoid()),
+    "F.softplus": ("softplus", F.softplus),
+    "logaddexp": ("softplus", lambda x: torch.logaddexp(x, torch.zeros_like(x))),
+    "logarithm of sigmoid": ("softplus", lambda x: -F.logsigmoid(-x)),
+    "F.softsign": ("softsign", F.softsign),
+    "F.hardtanh": ("clip", lambda x, *, low, high: F.hardtanh(x, low, high)),
+    "clip by clamp": ("clip", lambda x, *, low, high: x.clamp(low, high)),
+    "minimum of maximum": ("clip", lambda x, *, low, high: torch.minimum(x.maximum(x.new_tensor(low)), x.new_tensor(high))),
+    "relu6 of x + 3": ("hard_sigmoid", lambda x: F.relu6(x + 3) / 6),
+    "F.hardswish": ("hard_swish", F.hardswish),
+    "x times relu6": ("hard_swish", lambda x: x * F.relu6(x + 3) / 6),
+    "F.mish": ("mish", F.mish),
+    "mish by softplus": ("mish", lambda x: x * torch.tanh(F.softplus(x))),
+    "torch.sin": ("sin", torch.sin),
+    "snake": ("snake", lambda x, *, alpha: x + torch.sin(alpha * x) ** 2 / alpha),
+    "snake by pow": ("snake", lambda x, *, alpha: x + alpha**-1 * torch.sin(alpha * x).pow(2)),
+}
+
+
+@pytest.mark.parametrize("name", OF_AN_ELEMENT)
+def test_functions_of_an_element(name: str) -> None:
+    operator, f = OF_AN_ELEMENT[name]
+    check_function(f, operator, convert=torch.from_numpy, gradient="torch")
+
+
+def test_hardsigmoid_of_pytorch_passes_in_float32() -> None:
+    """Its gradient takes 1/6 in float32, in float64 too."""
+    check_function(F.hardsigmoid, "hard_sigmoid", convert=torch.from_numpy, gradient="torch", dtypes=("float32",))
+    with pytest.raises(AssertionError, match="float64"):
+        check_function(F.hardsigmoid, "hard_sigmoid", convert=torch.from_numpy, gradient="torch")
+
+
 def gate_by_chunk(x: Any) -> Any:
     a, b = x.chunk(2, dim=1)
     return torch.tanh(a) * torch.sigmoid(b)

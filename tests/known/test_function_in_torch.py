@@ -76,6 +76,19 @@ TORCH: dict[str, Function] = {
     "learnt_gaussian": learnt_gaussian,
     "mixture_gaussians": mixture_gaussians,
     "gumbel_softmax": lambda logits, noise, *, temperature, hard: F.softmax((logits + noise) / temperature, 1),
+    "elu": lambda x, *, alpha: F.elu(x, alpha),
+    "selu": F.selu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": F.silu,
+    "softplus": F.softplus,
+    "softsign": F.softsign,
+    "clip": lambda x, *, low, high: F.hardtanh(x, low, high),
+    "hard_sigmoid": lambda x: F.relu6(x + 3) / 6,
+    "hard_swish": F.hardswish,
+    "mish": F.mish,
+    "sin": torch.sin,
+    "snake": lambda x, *, alpha: x + torch.sin(alpha * x) ** 2 / alpha,
 }
 
 

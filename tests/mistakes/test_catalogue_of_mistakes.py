@@ -11,7 +11,7 @@ import refar
 from refar import Builder, Graph, models, ops
 from refar.golden import OPERATORS, golden_cases
 from refar.golden.compare import as_dtype
-from refar.golden.node_operators import as_graph
+from refar.golden.node_operators import FUNCTIONS, as_graph
 from refar.mistakes.masks import MASKS
 from refar.mistakes.of_graphs import HALVES, NAMES, PADDINGS, everywhere, one_by_one, output
 from refar.mistakes.of_operators import MISTAKES, names_of
@@ -51,7 +51,9 @@ def test_no_mistake_goes_by_two_definitions() -> None:
             assert table[name].__qualname__ == "ArrayNode._rewrite.<locals>.wrong", (operator, name)
 
 
-@pytest.mark.parametrize("operator", ["causal_conv1d", "masked_conv2d", "causal_pool1d", "shift1d", "shift2d", "activation"])
+@pytest.mark.parametrize(
+    "operator", ["causal_conv1d", "masked_conv2d", "causal_pool1d", "shift1d", "shift2d", "activation", *FUNCTIONS]
+)
 def test_a_rewrite_gives_the_same_on_the_arrays_of_a_case_and_on_a_graph(operator: str) -> None:
     seen = set()
     for case in golden_cases(operator):

@@ -10,6 +10,7 @@ import numpy as np
 
 from refar import ops
 from refar.analysis.facts import facts
+from refar.analysis.kinks import kinks
 from refar.arguments.arrays import Array, Arrays
 from refar.building.text import from_json
 from refar.graph.graph import Graph, to_json
@@ -17,7 +18,6 @@ from refar.oracle.bound_graph import cast, unchecked
 from refar.oracle.padding import values_before
 from refar.oracle.whole import backward_everywhere, backward_nodes, forward_nodes
 from refar.rounding import bound
-from refar.rounding.elementwise import kinks
 from refar.rounding.tolerance import relative_tolerance
 from refar.testing.contract import cases, integers, operators
 from refar.testing.contract.backends import export_bundle
@@ -109,7 +109,7 @@ def _central_difference(subject: Subject, inputs: Arrays, direction: Arrays, mea
             forward_nodes(unchecked(subject.graph, moved(subject.params, by), np.float64), moved(inputs, by)) for by in (h, -h)
         ]  # fmt: skip
         bent = [(n.inputs[0], kinks(n.op)) for n in subject.graph.nodes if isinstance(n.op, ops.Activation)]
-        if any(((ends[0][name] > kink) != (ends[1][name] > kink)).any() for name, each in bent for kink in each):
+        if any(((ends[0][name] > kink.at) != (ends[1][name] > kink.at)).any() for name, each in bent for kink in each):
             continue
         slope = (ends[0][subject.graph.output] - ends[1][subject.graph.output]) / (2 * h)
         tangents, _ = _complex_step(subject, inputs, direction)

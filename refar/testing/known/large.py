@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
+from refar.golden.node_operators import FUNCTIONS
 
 Sizes = Mapping[str, Any]
 """{axis, count or attribute: value}: how large a case is, and with which attributes."""
@@ -256,6 +257,7 @@ PLANS: dict[str, Large] = {
         tuple({"c": 65, "t": 129, "kind": kind} for kind in ("relu", "leaky_relu", "tanh", "sigmoid")),
         _real,
     ),
+    **{name: Large("t", _TIME, ({"c": 65, "t": 129},), _real) for name in FUNCTIONS},
     "one_hot": Large(
         "t",
         {"b": 2, "t": 65, "classes": 256},
