@@ -19,6 +19,8 @@ __all__ = [
     "FURTHEST_2D",
     "LARGEST",
     "MOST_PARAMETERS",
+    "SELU_ALPHA",
+    "SELU_SCALE",
     "Activation",
     "Add",
     "Affine",
@@ -30,6 +32,7 @@ __all__ = [
     "Conv2d",
     "Dropout",
     "Embedding",
+    "FunctionName",
     "Gate",
     "Gaussian",
     "Input",
@@ -218,15 +221,38 @@ class Standardize(Op, frozen=True, tag="standardize"):
     std: Annotated[float, Meta(gt=0)] = 1.0
 
 
-class Activation(Op, frozen=True, tag="activation"):
-    """A function of each element.
+FunctionName = Literal[
+    "relu", "leaky_relu", "tanh", "sigmoid", "elu", "selu", "gelu", "gelu_tanh", "silu", "softplus", "softsign", "clip",
+    "hard_sigmoid", "hard_swish", "mish", "sin", "snake",
+]  # fmt: skip
+"""The functions that an `Activation` may be."""
 
-    relu: max(x, 0), derivative 0 at 0. leaky_relu: x if x > 0 else slope·x, derivative `slope` at 0.
-    tanh: tanh(x). sigmoid: 1 / (1 + exp(-x)). Shape is kept.
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+"""The α and the scale of selu."""
+
+
+class Activation(Op, frozen=True, tag="activation"):
+    """A function of each element, y = f(x). Shape is kept.
+
+    relu: max(x, 0). leaky_relu: x if x > 0 else slope·x. tanh: tanh(x). sigmoid: σ(x) = 1 / (1 + exp(-x)).
+    elu: x if x > 0 else α·(exp(x) - 1). selu: 1.0507…·elu(x) with α = 1.6732….
+    gelu: x·Φ(x), Φ(x) = ½·(1 + erf(x/√2)). gelu_tanh: ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))), which is near it.
+    silu: x·σ(x). softplus: log(1 + exp(x)). softsign: x / (1 + |x|). mish: x·tanh(softplus(x)).
+    clip: min(max(x, low), high), as hardtanh and relu6. hard_sigmoid: min(max(x/6 + ½, 0), 1). hard_swish: x·hard_sigmoid(x).
+    sin: sin(x). snake: x + sin²(α·x)/α.
+
+    The numbers are attributes, not learnt: `slope`, `alpha` (α of elu and snake), `low` < `high`; each function takes its own.
+    Derivatives at kinks are 0 for relu, and `slope`, `alpha` and the product of both of selu for leaky_relu, elu and selu.
+    clip and hard_sigmoid have 0 at both of their ends, hard_swish 0 at -3 and 1 at 3.
+    Sources: Clevert et al. 2016 (elu); Klambauer et al. 2017 (selu); Hendrycks and Gimpel 2016 (gelu); Elfwing et al. 2018
+    (silu); Misra 2020 (mish); Howard et al. 2019 (hard_sigmoid, hard_swish); Ziyin et al. 2020 (snake).
     """
 
-    kind: Literal["relu", "leaky_relu", "tanh", "sigmoid"]
+    kind: FunctionName
     slope: Annotated[float, Meta(ge=0)] = 0.01
+    alpha: Annotated[float, Meta(gt=0)] = 1.0
+    low: float = -1.0
+    high: float = 1.0
 
 
 class Gate(Op, frozen=True, tag="gate"):

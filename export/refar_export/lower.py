@@ -6,6 +6,7 @@ pointwise operators are written once for all. Only the operators that read other
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, assert_never
 
@@ -149,6 +150,40 @@ def _activation(e: Emitter, op: ops.Activation, x: str) -> str:
             return e.emit("Tanh", x)
         case "sigmoid":
             return e.emit("Sigmoid", x)
+        case "elu":
+            return e.emit("Elu", x, alpha=op.alpha)
+        case "selu":
+            return e.emit("Selu", x, alpha=ops.SELU_ALPHA, gamma=ops.SELU_SCALE)
+        case "gelu":
+            error = e.emit("Erf", e.emit("Mul", x, e.constant(math.sqrt(0.5), np.float32)))
+            both = e.emit("Add", error, e.constant(1, np.float32))
+            return e.emit("Mul", e.emit("Mul", x, e.constant(0.5, np.float32)), both)
+        case "gelu_tanh":
+            square = e.emit("Mul", e.emit("Mul", x, x), e.constant(0.044715, np.float32))
+            inner = e.emit("Mul", x, e.emit("Add", square, e.constant(1, np.float32)))
+            tanh = e.emit("Tanh", e.emit("Mul", inner, e.constant(math.sqrt(2 / math.pi), np.float32)))
+            both = e.emit("Add", tanh, e.constant(1, np.float32))
+            return e.emit("Mul", e.emit("Mul", x, e.constant(0.5, np.float32)), both)
+        case "silu":
+            return e.emit("Mul", x, e.emit("Sigmoid", x))
+        case "softplus":
+            return e.emit("Softplus", x)
+        case "softsign":
+            return e.emit("Softsign", x)
+        case "clip":
+            return e.emit("Clip", x, e.constant(op.low, np.float32), e.constant(op.high, np.float32))
+        case "hard_sigmoid":
+            return e.emit("HardSigmoid", x, alpha=1 / 6, beta=0.5)
+        case "hard_swish":
+            return e.emit("Mul", x, e.emit("HardSigmoid", x, alpha=1 / 6, beta=0.5))
+        case "mish":
+            return e.emit("Mul", x, e.emit("Tanh", e.emit("Softplus", x)))
+        case "sin":
+            return e.emit("Sin", x)
+        case "snake":
+            alpha = e.constant(op.alpha, np.float32)
+            sine = e.emit("Sin", e.emit("Mul", x, alpha))
+            return e.emit("Add", x, e.emit("Div", e.emit("Mul", sine, sine), alpha))
         case _:
             assert_never(op.kind)
 

@@ -147,10 +147,14 @@ def rule(node: Node, sources: Sequence[Type]) -> Rule:
             _check_count(node, 1)
             _indexed(node, sources[0])
             return _lookup(sources, 1)
-        case ops.Activation() | ops.Affine() | ops.Dropout():
+        case ops.Activation():
             _check_count(node, 1)
-            source = _real(node, sources[0])
-            return Rule(source, reads=_same)
+            if not op.low < op.high:
+                raise refuse(node, "low < high", f"low={op.low}, high={op.high}")
+            return Rule(_real(node, sources[0]), reads=_same)
+        case ops.Affine() | ops.Dropout():
+            _check_count(node, 1)
+            return Rule(_real(node, sources[0]), reads=_same)
         case ops.Softmax():
             _check_count(node, 1)
             source = _real(node, sources[0])

@@ -202,6 +202,58 @@ class Builder:
         """1 / (1 + exp(-x))."""
         return self.add_op(ops.Activation("sigmoid"), x, name=name)
 
+    def elu(self, x: str, alpha: float = 1.0, *, name: str | None = None) -> str:
+        """x if x > 0 else α·(exp(x) - 1)."""
+        return self.add_op(ops.Activation("elu", alpha=alpha), x, name=name)
+
+    def selu(self, x: str, *, name: str | None = None) -> str:
+        """1.0507…·elu(x) with α = 1.6732…."""
+        return self.add_op(ops.Activation("selu"), x, name=name)
+
+    def gelu(self, x: str, *, name: str | None = None) -> str:
+        """x·Φ(x), Φ the distribution function of a standard normal."""
+        return self.add_op(ops.Activation("gelu"), x, name=name)
+
+    def gelu_tanh(self, x: str, *, name: str | None = None) -> str:
+        """½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))), which is near gelu."""
+        return self.add_op(ops.Activation("gelu_tanh"), x, name=name)
+
+    def silu(self, x: str, *, name: str | None = None) -> str:
+        """x·σ(x), also called swish."""
+        return self.add_op(ops.Activation("silu"), x, name=name)
+
+    def softplus(self, x: str, *, name: str | None = None) -> str:
+        """log(1 + exp(x))."""
+        return self.add_op(ops.Activation("softplus"), x, name=name)
+
+    def softsign(self, x: str, *, name: str | None = None) -> str:
+        """x / (1 + |x|)."""
+        return self.add_op(ops.Activation("softsign"), x, name=name)
+
+    def clip(self, x: str, low: float = -1.0, high: float = 1.0, *, name: str | None = None) -> str:
+        """min(max(x, low), high): hardtanh as it stands, relu6 from 0 to 6."""
+        return self.add_op(ops.Activation("clip", low=low, high=high), x, name=name)
+
+    def hard_sigmoid(self, x: str, *, name: str | None = None) -> str:
+        """min(max(x/6 + ½, 0), 1)."""
+        return self.add_op(ops.Activation("hard_sigmoid"), x, name=name)
+
+    def hard_swish(self, x: str, *, name: str | None = None) -> str:
+        """x·min(max(x/6 + ½, 0), 1)."""
+        return self.add_op(ops.Activation("hard_swish"), x, name=name)
+
+    def mish(self, x: str, *, name: str | None = None) -> str:
+        """x·tanh(log(1 + exp(x)))."""
+        return self.add_op(ops.Activation("mish"), x, name=name)
+
+    def sin(self, x: str, *, name: str | None = None) -> str:
+        """sin(x)."""
+        return self.add_op(ops.Activation("sin"), x, name=name)
+
+    def snake(self, x: str, alpha: float = 1.0, *, name: str | None = None) -> str:
+        """x + sin²(α·x)/α with a fixed α."""
+        return self.add_op(ops.Activation("snake", alpha=alpha), x, name=name)
+
     def gate(self, x: str, *, name: str | None = None) -> str:
         """tanh of the first half of the channels times σ of the second."""
         return self.add_op(ops.Gate(), x, name=name)

@@ -7,7 +7,7 @@
 
 Value and gradient are read off those terms: by the product rule a term gives each of its factors
 coefficient · (the other factors) · dy[index]. Numbers are Python's integers and fractions, so nothing rounds.
-An operator with exponentials is a `Curve`, computed with at least 50 decimal digits and rounded to float64 once, at the end.
+Any other operator is a `Curve`, computed with at least 50 decimal digits and rounded to float64 once, at the end.
 Source: the equations in `refar.ops`, index by index.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from fractions import Fraction
 from itertools import product
 from math import prod
@@ -25,9 +25,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from refar import ops
+from refar.exact import curves
+from refar.exact.curves import Exact, decimal, number
 
 Array = NDArray[Any]
-Exact = Any  # an int or a Fraction; NumPy's types do not say what an object array holds
 Index = tuple[int, ...]
 Factor = tuple[str, Index]
 """A number in an array: "0", "1", … are the arguments, "weight" and "bias" the parameters."""
@@ -36,6 +37,8 @@ Term = tuple[Fraction | int, tuple[Factor, ...]]
 Slopes = Iterator[tuple[Index, Decimal]]
 
 _DIGITS = 60
+_WIDE = Context(Emin=MIN_EMIN, Emax=MAX_EMAX)
+"""Where no exponential overflows."""
 _NOTHING = np.zeros((0, 0, 0), object)
 """An argument without a number: which kind of definition an operator has does not depend on its arguments."""
 
@@ -50,7 +53,7 @@ class Sum:
 
 @dataclass(frozen=True)
 class Curve:
-    """An operator with exponentials: the shape of y, y[index] in many digits, and what flows back from d = dy[index].
+    """An operator that is no such sum: the shape of y, y[index] in many digits, and what flows back from d = dy[index].
 
     `back(index, d)` gives the places in x and d · ∂y[index]/∂x there.
     """
@@ -85,7 +88,7 @@ def evaluate(
         return y
     y = np.empty(found.shape, object)
     for index in np.ndindex(found.shape):
-        with localcontext(prec=digits_for(arrays["0"])):
+        with localcontext(_WIDE, prec=digits_for(arrays["0"])):
             y[index] = found.value(index)
     return _finished(y, rounded)
 
@@ -115,7 +118,7 @@ def gradient(
         return gradients
     dx = np.full(arrays["0"].shape, Decimal("-0"), object)  # -0 + slope is the slope, also where that is -0
     for index in np.ndindex(upstream.shape):
-        with localcontext(prec=digits_for(arrays["0"])):
+        with localcontext(_WIDE, prec=digits_for(arrays["0"])):
             for place, slope in found.back(index, decimal(upstream[index])):
                 dx[place] += slope
     return {"0": _finished(dx, rounded)}
@@ -159,14 +162,14 @@ def definition(op: ops.AnyOp, arrays: Mapping[str, Array], classes: int, dtype: 
         case ops.Embedding():
             return _looked_up(x, op.channels, lambda value, number: (1, (("weight", (value, number)),)))
         case ops.Standardize():
-            mean, std = _number(op.mean, dtype), _number(op.std, dtype)
+            mean, std = number(op.mean, dtype), number(op.std, dtype)
             return _looked_up(x, 1, lambda value, number: ((value - mean) / std, ()))
         case ops.Activation():
             return _activation(op, x, dtype)
         case ops.Gate():
             return _gate(x)
         case ops.Affine():
-            scale, shift = _number(op.scale, dtype), _number(op.shift, dtype)
+            scale, shift = number(op.scale, dtype), number(op.shift, dtype)
             return Sum(x.shape, lambda i: iter([(scale, (("0", i),)), (shift, ())]))
         case ops.Dropout():
             return Sum(x.shape, lambda i: iter([(1, (("0", i),))]))
@@ -234,12 +237,21 @@ def _activation(op: ops.Activation, x: Array, dtype: DTypeLike) -> Sum | Curve:
         case "relu":
             return Sum(x.shape, lambda i: iter([(1 if x[i] > 0 else 0, (("0", i),))]))
         case "leaky_relu":
-            slope = _number(op.slope, dtype)
+            slope = number(op.slope, dtype)
             return Sum(x.shape, lambda i: iter([(1 if x[i] > 0 else slope, (("0", i),))]))
-        case "tanh":
-            return Curve(x.shape, lambda i: _tanh(x[i]), lambda i, d: iter([(i, d * _tanh_slope(x[i]))]))
-        case "sigmoid":
-            return Curve(x.shape, lambda i: _sigmoid(x[i]), lambda i, d: iter([(i, d * _sigmoid_slope(x[i]))]))
+        case "clip":
+            low, high = number(op.low, dtype), number(op.high, dtype)
+            return Sum(x.shape, lambda i: iter([(1, (("0", i),)) if low < x[i] < high else (low if x[i] <= low else high, ())]))
+        case (
+            "tanh" | "sigmoid" | "elu" | "selu" | "gelu" | "gelu_tanh" | "silu" | "softplus" | "softsign"
+            | "hard_sigmoid" | "hard_swish" | "mish" | "sin" | "snake"
+        ):  # fmt: skip
+            kind: curves.Curved = op.kind
+            return Curve(
+                x.shape,
+                lambda i: curves.value(kind, op, x[i], dtype),
+                lambda i, d: iter([(i, d * curves.slope(kind, op, x[i], dtype))]),
+            )
         case _:
             assert_never(op.kind)
 
@@ -251,10 +263,14 @@ def _gate(x: Array) -> Curve:
         return (i[0], half + i[1], *i[2:])
 
     def back(i: Index, d: Decimal) -> Slopes:
-        yield i, d * _tanh_slope(x[i]) * _sigmoid(x[other(i)])
-        yield other(i), d * _tanh(x[i]) * _sigmoid_slope(x[other(i)])
+        a, b = decimal(x[i]), decimal(x[other(i)])
+        yield i, d * curves.tanh_slope(a) * curves.sigmoid(b)
+        yield other(i), d * curves.tanh(a) * curves.sigmoid_slope(b)
 
-    return Curve((x.shape[0], half, *x.shape[2:]), lambda i: _tanh(x[i]) * _sigmoid(x[other(i)]), back)
+    def value(i: Index) -> Decimal:
+        return curves.tanh(decimal(x[i])) * curves.sigmoid(decimal(x[other(i)]))
+
+    return Curve((x.shape[0], half, *x.shape[2:]), value, back)
 
 
 def _softmax(x: Array) -> Curve:
@@ -332,35 +348,9 @@ def _pooled(op: ops.Pool1d, x: Array, index: Index) -> Iterator[Term]:
         yield 1, (("0", (b, c, first)),)
 
 
-def _tanh(x: Exact) -> Decimal:
-    up, down = decimal(x).exp(), decimal(-x).exp()
-    return (up - down) / (up + down)
-
-
-def _tanh_slope(x: Exact) -> Decimal:
-    return 4 / (decimal(x).exp() + decimal(-x).exp()) ** 2
-
-
-def _sigmoid(x: Exact) -> Decimal:
-    return 1 / (1 + decimal(-x).exp())
-
-
-def _sigmoid_slope(x: Exact) -> Decimal:
-    return _sigmoid(x) * _sigmoid(-x)
-
-
 def digits_for(x: Array) -> int:
     """Enough digits that, whatever cancels between these numbers and their exponentials, more than 50 remain."""
     values = [decimal(value) for value in x.flat if value]
     smallest = min((value.adjusted() for value in values), default=0)
     largest = max((abs(value) for value in values), default=Decimal(0))
     return _DIGITS + max(0, -2 * smallest) + int(2 * largest)
-
-
-def decimal(x: Exact) -> Decimal:
-    """The number in decimals, exactly if it is a float of any size that `_digits` allows for."""
-    return Decimal(x.numerator) / Decimal(x.denominator)
-
-
-def _number(attribute: float, dtype: DTypeLike) -> Fraction:
-    return Fraction(np.asarray(attribute, dtype).item())

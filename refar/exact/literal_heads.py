@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from refar import ops
-from refar.exact.literal import decimal, digits_for, exact
+from refar.exact.curves import decimal
+from refar.exact.literal import digits_for, exact
 
 Array = NDArray[Any]
 Gaussians = ops.LearntGaussian | ops.MixtureGaussians

@@ -11,6 +11,7 @@ from refar import ops
 from refar.arguments.arrays import Array
 from refar.importing import pointwise
 from refar.importing.context import Arguments, Context
+from refar.importing.functions import softsign
 from refar.importing.values import Constant, Filled, Labelled, StackedValues, Varying, shape
 
 
@@ -38,9 +39,11 @@ def mul(c: Context, a: Arguments) -> Labelled:
 
 
 def div(c: Context, a: Arguments) -> Labelled:
-    """self / other, where other is fixed."""
+    """self / other, where other is fixed, or 1 + |self|."""
     if a.get("rounding_mode"):
         raise c.refuse("a division that rounds", "divide real numbers")
+    if (found := softsign(c, a["self"], a["other"])) is not None:
+        return found
     match a["other"]:
         case Labelled() | StackedValues():
             raise c.refuse("a division by a computed value", "refar has no operator for it")

@@ -12,6 +12,7 @@ from refar import ops
 from refar.importing import axes, calls_in_time, pointwise
 from refar.importing.arithmetic import add, batch_norm, div, linear, mul, rsub, sub
 from refar.importing.context import Arguments, Context
+from refar.importing.functions import FUNCTIONS, applied
 from refar.importing.refusal import refuse_call
 from refar.importing.values import Anything, Filled, Labelled, Part, StackedValues, Varying, shape, size_of
 
@@ -43,36 +44,6 @@ def _cast_as(c: Context, a: Arguments) -> Anything:
     return a["self"]
 
 
-def _activation(kind: Any) -> Callable[[Context, Arguments], Labelled]:
-    def apply(c: Context, a: Arguments) -> Labelled:
-        keeps = pointwise.KEEPS_ZERO[kind]
-        return pointwise.pointwise(c.draft, ops.Activation(kind), c.value(a["self"]), c.place, keeps_zero=keeps)
-
-    return apply
-
-
-def _leaky(c: Context, x: Labelled, slope: float) -> Labelled:
-    if slope < 0:
-        raise c.refuse(f"a slope of {slope}", "refar takes slopes from 0 up")
-    return pointwise.pointwise(c.draft, ops.Activation("leaky_relu", slope), x, c.place)
-
-
-def _leaky_relu(c: Context, a: Arguments) -> Labelled:
-    return _leaky(c, c.value(a["self"]), float(a["negative_slope"]))
-
-
-def _prelu(c: Context, a: Arguments) -> Labelled:
-    slope = c.array(a["weight"], "its slope")
-    if slope.size != 1:
-        raise refuse_call(c.place, "prelu with a slope for each channel")
-    return _leaky(c, c.value(a["self"]), float(slope.reshape(())))
-
-
-def _silu(c: Context, a: Arguments) -> Labelled:
-    x = c.value(a["self"])
-    return pointwise.joined(c.draft, ops.Multiply(), [x, _activation("sigmoid")(c, a)], c.place)
-
-
 def _square(c: Context, a: Arguments) -> Labelled:
     x = c.value(a["self"])
     if a.get("exponent", 2) != 2:
@@ -90,7 +61,7 @@ def _halves(c: Context, a: Arguments) -> Labelled:
     if x.axes[axes.position(x, a["dim"])] != "C":
         raise c.refuse("halves of another axis than channels")
     one, two = (pointwise.channels(c.draft, x, i * x.size // 2, (i + 1) * x.size // 2, c.place) for i in (0, 1))
-    return pointwise.joined(c.draft, ops.Multiply(), [one, _activation("sigmoid")(c, {"self": two})], c.place)
+    return pointwise.joined(c.draft, ops.Multiply(), [one, applied(c, ops.Activation("sigmoid"), two)], c.place)
 
 
 def _softmax(c: Context, a: Arguments) -> Labelled:
@@ -295,12 +266,7 @@ CALLS: dict[str, Callable[[Context, Arguments], Anything]] = {
     "div": div,
     "neg": _neg,
     **dict.fromkeys(("pow", "square"), _square),
-    "relu": _activation("relu"),
-    "tanh": _activation("tanh"),
-    "sigmoid": _activation("sigmoid"),
-    "leaky_relu": _leaky_relu,
-    "prelu": _prelu,
-    "silu": _silu,
+    **FUNCTIONS,
     "glu": _halves,
     "softmax": _softmax,
     **dict.fromkeys(("split", "split_with_sizes", "chunk"), _split),

@@ -15,8 +15,6 @@ from refar.importing.refusal import Place, refuse
 from refar.importing.values import Labelled
 from refar.ops import AnyOp
 
-KEEPS_ZERO = {"relu": True, "leaky_relu": True, "tanh": True, "sigmoid": False}
-
 
 def pointwise(
     draft: GraphDraft, op: AnyOp, x: Labelled, place: Place, *, size: int | None = None, keeps_zero: bool = True

@@ -9,7 +9,7 @@ import numpy as np
 
 from refar import ops
 from refar.arguments.arrays import Array, Arrays
-from refar.oracle import pointwise
+from refar.oracle import elementwise, pointwise
 from refar.oracle.convolution import convolve_backward
 from refar.oracle.pooling import pool_backward
 
@@ -35,7 +35,7 @@ def backward(op: ops.AnyOp, args: Sequence[Array], own: Arrays, y: Array, dy: Ar
         case ops.Embedding():
             return [None], {"weight": pointwise.lookup_backward(own["weight"], x, dy)}
         case ops.Activation():
-            return [dy * pointwise.activation_slope(op, x, y)], {}
+            return [dy * elementwise.activation_slope(op, x, y)], {}
         case ops.Gate():
             return [pointwise.gate_backward(x, dy)], {}
         case ops.Add():

@@ -13,7 +13,7 @@ import numpy as np
 
 from refar import ops
 from refar.arguments.arrays import Array, Arrays
-from refar.oracle import pointwise
+from refar.oracle import elementwise, pointwise
 from refar.oracle.convolution import convolve
 from refar.oracle.pooling import pool
 
@@ -41,7 +41,7 @@ def forward(op: ops.AnyOp, args: Sequence[Array], own: Arrays, classes: int, dty
         case ops.Standardize():
             return pointwise.lookup(((np.arange(classes) - op.mean) / op.std).astype(dtype)[:, None], x)
         case ops.Activation():
-            return pointwise.activation(op, x)
+            return elementwise.activation(op, x)
         case ops.Gate():
             return pointwise.gate(x)
         case ops.Add():

@@ -6,57 +6,18 @@ Arguments are x_bct or x_bchw or, where constant, x_bc; the channel axis is alwa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import assert_never
 
 import numpy as np
 
 from refar import ops
 from refar.arguments.arrays import Array
-
-
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), computed as (1 + tanh(x/2)) / 2, which overflows nowhere."""
-    y = 0.5 * x
-    np.tanh(y, out=y)
-    y *= 0.5
-    y += 0.5
-    return y
+from refar.oracle.elementwise import sigmoid as sigmoid
 
 
 def softmax(x: Array) -> Array:
     """exp(x_j) / Σ_j exp(x_j) over axis 1, shifted by the largest x_j so that nothing overflows."""
     e = np.exp(x - x.real.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
-
-
-def activation(op: ops.Activation, x: Array) -> Array:
-    """f(x), element by element."""
-    match op.kind:
-        case "relu":
-            return np.where(x.real > 0, x, 0)
-        case "leaky_relu":
-            return np.where(x.real > 0, x, op.slope * x)
-        case "tanh":
-            return np.tanh(x)
-        case "sigmoid":
-            return sigmoid(x)
-        case _:
-            assert_never(op.kind)
-
-
-def activation_slope(op: ops.Activation, x: Array, y: Array) -> Array:
-    """f'(x), where y = f(x)."""
-    match op.kind:
-        case "relu":
-            return (x.real > 0).astype(x.dtype)
-        case "leaky_relu":
-            return np.where(x.real > 0, 1, op.slope).astype(x.dtype)
-        case "tanh":
-            return 1 - y * y
-        case "sigmoid":
-            return y * (1 - y)
-        case _:
-            assert_never(op.kind)
 
 
 def gate(x: Array) -> Array:

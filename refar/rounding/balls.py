@@ -260,8 +260,47 @@ def _activation(op: ops.Activation, x: arb) -> arb:
             return x.tanh()
         case "sigmoid":
             return _sigmoid(x)
+        case "elu":
+            return _elu(x, op.alpha)
+        case "selu":
+            return ops.SELU_SCALE * _elu(x, ops.SELU_ALPHA)
+        case "gelu":
+            return x * (-x / arb(2).sqrt()).erfc() / 2
+        case "gelu_tanh":
+            return x * _sigmoid((arb(8) / arb.pi()).sqrt() * (x + arb(44715) / 1000000 * x**3))  # ½·(1 + tanh(z)) = σ(2z)
+        case "silu":
+            return x * _sigmoid(x)
+        case "softplus":
+            return _softplus(x)
+        case "softsign":
+            return x / (ONE + abs(x))
+        case "clip":
+            return x.max(arb(op.low)).min(arb(op.high))
+        case "hard_sigmoid":
+            return _hard_sigmoid(x)
+        case "hard_swish":
+            return x * _hard_sigmoid(x)
+        case "mish":
+            return x * _softplus(x).tanh()
+        case "sin":
+            return x.sin()
+        case "snake":
+            return x + (op.alpha * x).sin() ** 2 / op.alpha
         case _:
             assert_never(op.kind)
+
+
+def _elu(x: arb, alpha: float) -> arb:
+    return x.max(ZERO) + alpha * x.min(ZERO).expm1()
+
+
+def _softplus(x: arb) -> arb:
+    """x and what is left of it, so that no power grows out of bounds; at 0 both forms are one."""
+    return x + (-x).exp().log1p() if float(x) > 0 else x.exp().log1p()
+
+
+def _hard_sigmoid(x: arb) -> arb:
+    return ((x + 3) / 6).max(ZERO).min(ONE)
 
 
 def _sigmoid(x: arb) -> arb:

@@ -9,9 +9,6 @@ All bounds are *local*: the arguments, and the parameters as rounded to the dtyp
 matter. Each is absolute, an array of the shape of what it bounds. To every rounding one `tiny` is added, the smallest normal
 number, since a result below it may be flushed to 0; arguments, parameters and attributes are taken to be normal or 0, and
 nothing to overflow.
-
-tanh and σ are taken to be within TANH·u and SIGMOID·u, *absolute*, and exp within EXP·u, relative. These are no theorems but
-what libraries keep to: onnxruntime was measured at 4.5 u and 2.8 u, and its σ returns 0 at -20, so no relative bound holds.
 """
 
 from __future__ import annotations
@@ -24,25 +21,18 @@ import numpy as np
 from refar import ops
 from refar.arguments.arrays import Array, Arrays
 from refar.oracle import node, pointwise
-
-TANH, SIGMOID, EXP = 8, 8, 4
-
-FLOAT64, FLOAT32, TF32, FLOAT16, BFLOAT16 = 2.0**-53, 2.0**-24, 2.0**-11, 2.0**-11, 2.0**-8
-"""Unit roundoffs: half the distance from 1 to the next number. The last three are for `reduced` alone."""
-
-SUBNORMAL = 2.0**-25
-"""What rounding to float16 may do to a number too small for its unit roundoff; of the other formats it is far less."""
-
-
-def gamma(m: Array | int, unit: float) -> Array:
-    """γ_m = m·u / (1 - m·u); infinite from m·u = 1 on, where nothing can be said."""
-    product = np.asarray(m, np.float64) * unit
-    return np.where(product < 1, product / np.where(product < 1, 1 - product, 1), np.inf)
-
-
-def tiny(unit: float) -> float:
-    """The smallest normal number of the format, below which a result may be flushed to 0."""
-    return 2.0**-1022 if unit <= FLOAT64 else 2.0**-126
+from refar.rounding import elementwise
+from refar.rounding.units import BFLOAT16 as BFLOAT16
+from refar.rounding.units import EXP as EXP
+from refar.rounding.units import FLOAT16 as FLOAT16
+from refar.rounding.units import FLOAT32 as FLOAT32
+from refar.rounding.units import FLOAT64 as FLOAT64
+from refar.rounding.units import SIGMOID as SIGMOID
+from refar.rounding.units import SUBNORMAL as SUBNORMAL
+from refar.rounding.units import TANH as TANH
+from refar.rounding.units import TF32 as TF32
+from refar.rounding.units import gamma as gamma
+from refar.rounding.units import tiny as tiny
 
 
 def forward(
@@ -64,11 +54,11 @@ def forward(
     Sum of n: γ_{n-1}·Σ|x|. Product of n: γ_{n-1}·|Πx|, and n·tiny·Π max(1, |x|), since what is lost by underflow may be
     multiplied up again. scale·x + shift, both numbers rounded first: γ_3·(|scale·x| + |shift|). Average of n: γ_{n+1}·Σ|x|/n.
     (c - mean)/std, mean rounded first: γ_3·(|y| + |mean|/std).
-    tanh, σ: see above. Gate: TANH·u·σ + SIGMOID·u·|tanh| + u·|y|, and their product.
+    Activations: `elementwise.rounding`. Gate: TANH·u·σ + SIGMOID·u·|tanh| + u·|y|, and their product.
     Softmax over n: with r_j = u·|x_j - max x| + EXP·u, y_i·(r_i + Σ_j y_j·r_j + γ_{n+1}), each factor 1 + δ.
 
     If `off` is given, the largest bound wherever each argument lies within its `off`, which broadcasts, of the one in `args`:
-    mostly that of |x| + off. Leaky relu: γ_2·slope·(|x| + off) unless x - off > 0. Softmax: every y at most e^(2·max off) times
+    mostly that of |x| + off. Softmax: every y at most e^(2·max off) times
     as large, and x_j - max x at most 2·max off further. `before` then holds |values at t < 0| + off already.
     """
     given = args
@@ -98,7 +88,7 @@ def forward(
             sizes = apply([np.abs(args[0]), *args[1:]], own, _abs_before(before))
             return gamma(op.kernel + 1, unit) * sizes + op.kernel * tiny(unit)
         case ops.Activation():
-            return _activation(op, given[0], unit, 0.0 if off is None else off[0])
+            return elementwise.rounding(op, given[0], unit, 0.0 if off is None else off[0])
         case ops.Gate():
             a, b = np.split(args[0], 2, axis=1)
             t, s = np.abs(np.tanh(a)), pointwise.sigmoid(b)
@@ -131,8 +121,7 @@ def backward(
 
     Everything linear in dy is a sum of products: γ_m times the same sum of magnitudes, m its terms that are not 0, and for
     every further factor one more; of convolutions with what `reduced` adds to each product, as in `forward`.
-    tanh' = 1 - y²: 2·TANH·u·|y| and two roundings; σ' = y·(1 - y): SIGMOID·u·(1 + 2|y|), which is at least what |1 - 2y|
-    allows, and two; gate and softmax by the product rule from these.
+    Activations: `elementwise.slope_rounding`; gate and softmax by the product rule from these.
     """
     before = [None] * len(args) if before is None else before
     unread = dy  # in place of y, which none of the gradients asked for below depends on
@@ -142,7 +131,7 @@ def backward(
         case ops.OneHot() | ops.Standardize() | ops.Ones() | ops.Position():
             return [None] * len(args), {}
         case ops.Activation():
-            return [np.abs(dy) * _slope(op, np.abs(pointwise.activation(op, args[0])), unit) + 2 * tiny(unit)], {}
+            return [np.abs(dy) * elementwise.slope_rounding(op, args[0], unit) + 2 * tiny(unit)], {}
         case ops.Gate():
             return [_gate_backward(args[0], dy, unit)], {}
         case ops.Softmax():
@@ -194,35 +183,6 @@ def _products(sizes: Array, count: Array, unit: float, reduced: float, spread: A
 
 def _linear(sizes: Array, count: int, factors: int, unit: float) -> Array:
     return gamma(count + factors, unit) * sizes + (count + factors) * tiny(unit)
-
-
-def _activation(op: ops.Activation, x: Array, unit: float, off: Array | float) -> Array:
-    match op.kind:
-        case "relu":
-            return np.zeros(x.shape)
-        case "leaky_relu":
-            return np.where(x - off > 0, 0, gamma(2, unit) * op.slope * (np.abs(x) + off) + tiny(unit))
-        case "tanh":
-            return np.full(x.shape, TANH * unit)
-        case "sigmoid":
-            return np.full(x.shape, SIGMOID * unit)
-        case _:
-            assert_never(op.kind)
-
-
-def _slope(op: ops.Activation, y: Array, unit: float) -> Array:
-    """The error of f'(x)·dy, relative to |dy|."""
-    match op.kind:
-        case "relu":
-            return np.zeros(y.shape)
-        case "leaky_relu":
-            return np.full(y.shape, float(gamma(2, unit)) * op.slope)
-        case "tanh":
-            return 2 * TANH * unit * y + (TANH * unit) ** 2 + gamma(3, unit)
-        case "sigmoid":
-            return SIGMOID * unit * (1 + 2 * y) + (SIGMOID * unit) ** 2 + gamma(3, unit)
-        case _:
-            assert_never(op.kind)
 
 
 def _gate_backward(x: Array, dy: Array, unit: float) -> Array:

@@ -13,8 +13,7 @@ from refar.arguments.arrays import Array
 from refar.oracle import pointwise
 from refar.rounding import bound
 from refar.rounding.bound import EXP, FLOAT32, SIGMOID
-
-LOG = 4
+from refar.rounding.units import LOG as LOG
 
 _SOFTMAX = ops.Softmax()
 _NARROW = 2.0**-12

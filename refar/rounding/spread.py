@@ -17,6 +17,7 @@ from refar import ops
 from refar.arguments.arrays import Array, Arrays
 from refar.oracle import node, pointwise
 from refar.oracle.windows import window_offsets, windows_of
+from refar.rounding import elementwise
 
 _FLOAT64 = np.dtype(np.float64)
 
@@ -81,19 +82,14 @@ def spread(op: ops.AnyOp) -> Spread:
 
 
 def _activation(op: ops.Activation) -> Spread:
-    """Slopes at most 1, `slope`, 1 and 1/4; tanh and σ move no further than their ranges 2 and 1."""
-    match op.kind:
-        case "relu":
-            return Spread(lambda s: s.off[0], _near_zero)
-        case "leaky_relu":
-            steepest = max(1.0, op.slope)
-            return Spread(lambda s: steepest * s.off[0], _near_zero)
-        case "tanh":
-            return Spread(lambda s: np.minimum(s.off[0], 2))
-        case "sigmoid":
-            return Spread(lambda s: np.minimum(s.off[0] / 4, 1))
-        case _:
-            assert_never(op.kind)
+    """As far as the steepest slope takes it, and no further than from the smallest value to the largest."""
+    steepest, span, kinks = elementwise.steepest(op), elementwise.span(op), elementwise.kinks(op)
+
+    def near(args: Sequence[Array], off: Array) -> Array:
+        """Where a kink lies within the error of the argument."""
+        return (off > 0) & np.any([np.abs(args[0] - kink) <= off for kink in kinks], axis=0)
+
+    return Spread(lambda s: np.minimum(steepest * s.off[0], span), near if kinks else None)
 
 
 def _products(s: Situation) -> Array:
@@ -119,11 +115,6 @@ def _product(s: Situation) -> Array:
 def _softmax(s: Situation) -> Array:
     """Its Jacobian diag(y) - y·yᵀ takes errors up to e to at most e/2, and y is at most 1."""
     return np.broadcast_to(np.minimum(s.off[0].max(axis=1, keepdims=True) / 2, 1), s.y.shape)
-
-
-def _near_zero(args: Sequence[Array], off: Array) -> Array:
-    """Where a relu's argument may have the other sign."""
-    return (np.abs(args[0]) <= off) & (off > 0)
 
 
 def _near_another_winner(op: ops.Pool1d, args: Sequence[Array], e: Array) -> Array:

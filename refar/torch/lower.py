@@ -177,8 +177,39 @@ def activation(op: ops.Activation, x: Tensor) -> Tensor:
             return torch.tanh(x)
         case "sigmoid":
             return torch.sigmoid(x)
+        case "elu":
+            return F.elu(x, op.alpha)
+        case "selu":
+            return F.selu(x)
+        case "gelu":
+            return F.gelu(x)
+        case "gelu_tanh":
+            return F.gelu(x, approximate="tanh")
+        case "silu":
+            return F.silu(x)
+        case "softplus":
+            return F.softplus(x, threshold=40)  # beyond 20, which it has unless told, x is off by 2e-9
+        case "softsign":
+            return F.softsign(x)
+        case "clip":
+            return F.hardtanh(x, op.low, op.high)
+        case "hard_sigmoid":
+            return hard_sigmoid(x)
+        case "hard_swish":
+            return x * hard_sigmoid(x)  # of F.hardswish the derivative at 3 and -3 depends on the version
+        case "mish":
+            return F.mish(x)
+        case "sin":
+            return torch.sin(x)
+        case "snake":
+            return x + torch.sin(op.alpha * x) ** 2 / op.alpha
         case _:
             assert_never(op.kind)
+
+
+def hard_sigmoid(x: Tensor) -> Tensor:
+    """min(max(x/6 + ½, 0), 1). F.hardsigmoid takes a sixth in float32 for its gradient, in float64 too."""
+    return (F.hardtanh(x, -3, 3) + 3) / 6
 
 
 def _fold(function: Callable[[Tensor, Tensor], Tensor], args: Sequence[Tensor]) -> Tensor:

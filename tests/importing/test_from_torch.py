@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -71,6 +71,19 @@ def test_batch_norm_becomes_a_part_of_the_convolution_before_it() -> None:
     y = refar.forward(got.graph, got.params, np.zeros((1, 2, 9)))
     with torch.no_grad():
         np.testing.assert_allclose(y, module(torch.zeros(1, 2, 9)).numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_every_function_of_an_element_has_its_own_operator() -> None:
+    kinds = [node.op.kind for node in imported("activated")[1].graph.nodes if isinstance(node.op, refar.ops.Activation)]
+    assert set(kinds) == set(get_args(refar.ops.FunctionName)) - {"tanh", "sigmoid", "snake"}
+    assert kinds.count("softplus") == 2
+    for layer, words in [
+        (nn.CELU(0.5), "celu with an alpha of 0.5"),
+        (nn.Softplus(1, 3), "threshold of 3"),
+        (nn.ELU(-1.0), "alpha of -1"),
+    ]:
+        with pytest.raises(ImportRefused, match=words):
+            from_torch(nn.Sequential(CausalConv1d(1, 2, 2), layer).eval(), torch.randn(1, 1, 20))
 
 
 def test_paddings_are_told_apart() -> None:

@@ -21,7 +21,7 @@ from planted import (
 )
 
 from refar import Builder, Graph, models, ops
-from refar.oracle import bound_graph, convolution, pointwise, stream, windows
+from refar.oracle import bound_graph, convolution, elementwise, pointwise, stream, windows
 from refar.testing import run_laws
 from refar.testing.contract import numbers
 
@@ -161,21 +161,23 @@ MUTANTS = [
     Mutant(
         "relu passes the gradient where it is off",
         signal,
-        wrap(pointwise, "activation_slope", lambda f, op, x, y: f(op, x, y) if op.kind != "relu" else np.ones_like(x)),
+        wrap(elementwise, "activation_slope", lambda f, op, x, y: f(op, x, y) if op.kind != "relu" else np.ones_like(x)),
         ("adjoint", "exact"),
     ),
     Mutant(
         "relu has slope 1 at 0",
         signal,
         wrap(
-            pointwise, "activation_slope", lambda f, op, x, y: f(op, x, y) if op.kind != "relu" else (x.real >= 0).astype(x.dtype)
+            elementwise,
+            "activation_slope",
+            lambda f, op, x, y: f(op, x, y) if op.kind != "relu" else (x.real >= 0).astype(x.dtype),
         ),
         ("exact",),
     ),
     Mutant(
         "leaky slope on the wrong side",
         signal,
-        wrap(pointwise, "activation", lambda f, op, x: f(op, x) if op.kind == "relu" else -f(op, -x)),
+        wrap(elementwise, "activation", lambda f, op, x: f(op, x) if op.kind == "relu" else -f(op, -x)),
         ("adjoint", "exact", "rounding"),
     ),
     Mutant(

@@ -63,7 +63,7 @@ def test_operators_enclose_their_definitions(name: str) -> None:
     for balls, numbers in zip(rows, exact[:, at], strict=True):
         for ball, number in zip(balls, numbers, strict=True):
             radius = fraction(ball.rad())
-            assert abs(fraction(ball.mid()) - Fraction(number)) <= radius
+            assert abs(fraction(ball.mid()) - Fraction(number)) <= radius + Fraction(1, 10**50)  # the digits of a definition
             assert radius <= Fraction(2) ** -95
 
 

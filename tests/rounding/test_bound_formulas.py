@@ -13,14 +13,15 @@ import pytest
 
 from refar import ops
 from refar.exact import literal
-from refar.rounding import bound
+from refar.rounding import bound, elementwise
 
 U, TINY = 2.0**-11, 2.0**-14
 
 
 @pytest.fixture(autouse=True)
 def half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bound, "tiny", {U: TINY}.__getitem__)
+    for module in (bound, elementwise):
+        monkeypatch.setattr(module, "tiny", {U: TINY}.__getitem__)
 
 
 def draw(*shape: int, seed: int = 0) -> Any:

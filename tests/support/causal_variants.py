@@ -255,11 +255,35 @@ def global_vector() -> Made:
     return GlobalVector(), (torch.randn(2, 2, 20), torch.randn(2, 3)), {}
 
 
+class Activated(nn.Module):
+    """Every function of an element that PyTorch has and refar takes, side by side; snake as audio codecs write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = CausalConv1d(2, 3, 2)
+        self.layers = nn.ModuleList([
+            nn.ELU(0.7), nn.CELU(), nn.SELU(), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Softplus(2.0), nn.Softsign(),
+            nn.Hardtanh(-0.3, 0.4), nn.ReLU6(), nn.Hardsigmoid(), nn.Hardswish(), nn.Mish(), nn.LogSigmoid(), nn.PReLU(),
+        ])  # fmt: skip
+        self.alpha = nn.Parameter(torch.rand(1, 3, 1) + 0.5)
+        self.out = nn.Conv1d(3 * 19, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv(x)
+        found = [layer(h) for layer in self.layers]
+        snake = h + (self.alpha + 1e-9).reciprocal() * torch.sin(self.alpha * h).pow(2)
+        return self.out(torch.cat([*found, snake, h.abs(), h.clamp(min=-0.1), torch.clamp(h, max=0.2)], 1))
+
+
+def activated() -> Made:
+    return Activated(), torch.randn(2, 2, 20), {}
+
+
 CAUSAL: dict[str, Callable[[], Made]] = {
     made.__name__: made
     for made in (
         locuslab_tcn, causal_stack, wavenet, valid_wavenet, input_padded, same_and_crop, cat_zeros, strict_conv, late_input,
         channels_last, embedded_text, conditions, global_vector, film, pooled, batch_norms, own_parametrisation, without_channels,
-        functional, levels, shared, one_more,
+        functional, levels, shared, one_more, activated,
     )
 }  # fmt: skip

@@ -218,7 +218,7 @@ def dense_over_time() -> Refused:
 
 
 def unknown_activation() -> Refused:
-    return layered(nn.ELU(), "no operator for elu", "layer (ELU)")
+    return layered(nn.Hardshrink(), "no operator for hardshrink", "layer (Hardshrink)")
 
 
 def training() -> Refused:

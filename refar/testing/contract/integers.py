@@ -148,7 +148,8 @@ def _magnitudes(graph: Graph) -> Graph:
 def _magnitude(op: ops.AnyOp) -> ops.AnyOp:
     """The operator with attributes that are magnitudes: what is exact is a sum of products, and grows with all of them."""
     if isinstance(op, ops.Activation):
-        return ops.Affine(max(1.0, op.slope) if op.kind == "leaky_relu" else 1.0)
+        ends = max(abs(op.low), abs(op.high)) if op.kind == "clip" else 0.0
+        return ops.Affine(max(1.0, op.slope) if op.kind == "leaky_relu" else 1.0, ends)
     if isinstance(op, ops.Standardize):  # which subtracts its mean
         return ops.Standardize(-abs(op.mean), op.std)
     numbers = {name: abs(value) for name in op.__struct_fields__ if isinstance(value := getattr(op, name), float)}

@@ -17,6 +17,7 @@ from refar.oracle.bound_graph import cast, unchecked
 from refar.oracle.padding import values_before
 from refar.oracle.whole import backward_everywhere, backward_nodes, forward_nodes
 from refar.rounding import bound
+from refar.rounding.elementwise import kinks
 from refar.rounding.tolerance import relative_tolerance
 from refar.testing.contract import cases, integers, operators
 from refar.testing.contract.backends import export_bundle
@@ -94,7 +95,7 @@ def _lost_in_slopes(graph: Graph, values: Arrays, dvalues: Arrays, tangents: Arr
 
 
 def _central_difference(subject: Subject, inputs: Arrays, direction: Arrays, measure: Measure) -> str:
-    """(f(x + hv) - f(x - hv)) / 2h, where no relu changes its side between the two: a kink has no derivative.
+    """(f(x + hv) - f(x - hv)) / 2h, where no value crosses a kink between the two: a kink has no derivative.
 
     The error is of order h² from the third derivative and u/h from rounding, some 1e-9 of the scale; 1e-6 is allowed.
     """
@@ -107,14 +108,14 @@ def _central_difference(subject: Subject, inputs: Arrays, direction: Arrays, mea
         ends = [
             forward_nodes(unchecked(subject.graph, moved(subject.params, by), np.float64), moved(inputs, by)) for by in (h, -h)
         ]  # fmt: skip
-        kinks = [n.inputs[0] for n in subject.graph.nodes if isinstance(n.op, ops.Activation) and n.op.kind.endswith("relu")]
-        if any(((ends[0][name] > 0) != (ends[1][name] > 0)).any() for name in kinks):
+        bent = [(n.inputs[0], kinks(n.op)) for n in subject.graph.nodes if isinstance(n.op, ops.Activation)]
+        if any(((ends[0][name] > kink) != (ends[1][name] > kink)).any() for name, each in bent for kink in each):
             continue
         slope = (ends[0][subject.graph.output] - ends[1][subject.graph.output]) / (2 * h)
         tangents, _ = _complex_step(subject, inputs, direction)
         measure.close(f"J v by central differences, {subject.axes()}", slope, tangents[subject.graph.output], 1e-6)
         return "central differences agree"
-    return "no central difference, since a relu changes its side"
+    return "no central difference, since a value crosses a kink"
 
 
 def exact(subject: Subject, measure: Measure) -> None:

@@ -228,7 +228,12 @@ def integral(op: ops.AnyOp) -> ops.AnyOp:
         return msgspec.structs.replace(op, kernel=2) if op.kind == "avg" and op.kernel not in (1, 2) else op
     if isinstance(op, ops.Dropout):  # its value does not depend on its rate
         return op
-    if not literal.is_exact(op) or (isinstance(op, ops.Activation) and op.kind != "leaky_relu"):
+    if isinstance(op, ops.Activation):
+        slope = op.slope if _small(op.slope) else 2.0
+        low, high = (end if _small(end) else outside for end, outside in ((op.low, -2.0), (op.high, 3.0)))
+        attributes = {"leaky_relu": {"slope": slope}, "clip": {"low": low, "high": high if low < high else low + 1}}
+        return msgspec.structs.replace(op, **attributes.get(op.kind, {}))
+    if not literal.is_exact(op):
         return op
     numbers = {name: value for name in op.__struct_fields__ if isinstance(value := getattr(op, name), float)}
     small = {name: value if _small(value) else 2.0 + n for n, (name, value) in enumerate(numbers.items())}
