@@ -49,12 +49,13 @@ def _hard_tanh(net: NamNet, x: str, name: str, channels: int, *, min_val: float 
 def _prelu(
     net: NamNet, x: str, name: str, channels: int, *, negative_slope: float = 0.01, negative_slopes: Sequence[float] = ()
 ) -> str:
-    """x if x > 0 else slope·x, with a slope for all channels or one for each: relu(x) - slope·relu(-x)."""
-    build, slopes = net.builder, np.resize(np.asarray(negative_slopes or [negative_slope], np.float32), channels)
-    negative = build.relu(build.affine(x, -1.0, 0.0, name=f"{name}.negated"), name=f"{name}.negative")
-    weight = NamNumbers(-slopes.astype(np.float64)[:, None, None], f"{name}: negative_slopes of the config")
-    scaled = net.conv_of(negative, f"{name}.slopes", weight, None, groups=channels)
-    return build.add(build.relu(x, name=f"{name}.positive"), scaled, name=name)
+    """x if x > 0 else slope·x, with a slope for all channels or one for each: slope·x + (1 - slope)·relu(x)."""
+    slopes = np.resize(np.asarray(negative_slopes or [negative_slope], np.float32), channels).astype(np.float64)[:, None, None]
+    origin, build = f"{name}: slopes of the config", net.builder
+    below = net.conv_of(x, f"{name}.slopes", NamNumbers(slopes, origin), None, groups=channels)
+    positive = build.relu(x, name=f"{name}.positive")
+    above = net.conv_of(positive, f"{name}.raised", NamNumbers(1 - slopes, origin), None, groups=channels)
+    return build.add(below, above, name=name)
 
 
 OPERATORS: dict[str, Callable[..., AnyOp]] = {

@@ -41,6 +41,10 @@ class NamNumbers:
     value: Array
     origin: str
 
+    def part(self, *which: slice) -> NamNumbers:
+        """Return some of them: which along each of the first axes."""
+        return NamNumbers(np.array(self.value[which], order="C"), self.origin)
+
 
 def cut(model: NamModel, parts: Sequence[NamPart]) -> dict[str, NamNumbers]:
     """Return the numbers of every part, which follow each other in the file; NAM keeps them in float32, and so they are rounded.

@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from refar.arguments.arrays import Array
 from refar.importing.nam_activations import activation
 from refar.importing.nam_config import LayerArray, Mode, NamLayer, WaveNetConfig, layers_of, read_config, slimmed
 from refar.importing.nam_model import NamModel
@@ -139,20 +140,33 @@ class _ArrayNodes:
         return self.net.builder.add(x, active, name=f"{self.name}{stem}.residual")
 
     def _film(self, x: str, stem: str, film: str) -> str:
-        """x · scale + shift, both a convolution of the condition with kernel 1; x itself where the film is not active."""
+        """x · scale + shift, each a convolution of the condition with kernel 1; x itself where the film is not active."""
         given = self.array.films().get(film)
         if given is None:
             return x
         build, name = self.net.builder, f"{self.name}{stem}.{film}"
-        both = self._conv(self.condition, f"{stem}.{film}", 1, given.groups)
+        weight, bias = (self.numbers[f"{stem}.{film}.{last}"] for last in ("weight", "bias"))
+        weight = NamNumbers(_ungrouped(weight.value, given.groups), weight.origin)
+        size = len(bias.value) // (2 if given.shift else 1)
+        first, second = slice(0, size), slice(size, 2 * size)
+        scale = self.net.conv_of(self.condition, f"{name}.scale", weight.part(first), bias.part(first))
+        scaled = build.multiply(x, scale, name=f"{name}.scaled")
         if not given.shift:
-            return build.multiply(x, both, name=f"{name}.scaled")
-        size = len(self.numbers[f"{stem}.{film}.bias"].value) // 2
-        scaled = build.multiply(x, build.slice(both, 0, size, name=f"{name}.scale"), name=f"{name}.scaled")
-        return build.add(scaled, build.slice(both, size, 2 * size, name=f"{name}.shift"), name=f"{name}.shifted")
+            return scaled
+        shift = self.net.conv_of(self.condition, f"{name}.shift", weight.part(second), bias.part(second))
+        return build.add(scaled, shift, name=f"{name}.shifted")
 
     def _conv(self, x: str, part: str, dilation: int = 1, groups: int = 1) -> str:
         return self.net.conv(x, self.name, self.numbers, part=part, dilation=dilation, groups=groups)
+
+
+def _ungrouped(weight_oik: Array, groups: int) -> Array:
+    """The weight of the convolution of one group that is the same, with zeros between the groups."""
+    outputs, inputs, kernel = weight_oik.shape
+    whole = np.zeros((groups, outputs // groups, groups, inputs, kernel))
+    for g in range(groups):
+        whole[g, :, g] = weight_oik.reshape(groups, -1, inputs, kernel)[g]
+    return whole.reshape(outputs, groups * inputs, kernel)
 
 
 def read_wavenet(model: NamModel, size: float | None, inner: Opener) -> WaveNet:
@@ -177,13 +191,9 @@ def read_wavenet(model: NamModel, size: float | None, inner: Opener) -> WaveNet:
     if size is not None:
         arrays = slimmed(config.layers, size, place)
         shapes = {part.name: part.shape for part in _parts(config, arrays, place)}
-        numbers = {name: _leading(each, shapes[name]) for name, each in numbers.items()}
+        numbers = {name: each.part(*map(slice, shapes[name])) for name, each in numbers.items()}
     outputs = arrays[-1].out.out_channels if config.head is None else config.head.out_channels
     return WaveNet(config.in_channels, outputs, model.rate, config, arrays, numbers, condition, place)
-
-
-def _leading(numbers: NamNumbers, shape: tuple[int, ...]) -> NamNumbers:
-    return NamNumbers(np.array(numbers.value[tuple(slice(n) for n in shape)], order="C"), numbers.origin)
 
 
 def _parts(config: WaveNetConfig, arrays: list[LayerArray], place: str) -> Iterator[NamPart]:
