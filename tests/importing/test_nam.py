@@ -41,8 +41,8 @@ def test_a_file_becomes_a_graph_that_computes_what_loops_do(name: str, padding: 
     assert set(got.report.origins) == set(got.params)
     assert refar.from_json(refar.to_json(got.graph)) == got.graph
     field = got.report.receptive_field
-    for length in (1, 2, field - 1, field + 7):
-        x = signal(got, max(1, length))
+    for length, batch in ((1, 1), (max(1, field - 1), 2), (field + 7, 1)):
+        x = signal(got, length, batch)
         y = refar.forward(got.graph, got.params, x)
         for row, expected in zip(x, y, strict=True):
             np.testing.assert_allclose(
@@ -50,7 +50,7 @@ def test_a_file_becomes_a_graph_that_computes_what_loops_do(name: str, padding: 
             )
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(25))
 def test_drawn_files(seed: int, tmp_path: Path) -> None:
     model = drawn(seed)
     got = refar.from_nam(written(tmp_path, model))
@@ -59,7 +59,7 @@ def test_drawn_files(seed: int, tmp_path: Path) -> None:
     np.testing.assert_allclose(refar.forward(got.graph, got.params, x)[0], y, rtol=0, atol=1e-12 * max(1, np.abs(y).max()))
 
 
-STREAMED = ["A1", "A2", "a mode for each layer", "all films, gated", "container", "convnet with batch norm"]
+STREAMED = ["A2", "a mode for each layer", "all films, gated", "container", "convnet with batch norm"]
 
 
 @pytest.mark.parametrize("name", STREAMED)
