@@ -63,6 +63,9 @@ OPERATORS: dict[str, Callable[..., AnyOp]] = {
     "Sigmoid": lambda: ops.Activation("sigmoid"),
     "ReLU": lambda: ops.Activation("relu"),
     "LeakyReLU": lambda *, negative_slope=0.01: ops.Activation("leaky_relu", negative_slope),
+    "SiLU": lambda: ops.Activation("silu"),
+    "Softsign": lambda: ops.Activation("softsign"),
+    "Hardswish": lambda: ops.Activation("hard_swish"),
 }
 """What makes the operator of an activation that is one, from the options that a file may give it, with NAM's defaults."""
 

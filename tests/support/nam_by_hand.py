@@ -27,6 +27,9 @@ FUNCTIONS: dict[str, Any] = {
     "ReLU": lambda x: np.where(x > 0, x, 0.0),
     "LeakyReLU": lambda x, negative_slope=0.01: np.where(x > 0, x, negative_slope * x),
     "PReLU": prelu,
+    "SiLU": lambda x: x / (1 + np.exp(-x)),
+    "Softsign": lambda x: x / (1 + np.abs(x)),
+    "Hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "Hardtanh": lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val),
     "LeakyHardtanh": lambda x, min_val=-1.0, max_val=1.0, min_slope=0.01, max_slope=0.01: np.where(
         x < min_val, (x - min_val) * min_slope + min_val, np.where(x > max_val, (x - max_val) * max_slope + max_val, x)
