@@ -128,8 +128,9 @@ class FileAnswer:
                 single.compare(found, pair, y, inputs)
         if self.check.plain.wrong:
             raise ImportRefused(
-                "onnxruntime, without its optimisations, computes the file otherwise than onnx's reference implementation and "
-                f"the graph, which agree: {self.check.plain.wrong}. Nothing is returned"
+                f"onnxruntime {onnxruntime.__version__}, without its optimisations, computes the file otherwise than onnx's "
+                f"reference implementation and the graph, which agree: {self.check.plain.wrong}. Nothing is returned; "
+                "try a newer onnxruntime"
             )
         return self.check.plain.off
 
