@@ -1,4 +1,4 @@
-"""Operators whose implementation in onnx's reference has not all that ONNX says; both are evaluated in float64."""
+"""Operators whose implementation in onnx's reference has not all that ONNX says."""
 
 from __future__ import annotations
 
@@ -62,4 +62,16 @@ class MaxPool(OpRun):
         return (y,)
 
 
-OWN_OPERATORS: list[type[OpRun]] = [Pad, MaxPool]
+class OneHot(OpRun):
+    """ONNX's OneHot, whose depth may be a number or a list of one, of which onnx's own takes the first alone."""
+
+    op_domain = ""
+
+    def _run(self, indices: Array, depth: Array, values: Array, axis: int | None = None) -> tuple[Array]:
+        count = int(np.asarray(depth).reshape(-1)[0])
+        positive = np.where(indices < 0, indices + count, indices)
+        found = np.arange(count) == positive[..., None]
+        return (np.moveaxis(np.where(found, values[1], values[0]), -1, -1 if axis is None else axis),)
+
+
+OWN_OPERATORS: list[type[OpRun]] = [Pad, MaxPool, OneHot]

@@ -19,12 +19,12 @@ from refused_files import REFUSED_FILES
 from torch import nn
 
 import refar
+import refar_export
 from refar.errors import BackendError
 from refar.importing import Imported, ImportRefused, from_onnx, from_torch, onnx_check, onnx_nodes
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
 ]
 
 
@@ -188,6 +188,15 @@ def test_other_precisions(kind: int) -> None:
     got = from_onnx(model)
     np.testing.assert_array_equal(got.params["conv.weight"], WEIGHTS["conv.weight"].astype(helper.tensor_dtype_to_np_dtype(kind)))
     assert any("float16" in note for note in got.report.notes) == (kind == TensorProto.FLOAT16)
+
+
+def test_the_whole_network_of_a_bundle_comes_back(tmp_path: Path) -> None:
+    graph = refar.models.wavenet(classes=5, dilations=(1, 2), residual=4, gate=4, skip=6)
+    params = refar.init(graph, seed=0)
+    refar_export.export(graph, params, tmp_path / "bundle")
+    got = from_onnx(tmp_path / "bundle" / "full.onnx", classes=5)
+    x = np.random.default_rng(0).integers(5, size=(2, 20))
+    np.testing.assert_allclose(refar.forward(got.graph, got.params, x), refar.forward(graph, params, x), rtol=1e-6, atol=1e-6)
 
 
 def test_functions_of_the_file_are_put_where_they_are_called() -> None:
