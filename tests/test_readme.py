@@ -112,6 +112,9 @@ def write_data() -> None:
         Image.fromarray(rng.integers(0, 256, (160, 96, 3)).astype(np.uint8)).save(f"photos/{name}.jpg")
 
 
+@pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript-based ONNX export:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning")  # within that export
+@pytest.mark.filterwarnings("ignore:Constant folding:UserWarning")
 @pytest.mark.parametrize("pages", CHAINS, ids=lambda pages: pages[0])
 def test_every_line_runs_as_printed(pages: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

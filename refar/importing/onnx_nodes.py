@@ -10,12 +10,12 @@ import numpy as np
 from onnx import TensorProto
 
 from refar import ops
-from refar.importing.onnx_call import NodeCall, PerRun
+from refar.importing.onnx_call import NodeCall, PerRun, together
 from refar.importing.onnx_file import REAL
 from refar.importing.onnx_shapes import SHAPES
 from refar.importing.onnx_windows import WINDOWS
 from refar.importing.refusal import REFUSED, refuse_call
-from refar.importing.values import Anything, Constant, Filled, Labelled, StackedValues
+from refar.importing.values import Anything, Constant, Filled, Labelled, StackedValues, shape
 
 Handler = Callable[[NodeCall], Anything]
 
@@ -309,6 +309,24 @@ def _equal(n: NodeCall) -> Anything:
     raise refuse_call(n.c.place, "Equal, a comparison of anything but class indices with all classes")
 
 
+def _compared(compare: Callable[[Any, Any], Any]) -> Handler:
+    """A comparison of class indices with a number, as exporters ask for negative ones; it must come out the same for all."""
+
+    def apply(n: NodeCall) -> Anything:
+        one, other = n.operand(0), n.operand(1)
+        x = one if isinstance(one, Labelled) else other
+        fixed = other if x is one else one
+        if not (isinstance(x, Labelled) and x.indexed and isinstance(fixed, Constant) and fixed.array.size == 1):
+            raise refuse_call(n.c.place, f"{n.node.op_type}, a comparison of computed values")
+        classes, number = np.arange(x.size), fixed.array.reshape(())
+        found = compare(classes, number) if x is one else compare(number, classes)
+        if found.min() != found.max():
+            raise refuse_call(n.c.place, f"{n.node.op_type}, a comparison that tells classes apart")
+        return together([np.full(sizes, found[0]) for sizes in zip(*shape(x, n.c.runs), strict=True)])
+
+    return apply
+
+
 def _chosen(n: NodeCall) -> Anything:
     """Where, of a condition that is the same everywhere."""
     condition = n.operand(0)
@@ -357,6 +375,10 @@ NODES: dict[str, Handler] = {
     "Gather": _gather,
     "OneHot": _one_hot,
     "Equal": _equal,
+    "Less": _compared(np.less),
+    "LessOrEqual": _compared(np.less_equal),
+    "Greater": _compared(np.greater),
+    "GreaterOrEqual": _compared(np.greater_equal),
     "Where": _chosen,
     "ReduceSum": _reduced("sum", 13),
     "ReduceMean": _reduced("mean", 18),

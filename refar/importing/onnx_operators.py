@@ -1,4 +1,4 @@
-"""Operators whose implementation in onnx's reference has not all that ONNX says; both are evaluated in float64."""
+"""Operators whose implementation in onnx's reference has not all that ONNX says."""
 
 from __future__ import annotations
 
@@ -83,4 +83,16 @@ class HardSwish(OpRun):
         return (x * np.minimum(np.maximum(x + 3, 0), 6) / 6,)
 
 
-OWN_OPERATORS: list[type[OpRun]] = [Pad, MaxPool, Gelu, HardSwish]
+class OneHot(OpRun):
+    """ONNX's OneHot, whose depth may be a number or a list of one, of which onnx's own takes the first alone."""
+
+    op_domain = ""
+
+    def _run(self, indices: Array, depth: Array, values: Array, axis: int | None = None) -> tuple[Array]:
+        count = int(np.asarray(depth).reshape(-1)[0])
+        positive = np.where(indices < 0, indices + count, indices)
+        found = np.arange(count) == positive[..., None]
+        return (np.moveaxis(np.where(found, values[1], values[0]), -1, -1 if axis is None else axis),)
+
+
+OWN_OPERATORS: list[type[OpRun]] = [Pad, MaxPool, Gelu, HardSwish, OneHot]

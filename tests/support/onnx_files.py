@@ -204,7 +204,7 @@ def one_hot_classes() -> Written:
         node("Relu", ["h"], ["r"]),
         node("MatMul", ["left", "r"], ["y"]),
     ]
-    weights = {"W": numbers(3, 6, 2), "left": numbers(6, 3, seed=3), "values": np.float32([0, 1]), "depth": np.int64(6)}
+    weights = {"W": numbers(3, 6, 2), "left": numbers(6, 3, seed=3), "values": np.float32([0, 1]), "depth": whole(6)}
     return written(nodes, weights, x=("batch", "time"), kind=TensorProto.INT64), {"classes": 6}
 
 
