@@ -40,7 +40,7 @@ IMPORTED = "imported"
 
 
 def run(title: str, read: Callable[[], Imported], bundle: Path, *, force: bool, save: Path | None, module: Any = None) -> None:
-    """Import a model with `read`, write its bundle, and print the report; the PyTorch `module` is what the bundle is held against.
+    """Import a model with `read`, write its bundle, and print the report; `module` is the PyTorch one that it is held against.
 
     Without one it is held against the oracle. Nothing is written that does not agree.
     """

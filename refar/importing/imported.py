@@ -16,7 +16,8 @@ class ImportReport:
     `receptive_field` is R, the positions from the present to the earliest one that an output may depend on. `origins` gives for
     each parameter the names in the module that it is made from. `largest_difference` is the largest distance between a channel of
     the module and of the graph, in float64 and relative to the largest value of that channel, over the `checked` pairs
-    (length, batch); `gradient_difference` the same of the gradients of a signal. `notes` say in words what else was done.
+    (length, batch); `gradient_difference` the same of the gradients of signals and
+    of the parameters that the graph has as they are in the module. `notes` say in words what else was done.
     """
 
     receptive_field: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from refar.arguments.arrays import Array
 from refar.graph.graph import Graph
 from refar.importing.refusal import ImportRefused
+from refar.importing.torch_gradients import Carried, carried, of_parameters
 from refar.importing.torch_inputs import Port
 from refar.importing.values import Labelled
 from refar.oracle.functions import backward, forward
 
 LIMIT = 1e-9
 """How far a channel may be off, as a part of its largest value."""
+
+NEAR_ZERO = 1e-4
+"""A gradient below this part of the largest is compared with that: it may be a sum of which nothing but rounding is left."""
 
 
 def _in_float64(mode: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -43,7 +47,13 @@ def doubled(module: torch.nn.Module) -> torch.nn.Module:
 def copied(module: torch.nn.Module) -> torch.nn.Module:
     """Return a copy of the module on the CPU; tensors that it computed and keeps, as weight norm does, are copied by value."""
     kept = [t for part in module.modules() for t in vars(part).values() if isinstance(t, torch.Tensor) and not t.is_leaf]
-    return copy.deepcopy(module, {id(t): t.detach().clone() for t in kept}).cpu()
+    try:
+        return copy.deepcopy(module, {id(t): t.detach().clone() for t in kept}).cpu()
+    except Exception as error:  # whatever an attribute of the user's class makes of it
+        raise ImportRefused(
+            f"the module cannot be copied, and refar looks at a copy: {type(error).__name__}: {error}; take out what "
+            "copy.deepcopy cannot copy"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -57,13 +67,20 @@ class Agreement:
 
 
 def compare(
-    module: torch.nn.Module, inputs: Sequence[Port], graph: Graph, params: dict[str, Array], output: Labelled, field: int
+    module: torch.nn.Module,
+    inputs: Sequence[Port],
+    graph: Graph,
+    params: dict[str, Array],
+    origins: Mapping[str, str],
+    output: Labelled,
+    field: int,
 ) -> Agreement:
     """Hold the graph against the module. Raises ImportRefused where they differ, naming the first place.
 
     At lengths 1, 2, 3, odd and even ones below and above the receptive field, with 1 and 3 sequences.
     """
-    exact = doubled(module)
+    exact = doubled(module).requires_grad_()
+    known = carried(exact, params, origins)
     lengths = sorted({1, 2, 3, max(1, field // 2), field - 1 or 1, field, field + 1, field + 6, 2 * field + 7})
     checked, short = list[tuple[int, int]](), list[int]()
     same: list[Array] = []
@@ -84,7 +101,7 @@ def compare(
             if y.numel():
                 same.append(_same_in_each_sequence(_as_bct(y.detach().numpy(), output)))
                 worst = max(worst, _value(graph, params, inputs, given, y, output, length, batch))
-                gradient = max(gradient, _gradient(graph, params, inputs, leaves, y, output, length, batch, rng))
+                gradient = max(gradient, _gradient(graph, params, inputs, leaves, known, y, output, length, batch, rng))
                 checked.append((length, batch))
     if len(checked) < 4:
         raise ImportRefused(f"the module could not be compared at enough lengths: {said or 'it gave no values'}")
@@ -166,10 +183,21 @@ def _value(
 
 
 def _gradient(
-    graph: Graph, params: Any, inputs: Any, leaves: Any, y: torch.Tensor, output: Labelled, length: int, batch: int, rng: Any
+    graph: Graph,
+    params: Any,
+    inputs: Any,
+    leaves: Any,
+    known: Carried,
+    y: torch.Tensor,
+    output: Labelled,
+    length: int,
+    batch: int,
+    rng: Any,
 ) -> float:
+    """The largest distance between two gradients, by signals and by parameters, of a random sum of the outputs."""
     signals = [i for i, port in enumerate(inputs) if not port.classes]
-    if not signals or not y.requires_grad or graph.padding == "valid":
+    wanted = [leaves[i] for i in signals] + [parameter for parameter, _ in known.values()]
+    if not wanted or not y.requires_grad or graph.padding == "valid":
         return 0.0
     mine = forward(graph, params, _fed(inputs, leaves, graph))
     dy = np.zeros_like(mine)
@@ -178,11 +206,16 @@ def _gradient(
     whole = torch.zeros_like(y)
     view = whole.detach().numpy()
     _as_bct(view, output)[..., own] = dy[..., graphs]
-    found = torch.autograd.grad((whole * y).sum(), [leaves[i] for i in signals], allow_unused=True)
-    ours = backward(graph, params, _fed(inputs, leaves, graph), dy)["inputs"]
+    found = torch.autograd.grad((whole * y).sum(), wanted, allow_unused=True)
+    both = backward(graph, params, _fed(inputs, leaves, graph), dy)
+    ours = both["inputs"]
     names = [node.name for node in graph.nodes if not node.inputs]
     worst = 0.0
-    for i, gradient in zip(signals, found, strict=True):
+    of_each = of_parameters(found[len(signals) :], known, both["params"])
+    least = NEAR_ZERO * max((float(np.abs(theirs).max(initial=0)) for _, theirs, _ in of_each), default=0.0)
+    for name, theirs, mine_g in of_each:
+        worst = max(worst, _apart(f"gradient of {name}", theirs, mine_g, length, batch, 0, least))
+    for i, gradient in zip(signals, found[: len(signals)], strict=True):
         theirs = np.zeros_like(ours[names[i]]) if gradient is None else inputs[i].as_refar(gradient)
         theirs = theirs if theirs.ndim == 3 else theirs[..., None]
         mine_g = ours[names[i]] if ours[names[i]].ndim == 3 else ours[names[i]][..., None]
@@ -190,13 +223,16 @@ def _gradient(
     return worst
 
 
-def _apart(what: str, a: Array, b: Array, length: int, batch: int, start: int) -> float:
-    """The largest distance of a channel, as a part of its largest value. Raises ImportRefused where it is above the limit."""
+def _apart(what: str, a: Array, b: Array, length: int, batch: int, start: int, least: float = 0.0) -> float:
+    """The largest distance of a channel, as a part of its largest value, or of `least` if that is larger.
+
+    Raises ImportRefused where it is above the limit.
+    """
     if a.shape != b.shape:
         raise ImportRefused(f"{what}: the module gives the shape {a.shape} and the graph {b.shape} at length {length}")
     if not a.size:
         return 0.0
-    scale = np.maximum(np.abs(a).max(axis=(0, 2), keepdims=True), np.finfo(float).tiny)
+    scale = np.maximum(np.abs(a).max(axis=(0, 2), keepdims=True), max(least, np.finfo(float).tiny))
     ratio = np.abs(a - b) / scale
     worst = float(np.nan_to_num(ratio, nan=np.inf).max())
     if worst > LIMIT:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from refar.analysis.causality import is_strict, receptive_field
 from refar.building.rewrite import strictify
@@ -57,8 +58,8 @@ def import_module(
     graph, params, origins = draft.finish(output.node, head, chosen)
     field = receptive_field(graph)
     assert isinstance(field, int)  # of a graph over time
-    agreement = compare(module, found, graph, params, output, field)
-    notes += [*_notes(output, chosen, origins), *agreement.failed]
+    agreement = compare(module, found, graph, params, origins, output, field)
+    notes += [*_notes(output, chosen, origins, [name for name, _ in program.tensors.values()]), *agreement.failed]
     if shift != "none" and not is_strict(graph):
         graph = strictify(graph, at=shift)
         notes.append(f"one position later, at the {shift}: the module's own output at t is the graph's at t + 1")
@@ -77,6 +78,8 @@ def _require_module(module: Any) -> list[str]:
         raise ImportRefused(f"{training[0]} is in training mode, in which dropout and norms change it; call module.eval() before")
     notes = []
     tensors = [*module.parameters(), *module.buffers()]
+    if any(t.is_meta or is_lazy(t) for t in tensors):
+        raise ImportRefused("the module has parameters without numbers; load its weights, or run it once, before")
     if kinds := sorted({str(t.dtype).removeprefix("torch.") for t in tensors if t.dtype in (torch.float16, torch.bfloat16)}):
         notes.append(
             f"the module is in {' and '.join(kinds)}: its weights were imported as they are, and computed with in more digits"
@@ -205,7 +208,7 @@ def _padding(draft: GraphDraft, output: Labelled, wanted: Padding | None) -> Pad
     )
 
 
-def _notes(output: Labelled, padding: Padding, origins: dict[str, str]) -> list[str]:
+def _notes(output: Labelled, padding: Padding, origins: dict[str, str], tensors: Collection[str]) -> list[str]:
     notes = []
     if output.first > 0:
         notes.append(
@@ -215,10 +218,11 @@ def _notes(output: Labelled, padding: Padding, origins: dict[str, str]) -> list[
         notes.append(f"the first {-output.first} outputs of the module, which stand before the first input, are left out")
     if output.end < 0:
         notes.append(f"the module has no outputs for the last {-output.end} positions; the graph's there are new")
-    by_origin: dict[str, list[str]] = {}
+    readers: dict[str, dict[str, None]] = {}
     for name, origin in origins.items():
-        by_origin.setdefault(f"{name.rpartition('.')[2]} of {origin}", []).append(name)
-    for shared in by_origin.values():
-        if len(shared) > 1:
-            notes.append(f"used more than once, and copied under each name: {', '.join(shared)}")
+        for own in origin.split(", "):
+            readers.setdefault(own, {})[name.rpartition(".")[0]] = None
+    for own, nodes in readers.items():
+        if len(nodes) > 1 and own in tensors:
+            notes.append(f"{own} is used more than once, and copied under each name: {', '.join(nodes)}")
     return notes
