@@ -76,7 +76,7 @@ def from_torch(
     Parameters keep the module's qualified names, in float64; weight norm and parametrisations are computed, batch norm becomes a
     part of the convolution before it. The graph is returned only if it computes what the module computes with its own weights,
     in float64, to 1e-9 of the largest value of each channel: at lengths below and above the receptive field, with one and three
-    sequences; and the same of the gradients of signals.
+    sequences; and the same of the gradients of signals, and of the parameters that are copied as they are.
     Raises ImportRefused for a module that cannot be taken, naming the call, the module that makes it, and the line.
     """
     try:

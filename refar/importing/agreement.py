@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,10 +21,14 @@ LIMIT = 1e-9
 
 @dataclass(frozen=True)
 class Found:
-    """The graph and its parameters, the inputs in order, and the labels of the output; `noun` is what the model is called."""
+    """The graph, its parameters and what they are made from, the inputs in order, and the labels of the output.
+
+    `noun` is what the model is called.
+    """
 
     graph: Graph
     params: dict[str, Array]
+    origins: Mapping[str, str]
     inputs: Sequence[Port]
     output: Labelled
     noun: str
@@ -156,13 +160,16 @@ def side_by_side(found: Found, pair: Pair, y: Array, mine: Array) -> tuple[Array
     return a[..., a.shape[-1] - b.shape[-1] :], b, start + offset
 
 
-def apart(noun: str, what: str, a: Array, b: Array, pair: Pair, start: int) -> float:
-    """Return the largest distance of a channel, as a part of its largest value. Raises ImportRefused where it is above LIMIT."""
+def apart(noun: str, what: str, a: Array, b: Array, pair: Pair, start: int, least: float = 0.0) -> float:
+    """Return the largest distance of a channel, as a part of its largest value, or of `least` if that is larger.
+
+    Raises ImportRefused where it is above LIMIT.
+    """
     if a.shape != b.shape:
         raise ImportRefused(f"{what}: the {noun} gives the shape {a.shape} and the graph {b.shape} at length {pair.length}")
     if not a.size:
         return 0.0
-    scale = np.maximum(np.abs(a).max(axis=(0, 2), keepdims=True), np.finfo(float).tiny)
+    scale = np.maximum(np.abs(a).max(axis=(0, 2), keepdims=True), max(least, np.finfo(float).tiny))
     ratio = np.nan_to_num(np.abs(a - b) / scale, nan=np.inf)
     worst = float(ratio.max())
     if worst > LIMIT:

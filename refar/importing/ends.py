@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -46,13 +46,15 @@ def concluded(
     padding: Padding | None,
     shift: Literal["none", "input", "output"],
     noun: str,
+    own: Collection[str],
     notes: Sequence[str],
     compare: Callable[[Found, int], Agreement],
     with_gradients: bool,
 ) -> Imported:
     """Make the graph, have it compared with the model, which is called `noun`, and return it with its report.
 
-    `compare` holds what was found, of a receptive field, against the model, and raises ImportRefused where they differ.
+    `own` are the names of the model's own parameters. `compare` holds what was found, of a receptive field, against the model,
+    and raises ImportRefused where they differ.
     """
     chosen = _padding(draft, output, padding, noun)
     graph, params, origins = draft.finish(output.node, head, chosen)
@@ -61,8 +63,8 @@ def concluded(
             raise ImportRefused(f"the parameter {name}, made from {origins[name]}, is not finite")
     field = receptive_field(graph)
     assert isinstance(field, int)  # of a graph over time
-    agreement = compare(Found(graph, params, inputs, output, noun), field)
-    said = [*notes, *_notes(output, chosen, origins, noun), *agreement.notes]
+    agreement = compare(Found(graph, params, origins, inputs, output, noun), field)
+    said = [*notes, *_notes(output, chosen, origins, own, noun), *agreement.notes]
     if shift != "none" and not is_strict(graph):
         graph = strictify(graph, at=shift)
         said.append(f"one position later, at the {shift}: the {noun}'s own output at t is the graph's at t + 1")
@@ -124,7 +126,7 @@ def _padding(draft: GraphDraft, output: Labelled, wanted: Padding | None, noun: 
     )
 
 
-def _notes(output: Labelled, padding: Padding, origins: dict[str, str], noun: str) -> list[str]:
+def _notes(output: Labelled, padding: Padding, origins: dict[str, str], own: Collection[str], noun: str) -> list[str]:
     notes = []
     if output.first > 0:
         notes.append(
@@ -134,10 +136,11 @@ def _notes(output: Labelled, padding: Padding, origins: dict[str, str], noun: st
         notes.append(f"the first {-output.first} outputs of the {noun}, which stand before the first input, are left out")
     if output.end < 0:
         notes.append(f"the {noun} has no outputs for the last {-output.end} positions; the graph's there are new")
-    by_origin: dict[str, list[str]] = {}
+    readers: dict[str, dict[str, None]] = {}
     for name, origin in origins.items():
-        by_origin.setdefault(f"{name.rpartition('.')[2]} of {origin}", []).append(name)
-    for shared in by_origin.values():
-        if len(shared) > 1:
-            notes.append(f"used more than once, and copied under each name: {', '.join(shared)}")
+        for one in origin.split(", "):
+            readers.setdefault(one, {})[name.rpartition(".")[0]] = None
+    for one, nodes in readers.items():
+        if len(nodes) > 1 and one in own:
+            notes.append(f"{one} is used more than once, and copied under each name: {', '.join(nodes)}")
     return notes

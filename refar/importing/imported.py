@@ -17,8 +17,8 @@ class ImportReport:
     `receptive_field` is R, the positions from the present to the earliest one that an output may depend on. `origins` gives for
     each parameter the names in the model that it is made from. `largest_difference` is the largest distance between a channel of
     the model and of the graph, in float64 and relative to the largest value of that channel, over the `checked` pairs
-    (length, batch); `gradient_difference` the same of the gradients of a signal, or nan of a file that has none. `notes` say in
-    words what else was done.
+    (length, batch); `gradient_difference` the same of the gradients of signals and of the parameters that the graph has as they
+    are in the model, or nan of a file that has none. `notes` say in words what else was done.
     Of a file that holds no module, as a .nam file does, nothing is compared: the differences are nan, and `checked` is empty.
     """
 

@@ -71,6 +71,7 @@ def import_file(
         padding=padding,
         shift=shift,
         noun="file",
+        own=[tensor.name for tensor in file.free.graph.initializer],
         notes=[*_notes(*own), *_half(given)],
         compare=lambda graph, field: held(file.free, names, kinds, graph, field, own),
         with_gradients=False,

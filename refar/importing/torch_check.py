@@ -16,8 +16,12 @@ from refar.arguments.arrays import Array
 from refar.importing.agreement import Agreement, Found, Pair, apart, as_bct, window
 from refar.importing.agreement import compare as compare_any
 from refar.importing.refusal import ImportRefused
+from refar.importing.torch_gradients import Carried, carried, of_parameters
 from refar.importing.torch_inputs import TensorPort
 from refar.oracle.functions import backward, forward
+
+NEAR_ZERO = 1e-4
+"""A gradient below this part of the largest is compared with that: it may be a sum of which nothing but rounding is left."""
 
 
 def _in_float64(mode: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -43,13 +47,20 @@ def doubled(module: torch.nn.Module) -> torch.nn.Module:
 def copied(module: torch.nn.Module) -> torch.nn.Module:
     """Return a copy of the module on the CPU; tensors that it computed and keeps, as weight norm does, are copied by value."""
     kept = [t for part in module.modules() for t in vars(part).values() if isinstance(t, torch.Tensor) and not t.is_leaf]
-    return copy.deepcopy(module, {id(t): t.detach().clone() for t in kept}).cpu()
+    try:
+        return copy.deepcopy(module, {id(t): t.detach().clone() for t in kept}).cpu()
+    except Exception as error:  # whatever an attribute of the user's class makes of it
+        raise ImportRefused(
+            f"the module cannot be copied, and refar looks at a copy: {type(error).__name__}: {error}; take out what "
+            "copy.deepcopy cannot copy"
+        ) from None
 
 
 def compare(module: torch.nn.Module, inputs: Sequence[TensorPort], found: Found, field: int) -> Agreement:
     """Hold the graph and its gradients against the module. Raises ImportRefused where they differ, naming the first place."""
-    exact = doubled(module)
-    return compare_any(found, field, lambda given: _run(exact, inputs, given))
+    exact = doubled(module).requires_grad_()
+    known = carried(exact, found.params, found.origins)
+    return compare_any(found, field, lambda given: _run(exact, inputs, given, known))
 
 
 @dataclass(frozen=True)
@@ -58,16 +69,17 @@ class _Ran:
 
     tensor: torch.Tensor
     leaves: Sequence[torch.Tensor]
+    known: Carried
 
     @property
     def y(self) -> Array:
         return self.tensor.detach().numpy()
 
     def beside(self, found: Found, pair: Pair) -> float:
-        return _gradient(found, pair, self.tensor, self.leaves)
+        return _gradient(found, pair, self.tensor, self.leaves, self.known)
 
 
-def _run(module: torch.nn.Module, inputs: Sequence[TensorPort], given: Sequence[Array]) -> _Ran:
+def _run(module: torch.nn.Module, inputs: Sequence[TensorPort], given: Sequence[Array], known: Carried) -> _Ran:
     tensors = [torch.from_numpy(array.copy()) for array in given]
     leaves = [
         tensor.to(port.dtype) if port.classes else tensor.requires_grad_() for port, tensor in zip(inputs, tensors, strict=True)
@@ -78,7 +90,7 @@ def _run(module: torch.nn.Module, inputs: Sequence[TensorPort], given: Sequence[
     with Doubled(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         y = module(*args, **kwargs)
-    return _Ran(single(y), leaves)
+    return _Ran(single(y), leaves, known)
 
 
 def single(y: Any) -> torch.Tensor:
@@ -90,10 +102,12 @@ def single(y: Any) -> torch.Tensor:
     return y
 
 
-def _gradient(found: Found, pair: Pair, y: torch.Tensor, leaves: Sequence[torch.Tensor]) -> float:
+def _gradient(found: Found, pair: Pair, y: torch.Tensor, leaves: Sequence[torch.Tensor], known: Carried) -> float:
+    """Return the largest distance between two gradients, by signals and by parameters, of a random sum of the outputs."""
     graph, inputs = found.graph, found.inputs
     signals = [i for i, port in enumerate(inputs) if not port.classes]
-    if not signals or not y.requires_grad or graph.padding == "valid":
+    wanted = [leaves[i] for i in signals] + [parameter for parameter, _ in known.values()]
+    if not wanted or not y.requires_grad or graph.padding == "valid":
         return 0.0
     mine = forward(graph, found.params, found.fed(pair.given))
     dy = np.zeros_like(mine)
@@ -102,12 +116,17 @@ def _gradient(found: Found, pair: Pair, y: torch.Tensor, leaves: Sequence[torch.
     whole = torch.zeros_like(y)
     as_bct(whole.detach().numpy(), found.output)[..., own] = dy[..., graphs]
     with Doubled():
-        gradients = torch.autograd.grad((whole * y).sum(), [leaves[i] for i in signals], allow_unused=True)
-    ours = backward(graph, found.params, found.fed(pair.given), dy)["inputs"]
+        gradients = torch.autograd.grad((whole * y).sum(), wanted, allow_unused=True)
+    ours = backward(graph, found.params, found.fed(pair.given), dy)
+    of_each = of_parameters(gradients[len(signals) :], known, ours["params"])
+    least = NEAR_ZERO * max((float(np.abs(theirs).max(initial=0)) for _, theirs, _ in of_each), default=0.0)
+    worst = max(
+        (apart(found.noun, f"gradient of {name}", theirs, own_one, pair, 0, least) for name, theirs, own_one in of_each),
+        default=0.0,
+    )
     names = [node.name for node in graph.nodes if not node.inputs]
-    worst = 0.0
-    for i, gradient in zip(signals, gradients, strict=True):
-        of_graph = ours[names[i]]
+    for i, gradient in zip(signals, gradients[: len(signals)], strict=True):
+        of_graph = ours["inputs"][names[i]]
         of_module = np.zeros_like(of_graph) if gradient is None else inputs[i].as_refar(gradient.numpy())
         a, b = (g if g.ndim == 3 else g[..., None] for g in (of_module, of_graph))
         worst = max(worst, apart(found.noun, f"gradient of {names[i]}", a, b, pair, 0))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from refar.graph.graph import Padding
 from refar.importing.draft import GraphDraft
@@ -52,6 +53,7 @@ def import_module(
         padding=padding,
         shift=shift,
         noun="module",
+        own=[name for name, _ in program.tensors.values()],
         notes=notes,
         compare=lambda *of: compare(module, found, *of),
         with_gradients=True,
@@ -69,6 +71,8 @@ def _require_module(module: Any) -> list[str]:
         raise ImportRefused(f"{training[0]} is in training mode, in which dropout and norms change it; call module.eval() before")
     notes = []
     tensors = [*module.parameters(), *module.buffers()]
+    if any(t.is_meta or is_lazy(t) for t in tensors):
+        raise ImportRefused("the module has parameters without numbers; load its weights, or run it once, before")
     if kinds := sorted({str(t.dtype).removeprefix("torch.") for t in tensors if t.dtype in (torch.float16, torch.bfloat16)}):
         notes.append(
             f"the module is in {' and '.join(kinds)}: its weights were imported as they are, and computed with in more digits"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+import threading
 from typing import Any, get_args
 
 import numpy as np
@@ -135,6 +137,92 @@ def test_the_module_is_left_as_it_was() -> None:
     after = module.state_dict()
     assert all(torch.equal(before[name], after[name]) and before[name].dtype == after[name].dtype for name in before)
     assert any("float16" in note for note in got.report.notes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_are_imported_as_they_are_and_said(dtype: torch.dtype) -> None:
+    module = randomised(nn.Sequential(CausalConv1d(2, 2, 2))).to(dtype)
+    got = from_torch(module, torch.randn(2, 2, 12))
+    assert (got.params["0.weight"] == module[0].weight.detach().double().numpy()).all()
+    assert bool(got.report.notes) is (dtype != torch.float64)
+    assert all(str(dtype).removeprefix("torch.") in note for note in got.report.notes)
+
+
+class Tied(nn.Module):
+    """A weight that two convolutions share, and a table that is the weight of the last layer too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Embedding(7, 3), nn.Linear(3, 7, bias=False)
+        self.a, self.b = CausalConv1d(3, 3, 2), CausalConv1d(3, 3, 2)
+        self.out.weight, self.b.weight = self.embed.weight, self.a.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.out(self.b(torch.tanh(self.a(self.embed(x).transpose(1, 2)))).transpose(1, 2))
+        return y
+
+
+def test_shared_parameters_are_copied_under_each_name_and_said() -> None:
+    got = from_torch(randomised(Tied()), torch.zeros(2, 12, dtype=torch.int64), classes=7)
+    said = [note for note in got.report.notes if "used more than once, and copied under each name" in note]
+    assert [note.split()[0].rpartition(".")[2] for note in said] == ["weight", "weight"]
+    equal = [(one, other) for one in got.params for other in got.params if one < other]
+    equal = [pair for pair in equal if np.array_equal(*(got.params[name].squeeze() for name in pair))]
+    assert len(equal) == 2
+
+
+class Locked(nn.Module):
+    """A module that copy.deepcopy cannot copy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.lock = CausalConv1d(2, 2, 2), threading.Lock()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.conv(x)
+        return y
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (Locked(), "cannot be copied, and refar looks at a copy: TypeError: cannot pickle"),
+        (nn.Sequential(CausalConv1d(2, 2, 2)).to("meta"), "parameters without numbers; load its weights"),
+        (nn.Sequential(nn.LazyConv1d(2, 1)), "parameters without numbers; load its weights, or run it once"),
+    ],
+)
+def test_modules_without_numbers_or_copies_are_refused(module: nn.Module, words: str) -> None:
+    with pytest.raises(ImportRefused, match=re.escape(words)):
+        from_torch(module.eval(), torch.randn(2, 2, 12))
+
+
+@pytest.mark.parametrize("name", ["0.bias", "2.weight"])
+def test_the_gradient_of_a_parameter_is_held_against_the_module_s(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*given: Any) -> Any:
+        found = refar.backward(*given)
+        found["params"][name] = found["params"][name] * (1 + 1e-8)
+        return found
+
+    module = randomised(nn.Sequential(CausalConv1d(2, 3, 2), nn.Tanh(), CausalConv1d(3, 2, 2)))
+    assert 0 < from_torch(module, torch.randn(2, 2, 12)).report.gradient_difference < 1e-9
+    monkeypatch.setattr("refar.importing.torch_check.backward", wrong)
+    with pytest.raises(ImportRefused, match=f"gradient of {name} at length 1"):
+        from_torch(module, torch.randn(2, 2, 12))
+
+
+class Shifted(nn.Module):
+    """A number is added to all channels, which softmax does not feel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.shift = CausalConv1d(2, 3, 2), nn.Conv1d(2, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.conv(x) + self.shift(x)).softmax(1)
+
+
+def test_a_gradient_that_is_nothing_but_rounding_is_no_fault() -> None:
+    assert from_torch(randomised(Shifted()), torch.randn(2, 2, 12)).report.gradient_difference < 1e-9
 
 
 def test_what_is_given_is_checked() -> None:
