@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from refar.arguments.arrays import Array
-from refar.errors import InputError, near
+from refar.errors import InputError, check_integer, near
 from refar.golden.case import UNITS, Case
 from refar.golden.compare import as_dtype, difference
 from refar.golden.families import OPERATORS, known
@@ -84,6 +84,7 @@ def check_function(
     that gives these values, if there is one; InputError for an unknown operator, case or size, listing all.
     """
     found = OPERATORS[known(operator, OPERATORS)]
+    seed = check_integer("seed", seed, 0)
     cases = _chosen(found, all_cases(operator), only or {}, skip)
     more = large_cases(found, sizes, seed, only or {})
     said = "" if only is None else f" with {', '.join(f'{name}={value!r}' for name, value in only.items())}"
@@ -117,7 +118,7 @@ def _run(
     """Judge the cases of each stage, as long as those of the stages before hold."""
     if not callable(f):
         raise InputError(f"f: expected a function, got {type(f).__name__}")
-    if not dtypes or isinstance(dtypes, str) or not set(dtypes) <= UNITS.keys():
+    if not isinstance(dtypes, Collection) or isinstance(dtypes, str) or not dtypes or any(d not in tuple(UNITS) for d in dtypes):
         raise InputError(f"dtypes: expected some of {', '.join(UNITS)}, got {dtypes!r}")
     failures, transforms = Failures(operator, LAWS, scope), Transforms()
     caller = Caller(operator.signature, f, gradient, convert)
@@ -216,6 +217,8 @@ def _judge(failures: Failures, transforms: Transforms, case: Case, dtype: Dtype,
 
 def _chosen(operator: Operator, cases: tuple[Case, ...], only: Mapping[str, Any], skip: Sequence[str]) -> list[Case]:
     """Return the cases with these attributes, but those of `skip`. Raises InputError for unknown names, or if none is left."""
+    if not isinstance(only, Mapping):
+        raise InputError(f"only: expected a mapping like {{'strict': False}}, got {only!r}")
     names = (*operator.signature.attributes, *sorted(operator.signature.optional))
     for name in only:
         if name not in names:
