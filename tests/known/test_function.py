@@ -199,6 +199,52 @@ def test_a_convolution_by_fft_is_right_and_the_report_says_so() -> None:
     assert "within that of an FFT" in report.lines[4].figure
 
 
+def padded_fft(x: Any, w: Any, b: Any = None, *, dilation: int = 1) -> Any:
+    """Padded to a power of two, as many do."""
+    wide = torch.zeros(*w.shape[:2], (w.shape[2] - 1) * dilation + 1, dtype=x.dtype)
+    wide[:, :, ::dilation] = w.flip(2)
+    length = 1 << (x.shape[2] + wide.shape[2] - 1).bit_length()
+    y = torch.fft.irfft(torch.einsum("bif,oif->bof", torch.fft.rfft(x, length), torch.fft.rfft(wide, length)), length)
+    return y[:, :, : x.shape[2]] if b is None else y[:, :, : x.shape[2]] + b[:, None]
+
+
+SINGLE: dict[str, Any] = {
+    "operator": "causal_conv1d", "only": {"strict": False, "groups": 1}, "dtypes": ["float32"], "convert": torch.from_numpy
+}  # fmt: skip
+
+
+def test_errors_of_an_fft_scatter() -> None:
+    for seed in range(2):
+        for right in (by_fft, padded_fft):
+            assert "within that of an FFT" in check_function(right, **SINGLE, seed=seed).lines[3].figure
+    assert check_function(padded_fft, **SINGLE, sizes=[{"t": 300, "k": 40}, {"t": 129, "i": 9}]).passed
+
+
+SAME = r"numbers are off by [\d.e-]+ on average, of which \d\d% is the same for all"
+EXACT = r"\d+ cases of small integers that are as large are exact"
+
+
+@pytest.mark.parametrize(
+    ("said", "change"),
+    [
+        (SAME, lambda x, w, *b, **a: conv(x, w, *b, **a) + 1e-5),
+        (SAME, lambda x, w, *b, **a: conv(x, w, *b, **a) - 1e-6),
+        (SAME, lambda x, w, *b, dilation=1: by_fft(x, w, *b, dilation=dilation) + 1e-5),
+        ("of which 100% is a multiple of the value", lambda x, w, *b, **a: conv(x, w, *b, **a) * (1 + 1e-6)),
+        (EXACT, lambda x, w, *b, **a: conv(x, rounded(w, 16), *b, **a)),
+        (EXACT, lambda x, w, *b, **a: conv(rounded(x, 17), w, *b, **a)),
+    ],
+)
+def test_what_is_added_is_no_rounding_of_an_fft(said: str, change: Function) -> None:
+    for seed in range(2):
+        with pytest.raises(ContractError, match=said):
+            check_function(change, **SINGLE, seed=seed)
+
+
+def rounded(w: Any, bits: int) -> Any:
+    return torch.round(w * 2**bits) / 2**bits
+
+
 def test_an_fft_in_float32_is_none_in_float64_and_nothing_else_is_said() -> None:
     """What changes nothing on a case is no cause, nor is a factor of 1."""
 

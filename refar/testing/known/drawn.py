@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from refar.arguments.arrays import Arrays
@@ -66,10 +67,12 @@ def _case(operator: Operator, plan: Large, size: Sizes, only: Mapping[str, Any],
     attributes = {name: whole[name] for name in operator.signature.attributes}
     try:
         arrays = plan.arrays(Floats(rng), whole)
+        if (op := operator.to_op(attributes, arrays)) is not None:
+            msgspec.convert(msgspec.to_builtins(op), type(op))  # its own limits: a dilation of 0 is none
         exact = as_dtype(arrays, "float64")
         expected = operator.compute(attributes, exact, np.dtype(np.float64))
         bound = allowed(operator.name, attributes, arrays)
-    except (ValueError, ArithmeticError, IndexError) as error:
+    except (ValueError, TypeError, ArithmeticError, IndexError, MemoryError) as error:  # refar's own code, on sizes of any kind
         raise InputError(
             f"sizes: {operator.name} cannot be computed with {said}: {str(error) or type(error).__name__}"
         ) from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from refar.arguments.arrays import Array
-from refar.errors import InputError, near
+from refar.errors import InputError, check_integer, near
 from refar.golden.case import UNITS, Case
 from refar.golden.compare import as_dtype, difference
 from refar.golden.families import OPERATORS, known
@@ -19,7 +19,7 @@ from refar.testing.known.calls import Calls
 from refar.testing.known.drawn import large_cases
 from refar.testing.known.failures import Failure, Failures
 from refar.testing.known.printing import counted_lines
-from refar.testing.known.transformed import as_by_transform
+from refar.testing.known.transformed import Transforms, as_by_transform
 from refar.testing.report import ContractError, Report
 from refar.testing.told import told
 
@@ -78,12 +78,13 @@ def check_function(
     people's kernels have failed; () for none; or your own, {axis or attribute: value}, like [{"t": 1000, "k": 9}], or lengths.
 
     Cases of small integers are compared by ==, all others within the bound of `refar.rounding.bound` for sums of products in any
-    order. A convolution may instead be within the bound of an FFT, which the report then says. Where values are equal, every
-    subgradient is right. Arrays come fresh, with strides, in Fortran's order, as parts of others, and from two threads at once.
-    Raises ContractError naming operator, case, position, both values, the bound and a known mistake that gives these values, if
-    there is one; InputError for an unknown operator, case or size, listing all.
+    order. A convolution may instead be within the bound of an FFT, if its errors scatter as rounding does; the report says so.
+    Where values are equal, every subgradient is right. Arrays come fresh, with strides, in Fortran's order, as parts of others,
+    and from two threads at once. Raises ContractError naming operator, case, position, both values, the bound and a known mistake
+    that gives these values, if there is one; InputError for an unknown operator, case or size, listing all.
     """
     found = OPERATORS[known(operator, OPERATORS)]
+    seed = check_integer("seed", seed, 0)
     cases = _chosen(found, all_cases(operator), only or {}, skip)
     more = large_cases(found, sizes, seed, only or {})
     said = "" if only is None else f" with {', '.join(f'{name}={value!r}' for name, value in only.items())}"
@@ -117,17 +118,19 @@ def _run(
     """Judge the cases of each stage, as long as those of the stages before hold."""
     if not callable(f):
         raise InputError(f"f: expected a function, got {type(f).__name__}")
-    if not dtypes or isinstance(dtypes, str) or not set(dtypes) <= UNITS.keys():
+    if not isinstance(dtypes, Collection) or isinstance(dtypes, str) or not dtypes or any(d not in tuple(UNITS) for d in dtypes):
         raise InputError(f"dtypes: expected some of {', '.join(UNITS)}, got {dtypes!r}")
-    failures = Failures(operator, LAWS, scope)
+    failures, transforms = Failures(operator, LAWS, scope), Transforms()
     caller = Caller(operator.signature, f, gradient, convert)
     calls = Calls(caller)
     with counted_lines() as printed:
         for cases in stages:
             if failures.none:
-                _run_cases(failures, caller, calls, cases, dtypes)
+                _run_cases(failures, transforms, caller, calls, cases, dtypes)
         if failures.none:
             _run_at_once(failures, calls, stages[0], dtypes[-1])
+    for law, failure in transforms.systematic():
+        failures.add(law, failure)
     failures.remark("call", *(f"refuses arrays {layout}: it {said}" for layout, said in calls.refused.items()), *printed.said)
     if gradient is None:
         failures.leave_out("gradient", "no gradient was given")
@@ -136,11 +139,13 @@ def _run(
     return failures.report()
 
 
-def _run_cases(failures: Failures, caller: Caller, calls: Calls, cases: Iterable[Case], dtypes: Sequence[Dtype]) -> None:
+def _run_cases(
+    failures: Failures, transforms: Transforms, caller: Caller, calls: Calls, cases: Iterable[Case], dtypes: Sequence[Dtype]
+) -> None:
     for case in cases:
         real = any(array.dtype != np.int64 for array in case.arrays.values())
         for dtype in dtypes if real else dtypes[-1:]:  # without numbers to take, a function cannot know of any dtype
-            _run_case(failures, caller, calls, case, dtype, real)
+            _run_case(failures, transforms, caller, calls, case, dtype, real)
 
 
 def _run_at_once(failures: Failures, calls: Calls, cases: Sequence[Case], dtype: Dtype) -> None:
@@ -152,7 +157,9 @@ def _run_at_once(failures: Failures, calls: Calls, cases: Sequence[Case], dtype:
         failures.add("call", Failure(case, dtype, str(error)))
 
 
-def _run_case(failures: Failures, caller: Caller, calls: Calls, case: Case, dtype: Dtype, real: bool) -> None:
+def _run_case(
+    failures: Failures, transforms: Transforms, caller: Caller, calls: Calls, case: Case, dtype: Dtype, real: bool
+) -> None:
     """Judge the result, and where there is one to be had the gradient, of one case in one dtype."""
     arrays, name = as_dtype(case.arrays, dtype), caller.signature.result
     try:
@@ -160,7 +167,7 @@ def _run_case(failures: Failures, caller: Caller, calls: Calls, case: Case, dtyp
     except ContractError as error:
         return failures.add("call", Failure(case, dtype, str(error)))
     _judge_dtype(failures, case, dtype, y, real)
-    _judge(failures, case, dtype, name, y, "values")
+    _judge(failures, transforms, case, dtype, name, y, "values")
     if caller.gradient is None or caller.signature.upstream not in arrays:
         return None
     try:
@@ -173,7 +180,7 @@ def _run_case(failures: Failures, caller: Caller, calls: Calls, case: Case, dtyp
             said = f"expected a gradient of {key.removeprefix('gradient.')}, got those of {came}"
             failures.add("gradient", Failure(case, dtype, said))
         else:
-            _judge(failures, case, dtype, key, gradients[key], "gradient")
+            _judge(failures, transforms, case, dtype, key, gradients[key], "gradient")
     return None
 
 
@@ -189,7 +196,7 @@ def _judge_dtype(failures: Failures, case: Case, dtype: Dtype, y: Array, real: b
         failures.add("dtype", Failure(case, dtype, f"expected {wanted}, got {y.dtype}"))
 
 
-def _judge(failures: Failures, case: Case, dtype: Dtype, name: str, came: Array, law: str) -> None:
+def _judge(failures: Failures, transforms: Transforms, case: Case, dtype: Dtype, name: str, came: Array, law: str) -> None:
     """Judge shape and numbers of one array. In a coarser dtype than asked for, which is said elsewhere, it is judged as such."""
     expected = case.expected[name]
     if came.shape != expected.shape:
@@ -199,14 +206,19 @@ def _judge(failures: Failures, case: Case, dtype: Dtype, name: str, came: Array,
     axes = failures.operator.signature.axes_of(name)
     wrong = difference(case, name, came, unit, axes)
     if wrong is None:
+        transforms.note_right(law, case, dtype, name)
         return failures.right(law, case, name)
+    failure = Failure(case, dtype, str(wrong), name, came, wrong.where, axes)
     if as_by_transform(failures.operator, case, name, came, unit):
+        transforms.note(law, failure)
         return failures.right(law, case, name, by_transform=True)
-    return failures.add(law, Failure(case, dtype, str(wrong), name, came, wrong.where, axes))
+    return failures.add(law, failure)
 
 
 def _chosen(operator: Operator, cases: tuple[Case, ...], only: Mapping[str, Any], skip: Sequence[str]) -> list[Case]:
     """Return the cases with these attributes, but those of `skip`. Raises InputError for unknown names, or if none is left."""
+    if not isinstance(only, Mapping):
+        raise InputError(f"only: expected a mapping like {{'strict': False}}, got {only!r}")
     names = (*operator.signature.attributes, *sorted(operator.signature.optional))
     for name in only:
         if name not in names:

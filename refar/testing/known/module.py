@@ -21,8 +21,8 @@ from refar.testing.contract import cases, dependence
 from refar.testing.contract.cases import Extent
 from refar.testing.contract.subject import Subject
 from refar.testing.known.likely_cause import cause_of_gradient, cause_of_output, in_eval
-from refar.testing.known.module_under_test import ModuleUnderTest
-from refar.testing.report import ContractError, Measure, Report, hold
+from refar.testing.known.module_under_test import ModuleUnderTest, require_weights
+from refar.testing.report import ContractError, Measure, Raised, Report, hold
 from refar.testing.told import told
 
 if TYPE_CHECKING:
@@ -71,6 +71,14 @@ def check_module(
     if dtype not in ("float64", "float32"):
         raise InputError(f"dtype: expected 'float64' or 'float32', got {dtype!r}")
     facts(graph)
+    seed = check_integer("seed", seed, 0)
+    if names is not None and not (isinstance(names, Mapping) and all(isinstance(name, str) for name in names.values())):
+        raise InputError(f"names: expected a mapping {{graph's name: module's name}}, got {names!r}")
+    if isinstance(ignore, str) or not isinstance(ignore, Collection) or not all(isinstance(name, str) for name in ignore):
+        raise InputError(f"ignore: expected names of submodules or parameters, like ['head'], got {ignore!r}")
+    if inputs is not None and not callable(inputs):
+        raise InputError(f"inputs: expected a function of the graph's inputs, got {type(inputs).__name__}")
+    require_weights(module)
     known = {id(p): name for name, p in module.named_parameters()}
     aliases = {name: known[id(p)] for name, p in module.named_parameters(remove_duplicate=False)}
     counterparts = match(graph, {n: tuple(p.shape) for n, p in module.named_parameters()}, names or {}, ignore, aliases)
@@ -164,11 +172,9 @@ def outputs(subject: Subject, measure: Measure, further: Sequence[Extent] = ()) 
         expected = _expected(subject, extent)
         try:
             actual = tested.forward(subject.inputs(extent))
-        except ContractError:
-            raise
-        except Exception as error:
-            length = " x ".join(map(str, extent))
-            raise ContractError(f"{tested.name} on {length}: {type(error).__name__} instead of a value: {error}") from error
+        except Raised as error:
+            length, cause = " x ".join(map(str, extent)), error.__cause__
+            raise ContractError(f"{tested.name} on {length}: {type(cause).__name__} instead of a value: {cause}") from cause
         try:
             measure.close(f"{tested.name}: output, {subject.axes()}", actual, expected, subject.tolerance(tested.dtype))
         except ContractError as error:
@@ -180,7 +186,7 @@ def _cause(subject: Subject, tested: ModuleUnderTest, extent: Extent, actual: Ar
     most = subject.sizes.long if subject.small else subject.sizes.short
     try:
         long = tested.forward(subject.inputs(most))
-    except Exception:  # then with what there is
+    except ContractError:  # then with what there is
         return cause_of_output(subject, tested, extent, actual, expected)
     right = _expected(subject, most)
     same = np.abs(long - right).max() <= subject.tolerance(tested.dtype) * np.abs(right).max()

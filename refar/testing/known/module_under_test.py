@@ -20,7 +20,7 @@ from refar.graph.graph import Graph
 from refar.oracle.bound_graph import cast
 from refar.rounding import half
 from refar.testing.contract.backends import Streamed
-from refar.testing.report import ContractError
+from refar.testing.report import ContractError, Raised
 from refar.testing.threads import one_thread
 from refar.testing.under_test import as_array, require_numbers
 
@@ -109,8 +109,16 @@ class ModuleUnderTest:
 
     def call(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """What the module itself returns."""
-        arguments = self._inputs(*tensors.values())
-        result = picked(self.module(*arguments) if isinstance(arguments, tuple) else self.module(arguments), self._output)
+        try:
+            arguments = self._inputs(*tensors.values())
+        except Exception as error:  # a function of the user
+            raise InputError(f"inputs: expected what makes the module's arguments, and it raises {_said(error)}") from error
+        try:
+            given = self.module(*arguments) if isinstance(arguments, tuple) else self.module(arguments)
+        except Exception as error:  # a module of the user
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors.values())
+            raise Raised(f"{self.name} raises {_said(error)}, on inputs of {shapes}") from error
+        result = picked(given, self._output)
         if not isinstance(result, self._torch.Tensor):
             hint = "; say with output=0 which of them" if isinstance(result, tuple | list | dict) and self._output is None else ""
             raise ContractError(f"{self.name} returned the wrong kind: expected a tensor, got {type(result).__name__}{hint}")
@@ -139,10 +147,11 @@ class ModuleUnderTest:
     def _first_call(self, inputs: Arrays) -> Tensor:
         try:
             return self.call(self.tensors(inputs))
-        except RuntimeError as error:
-            if self.given == "float64" and {"float", "double"} <= set(re.findall("float|double", str(error).lower())):
+        except Raised as error:
+            said = str(error.__cause__)
+            if self.given == "float64" and {"float", "double"} <= set(re.findall("float|double", said.lower())):
                 hint = "use the dtype of its weights there, or give dtype='float32'"
-                raise ContractError(f"{self.name} fixes a dtype somewhere, as .float() does: {error}; {hint}") from error
+                raise ContractError(f"{self.name} fixes a dtype somewhere, as .float() does: {said}; {hint}") from error
             raise
 
     def tensors(self, inputs: Arrays) -> dict[str, Tensor]:
@@ -198,7 +207,10 @@ class ModuleUnderTest:
             if not y.requires_grad:
                 self.detached = set(wanted)
                 return {name: np.zeros(tuple(tensor.shape)) for name, tensor in wanted.items()}
-            found = self._torch.autograd.grad(y, list(wanted.values()), upstream, allow_unused=True)
+            try:
+                found = self._torch.autograd.grad(y, list(wanted.values()), upstream, allow_unused=True)
+            except Exception as error:  # a hook or a Function of the user
+                raise Raised(f"the gradient of {self.name} raises {_said(error)}") from error
         each = dict(zip(wanted, found, strict=True))
         self.detached = {name for name, gradient in each.items() if gradient is None}
         dense = {n: None if g is None else g.to_dense() if g.is_sparse else g for n, g in each.items()}
@@ -207,6 +219,20 @@ class ModuleUnderTest:
     def stream(self, inputs: Arrays, lengths: Sequence[int]) -> list[Streamed]:
         """A module is run as a whole; `check_streaming` drives step functions."""
         return []
+
+
+def require_weights(module: nn.Module) -> None:
+    """Raise InputError unless parameters and buffers have numbers: those of a lazy module and on the device "meta" have none."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if type(tensor).__name__.startswith("Uninitialized"):
+            raise InputError(f"module: {name!r} has no shape yet, as in a lazy module; call the module on an example first")
+        if tensor.is_meta:
+            raise InputError(f"module: {name!r} has no numbers: it is on the device meta; load or draw them first")
+
+
+def _said(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _copied(module: nn.Module) -> nn.Module:
@@ -233,7 +259,7 @@ def picked(result: Any, which: Pick) -> Any:
         return result
     try:
         return which(result) if callable(which) else result[which]
-    except (TypeError, LookupError) as error:
+    except Exception as error:  # a function of the user, or what a class of the user does with an index
         came = type(result).__name__
         raise InputError(f"output: expected what picks one output of a {came}, got {which!r}: {error}") from None
 
