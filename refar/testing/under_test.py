@@ -51,6 +51,12 @@ class FunctionUnderTest:
         require_numbers(self.name, y)
         return y.copy()
 
+    @property
+    def mode(self) -> str:
+        """Say that a module of PyTorch is in training mode; nothing of all else."""
+        training = is_module(self._function) and getattr(self._function, "training", False)
+        return "; it is in training mode (.eval() ends it)" if training else ""
+
     def _result(self, given: Array) -> Any:
         """Return what the function makes of an array; the first failure of a module decides that it takes tensors."""
         if self._convert is not None:
@@ -97,7 +103,7 @@ def as_array(name: str, result: Any, kinds: str = "biuf") -> Array:
     """
     if result is None or isinstance(result, tuple | dict | str):
         came = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"a {type(result).__name__}"
-        came = "None: is a return missing?" if result is None else came
+        came = "None" if result is None else came
         raise ContractError(f"{name} returned the wrong kind: expected one array, got {came}")
     if (detach := getattr(result, "detach", None)) is not None:
         result = detach().cpu()

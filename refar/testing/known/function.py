@@ -17,6 +17,7 @@ from refar.golden.operator import Operator
 from refar.testing.known.caller import Caller
 from refar.testing.known.calls import Calls
 from refar.testing.known.drawn import large_cases
+from refar.testing.known.elsewhere import Elsewhere
 from refar.testing.known.failures import Failure, Failures
 from refar.testing.known.printing import counted_lines
 from refar.testing.known.transformed import as_by_transform
@@ -89,7 +90,7 @@ def check_function(
     said = "" if only is None else f" with {', '.join(f'{name}={value!r}' for name, value in only.items())}"
     said += f", without {', '.join(map(repr, _names(skip)))}" if skip else ""
     scope = f"{len(cases)} case{'s' if len(cases) > 1 else ''}{said}{f' and {len(more)} drawn' if more else ''}"
-    return _run(found, [cases, more], f, gradient, dtypes, convert, scope).require()
+    return _run(found, [cases, more], f, gradient, dtypes, convert, scope, only or {}, seed).require()
 
 
 def check_case(
@@ -102,7 +103,7 @@ def check_case(
 ) -> Report:
     """Run `check_function` on a single case."""
     found = OPERATORS[known(case.operator, OPERATORS)]
-    return _run(found, [[case]], f, gradient, dtypes, convert, f"case {case.id!r}").require()
+    return _run(found, [[case]], f, gradient, dtypes, convert, f"case {case.id!r}", {}, 0).require()
 
 
 def _run(
@@ -113,14 +114,16 @@ def _run(
     dtypes: Sequence[Dtype],
     convert: Callable[[Array], Any] | None,
     scope: str,
+    only: Mapping[str, Any],
+    seed: int,
 ) -> Report:
     """Judge the cases of each stage, as long as those of the stages before hold."""
     if not callable(f):
         raise InputError(f"f: expected a function, got {type(f).__name__}")
     if not dtypes or isinstance(dtypes, str) or not set(dtypes) <= UNITS.keys():
         raise InputError(f"dtypes: expected some of {', '.join(UNITS)}, got {dtypes!r}")
-    failures = Failures(operator, LAWS, scope)
     caller = Caller(operator.signature, f, gradient, convert)
+    failures = Failures(operator, LAWS, scope, Elsewhere(operator, caller, only, seed))
     calls = Calls(caller)
     with counted_lines() as printed:
         for cases in stages:
@@ -199,9 +202,9 @@ def _judge(failures: Failures, case: Case, dtype: Dtype, name: str, came: Array,
     axes = failures.operator.signature.axes_of(name)
     wrong = difference(case, name, came, unit, axes)
     if wrong is None:
-        return failures.right(law, case, name)
+        return failures.right(law, case, name, dtype)
     if as_by_transform(failures.operator, case, name, came, unit):
-        return failures.right(law, case, name, by_transform=True)
+        return failures.right(law, case, name, dtype, by_transform=True)
     return failures.add(law, Failure(case, dtype, str(wrong), name, came, wrong.where, axes))
 
 

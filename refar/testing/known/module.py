@@ -136,15 +136,18 @@ def again(subject: Subject, measure: Measure) -> None:
         place = tuple(np.argwhere(first != second)[0].tolist())
         raise ContractError(
             f"{tested.name} gives different outputs for the same input, at {list(place)} first {first[place]:.6g}, then "
-            f"{second[place]:.6g}: {_why_different(tested, inputs)}"
+            f"{second[place]:.6g}{_also_in_eval(tested, inputs)}"
         )
     measure.notes.append(f"output {tested.layout}")
 
 
-def _why_different(tested: ModuleUnderTest, inputs: Arrays) -> str:
-    if tested.module.training and (in_eval(tested, inputs) == in_eval(tested, inputs)).all():
-        return "it is in training mode, call .eval() first"
-    return "does it draw random numbers, or keep something from call to call?"
+def _also_in_eval(tested: ModuleUnderTest, inputs: Arrays) -> str:
+    """Say of a module in training mode whether it does the same in eval mode."""
+    if not tested.module.training:
+        return ""
+    if (in_eval(tested, inputs) == in_eval(tested, inputs)).all():
+        return ": it is in training mode, call .eval() first: there two calls give the same"
+    return "; in eval mode too"
 
 
 def _before_and_after(subject: Subject, tested: ModuleUnderTest, name: str) -> tuple[Array, Array]:
