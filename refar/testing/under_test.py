@@ -109,7 +109,10 @@ def as_array(name: str, result: Any, kinds: str = "biuf") -> Array:
         result = detach().cpu()
     try:
         y: Array = np.asarray(result)
-    except TypeError:  # PyTorch's bfloat16
+    except TypeError as error:  # PyTorch's bfloat16, or an object that does not let itself be made an array
+        if not hasattr(result, "float"):
+            kind = type(result).__name__
+            raise ContractError(f"{name} returned the wrong kind: expected one array, got a {kind}: {error}") from None
         y = np.asarray(result.float())
     except ValueError as error:
         raise ContractError(f"{name} returned the wrong kind: expected one array, got a list of unequal parts: {error}") from None
@@ -118,6 +121,14 @@ def as_array(name: str, result: Any, kinds: str = "biuf") -> Array:
     if y.dtype.kind not in kinds:
         raise ContractError(f"{name} returned the wrong dtype: expected real numbers, got {y.dtype}")
     return y
+
+
+def one_dtype(name: str, now: Any, before: str) -> str:
+    """Return the name of a dtype. Raises ContractError if an earlier result had another one, `before`; "" is none."""
+    found = str(now).removeprefix("torch.")
+    if before not in ("", found):
+        raise ContractError(f"{name} returns {found} now, and has returned {before} before: one dtype is expected")
+    return found
 
 
 def require_numbers(name: str, y: Array) -> None:

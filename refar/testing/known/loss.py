@@ -17,9 +17,10 @@ from refar.arguments.arrays import Array, in_order
 from refar.errors import InputError, check_integer
 from refar.graph.graph import Graph, require_head
 from refar.testing.explain.loss import Averaged, cause, reductions
+from refar.testing.known.printing import counted_lines
 from refar.testing.report import ContractError, Measure, Report, hold
 from refar.testing.told import told
-from refar.testing.under_test import Convert, as_array, name_of, require_numbers
+from refar.testing.under_test import Convert, as_array, name_of, one_dtype, require_numbers, require_unchanged
 
 _ROWS, _LENGTH, _SIDE = 3, 13, 5
 _DRAWS = 3
@@ -64,7 +65,8 @@ def check_loss(
         raise InputError("mask: expected at least one position that counts")
     tested = _Loss(loss, _converted(loss, convert, given[0], counted if mask is not None else None), mask is not None)
     laws = _Laws(tested, given, averaged, counted)
-    return hold({"value": laws.value, "gradient": laws.gradient, "unseen": laws.unseen}, ("value",))
+    with counted_lines() as printed:
+        return printed.noted(hold({"value": laws.value, "gradient": laws.gradient, "unseen": laws.unseen}, ("value",)))
 
 
 def _mask(mask: ArrayLike) -> Array:
@@ -89,6 +91,7 @@ class _Loss:
 
     def __init__(self, function: Callable[..., Any], convert: Convert | None, masked: bool) -> None:
         self.name, self._function, self._convert, self._masked = name_of(function, "the loss"), function, convert, masked
+        self._answers = ""
 
     def __call__(self, y: Array, x: Array, counted: Array) -> Array:
         """Return the loss as an array: of no axis, one for each row, or one for each position."""
@@ -99,19 +102,27 @@ class _Loss:
         result, given = self._raw(y, x, counted, differentiable=True)
         if getattr(result, "grad_fn", None) is None:
             return None
-        result.sum().backward()
+        try:
+            result.sum().backward()
+        except Exception as error:  # the backward pass of an autograd.Function of the loss's own
+            raise ContractError(f"{self.name} raises {type(error).__name__} in its backward pass: {error}") from error
         return np.zeros_like(y) if given.grad is None else as_array(f"the gradient of {self.name}", given.grad)
 
     def _raw(self, y: Array, x: Array, counted: Array, differentiable: bool = False) -> tuple[Any, Any]:
-        arrays = [y.copy(), x.copy(), *([counted.copy()] if self._masked else [])]
-        given = arrays if self._convert is None else [self._convert(array) for array in arrays]
+        arrays = {"y": y.copy(), "x": x.copy(), **({"mask": counted.copy()} if self._masked else {})}
+        given = [array if self._convert is None else self._convert(array) for array in arrays.values()]
         if differentiable and hasattr(given[0], "requires_grad_"):
             given[0].requires_grad_()
         try:
             result = self._function(*given)
         except Exception as error:
-            shapes = ", ".join(str(array.shape) for array in arrays)
+            shapes = ", ".join(str(array.shape) for array in arrays.values())
             raise ContractError(f"{self.name} raises {type(error).__name__} on arrays of {shapes}: {error}") from error
+        for name, before in {"y": y, "x": x, "mask": counted}.items():
+            if name in arrays:
+                advice = "it must leave its arguments alone"
+                require_unchanged(f"{self.name} changed its argument {name}", advice, arrays[name], before)
+        self._answers = one_dtype(self.name, getattr(result, "dtype", type(result).__name__), self._answers)
         return result, given[0]
 
 

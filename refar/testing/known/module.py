@@ -22,7 +22,8 @@ from refar.testing.contract.subject import Subject
 from refar.testing.known.likely_cause import cause_of_gradient, cause_of_output, in_eval
 from refar.testing.known.module_under_test import ModuleUnderTest
 from refar.testing.known.naming import match
-from refar.testing.report import ContractError, Measure, Report, hold
+from refar.testing.known.printing import counted_lines
+from refar.testing.report import ContractError, Measure, Raised, Report, hold
 from refar.testing.told import told
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ def check_module(
     if dtype not in ("float64", "float32"):
         raise InputError(f"dtype: expected 'float64' or 'float32', got {dtype!r}")
     facts(graph)
+    if any(isinstance(p, torch.nn.parameter.UninitializedParameter) for p in module.parameters()):
+        expected = "expected one whose parameters have a shape"
+        raise InputError(f"module: {expected}, got a lazy one, {type(module).__name__}: call it once on an example first")
     known = {id(p): name for name, p in module.named_parameters()}
     aliases = {name: known[id(p)] for name, p in module.named_parameters(remove_duplicate=False)}
     counterparts = match(graph, {n: tuple(p.shape) for n, p in module.named_parameters()}, names or {}, ignore, aliases)
@@ -79,7 +83,8 @@ def check_module(
     subject = Subject(graph, weights, [tested], (), seed)
     further = _further(subject, length)
     laws: dict[str, Callable[..., None]] = {**LAWS, "output": partial(outputs, further=further)}
-    return hold(laws, ("again", "output"), subject)
+    with counted_lines() as printed:
+        return printed.noted(hold(laws, ("again", "output"), subject))
 
 
 def _further(subject: Subject, length: int | None) -> list[Extent]:
@@ -164,11 +169,9 @@ def outputs(subject: Subject, measure: Measure, further: Sequence[Extent] = ()) 
         expected = _expected(subject, extent)
         try:
             actual = tested.forward(subject.inputs(extent))
-        except ContractError:
-            raise
-        except Exception as error:
-            length = " x ".join(map(str, extent))
-            raise ContractError(f"{tested.name} on {length}: {type(error).__name__} instead of a value: {error}") from error
+        except Raised as error:
+            length, cause = " x ".join(map(str, extent)), error.__cause__
+            raise ContractError(f"{tested.name} on {length}: {type(cause).__name__} instead of a value: {cause}") from cause
         try:
             measure.close(f"{tested.name}: output, {subject.axes()}", actual, expected, subject.tolerance(tested.dtype))
         except ContractError as error:
@@ -180,7 +183,7 @@ def _cause(subject: Subject, tested: ModuleUnderTest, extent: Extent, actual: Ar
     most = subject.sizes.long if subject.small else subject.sizes.short
     try:
         long = tested.forward(subject.inputs(most))
-    except Exception:  # then with what there is
+    except ContractError:  # then with what there is
         return cause_of_output(subject, tested, extent, actual, expected)
     right = _expected(subject, most)
     same = np.abs(long - right).max() <= subject.tolerance(tested.dtype) * np.abs(right).max()

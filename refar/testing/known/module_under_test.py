@@ -20,9 +20,9 @@ from refar.graph.graph import Graph
 from refar.oracle.bound_graph import cast
 from refar.rounding import half
 from refar.testing.contract.backends import Streamed
-from refar.testing.report import ContractError
+from refar.testing.report import ContractError, Raised
 from refar.testing.threads import one_thread
-from refar.testing.under_test import as_array, require_numbers
+from refar.testing.under_test import as_array, one_dtype, require_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -89,6 +89,7 @@ class ModuleUnderTest:
         self.graph, self.given, self.dtype, self.name, self.names = graph, given, given, type(module).__name__, names
         self._torch, self._inputs, self._output = torch, inputs, output
         self._layout: Layout | None = None
+        self._answers = ""
         self.before = {  # the weights that the module came with, by the names of the graph
             name: as_array(name, dict(module.named_parameters(remove_duplicate=False))[names[name]]).reshape(array.shape)
             for name, array in params.items()
@@ -109,11 +110,20 @@ class ModuleUnderTest:
     def call(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """What the module itself returns."""
         arguments = self._inputs(*tensors.values())
-        result = picked(self.module(*arguments) if isinstance(arguments, tuple) else self.module(arguments), self._output)
+        try:
+            given = self.module(*arguments) if isinstance(arguments, tuple) else self.module(arguments)
+        except Exception as error:  # the module's own code
+            raise self._raised(error) from error
+        result = picked(given, self._output)
         if not isinstance(result, self._torch.Tensor):
             hint = "; say with output=0 which of them" if isinstance(result, tuple | list | dict) and self._output is None else ""
             raise ContractError(f"{self.name} returned the wrong kind: expected a tensor, got {type(result).__name__}{hint}")
+        self._answers = one_dtype(self.name, result.dtype, self._answers)
         return result
+
+    def _raised(self, error: Exception, where: str = "") -> Raised:
+        said = " ".join(str(error).split())
+        return Raised(f"{self.name} raises {type(error).__name__}{where}{f': {said}' if said else ''}")
 
     def settle(self, inputs: Arrays, expected: Array, tolerance: Callable[[str], float]) -> None:
         """Find the precision, and the order of axes: the first in which outputs agree with `expected`, else the first that fits.
@@ -136,10 +146,11 @@ class ModuleUnderTest:
     def _first_call(self, inputs: Arrays) -> Tensor:
         try:
             return self.call(self.tensors(inputs))
-        except RuntimeError as error:
-            if self.given == "float64" and {"float", "double"} <= set(re.findall("float|double", str(error).lower())):
+        except Raised as error:
+            if self.given == "float64" and {"float", "double"} <= set(re.findall("float|double", str(error.__cause__).lower())):
                 hint = "use the dtype of its weights there, or give dtype='float32'"
-                raise ContractError(f"{self.name} fixes a dtype somewhere, as .float() does: {error}; {hint}") from error
+                said = f"{self.name} fixes a dtype somewhere, as .float() does: {error.__cause__}; {hint}"
+                raise ContractError(said) from error.__cause__
             raise
 
     def tensors(self, inputs: Arrays) -> dict[str, Tensor]:
@@ -188,7 +199,10 @@ class ModuleUnderTest:
             if not y.requires_grad:
                 self.detached = set(wanted)
                 return {name: np.zeros(tuple(tensor.shape)) for name, tensor in wanted.items()}
-            found = self._torch.autograd.grad(y, list(wanted.values()), upstream, allow_unused=True)
+            try:
+                found = self._torch.autograd.grad(y, list(wanted.values()), upstream, allow_unused=True)
+            except Exception as error:  # the backward pass of an autograd.Function of the module's own
+                raise self._raised(error, " in its backward pass") from error
         each = dict(zip(wanted, found, strict=True))
         self.detached = {name for name, gradient in each.items() if gradient is None}
         dense = {n: None if g is None else g.to_dense() if g.is_sparse else g for n, g in each.items()}
