@@ -8,7 +8,7 @@ TORCH ?= $(shell grep ^torch== constraints.txt)
 # Every worker and every process that a test starts would compile all modules anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: all test fast test-foreign test-javascript test-lowest test-newest lint demo golden bench fuzz figures rows mistakes power training mutation clean
+.PHONY: all test fast test-foreign test-javascript test-lowest test-newest lint demo golden bench fuzz figures rows mistakes power causes training mutation clean
 all: lint test demo
 
 .venv/installed: pyproject.toml constraints.txt
@@ -80,6 +80,9 @@ mistakes: .venv/installed
 
 power: .venv/installed
 	$(BIN)/python tests/bench/power.py docs/mistakes.md
+
+causes: .venv/installed
+	$(BIN)/python tests/bench/causes.py docs/mistakes.md
 
 training: .venv/installed
 	$(BIN)/python tests/bench/training.py docs/runs.md

@@ -51,6 +51,12 @@ class FunctionUnderTest:
         require_numbers(self.name, y)
         return y.copy()
 
+    @property
+    def mode(self) -> str:
+        """Say that a module of PyTorch is in training mode; nothing of all else."""
+        training = is_module(self._function) and getattr(self._function, "training", False)
+        return "; it is in training mode (.eval() ends it)" if training else ""
+
     def _result(self, given: Array) -> Any:
         """Return what the function makes of an array; the first failure of a module decides that it takes tensors."""
         if self._convert is not None:
@@ -97,13 +103,16 @@ def as_array(name: str, result: Any, kinds: str = "biuf") -> Array:
     """
     if result is None or isinstance(result, tuple | dict | str):
         came = f"a tuple of {len(result)}" if isinstance(result, tuple) else f"a {type(result).__name__}"
-        came = "None: is a return missing?" if result is None else came
+        came = "None" if result is None else came
         raise ContractError(f"{name} returned the wrong kind: expected one array, got {came}")
     if (detach := getattr(result, "detach", None)) is not None:
         result = detach().cpu()
     try:
         y: Array = np.asarray(result)
-    except TypeError:  # PyTorch's bfloat16
+    except TypeError as error:  # PyTorch's bfloat16, or an object that does not let itself be made an array
+        if not hasattr(result, "float"):
+            kind = type(result).__name__
+            raise ContractError(f"{name} returned the wrong kind: expected one array, got a {kind}: {error}") from None
         y = np.asarray(result.float())
     except ValueError as error:
         raise ContractError(f"{name} returned the wrong kind: expected one array, got a list of unequal parts: {error}") from None
@@ -112,6 +121,14 @@ def as_array(name: str, result: Any, kinds: str = "biuf") -> Array:
     if y.dtype.kind not in kinds:
         raise ContractError(f"{name} returned the wrong dtype: expected real numbers, got {y.dtype}")
     return y
+
+
+def one_dtype(name: str, now: Any, before: str) -> str:
+    """Return the name of a dtype. Raises ContractError if an earlier result had another one, `before`; "" is none."""
+    found = str(now).removeprefix("torch.")
+    if before not in ("", found):
+        raise ContractError(f"{name} returns {found} now, and has returned {before} before: one dtype is expected")
+    return found
 
 
 def require_numbers(name: str, y: Array) -> None:

@@ -103,7 +103,7 @@ def test_a_view_that_a_later_call_changes() -> None:
 
 
 def test_a_function_that_draws_or_counts() -> None:
-    assert "the same arguments give another y the second time: does it draw random numbers" in failure(
+    assert "the same arguments give another y the second time: at [0, 0, " in failure(
         lambda x: F.dropout(F.softmax(x, 1)), "softmax"
     )
     calls: list[int] = []
@@ -112,7 +112,7 @@ def test_a_function_that_draws_or_counts() -> None:
         calls.append(1)
         return F.softmax(x, 1) + len(calls)
 
-    assert "or keep a state?" in failure(counts, "softmax")
+    assert "the same arguments give another y the second time: at [0, 0, 0] first " in failure(counts, "softmax")
 
 
 def test_infinite_numbers_are_no_nan() -> None:
@@ -136,7 +136,7 @@ def test_exceptions_and_what_is_no_array() -> None:
         raise RuntimeError("no kernel")
 
     assert "float32: raises RuntimeError: no kernel; one of 10 such" in failure(f, "softmax")
-    assert "y returned the wrong kind: expected one array, got None: is a return missing?" in failure(lambda x: None, "softmax")
+    assert "y returned the wrong kind: expected one array, got None" in failure(lambda x: None, "softmax")
     assert "got a tuple of 2" in failure(lambda x: (x, x), "softmax")
     message = failure(lambda x: F.softmax(x, 1), "softmax", gradient=lambda dy, x: (dy, dy))
     assert "the gradient: expected 1 arrays, for x, got 2" in message

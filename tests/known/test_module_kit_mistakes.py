@@ -150,7 +150,7 @@ def test_training_mode():
             return y + torch.rand(1, dtype=y.dtype)
 
     for random in (Random(), Random().eval()):  # without dropout the mode is not the cause
-        said = says("does it draw random numbers, or keep something from call to call?", random)
+        said = says("; in eval mode too" if random.training else ", then ", random)
         assert "Random gives different outputs for the same input, at [0, 0, 0] first " in said
 
 

@@ -243,7 +243,7 @@ def changes(state: State, x: np.ndarray) -> Result:
 IN_STATES: dict[str, tuple[Callable[[], Any], Callable[[np.ndarray], Any]]] = {
     "reset() does not reset everything": (Forgotten, full),
     "something is kept outside the state, what initial_state gives has changed, or random numbers are drawn": (counting, full),
-    "something is kept outside the state, like a counter of steps or a buffer of its own": (remembering, with_the_last),
+    "at step 3 itself: the result depends on more than both": (remembering, with_the_last),
     "law 'state': in_place changes array 0 of the state that it was given, of shape (3, 2, 4): a second step from the same state "
     "gives other results; copy before writing": (lambda: in_place, full),
     "view changes array 0 of the state that it was given": (sharing, full),

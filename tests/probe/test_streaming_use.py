@@ -121,7 +121,7 @@ def test_a_step_that_raises_is_told_how_it_is_called() -> None:
 
 
 def test_results_in_the_other_order() -> None:
-    with pytest.raises(ContractError, match=r"expected \(y, state\), got a dict and an array: are they swapped\?"):
+    with pytest.raises(ContractError, match=r"expected \(y, state\), got a dict and an array, in this order"):
         check_streaming(full, lambda s, x: step(s, x)[::-1], **OPTIONS)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from refar.arguments.arrays import Array
@@ -49,18 +51,30 @@ def _places(wrong: Array, n: int, axis: str) -> str:
     return f"{noun}s from {at[0]} on" if along[at[0] :].all() else f"{noun} {', '.join(map(str, at[:8]))}"
 
 
-LIKELY: list[Rule[Wrong]] = [
+ODD: list[Rule[Wrong]] = [
     ("no numbers", lambda s: s.odd, "{s.odd}"),
     ("small", lambda s: s.off <= _ROUNDED, "off by at most {s.off:.2g} of the largest number"),
+]
+RELATIONS: list[Rule[Wrong]] = [
     ("classes", lambda s: s.classes, "every class is off by the same number"),
     ("factor", lambda s: s.factor, "all numbers are {s.factor:.6g} times the right ones"),
     ("bias", lambda s: s.bias, "in every channel all numbers are off by one constant"),
     ("moved", lambda s: s.by, MOVED),
+]
+PLACES: list[Rule[Wrong]] = [
     ("confined", lambda s: s.places, "wrong only at {s.places}"),
 ]  # fmt: skip
 
 
 @np.errstate(all="ignore")
-def describe(expected: Array, came: Array, wrong: Array, axes: str) -> str:
-    """Say what wrong numbers have in common, which each holds of them as they came; nothing where no rule fits."""
-    return first(LIKELY, Wrong(expected, came, wrong, axes))
+def describe(shown: Wrong, others: Iterable[Wrong]) -> str:
+    """Say what wrong numbers have in common: how they relate to the right ones if that holds of `others` too, or where they are.
+
+    Returns nothing where no rule fits.
+    """
+    if said := first(ODD, shown):
+        return said
+    relation = first(RELATIONS, shown)
+    if relation and all(first(RELATIONS, other) == relation for other in others):
+        return relation
+    return first(PLACES, shown)

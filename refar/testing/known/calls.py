@@ -51,9 +51,9 @@ class Calls:
             require_unchanged(what, advice, _array(name, value), kept[each])
         for each, value in self._same_dtypes(call(_copied(arrays)), kept).items():
             if not (each in kept and _same(value, kept[each])):
-                raise ContractError(
-                    f"the same arguments give another {each} the second time: does it draw random numbers, or keep a state?"
-                )
+                place = np.argwhere(kept[each] != value)[:1].tolist() if each in kept and kept[each].shape == value.shape else []
+                where = f": at {place[0]} first {kept[each][tuple(place[0])]!s}, then {value[tuple(place[0])]!s}" if place else ""
+                raise ContractError(f"the same arguments give another {each} the second time{where}")
         for layout, laid_out in self._layouts(arrays):
             self._in_layout(layout, {each: laid_out(array) for each, array in arrays.items()}, call, kept)
         return kept
@@ -113,7 +113,7 @@ class Calls:
                 place = np.argwhere(~np.isclose(came[name], value, rtol=0, atol=allowed(value, value), equal_nan=True))[0]
                 raise ContractError(
                     f"arrays {layout} give another {name} than fresh ones of the same numbers: at {place.tolist()} "
-                    f"{came[name][tuple(place)]!s} in place of {value[tuple(place)]!s}; does it read memory without the strides?"
+                    f"{came[name][tuple(place)]!s} in place of {value[tuple(place)]!s}"
                 )
 
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from refar.arguments.arrays import Array, Arrays
 from refar.golden.case import UNITS, Case
-from refar.golden.compare import differs
+from refar.golden.compare import wrong_at
 from refar.golden.operator import Operator
 from refar.mistakes.of_operators import names_of, wrong
-from refar.testing.explain.numbers import describe
+from refar.testing.explain.numbers import Wrong, describe
+from refar.testing.known.elsewhere import Elsewhere
 from refar.testing.report import Line, Report
 
-_CAUSES = 3
 _LARGE = 4
 """So many failures on large cases are looked at for their cause."""
 
@@ -39,6 +39,11 @@ class Failure:
         return self.case.id.partition("/")[2].startswith("drawn(")
 
     @property
+    def numbers(self) -> Wrong:
+        """The wrong numbers beside the right ones."""
+        return Wrong(self.case.expected[self.name], self.came, self.where, self.axes)
+
+    @property
     def place(self) -> str:
         """The case, as a message names it."""
         attributes = ", ".join(f"{name}={value!r}" for name, value in self.case.attributes.items())
@@ -49,14 +54,14 @@ class Failure:
 class Failures:
     """Collects what is wrong, by law, and counts what is right."""
 
-    def __init__(self, operator: Operator, laws: Mapping[str, str], scope: str) -> None:
-        self.operator = operator
+    def __init__(self, operator: Operator, laws: Mapping[str, str], scope: str, elsewhere: Elsewhere) -> None:
+        self.operator, self._elsewhere = operator, elsewhere
         self._laws, self._scope = laws, scope
         self._wrong: dict[str, list[Failure]] = {law: [] for law in laws}
         self._equal, self._bounded, self._transformed = Counter[str](), Counter[str](), Counter[str]()
         self._remarks: dict[str, list[str]] = {law: [] for law in laws}
         self._absent: dict[str, str] = {}
-        self._held: list[tuple[Case, str]] = []
+        self._held: list[tuple[Case, str, str]] = []
 
     def add(self, law: str, failure: Failure) -> None:
         """Keep what is wrong."""
@@ -67,11 +72,11 @@ class Failures:
         """Whether nothing is wrong so far."""
         return not any(self._wrong.values())
 
-    def right(self, law: str, case: Case, name: str, by_transform: bool = False) -> None:
-        """Count an array that is right, perhaps within the bound of an FFT alone."""
+    def right(self, law: str, case: Case, name: str, dtype: str, by_transform: bool = False) -> None:
+        """Count an array that is right in a dtype, perhaps within the bound of an FFT alone."""
         counter = self._transformed if by_transform else self._bounded if name in case.bound else self._equal
         counter[law] += case.expected[name].size
-        self._held.append((case, name))
+        self._held.append((case, name, dtype))
 
     def remark(self, law: str, *remarks: str) -> None:
         """Add to what the line of a law says where it holds."""
@@ -99,59 +104,69 @@ class Failures:
         return "; ".join([figure, *self._remarks[law]])
 
     def _message(self, wrong: list[Failure]) -> str:
-        """Say the first failure that the likeliest mistake explains, or the first of all, and what explains the others."""
-        looked = wrong[:_LARGE] if any(failure.large for failure in wrong) else wrong
-        explained = [self._mistakes(failure) for failure in looked]
-        causes = self._causes(explained)
-        first = next(iter(causes), None)
-        shown = next((failure for failure, names in zip(looked, explained, strict=True) if first in names), wrong[0])
+        """Say the first failure that a mistake explains, or the first of all, and the mistakes that explain them."""
+        causes = self._causes(wrong)
+        shown = next((failure for explained in causes.values() for failure in explained), wrong[0])
         said = f"{self.operator.name}, {shown.place}: {shown.said}"
-        many = len(looked) == len(wrong) > 1
         if len(wrong) > 1:
             said += f"; one of {len(wrong)} such"
         if causes:
-            return f"{said}; looks like: " + ", ".join(f"{name} ({n} of them)" if many else name for name, n in causes.items())
+            counted = len(wrong) > 1 and not any(failure.large for failure in wrong)
+            each = (f"{cause} ({len(of)} of them)" if counted else cause for cause, of in causes.items())
+            return f"{said}; looks like: {', '.join(each)}"
         guess = ""
         if shown.where.any():
-            guess = describe(shown.case.expected[shown.name], shown.came, shown.where, shown.axes)
+            others = [failure for failure in _looked_at(wrong) if failure.where.any() and failure is not shown]
+            guess = describe(shown.numbers, (failure.numbers for failure in others))
         return said + (f"; {guess}" if guess else "")
 
-    def _causes(self, explained: list[list[str]]) -> dict[str, int]:
-        """Find few mistakes that explain most failures, the likeliest first, with how many each explains beyond those before it.
+    def _causes(self, wrong: list[Failure]) -> dict[str, list[Failure]]:
+        """Find for each array that is wrong the known mistake that comes to the same, with the failures that it explains.
 
-        What is right although a mistake would have changed it speaks against that mistake.
+        It has to explain at least half of what is wrong of this array, under any law, to leave alone what is right, and to give
+        what the function gives elsewhere.
         """
-        order, left, causes = names_of(self.operator.name, large=True), explained, dict[str, int]()
-        against = {name: self._against(name) for name in {name for names in explained for name in names}}
-        while len(causes) < _CAUSES and (counts := Counter(name for names in left for name in names)):
-            best = min(counts, key=lambda name: (against[name] - counts[name], order.index(name)))
-            causes[best] = counts[best]
-            left = [names for names in left if best not in names]
-        return causes
+        own, causes = set(map(id, wrong)), dict[str, list[Failure]]()
+        for name in dict.fromkeys(failure.name for failure in wrong if failure.name):
+            looked = _looked_at([failure for each in self._wrong.values() for failure in each if failure.name == name])
+            if best := self._likeliest(looked):
+                causes.setdefault(best, []).extend(each for each in looked if id(each) in own and self._explains(best, each))
+        return {cause: explained for cause, explained in causes.items() if explained}
 
-    def _against(self, mistake: str) -> int:
-        """Count how many arrays are right that this mistake would have changed."""
-        by_case = {case.id: self._wrong_by(mistake, case) for case, _ in self._held if mistake in case.catches}
-        return sum(
-            name in by_case.get(case.id, {}) and differs(case, {name: by_case[case.id][name]}) for case, name in self._held
-        )
+    def _likeliest(self, looked: list[Failure]) -> str:
+        """Return the mistake that explains the most of these failures, the first of several; nothing where it is below half."""
+        names = names_of(self.operator.name, large=True)
+        counts = {name: sum(self._explains(name, failure) for failure in looked) for name in names}
+        order = sorted((name for name in names if 2 * counts[name] >= len(looked)), key=lambda name: -counts[name])
+        fitting = (name for name in order if not self._against(name) and self._confirmed(name, looked[0]))
+        return next(fitting, "")
+
+    def _confirmed(self, mistake: str, failure: Failure) -> bool:
+        return self._elsewhere.confirms(mistake, failure.name, failure.dtype)
+
+    def _against(self, mistake: str) -> bool:
+        """Return whether an array is right, in one dtype, that this mistake would have changed."""
+        for case, name, dtype in self._held:
+            found = self._wrong_by(mistake, case, dtype) if mistake in case.catches else {}
+            expected = case.expected[name]
+            if name in found and (found[name].shape != expected.shape or wrong_at(case, name, found[name], UNITS[dtype]).any()):
+                return True
+        return False
 
     def _wrong_by(self, mistake: str, case: Case, dtype: str = "float64") -> Arrays:
         return wrong(mistake, case, self.operator.signature, dtype)
 
-    def _mistakes(self, failure: Failure) -> list[str]:
-        """Find the known mistakes that come to this, and clearly nearer to it than what is expected."""
-        if not failure.name:
-            return []
+    def _explains(self, mistake: str, failure: Failure) -> bool:
+        """Return whether a known mistake comes to what came, and clearly nearer to it than what is expected."""
         scale, expected = 64 * UNITS[failure.dtype], failure.case.expected[failure.name]
-        names = []
-        for name in names_of(self.operator.name, failure.large):
-            found = self._wrong_by(name, failure.case, failure.dtype).get(failure.name)
-            if found is None or found.shape != failure.came.shape or not _alike(found, failure.came, scale):
-                continue
-            if found.shape != expected.shape or 4 * _off(found, failure.came) < _off(expected, failure.came):
-                names.append(name)
-        return names
+        found = self._wrong_by(mistake, failure.case, failure.dtype).get(failure.name)
+        if found is None or found.shape != failure.came.shape or not _alike(found, failure.came, scale):
+            return False
+        return found.shape != expected.shape or 4 * _off(found, failure.came) < _off(expected, failure.came)
+
+
+def _looked_at(failures: list[Failure]) -> list[Failure]:
+    return failures[:_LARGE] if any(failure.large for failure in failures) else failures
 
 
 def _alike(a: Array, b: Array, relative: float) -> bool:

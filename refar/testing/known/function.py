@@ -17,6 +17,7 @@ from refar.golden.operator import Operator
 from refar.testing.known.caller import Caller
 from refar.testing.known.calls import Calls
 from refar.testing.known.drawn import large_cases
+from refar.testing.known.elsewhere import Elsewhere
 from refar.testing.known.failures import Failure, Failures
 from refar.testing.known.printing import counted_lines
 from refar.testing.known.transformed import Transforms, as_by_transform
@@ -90,7 +91,7 @@ def check_function(
     said = "" if only is None else f" with {', '.join(f'{name}={value!r}' for name, value in only.items())}"
     said += f", without {', '.join(map(repr, _names(skip)))}" if skip else ""
     scope = f"{len(cases)} case{'s' if len(cases) > 1 else ''}{said}{f' and {len(more)} drawn' if more else ''}"
-    return _run(found, [cases, more], f, gradient, dtypes, convert, scope).require()
+    return _run(found, [cases, more], f, gradient, dtypes, convert, scope, only or {}, seed).require()
 
 
 def check_case(
@@ -103,7 +104,7 @@ def check_case(
 ) -> Report:
     """Run `check_function` on a single case."""
     found = OPERATORS[known(case.operator, OPERATORS)]
-    return _run(found, [[case]], f, gradient, dtypes, convert, f"case {case.id!r}").require()
+    return _run(found, [[case]], f, gradient, dtypes, convert, f"case {case.id!r}", {}, 0).require()
 
 
 def _run(
@@ -114,14 +115,17 @@ def _run(
     dtypes: Sequence[Dtype],
     convert: Callable[[Array], Any] | None,
     scope: str,
+    only: Mapping[str, Any],
+    seed: int,
 ) -> Report:
     """Judge the cases of each stage, as long as those of the stages before hold."""
     if not callable(f):
         raise InputError(f"f: expected a function, got {type(f).__name__}")
     if not isinstance(dtypes, Collection) or isinstance(dtypes, str) or not dtypes or any(d not in tuple(UNITS) for d in dtypes):
         raise InputError(f"dtypes: expected some of {', '.join(UNITS)}, got {dtypes!r}")
-    failures, transforms = Failures(operator, LAWS, scope), Transforms()
+    transforms = Transforms()
     caller = Caller(operator.signature, f, gradient, convert)
+    failures = Failures(operator, LAWS, scope, Elsewhere(operator, caller, only, seed))
     calls = Calls(caller)
     with counted_lines() as printed:
         for cases in stages:
@@ -207,11 +211,11 @@ def _judge(failures: Failures, transforms: Transforms, case: Case, dtype: Dtype,
     wrong = difference(case, name, came, unit, axes)
     if wrong is None:
         transforms.note_right(law, case, dtype, name)
-        return failures.right(law, case, name)
+        return failures.right(law, case, name, dtype)
     failure = Failure(case, dtype, str(wrong), name, came, wrong.where, axes)
     if as_by_transform(failures.operator, case, name, came, unit):
         transforms.note(law, failure)
-        return failures.right(law, case, name, by_transform=True)
+        return failures.right(law, case, name, dtype, by_transform=True)
     return failures.add(law, failure)
 
 

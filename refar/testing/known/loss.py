@@ -17,6 +17,7 @@ from refar.graph.graph import Graph, require_head
 from refar.testing.explain.averaged import Averaged
 from refar.testing.known.loss_laws import FAR, Drawn, LossLaws
 from refar.testing.known.loss_under_test import LossUnderTest
+from refar.testing.known.printing import counted_lines
 from refar.testing.report import Report, hold
 from refar.testing.told import told
 from refar.testing.under_test import Convert
@@ -75,7 +76,8 @@ def check_loss(
         raise InputError("mask: expected at least one position that counts")
     laws = LossLaws(LossUnderTest(loss, convert, usual[0].arrays), usual, far)
     each = {"value": laws.value, "far": laws.far_values, "gradient": laws.gradient, "unseen": laws.unseen}
-    return hold(each, ("value", "far"))
+    with counted_lines() as printed:
+        return printed.noted(hold(each, ("value", "far")))
 
 
 def _mask(mask: ArrayLike) -> Array:

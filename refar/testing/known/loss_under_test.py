@@ -13,7 +13,7 @@ from refar.arguments.arrays import Array
 from refar.errors import InputError
 from refar.testing.known import loss_tolerance
 from refar.testing.report import ContractError, Raised
-from refar.testing.under_test import Convert, as_array, is_module, name_of
+from refar.testing.under_test import Convert, as_array, is_module, name_of, one_dtype, require_unchanged
 
 
 class LossUnderTest:
@@ -29,14 +29,16 @@ class LossUnderTest:
         if convert is not None and not callable(convert):
             raise InputError(f"convert: expected a function of an array, like torch.from_numpy, got {type(convert).__name__}")
         self.name, self._function = name_of(function, "the loss"), function
+        self._answers: dict[str, str] = {}
         self._convert, self.dtype = self._taken(convert, example)
 
     def __call__(self, arrays: Sequence[Array], dtype: DTypeLike) -> tuple[Array, float]:
         """Return the loss as an array, and the unit roundoff of the dtypes that took part; y, the first array, is given so."""
         result, _ = self._called(self._convert, arrays, dtype)
         came = as_array(self.name, result)
-        own = str(getattr(result, "dtype", came.dtype)).rpartition(".")[2]
-        return came, loss_tolerance.unit(own, came, np.dtype(dtype).name)
+        own, given = str(getattr(result, "dtype", came.dtype)).rpartition(".")[2], np.dtype(dtype).name
+        self._answers[given] = one_dtype(self.name, own, self._answers.get(given, ""))
+        return came, loss_tolerance.unit(own, came, given)
 
     def gradient(self, arrays: Sequence[Array], dtype: DTypeLike) -> tuple[Array, float] | None:
         """Return the gradient of the sum of what the loss gives, with respect to y; None where there is none."""
@@ -75,10 +77,13 @@ class LossUnderTest:
         if differentiable and hasattr(given[0], "requires_grad_"):
             given[0].requires_grad_()
         try:
-            return self._function(*given), given[0]
-        except Exception as error:
+            result = self._function(*given)
+        except Exception as error:  # a loss of the user
             shapes = ", ".join(str(array.shape) for array in arrays)
             raise Raised(f"{self.name} raises {type(error).__name__} on arrays of {shapes}: {error}") from error
+        for name, copy, before in zip(("y", "x", "mask"), copies, (y.astype(dtype), *others), strict=False):
+            require_unchanged(f"{self.name} changed its argument {name}", "it must leave its arguments alone", copy, before)
+        return result, given[0]
 
 
 def _converted(convert: Convert, array: Array) -> Any:

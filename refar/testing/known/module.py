@@ -22,6 +22,7 @@ from refar.testing.contract.cases import Extent
 from refar.testing.contract.subject import Subject
 from refar.testing.known.likely_cause import cause_of_gradient, cause_of_output, in_eval
 from refar.testing.known.module_under_test import ModuleUnderTest, require_weights
+from refar.testing.known.printing import counted_lines
 from refar.testing.report import ContractError, Measure, Raised, Report, hold
 from refar.testing.told import told
 
@@ -87,7 +88,8 @@ def check_module(
     subject = Subject(graph, weights, [tested], (), seed)
     further = _further(subject, length)
     laws: dict[str, Callable[..., None]] = {**LAWS, "output": partial(outputs, further=further)}
-    return hold(laws, ("again", "output"), subject)
+    with counted_lines() as printed:
+        return printed.noted(hold(laws, ("again", "output"), subject))
 
 
 def _further(subject: Subject, length: int | None) -> list[Extent]:
@@ -147,15 +149,18 @@ def again(subject: Subject, measure: Measure) -> None:
         place = tuple(np.argwhere(first != second)[0].tolist())
         raise ContractError(
             f"{tested.name} gives different outputs for the same input, at {list(place)} first {first[place]:.6g}, then "
-            f"{second[place]:.6g}: {_why_different(tested, inputs)}"
+            f"{second[place]:.6g}{_also_in_eval(tested, inputs)}"
         )
     measure.notes.append(f"output {tested.layout}")
 
 
-def _why_different(tested: ModuleUnderTest, inputs: Arrays) -> str:
-    if tested.module.training and (in_eval(tested, inputs) == in_eval(tested, inputs)).all():
-        return "it is in training mode, call .eval() first"
-    return "does it draw random numbers, or keep something from call to call?"
+def _also_in_eval(tested: ModuleUnderTest, inputs: Arrays) -> str:
+    """Say of a module in training mode whether it does the same in eval mode."""
+    if not tested.module.training:
+        return ""
+    if (in_eval(tested, inputs) == in_eval(tested, inputs)).all():
+        return ": it is in training mode, call .eval() first: there two calls give the same"
+    return "; in eval mode too"
 
 
 def _before_and_after(subject: Subject, tested: ModuleUnderTest, name: str) -> tuple[Array, Array]:

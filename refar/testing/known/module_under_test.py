@@ -22,7 +22,7 @@ from refar.rounding import half
 from refar.testing.contract.backends import Streamed
 from refar.testing.report import ContractError, Raised
 from refar.testing.threads import one_thread
-from refar.testing.under_test import as_array, require_numbers
+from refar.testing.under_test import as_array, one_dtype, require_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -90,6 +90,7 @@ class ModuleUnderTest:
         self.graph, self.given, self.dtype, self.name, self.names = graph, given, given, type(module).__name__, names
         self._torch, self._inputs, self._output = torch, inputs, output
         self._layout: Layout | None = None
+        self._answers = ""
         self.before = {  # the weights that the module came with, by the names of the graph
             name: as_array(name, dict(module.named_parameters(remove_duplicate=False))[names[name]]).reshape(array.shape)
             for name, array in params.items()
@@ -122,6 +123,7 @@ class ModuleUnderTest:
         if not isinstance(result, self._torch.Tensor):
             hint = "; say with output=0 which of them" if isinstance(result, tuple | list | dict) and self._output is None else ""
             raise ContractError(f"{self.name} returned the wrong kind: expected a tensor, got {type(result).__name__}{hint}")
+        self._answers = one_dtype(self.name, result.dtype, self._answers)
         return result
 
     def settle(self, inputs: Arrays, expected: Array, tolerance: Callable[[str], float]) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TextIO, cast
+
+from refar.testing.report import Line, Report
 
 
 class Printed:
@@ -25,6 +28,11 @@ class Printed:
     def said(self) -> tuple[str, ...]:
         """How much was printed, in words; nothing where nothing was."""
         return (f"prints {max(self._lines, 1)} lines",) if self._text else ()
+
+    def noted(self, report: Report) -> Report:
+        """Return the report with a line on what was printed, if anything was."""
+        lines = (Line("prints", "What the code prints is passed on.", True, said, applies=False) for said in self.said)
+        return replace(report, lines=(*report.lines, *lines))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -65,8 +65,7 @@ def require_same(f: FunctionUnderTest, x: Array, domain: Domain) -> Array:
     if domain.colours > 1 and (channels := math.prod(y.shape[1:-2])) % domain.colours:
         expected = f"expected a multiple of {domain.colours} channels"
         raise ContractError(f"{f.name} returned the wrong shape: {expected}, got {channels} channels")
-    _require_equal(f, y, f(x, shape=y.shape), "then {again}; is dropout on (call .eval()), does it draw random numbers, or keep "
-                   "something from call to call?")  # fmt: skip
+    _require_equal(f, y, f(x, shape=y.shape), "in the next call")
     return y
 
 
@@ -88,15 +87,14 @@ def require_stateless(f: FunctionUnderTest, x: Array, y: Array) -> None:
     """Require that f(x) is still y after many calls with other inputs."""
     again = f(x, shape=y.shape)
     f.recheck()
-    _require_equal(f, y, again, "{again} after other calls; it keeps a state, like a counter of calls or a buffer, or draws "
-                   "random numbers now and then")  # fmt: skip
+    _require_equal(f, y, again, "after other calls")
 
 
-def _require_equal(f: FunctionUnderTest, y: Array, again: Array, said: str) -> None:
+def _require_equal(f: FunctionUnderTest, y: Array, again: Array, when: str) -> None:
     if (wrong := y != again).any():
         place = tuple(np.argwhere(wrong)[0].tolist())
-        what = f"{f.name} gives different outputs for the same input: at {list(place)} first {y[place]!s}"
-        raise ContractError(f"{what}, {said.format(again=again[place])}")
+        values = f"first {y[place]!s}, {again[place]!s} {when}"
+        raise ContractError(f"{f.name} gives different outputs for the same input: at {list(place)} {values}{f.mode}")
 
 
 def require_rows_apart(f: FunctionUnderTest, x: Array, other: Array, y: Array) -> None:
@@ -112,6 +110,5 @@ def require_rows_apart(f: FunctionUnderTest, x: Array, other: Array, y: Array) -
             place = tuple(np.argwhere(wrong)[0].tolist())
             raise ContractError(
                 f"rows of the batch mix: the output at {list(place)} goes from {y[place]!s} to {after[place]!s} when x changes "
-                f"in row {row} only; is batch normalisation in training mode (call .eval()), or are batch and another axis mixed "
-                "up by a reshape or a sum?"
+                f"in row {row} only{f.mode}"
             )

@@ -14,7 +14,7 @@ from refar.arguments.arrays import Array
 from refar.errors import RefarError
 from refar.testing.layouts import Layout
 from refar.testing.report import ContractError, Raised
-from refar.testing.under_test import Convert, FunctionUnderTest
+from refar.testing.under_test import Convert, FunctionUnderTest, one_dtype
 
 
 def as_it_is(x: Array) -> Array:
@@ -58,9 +58,7 @@ class Observed(FunctionUnderTest):
 
     def _note(self, dtype: str) -> None:
         """Require the dtype of the results before."""
-        if self.dtype not in ("", dtype):
-            raise ContractError(f"{self.name} returns {dtype} now, and has returned {self.dtype} before: one dtype is expected")
-        self.dtype = dtype
+        self.dtype = one_dtype(self.name, dtype, self.dtype)
 
     def _explain(self, error: Exception, x: Array) -> None:
         if self._given_convert is None:

@@ -107,7 +107,7 @@ class StepUnderTest(Observed):
             y, self._state = result
             if not (isinstance(y, Mapping | tuple | deque) and hasattr(self._state, "shape")):
                 return y
-            came = f"a {type(y).__name__} and an array: are they swapped?"
+            came = f"a {type(y).__name__} and an array, in this order"
         raise ContractError(f"{self.name} returned the wrong kind: expected (y, state), got {came}")
 
     def _note(self, dtype: str) -> None:

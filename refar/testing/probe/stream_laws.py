@@ -128,7 +128,7 @@ class Laws:
                 place = tuple(np.argwhere(again != y)[0].tolist())
                 raise ContractError(
                     f"the same state and x give {again[place]:.6g} after other calls, {y[place]:.6g} at step {t} itself: "
-                    "something is kept outside the state, like a counter of steps or a buffer of its own"
+                    "the result depends on more than both"
                 )
         if self.stream.steps.mutated:
             raise ContractError(
