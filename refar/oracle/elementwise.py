@@ -43,7 +43,7 @@ def activation(op: ops.Activation, x: Array) -> Array:
         case "gelu":
             return x * _normal(x)
         case "gelu_tanh":
-            return 0.5 * x * (1 + np.tanh(_cubic(x)))
+            return 0.5 * x * (1 + np.tanh(_cubic(_near(x))))
         case "silu":
             return x * sigmoid(x)
         case "softplus":
@@ -82,9 +82,10 @@ def activation_slope(op: ops.Activation, x: Array, y: Array) -> Array:
         case "selu":
             return ops.SELU_SCALE * _elu_slope(x, ops.SELU_ALPHA)
         case "gelu":
-            return _normal(x) + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+            near = _near(x)
+            return _normal(x) + near * np.exp(-0.5 * near * near) / math.sqrt(2 * math.pi)
         case "gelu_tanh":
-            near = np.clip(x, -50, 50)  # further out tanh is 1 in every digit, and squares may overflow
+            near = _near(x)
             t, inner = np.tanh(_cubic(near)), _INNER * (1 + 3 * _CUBIC * near * near)
             return 0.5 * (1 + t) + 0.5 * near * (1 - t * t) * inner
         case "silu":
@@ -93,7 +94,7 @@ def activation_slope(op: ops.Activation, x: Array, y: Array) -> Array:
         case "softplus":
             return sigmoid(x)
         case "softsign":
-            return 1 / (1 + _size(x)) ** 2
+            return (1 / (1 + _size(x))) ** 2
         case "clip":
             return ((x > op.low) & (x < op.high)).astype(x.dtype)
         case "hard_sigmoid":
@@ -114,6 +115,11 @@ def activation_slope(op: ops.Activation, x: Array, y: Array) -> Array:
 def _size(x: Array) -> Array:
     """|x|, as a function that is differentiable but at 0."""
     return np.where(x.real > 0, x, -x)
+
+
+def _near(x: Array) -> Array:
+    """x itself, or 50 on its side: further out tanh and Φ are 0 or 1 in every digit, and squares may overflow."""
+    return np.where(np.abs(x.real) < 50, x, 50 * np.sign(x.real)).astype(x.dtype)
 
 
 def _elu(x: Array, alpha: float) -> Array:
