@@ -8,7 +8,7 @@ import numpy as np
 
 from refar.arguments.arrays import Array
 from refar.testing.closeness import differences, shifted
-from refar.testing.explain.words import MOVED, Rule, counted, first, late
+from refar.testing.explain.words import MOVED, Rule, counted, first, late, spell
 
 _AXES = {"b": "row", "t": "position", "o": "output channel", "c": "channel", "h": "image row", "w": "image column", "q": "class"}
 _AXES |= {"i": "input channel", "k": "tap"}
@@ -20,6 +20,7 @@ _ROUNDED = 2.0**-18
 class Wrong:
     """Wrong numbers beside the right ones; `axes` has a letter for each axis."""
 
+    @np.errstate(all="ignore")
     def __init__(self, expected: Array, came: Array, wrong: Array, axes: str) -> None:
         odd = {"NaN": int(np.isnan(came.astype(np.float64)).sum()), "infinite": int(np.isinf(came.astype(np.float64)).sum())}
         self.odd = ", ".join(f"{count} numbers are {kind}" for kind, count in odd.items() if count)
@@ -48,7 +49,7 @@ def _places(wrong: Array, n: int, axis: str) -> str:
         return ""
     if at == list(range(len(at))):
         return f"the first {counted(len(at), noun, '')}"
-    return f"{noun}s from {at[0]} on" if along[at[0] :].all() else f"{noun} {', '.join(map(str, at[:8]))}"
+    return f"{noun}s from {at[0]} on" if along[at[0] :].all() else f"{noun} {spell(at)}"
 
 
 ODD: list[Rule[Wrong]] = [
@@ -66,7 +67,6 @@ PLACES: list[Rule[Wrong]] = [
 ]  # fmt: skip
 
 
-@np.errstate(all="ignore")
 def describe(shown: Wrong, others: Iterable[Wrong]) -> str:
     """Say what wrong numbers have in common: how they relate to the right ones if that holds of `others` too, or where they are.
 

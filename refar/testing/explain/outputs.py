@@ -11,7 +11,7 @@ import numpy as np
 from refar.arguments.arrays import Array
 from refar.errors import RefarError
 from refar.testing.closeness import differences, wrong_at
-from refar.testing.explain.words import Rule, counted, first
+from refar.testing.explain.words import Rule, counted, first, spell
 from refar.testing.report import ContractError
 
 Pair = tuple[Array, Array]
@@ -106,7 +106,7 @@ def where(run: StepRun, names: Array) -> str:
     for axis, noun in ((0, "row"), (1, "channel")):
         if bad.ndim > axis + 1 and bad.shape[axis] > 1:
             at = np.flatnonzero(bad.any(axis=tuple(n for n in range(bad.ndim) if n != axis))).tolist()
-            said += [f"only in {noun} {', '.join(map(str, at[:8]))}"] if 2 * len(at) <= bad.shape[axis] else []
+            said += [f"only in {noun} {spell(at)}"] if 2 * len(at) <= bad.shape[axis] else []
     scale = float(np.abs(sample.expected[np.isfinite(sample.expected)]).max(initial=0.0))
     off = float(differences(sample.actual, sample.expected).max()) / scale if scale else np.inf
     said += [f"off by at most {off:.2g} of the largest value"] if off < 1e-2 else []
