@@ -83,7 +83,7 @@ class HardSwish(OpRun):
         return (x * np.minimum(np.maximum(x + 3, 0), 6) / 6,)
 
 
-class OneHot(OpRun):
+class OneHotOfDepth(OpRun):
     """ONNX's OneHot, whose depth may be a number or a list of one, of which onnx's own takes the first alone."""
 
     op_domain = ""
@@ -95,4 +95,5 @@ class OneHot(OpRun):
         return (np.moveaxis(np.where(found, values[1], values[0]), -1, -1 if axis is None else axis),)
 
 
-OWN_OPERATORS: list[type[OpRun]] = [Pad, MaxPool, Gelu, HardSwish, OneHot]
+OneHotOfDepth.__name__ = "OneHot"  # onnx goes by the name of the class
+OWN_OPERATORS: list[type[OpRun]] = [Pad, MaxPool, Gelu, HardSwish, OneHotOfDepth]

@@ -98,7 +98,7 @@ class ArrayNode:
         """Make the mistake of other values than zero beyond the ends: "edge" repeats the last, "wrap" takes the other end's."""
 
         def y(arrays: Arrays, a: Attributes) -> Array:
-            n = 32  # further than any golden case looks
+            n = max(32, *arrays["x"].shape[2:])  # as far as any offset of a case
             sides = [slice(n, n + length) for length in arrays["x"].shape[2:]]
             return self.longer(arrays, a, n, n, edge)[:, :, *sides]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from refar.testing.known.naming import match
 
 from refar.analysis.facts import facts
+from refar.arguments.naming import match
 from refar.errors import RefarError
 from refar.mistakes.of_graphs import Mistaken, one_by_one, output
 from refar.oracle.bound_graph import unchecked

@@ -51,7 +51,7 @@ class FailsBackward(Net):
 @pytest.mark.parametrize(
     ("module", "said"),
     [
-        (lambda: Net(nn.LazyConv1d(4, 2)), "'conv.weight' has no shape yet, as in a lazy module; call the module on an example"),
+        (lambda: Net(nn.LazyConv1d(4, 2)), "'conv.weight' has no shape, got a lazy one, Net: call it once on an example first"),
         (lambda: Net().to("meta"), "'conv.weight' has no numbers: it is on the device meta"),
     ],
 )

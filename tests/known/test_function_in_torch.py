@@ -302,5 +302,5 @@ def test_a_plain_difference_of_cdfs_is_right_but_in_the_tails() -> None:
     for case in ordinary:
         check_case(f, case, convert=torch.from_numpy)
     for case in (narrow, tails):
-        with pytest.raises(ContractError, match="looks like: difference of two values of F in a tail"):
+        with pytest.raises(ContractError, match="nats at"):
             check_case(f, case, convert=torch.from_numpy)

@@ -139,8 +139,8 @@ def _of_shape(name: str, averaged: Averaged, shape: tuple[int, ...]) -> list[Rea
         shapes.setdefault(reading.of(averaged.by_value).shape, []).append(reading)
     if shape in shapes:
         return shapes[shape]
-    known = [f"{right}: {' or '.join(reading.meaning for reading in fits)}" for right, fits in shapes.items()]
-    raise ContractError(f"{name} returned the wrong shape: got {shape}; expected one of\n  " + "\n  ".join(known))
+    known = [f"{right}, {' or '.join(reading.meaning for reading in fits)}" for right, fits in shapes.items()]
+    raise ContractError(f"{name} returned the wrong shape: got {shape}; expected one of: " + "; ".join(known))
 
 
 def _wrong(averaged: Averaged, reading: Reading, came: Array, u: float) -> tuple[int, ...] | None:

@@ -227,7 +227,8 @@ def require_weights(module: nn.Module) -> None:
     """Raise InputError unless parameters and buffers have numbers: those of a lazy module and on the device "meta" have none."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if type(tensor).__name__.startswith("Uninitialized"):
-            raise InputError(f"module: {name!r} has no shape yet, as in a lazy module; call the module on an example first")
+            kind = type(module).__name__
+            raise InputError(f"module: {name!r} has no shape, got a lazy one, {kind}: call it once on an example first")
         if tensor.is_meta:
             raise InputError(f"module: {name!r} has no numbers: it is on the device meta; load or draw them first")
 
