@@ -182,5 +182,5 @@ def test_a_backward_pass_that_raises() -> None:
             raise ValueError("not written yet")
 
     for check in (module, loss):
-        with pytest.raises(ContractError, match="the gradient of .* raises ValueError: not written yet"):
+        with pytest.raises(ContractError, match=r"the gradient of .* raises ValueError: not written yet"):
             check(lambda f, x: Broken.apply(f(x)))
