@@ -43,6 +43,12 @@ def _function(kind: ops.FunctionName) -> Callable[[Attributes, Arrays], ops.Acti
     return lambda a, _: ops.Activation(kind, **a)
 
 
+ACTIVATIONS: dict[str, Callable[[Attributes, Arrays], ops.Activation]] = {
+    "activation": lambda a, _: ops.Activation(a["kind"], a["slope"]),
+    **{kind: _function(kind) for kind in FUNCTIONS},
+}
+"""The node that a function of an element is, by its name."""
+
 TO_OP: dict[str, Callable[[Attributes, Arrays], ops.AnyOp]] = {
     "causal_conv1d": _conv1d,
     "masked_conv2d": _conv2d,
@@ -51,12 +57,11 @@ TO_OP: dict[str, Callable[[Attributes, Arrays], ops.AnyOp]] = {
     "shift2d": lambda a, _: ops.Shift2d(a["down"], a["right"]),
     "gate": lambda a, _: ops.Gate(),
     "softmax": lambda a, _: ops.Softmax(),
-    "activation": lambda a, _: ops.Activation(a["kind"], a["slope"]),
     "one_hot": lambda a, _: ops.OneHot(),
     "embedding": lambda a, arrays: ops.Embedding(arrays["w"].shape[1]),
     "standardize": lambda a, _: ops.Standardize(a["mean"], a["std"]),
     "positional_encoding": lambda a, _: ops.Position(a["bits"]),
-    **{kind: _function(kind) for kind in FUNCTIONS},
+    **ACTIVATIONS,
 }
 """The node that an operator is, by its name, from the attributes and arrays of a case."""
 

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from refar import ops
 from refar.analysis.kinks import Kink, kinks
 from refar.arguments.arrays import Array, Arrays
-from refar.golden.node_operators import FUNCTIONS, TO_OP
+from refar.golden.node_operators import ACTIVATIONS
 
 _PAD = -1
 """The place of all zeros before the start."""
@@ -54,11 +53,7 @@ def chosen(operator: str, attributes: Mapping[str, Any], arrays: Arrays, came: A
 
 def _kinks_of(operator: str, attributes: Mapping[str, Any], arrays: Arrays) -> tuple[Kink, ...]:
     """Return the kinks of a function of an element; none of any other operator."""
-    if operator not in ("activation", *FUNCTIONS):
-        return ()
-    op = TO_OP[operator](attributes, arrays)
-    assert isinstance(op, ops.Activation)
-    return kinks(op)
+    return kinks(ACTIVATIONS[operator](attributes, arrays)) if operator in ACTIVATIONS else ()
 
 
 def _between(kinks: Sequence[Kink], arrays: Arrays, came: Array, off: Array, unit: float) -> Array:
