@@ -45,10 +45,11 @@ def doubled(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def copied(module: torch.nn.Module) -> torch.nn.Module:
-    """Return a copy of the module on the CPU; tensors that it computed and keeps, as weight norm does, are copied by value."""
-    kept = [t for part in module.modules() for t in vars(part).values() if isinstance(t, torch.Tensor) and not t.is_leaf]
+    """Return a copy of the module on the CPU; tensors that it keeps beside its parameters and buffers are copied by value."""
+    plain = [t for part in module.modules() for t in vars(part).values() if isinstance(t, torch.Tensor)]
+    kept = [t for t in plain if not isinstance(t, torch.nn.Parameter)]
     try:
-        return copy.deepcopy(module, {id(t): t.detach().clone() for t in kept}).cpu()
+        return copy.deepcopy(module, {id(t): t.detach().cpu().clone() for t in kept}).cpu()
     except Exception as error:  # whatever an attribute of the user's class makes of it
         raise ImportRefused(
             f"the module cannot be copied, and refar looks at a copy: {type(error).__name__}: {error}; take out what "
@@ -79,7 +80,7 @@ def compare(
 
     At lengths 1, 2, 3, odd and even ones below and above the receptive field, with 1 and 3 sequences.
     """
-    exact = doubled(module).requires_grad_()
+    exact = doubled(module)
     known = carried(exact, params, origins)
     lengths = sorted({1, 2, 3, max(1, field // 2), field - 1 or 1, field, field + 1, field + 6, 2 * field + 7})
     checked, short = list[tuple[int, int]](), list[int]()
