@@ -45,10 +45,11 @@ def doubled(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def copied(module: torch.nn.Module) -> torch.nn.Module:
-    """Return a copy of the module on the CPU; tensors that it computed and keeps, as weight norm does, are copied by value."""
-    kept = [t for part in module.modules() for t in vars(part).values() if isinstance(t, torch.Tensor) and not t.is_leaf]
+    """Return a copy of the module on the CPU; tensors that it keeps beside its parameters and buffers are copied by value."""
+    plain = [t for part in module.modules() for t in vars(part).values() if isinstance(t, torch.Tensor)]
+    kept = [t for t in plain if not isinstance(t, torch.nn.Parameter)]
     try:
-        return copy.deepcopy(module, {id(t): t.detach().clone() for t in kept}).cpu()
+        return copy.deepcopy(module, {id(t): t.detach().cpu().clone() for t in kept}).cpu()
     except Exception as error:  # whatever an attribute of the user's class makes of it
         raise ImportRefused(
             f"the module cannot be copied, and refar looks at a copy: {type(error).__name__}: {error}; take out what "
@@ -58,7 +59,7 @@ def copied(module: torch.nn.Module) -> torch.nn.Module:
 
 def compare(module: torch.nn.Module, inputs: Sequence[TensorPort], found: Found, field: int) -> Agreement:
     """Hold the graph and its gradients against the module. Raises ImportRefused where they differ, naming the first place."""
-    exact = doubled(module).requires_grad_()
+    exact = doubled(module)
     known = carried(exact, found.params, found.origins)
     return compare_any(found, field, lambda given: _run(exact, inputs, given, known))
 

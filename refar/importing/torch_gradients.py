@@ -14,7 +14,7 @@ Carried = dict[str, tuple[torch.nn.Parameter, list[str]]]
 
 
 def carried(module: torch.nn.Module, params: Arrays, origins: Mapping[str, str]) -> Carried:
-    """List the parameters of a module that all nodes made from them hold as they are, but for axes of length 1.
+    """List the parameters of a module with gradients that all nodes made from them hold as they are, but for axes of length 1.
 
     The others were folded, split or normalised: the graph has no parameter of theirs.
     """
@@ -29,7 +29,7 @@ def carried(module: torch.nn.Module, params: Arrays, origins: Mapping[str, str])
     for own, parameter in module.named_parameters():
         readers = [node for name in names[id(parameter)] for node in nodes.get(name, {})]
         copies = [[name for name in params if _is_of(name, node) and _same(params[name], parameter)] for node in readers]
-        if copies and all(len(each) == 1 for each in copies):
+        if parameter.requires_grad and copies and all(len(each) == 1 for each in copies):
             found[own] = (parameter, [each[0] for each in copies])
     return found
 

@@ -39,9 +39,8 @@ def made(source: str) -> torch.nn.Module:
     found = _called(f"{source!r}: {package} cannot be imported", lambda: _imported(source, package))
     for part in name.split("."):
         if not hasattr(found, part):
-            raise InputError(
-                f"{source!r}: {package} has no {part!r}{near(part, [n for n in vars(found) if not n.startswith('_')])}"
-            )
+            known = [name for name in dir(found) if not name.startswith("_")]
+            raise InputError(f"{source!r}: {package} has no {part!r}{near(part, known)}")
         found = getattr(found, part)
     if not isinstance(found, torch.nn.Module) and callable(found):
         found = _called(f"{source!r} fails when it is called without arguments", found)

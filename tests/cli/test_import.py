@@ -158,6 +158,7 @@ def test_checkpoints_that_do_not_fit(refar, nets):
         ("{}", TCN, "expected PKG.MODULE:FACTORY"),
         ("absent_package.nets:TCN", TCN, "there is no module 'absent_package', here or installed"),
         ("{}:Tcn", TCN, "has no 'Tcn', did you mean 'TCN'?"),
+        ("{}:number.tcn", TCN, "has no 'tcn'"),
         ("{}:broken", TCN, "fails when it is called without arguments: TypeError ({}.py:38)"),
         ("{}:needs", TCN, "TypeError: needs() missing 1 required positional argument"),
         ("{}:number", TCN, "expected a torch.nn.Module, or what makes one, got int"),

@@ -116,6 +116,24 @@ def test_a_mode_or_a_state_that_changes_the_outputs_is_refused() -> None:
     refar.torch.parameters(module.eval(), graph(), names)
 
 
+class Whole(Gated):
+    """One that takes no sequence shorter than its receptive field, or, with a limit, none above it."""
+
+    limit = 100
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert 6 <= x.shape[-1] < self.limit
+        return super().forward(x)
+
+
+def test_a_module_may_need_whole_windows_but_has_to_take_any_length_above() -> None:
+    module = randomised(Whole())
+    refar.torch.parameters(module, graph(), NAMES)
+    module.limit = 8
+    with pytest.raises(ParameterError, match="fails: AssertionError"):
+        refar.torch.parameters(module, graph(), NAMES)
+
+
 def test_weights_that_show_nothing_are_refused() -> None:
     module = randomised(Gated())
     nn.init.zeros_(module.front.weight)
