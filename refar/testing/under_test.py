@@ -32,6 +32,7 @@ class FunctionUnderTest:
             raise InputError(f"convert: expected a function of an array, like torch.from_numpy, got {type(convert).__name__}")
         self.name = name or name_of(function, "the function")
         self._function, self._convert = function, convert
+        self._module = function if is_module(function) else None
         self._returned: tuple[Array, Array] | None = None
 
     def __call__(self, x: Array, shape: Sequence[int] | None = None) -> Array:
@@ -54,8 +55,7 @@ class FunctionUnderTest:
     @property
     def mode(self) -> str:
         """Say that a module of PyTorch is in training mode; nothing of all else."""
-        training = is_module(self._function) and getattr(self._function, "training", False)
-        return "; it is in training mode (.eval() ends it)" if training else ""
+        return "; it is in training mode (.eval() ends it)" if getattr(self._module, "training", False) else ""
 
     def _result(self, given: Array) -> Any:
         """Return what the function makes of an array; the first failure of a module decides that it takes tensors."""
@@ -64,7 +64,7 @@ class FunctionUnderTest:
         try:
             return self._function(given)
         except Exception:
-            if not is_module(self._function):
+            if self._module is None:
                 raise
         result = self._function(sys.modules["torch"].from_numpy(given))
         self._convert = sys.modules["torch"].from_numpy

@@ -86,3 +86,16 @@ def test_what_is_printed_is_passed_on_and_said_once(capsys: pytest.CaptureFixtur
     report = check_streaming(whole, chatty, shape=(2, 3, 8))
     assert str(report).splitlines()[-1].endswith(" lines were printed, the first: a step of (2, 3)")
     assert capsys.readouterr().out.startswith("a step of (2, 3)\n")
+
+
+def test_a_module_gets_tensors_without_convert() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.ConstantPad1d((1, 0), 0.0), torch.nn.Conv1d(3, 2, 2))
+    weight, bias = (p.detach().numpy() for p in module[1].parameters())
+
+    def step(state: np.ndarray, x: np.ndarray) -> Any:
+        return state @ weight[:, :, 0].T + x @ weight[:, :, 1].T + bias, x
+
+    check_streaming(module, step, shape=(2, 3, 12), initial_state=np.zeros((2, 3), np.float32))
+    with pytest.raises(ContractError, match=r"Dropout gives different outputs .*; it is in training mode"):
+        check_streaming(torch.nn.Dropout(0.5), step, shape=(2, 3, 12), initial_state=np.zeros((2, 3), np.float32))

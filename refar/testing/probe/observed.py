@@ -50,11 +50,21 @@ class Observed(FunctionUnderTest):
             raise Raised(f"{self.name} raises {described(error)}{hints}") from None
 
     def _observed(self, x: Array) -> Any:
-        laid = self.layout(x)
-        result = self._inner(laid if self._given_convert is None else self._given_convert(laid))
+        result = self._called(self.layout(x))
         if result is not NOTHING and (dtype := getattr(result, "dtype", None)) is not None:
             self._note(self._names.get(dtype) or self._names.setdefault(dtype, str(dtype).removeprefix("torch.")))
         return result
+
+    def _called(self, x: Array) -> Any:
+        """Return what the function makes of an array; the first failure of a module decides that it takes tensors."""
+        if self._given_convert is None:
+            try:
+                return self._inner(x)
+            except Exception:  # what the function raises, which is told if tensors do not help
+                if self._module is None:
+                    raise
+            self._given_convert, self.converts = sys.modules["torch"].from_numpy, True
+        return self._inner(self._given_convert(x))
 
     def _note(self, dtype: str) -> None:
         """Require the dtype of the results before."""
