@@ -194,7 +194,7 @@ def _layer_norm(c: Context, a: Arguments) -> Labelled:
     x = c.value(a["input"])
     over = x.axes[len(x.axes) - len(a["normalized_shape"]) :]
     if over == ("C",):
-        raise c.refuse("refar has no operator for layer_norm over channels", "fold it out, or use BatchNorm1d")
+        raise c.refuse("refar has no operator for layer_norm over channels", "put BatchNorm1d in its place and train again")
     what = f"a normalisation over the axes {', '.join(over)}: a position then depends on later ones"
     raise c.refuse(what, "normalise over channels, or with running statistics (BatchNorm1d)")
 

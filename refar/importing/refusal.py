@@ -25,7 +25,11 @@ class Place:
         return f"{self.call}{module}{f' ({self.line})' if self.line else ''}"
 
 
-_STRIDE = ("a change of rate", "it does not give one position for each that it takes", "keep the rate, or `refar.conceptual`")
+_STRIDE = (
+    "a change of rate",
+    "it does not give one position for each that it takes",
+    "import what stands before it and what stands behind it, each at its own rate",
+)
 _SPREAD = (
     "attention or a product of two computed values",
     "every position may read every other, so no fixed number of past values suffices",

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch.nn.parameter import is_lazy
 
+from refar.errors import InputError, check_integer
 from refar.graph.graph import Padding
 from refar.importing.draft import GraphDraft
 from refar.importing.ends import concluded, input_value, output_value, require_shift, runs_of
@@ -39,7 +39,7 @@ def import_module(
     plain = copied(module).float()
     found = ports(plain, example, *_by_name(plain, example, axes, classes))
     runs = runs_of(_length(found, example))
-    _require_runs(plain, found, runs)
+    _require_runs(plain, found, example, runs)
     program = traced(plain, [_arguments(found, n, b) for n, b in zip(runs.lengths, runs.batches, strict=True)])
     draft = GraphDraft()
     walk = Walk(program, draft, runs)
@@ -69,10 +69,13 @@ def _require_module(module: Any) -> list[str]:
     training = [name or type(module).__name__ for name, part in module.named_modules() if part.training]
     if training:
         raise ImportRefused(f"{training[0]} is in training mode, in which dropout and norms change it; call module.eval() before")
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if type(tensor).__name__.startswith("Uninitialized"):
+            raise ImportRefused(f"{name!r} has no shape yet, as in a lazy module; call the module on an example first")
+        if tensor.is_meta:
+            raise ImportRefused(f"{name!r} has no numbers: it is on the device meta; load or draw them first")
     notes = []
     tensors = [*module.parameters(), *module.buffers()]
-    if any(t.is_meta or is_lazy(t) for t in tensors):
-        raise ImportRefused("the module has parameters without numbers; load its weights, or run it once, before")
     if kinds := sorted({str(t.dtype).removeprefix("torch.") for t in tensors if t.dtype in (torch.float16, torch.bfloat16)}):
         notes.append(
             f"the module is in {' and '.join(kinds)}: its weights were imported as they are, and computed with in more digits"
@@ -83,24 +86,26 @@ def _require_module(module: Any) -> list[str]:
 
 
 def _by_name(module: torch.nn.Module, example: Any, axes: Any, classes: Any) -> tuple[Mapping[str, str], Mapping[str, int]]:
-    """One value stands for the first input."""
+    """One value stands for the first input. Raises InputError for values that are no axes or no counts of classes."""
     if isinstance(example, Mapping):
         first = next(iter(example), "x")
     else:
         first = next(iter(inspect.signature(module.forward).parameters), "x")
     named = [given if isinstance(given, Mapping) else {} if given is None else {first: given} for given in (axes, classes)]
-    return named[0], named[1]
+    if not all(isinstance(each, str) for each in named[0].values()):
+        raise InputError(f"axes: expected letters like 'BTC', or {{input: letters}}, got {axes!r}")
+    return named[0], {name: check_integer("classes", count, 1) for name, count in named[1].items()}
 
 
 def _length(found: list[TensorPort], example: Any) -> int:
-    first = (
-        next(iter(example.values()))
-        if isinstance(example, Mapping)
-        else example[0]
-        if isinstance(example, tuple | list)
-        else example
-    )
-    return int(first.shape[found[0].axes.index("T")])
+    return int(_tensors(example)[0].shape[found[0].axes.index("T")])
+
+
+def _tensors(example: Any) -> list[Any]:
+    """The tensors of an example, the sequence first."""
+    if isinstance(example, Mapping):
+        return list(example.values())
+    return list(example) if isinstance(example, tuple | list) else [example]
 
 
 def _arguments(found: list[TensorPort], length: int, batch: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -111,11 +116,11 @@ def _arguments(found: list[TensorPort], length: int, batch: int) -> tuple[tuple[
     return args, {port.name: tensor for port, tensor in zip(found, drawn, strict=True) if port.keyword}
 
 
-def _require_runs(module: torch.nn.Module, found: list[TensorPort], runs: Runs) -> None:
+def _require_runs(module: torch.nn.Module, found: list[TensorPort], example: Any, runs: Runs) -> None:
     """Run the module at all lengths, and refuse it if it fails, or goes on changing its own numbers after the first run."""
     held: dict[str, torch.Tensor] = {}
     for length, batch in zip(runs.lengths, runs.batches, strict=True):
-        _require_run(module, found, length, batch)
+        _require_run(module, found, example, length, batch)
         now = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
         changed = [name for name in held if held[name].shape != now[name].shape or not torch.equal(held[name], now[name])]
         if changed:
@@ -126,7 +131,7 @@ def _require_runs(module: torch.nn.Module, found: list[TensorPort], runs: Runs) 
         held = now
 
 
-def _require_run(module: torch.nn.Module, found: list[TensorPort], length: int, batch: int) -> None:
+def _require_run(module: torch.nn.Module, found: list[TensorPort], example: Any, length: int, batch: int) -> None:
     """Run the module once, and refuse it where it fails, naming the part that was running."""
     args, kwargs = _arguments(found, length, batch)
     entered: list[str] = []
@@ -140,10 +145,38 @@ def _require_run(module: torch.nn.Module, found: list[TensorPort], length: int, 
     except Exception as error:  # the module is the user's code; what it raises is said in the refusal
         what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
         where = f" in {entered[-1]}" if entered else ""
-        raise ImportRefused(
-            f"the module fails{where} at length {length} and batch {batch}: {what}; it must take any length, as causal layers do"
-        ) from error
+        why = _what_works(module, found, example, length, batch)
+        raise ImportRefused(f"the module fails{where} at length {length} and batch {batch}: {what}{why}") from error
     finally:
         for hook in hooks:
             hook.remove()
     single(y)
+
+
+def _what_works(module: torch.nn.Module, found: list[TensorPort], example: Any, length: int, batch: int) -> str:
+    """Say what the module takes that fails at this length and batch: another length or batch, or the example alone."""
+    given = [
+        tensor.cpu() if port.classes else tensor.cpu().float() for port, tensor in zip(found, _tensors(example), strict=True)
+    ]
+    own, rows = _length(found, example), int(given[0].shape[found[0].axes.index("B")])
+    if length != own and _runs(module, *_arguments(found, own, batch)):
+        return f"; it takes length {own}, but must take any length, as causal layers do"
+    if batch != rows and _runs(module, *_arguments(found, length, rows)):
+        return f"; it takes a batch of {rows}, but must take any number of sequences"
+    named = {port.name: tensor for port, tensor in zip(found, given, strict=True)} if found[0].keyword else {}
+    if not _runs(module, () if named else tuple(given), named):
+        return "; it fails on the example too"
+    drawn = "".join(
+        f"; {port.name} was drawn from the whole numbers below classes={port.classes}" for port in found if port.classes
+    )
+    return f"; it takes the example itself{drawn}"
+
+
+def _runs(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Say whether the module takes such arguments."""
+    try:
+        with torch.no_grad():
+            module(*args, **kwargs)
+    except Exception:  # the module is the user's code; that it fails is the answer
+        return False
+    return True

@@ -62,6 +62,8 @@ def _named(module: torch.nn.Module, example: Any) -> tuple[dict[str, torch.Tenso
     for name, tensor in given.items():
         if not isinstance(tensor, torch.Tensor):
             raise ImportRefused(f"example: {name}: expected a torch.Tensor, got {type(tensor).__name__}")
+        if tensor.is_meta:
+            raise ImportRefused(f"example: {name}: expected a tensor with numbers, got one on the device meta")
     return given, keyword
 
 

@@ -12,10 +12,12 @@ import pytest
 import torch
 from causal_modules import CausalConv1d, randomised
 from causal_variants import CAUSAL, Levels
-from refused_modules import REFUSED
+from helpers import refuses
+from refused_modules import REFUSED, Wrapped
 from torch import nn
 
 import refar
+from refar.errors import InputError
 from refar.importing import Imported, ImportRefused, from_torch
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
@@ -187,11 +189,9 @@ class Locked(nn.Module):
     ("module", "words"),
     [
         (Locked(), "cannot be copied, and refar looks at a copy: TypeError: cannot pickle"),
-        (nn.Sequential(CausalConv1d(2, 2, 2)).to("meta"), "parameters without numbers; load its weights"),
-        (nn.Sequential(nn.LazyConv1d(2, 1)), "parameters without numbers; load its weights, or run it once"),
     ],
 )
-def test_modules_without_numbers_or_copies_are_refused(module: nn.Module, words: str) -> None:
+def test_modules_without_copies_are_refused(module: nn.Module, words: str) -> None:
     with pytest.raises(ImportRefused, match=re.escape(words)):
         from_torch(module.eval(), torch.randn(2, 2, 12))
 
@@ -223,6 +223,44 @@ class Shifted(nn.Module):
 
 def test_a_gradient_that_is_nothing_but_rounding_is_no_fault() -> None:
     assert from_torch(randomised(Shifted()), torch.randn(2, 2, 12)).report.gradient_difference < 1e-9
+
+
+CLASSES = "it takes the example itself; input was drawn from the whole numbers below classes=50"
+FAILING: dict[str, tuple[nn.Module, Any, dict[str, Any], str]] = {
+    "channels": (nn.Conv1d(3, 4, 1), torch.randn(1, 5, 40), {}, "but got 5 channels instead; it fails on the example too"),
+    "inputs": (nn.Conv1d(3, 4, 1), (torch.randn(2, 3, 9), torch.randn(2, 3)), {}, "at length 9 .*; it fails on the example too"),
+    "classes": (nn.Embedding(4, 3), torch.zeros(1, 20, dtype=torch.int64), {"classes": 50}, f"IndexError: .*; {CLASSES}"),
+    "norm": (nn.LayerNorm(20), torch.randn(2, 1, 20), {}, "at length 21 .*; it takes length 20, but must take any length"),
+    "dense": (nn.Linear(7, 7), torch.randn(1, 2, 7), {}, "at length 8 .*; it takes length 7, but must take any length"),
+    "batch": (Wrapped(lambda y: y.reshape(1, 3, 12)), torch.randn(1, 3, 12), {}, "takes a batch of 1, but must take any number"),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_why_a_module_fails_is_said_where_a_run_without_that_works(name: str) -> None:
+    module, example, options, said = FAILING[name]
+    with pytest.raises(ImportRefused, match=said) as caught:
+        from_torch(module.eval(), example, **options)
+    assert ("must take any length" in str(caught.value)) == ("any length" in said)
+
+
+def test_what_has_no_numbers_and_what_is_no_option() -> None:
+    module, signal = nn.Sequential(CausalConv1d(2, 2, 2)).eval(), torch.randn(2, 2, 12)
+    for options, words in (
+        ({"axes": 3}, "axes: expected letters like 'BTC', or {input: letters}, got 3"),
+        ({"axes": {"input": 3}}, "axes: expected letters like 'BTC', or {input: letters}, got {'input': 3}"),
+        ({"classes": "4"}, "classes: expected an integer ≥ 1, got '4'"),
+        ({"classes": {"input": 0}}, "classes: expected an integer ≥ 1, got 0"),
+    ):
+        with refuses(InputError, words):
+            from_torch(module, signal, **options)
+    for given, example, words in (
+        (nn.Sequential(nn.LazyConv1d(2, 1)).eval(), signal, "'0.weight' has no shape yet, as in a lazy module"),
+        (nn.Sequential(nn.Conv1d(2, 2, 1)).eval().to("meta"), signal, "'0.weight' has no numbers: it is on the device meta"),
+        (module, signal.to("meta"), "example: input: expected a tensor with numbers, got one on the device meta"),
+    ):
+        with refuses(ImportRefused, words):
+            from_torch(given, example)
 
 
 def test_what_is_given_is_checked() -> None:

@@ -50,7 +50,9 @@ def every_second() -> Refused:
 
 
 def transposed_convolution() -> Refused:
-    return layered(nn.ConvTranspose1d(3, 3, 2), "conv_transpose1d", "change of rate")
+    return layered(
+        nn.ConvTranspose1d(3, 3, 2), "conv_transpose1d", "change of rate", "what stands behind it, each at its own rate"
+    )
 
 
 def reflection() -> Refused:
@@ -90,6 +92,14 @@ def never_chomped() -> Refused:
 
 def layer_norm_over_time() -> Refused:
     return layered(nn.LayerNorm(24), "layer (LayerNorm)", "length 25")
+
+
+def layer_norm_over_channels() -> Refused:
+    return computed(
+        lambda y: F.layer_norm(y.transpose(1, 2), (3,)).transpose(1, 2),
+        "layer_norm over channels",
+        "put BatchNorm1d in its place",
+    )
 
 
 def layer_norm_over_all() -> Refused:
@@ -303,7 +313,8 @@ REFUSED: dict[str, Callable[[], Refused]] = {
     made.__name__: made
     for made in (
         strided, strided_pool, every_second, transposed_convolution, reflection, replication, symmetric, symmetric_same,
-        symmetric_residual, never_chomped, layer_norm_over_time, layer_norm_over_all, instance_norm, group_norm, mean_over_time,
+        symmetric_residual, never_chomped, layer_norm_over_time, layer_norm_over_channels, layer_norm_over_all,
+        instance_norm, group_norm, mean_over_time,
         softmax_over_time, attention, scaled_dot_product, lstm, gru, fourier, unfold_einsum, cumulative, depends_on_data,
         depends_on_parity, scaled_by_length, scaled_by_whole_length, positions, last_position, half_of_time, reversed_in_time,
         over_the_batch, mixed_reshape, dense_over_time, unknown_activation, training, mutable_buffer, own_state, two_outputs,
