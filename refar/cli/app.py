@@ -22,6 +22,7 @@ from refar.cli.demo import demo
 from refar.cli.export import export
 from refar.cli.generate import generate
 from refar.cli.golden import golden
+from refar.cli.import_files import import_nam, import_onnx
 from refar.cli.import_torch import import_torch
 from refar.cli.inspect import inspect
 from refar.cli.plot import plot
@@ -30,7 +31,7 @@ from refar.cli.train import train
 from refar.errors import RefarError, printable
 
 COMMANDS = (demo, inspect, train, plot, check, export, generate, score, classify, complete, data, bench, golden)
-IMPORTS = {"torch": import_torch}
+IMPORTS: dict[str, Callable[..., None]] = {"torch": import_torch, "onnx": import_onnx, "nam": import_nam}
 EXTRAS = {
     "torch": "torch",
     "onnx": "export",

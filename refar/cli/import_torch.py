@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from refar.cli.console import err
-from refar.cli.imports import Block, Force, Out, Padding, Save, Shift, run
+from refar.cli.import_options import Axes, Block, Classes, Force, Out, Padding, Save, Shift, by_name, counts
+from refar.cli.imports import run
 from refar.errors import InputError, near
 
 
@@ -22,12 +23,8 @@ def import_torch(
     example: Annotated[
         str, typer.Option(metavar="x=2x1x64,…", help="The shapes of the inputs, the sequence first, by the names of forward.")
     ],
-    classes: Annotated[
-        str | None, typer.Option(metavar="256|x=256,…", help="How many classes there are, of inputs that are class indices.")
-    ] = None,
-    axes: Annotated[
-        str | None, typer.Option(metavar="BTC|x=BTC,…", help="The axes of inputs that are not B, C, T in this order.")
-    ] = None,
+    classes: Classes = None,
+    axes: Axes = None,
     checkpoint: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Its parameters: .safetensors, or a state dict as .pt, .pth, .ckpt, .bin.")
     ] = None,
@@ -48,8 +45,8 @@ def import_torch(
     module.eval()
     shapes = _shapes(module, example)
     first = next(iter(shapes))
-    sizes = {name: _count(text) for name, text in _by_name("--classes", classes, first).items()}
-    orders = _by_name("--axes", axes, first)
+    sizes = counts(classes, first)
+    orders = by_name("--axes", axes, first)
     inputs = zeros(shapes, sizes)
 
     def read() -> refar.importing.Imported:
@@ -81,21 +78,3 @@ def _shapes(module: Any, text: str) -> dict[str, tuple[int, ...]]:
             raise InputError(f"--example {text}: {name}: expected a shape, as in x=2x1x64, got {shape!r}")
         found[name] = tuple(int(size) for size in shape.split("x"))
     return found
-
-
-def _by_name(option: str, text: str | None, first: str) -> dict[str, str]:
-    """'x=256,speaker=4' → {"x": "256", "speaker": "4"}; one value without a name is that of the sequence."""
-    found: dict[str, str] = {}
-    for piece in text.split(",") if text else []:
-        name, equals, value = piece.strip().rpartition("=")
-        name = name if equals else first
-        if name in found:
-            raise InputError(f"{option} {text}: {name!r} is given twice")
-        found[name] = value
-    return found
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d*", text):
-        raise InputError(f"--classes: expected a number of classes, as in 256 or x=256,speaker=4, got {text!r}")
-    return int(text)

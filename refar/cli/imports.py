@@ -1,4 +1,4 @@
-"""refar import: models of others as bundles. What the subcommands share: their options, the export, the report."""
+"""refar import: models of others as bundles. What the subcommands share: the export and the report."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-import typer
 from rich.text import Text
 
 from refar import ops
@@ -21,19 +20,6 @@ from refar.errors import FileError, GraphError
 from refar.files import write_bytes
 from refar.graph.graph import Graph
 from refar.importing import Imported
-
-Out = Annotated[Path, typer.Option("-o", "--out", metavar="BUNDLE", help="The folder to write.")]
-Padding = Annotated[
-    Literal["layer", "input", "valid"] | None,
-    typer.Option(metavar="layer|input", help="Where zeros stand before the start; found if left out."),
-]
-Shift = Annotated[
-    Literal["none", "input", "output"],
-    typer.Option(metavar="none|input|output", help="Where one position is delayed, so that it can generate."),
-]
-Block = Annotated[bool, typer.Option("--block", help="No effect: block.onnx is always written.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace a bundle that is there, with nothing beside it.")]
-Save = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report there too.")]
 
 IMPORTED = "imported"
 """The key of a bundle's metadata that says from what it was imported."""
@@ -56,7 +42,8 @@ def run(title: str, read: Callable[[], Imported], bundle: Path, *, force: bool, 
         graph = with_head(got.graph)
         update("writing the bundle, and comparing")
         verify = True if module is None else module
-        refar_export.export(graph, got.params, bundle, metadata={IMPORTED: title}, verify=verify, overwrite=force)
+        metadata = {**got.metadata, IMPORTED: title}
+        refar_export.export(graph, got.params, bundle, metadata=metadata, verify=verify, overwrite=force)
     out.print(Text(title, style="bold"))
     for said in str(got.report).splitlines():
         line(said)

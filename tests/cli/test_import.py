@@ -78,7 +78,7 @@ def test_a_module_becomes_a_bundle_that_computes_the_same(refar, nets):
     assert (said.code, said.err) == (0, "")
     title, field, differs, wrote, shift, _ = said.out.splitlines()
     assert (title, field) == (f"torch {nets}:TCN", "receptive field 3, padding 'layer', 4 parameters")
-    assert differs.startswith("differs from the module by ")
+    assert differs.startswith("differs from the model by ")
     assert wrote.startswith("wrote bundle: full, prefill, step and block agree with the module (")
     assert "--shift output" in shift
     x = torch.randn(2, 1, 20)
@@ -193,3 +193,29 @@ def test_help(refar):
     said = refar("import", "torch", "--help")
     assert (said.code, said.err) == (0, "")
     assert "Usage: refar import torch" in said.out
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_onnx_file_becomes_a_bundle(refar, nets):
+    free = {"x": {0: "batch", 2: "time"}}
+    given = (torch.randn(2, 1, 40),)
+    torch.onnx.export(
+        module(nets, "TCN"), given, "tcn.onnx", dynamo=False, input_names=["x"], dynamic_axes=free, opset_version=20
+    )
+    said = refar("import", "onnx", "tcn.onnx", "-o", "bundle", "--json", "report.json")
+    assert (said.code, said.err) == (0, "")
+    assert "onnxruntime in float32 differs by" in said.out
+    assert runtime.load("bundle").manifest.metadata["imported"] == "onnx tcn.onnx"
+    assert json.loads(Path("report.json").read_text())["receptive_field"] == 3
+    assert "there is no such file" in refar("import", "onnx", "other.onnx", "-o", "other").sentence
+
+
+def test_a_nam_file_becomes_a_bundle(refar, nets):
+    weights = np.random.default_rng(0).normal(size=5).tolist()
+    config = {"receptive_field": 4, "bias": True}
+    amp = {"version": "0.5.4", "architecture": "Linear", "config": config, "weights": weights, "sample_rate": 48000}
+    Path("amp.nam").write_text(json.dumps(amp))
+    said = refar("import", "nam", "amp.nam", "-o", "bundle")
+    assert (said.code, said.err) == (0, "")
+    assert runtime.load("bundle").manifest.metadata["sample_rate"] == "48000"
+    assert "expected JSON" in refar("import", "nam", f"{nets}.py", "-o", "other").sentence
