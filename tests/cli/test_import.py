@@ -195,7 +195,7 @@ def test_help(refar):
     assert "Usage: refar import torch" in said.out
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore")  # of what the exporter leaves undone
 def test_an_onnx_file_becomes_a_bundle(refar, nets):
     free = {"x": {0: "batch", 2: "time"}}
     given = (torch.randn(2, 1, 40),)
