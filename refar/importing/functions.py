@@ -10,7 +10,6 @@ import numpy as np
 from refar import ops
 from refar.importing import pointwise
 from refar.importing.context import Arguments, Context
-from refar.importing.refusal import refuse_call
 from refar.importing.values import Labelled
 from refar.oracle.elementwise import activation
 
@@ -44,10 +43,16 @@ def _leaky(c: Context, x: Labelled, slope: float) -> Labelled:
 
 
 def _prelu(c: Context, a: Arguments) -> Labelled:
-    slope = c.array(a["weight"], "its slope")
-    if slope.size != 1:
-        raise refuse_call(c.place, "prelu with a slope for each channel")
-    return _leaky(c, c.value(a["self"]), float(slope.reshape(())))
+    """max(x, 0) - slope[c]·max(-x, 0), where there is one slope for each channel."""
+    x, slope = c.value(a["self"]), c.array(a["weight"], "its slope").reshape(-1)
+    if slope.size == 1 and slope[0] >= 0:
+        return _leaky(c, x, float(slope[0]))
+    if x.axes[1:2] != ("C",):
+        raise c.refuse("slopes along another axis than channels", "transpose before")
+    wish, origin = c.named(a["weight"])
+    positive, negative = (applied(c, ops.Activation("relu"), each) for each in (x, _scaled(c, x, -1.0)))
+    scaled = pointwise.of_channels(c.draft, negative, -slope, None, wish=wish, origin=origin, place=c.place)
+    return pointwise.joined(c.draft, ops.Add(), [positive, scaled], c.place)
 
 
 def _elu(c: Context, a: Arguments) -> Labelled:

@@ -264,9 +264,10 @@ class Activated(nn.Module):
         self.layers = nn.ModuleList([
             nn.ELU(0.7), nn.CELU(), nn.SELU(), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Softplus(2.0), nn.Softsign(),
             nn.Hardtanh(-0.3, 0.4), nn.ReLU6(), nn.Hardsigmoid(), nn.Hardswish(), nn.Mish(), nn.LogSigmoid(), nn.PReLU(),
+            nn.PReLU(3),
         ])  # fmt: skip
         self.alpha = nn.Parameter(torch.rand(1, 3, 1) + 0.5)
-        self.out = nn.Conv1d(3 * 19, 2, 1)
+        self.out = nn.Conv1d(3 * 20, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv(x)
