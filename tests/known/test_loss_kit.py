@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from refar import Builder, Graph, models, ops
 from refar.errors import GraphError, InputError
 from refar.testing import ContractError, check_loss
+from refar.torch.losses import nats
 
 Q = 5
 STRICT = models.wavenet(classes=Q, dilations=[1, 2], residual=4, gate=4, skip=4)
@@ -232,6 +233,27 @@ def test_learnt_scales_may_come_for_each_channel(head: ops.LearntGaussian | ops.
         check_loss(lambda y, x: of_channels(y, x).sum(1).mean(), graph, seed=seed)
         with pytest.raises(ContractError, match="expected"):
             check_loss(lambda y, x: of_channels(y + 1e-7, x), graph, seed=seed)
+
+
+def of_classes(head: ops.AnyHead, channels: int, classes: int) -> Graph:
+    g = Builder()
+    return g.build(g.conv1d(g.one_hot(g.input(classes=classes)), channels, kernel=2, strict=True), head)
+
+
+@pytest.mark.parametrize("graph", [
+    of_classes(ops.Categorical(), 256, 256), of_classes(ops.MixtureLogistics(3, 256), 9, 256),
+    of_classes(ops.MixtureLogistics(2, 5), 6, 5), signal(ops.Gaussian(0.1), 2), signal(ops.LearntGaussian(), 4),
+    signal(ops.MixtureGaussians(3), 18),
+], ids=lambda graph: type(graph.head).__name__)  # fmt: skip
+def test_the_losses_of_refar_in_pytorch(graph: Graph) -> None:
+    """Also in float32, where shares of e^-200 are 0."""
+    head = graph.head
+    assert head is not None
+    for seed in range(2):
+        report = check_loss(lambda y, x: nats(head, y, x).sum(1).mean(), graph, convert=torch.from_numpy, seed=seed)
+        assert all(line.applies for line in report.lines[:3])
+        with pytest.raises(ContractError, match="gradient of y"):
+            check_loss(lambda y, x: 2 * nats(head, y, x) - nats(head, y, x).detach(), graph, convert=torch.from_numpy, seed=seed)
 
 
 def of_values(y: Any, x: Tensor) -> Tensor:

@@ -20,6 +20,9 @@ _UNITS = {
 _STEPS = 4
 """Roundings of a gradient behind that of the nats: by the weight, its quotient, and two products."""
 
+_GROWN = 2.0**20
+"""By how much a share that a dtype cannot hold, and takes for 0, would have been multiplied: 1/s and z of a mixture are less."""
+
 
 def unit(dtype: str, came: Array, given: str) -> float:
     """Return the unit roundoff of the coarsest dtype that took part: that of the result, or of what was `given`.
@@ -47,7 +50,7 @@ def of_gradient(averaged: Averaged, reading: Reading, right: Array, u: float) ->
     off = _nats(averaged.head, *averaged.by_channel)[1]
     if len(off) != len(y):
         off = np.moveaxis(off.reshape(len(y), averaged.values, -1, y.shape[-1]), 1, 2).reshape(y.shape)
-    return np.asarray(u * (averaged.as_given(off * reading.weight) + _STEPS * np.abs(right)))
+    return np.asarray(u * (averaged.as_given(off * reading.weight) + _STEPS * np.abs(right)) + _GROWN * bound.tiny(u))
 
 
 def _nats(head: ops.AnyHead, y: Array, x: Array) -> tuple[Array, Array]:
