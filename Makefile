@@ -8,7 +8,7 @@ TORCH ?= $(shell grep ^torch== constraints.txt)
 # Every worker and every process that a test starts would compile all modules anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: all test fast test-foreign test-javascript test-lowest test-newest lint demo golden bench fuzz figures rows mistakes power causes training mutation clean
+.PHONY: all test fast test-foreign test-javascript test-lowest test-newest lint demo golden bench fuzz figures rows mistakes power causes training mutation imports clean
 all: lint test demo
 
 .venv/installed: pyproject.toml constraints.txt
@@ -89,6 +89,14 @@ training: .venv/installed
 
 mutation: .venv/installed
 	$(BIN)/python tests/bench/mutation.py docs/mistakes.md --sample 450
+
+# Packages whose modules are imported; most need much beside that these modules do not, and are installed without it.
+PEERS := asteroid==0.7.0 asteroid-filterbanks==0.4.0 braindecode==1.8.1 cached-conv==2.5.0 denoiser==0.1.5 \
+	descript-audio-codec==1.0.0 einops encodec==0.1.1 gluonts==0.17.0 neuralforecast==3.3.0 speechbrain==1.1.2
+imports: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,foreign]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(PEERS)
+	$(BIN)/python tests/bench/imports.py docs/importing.md
 
 demo/results.json:
 	$(MAKE) demo

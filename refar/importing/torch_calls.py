@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, permutations, product
+from itertools import combinations, islice, permutations, product
 from typing import Any, Literal
 
 import numpy as np
@@ -87,7 +87,10 @@ def _tensor(array: Array, letters: str) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Lie:
-    """How an output lies: its axes, and the time `first` at which its index 0 stands; from `settled` on it is the graph's."""
+    """How an output lies: its axes, 1 for those of one element beside them, and the time `first` at which its index 0 stands.
+
+    From `settled` on it is the graph's.
+    """
 
     axes: str
     first: int = 0
@@ -95,7 +98,8 @@ class Lie:
 
     def of_graph(self, y: Array, colours: int) -> Array:
         """Return an output with the graph's axes B, Q and T, or B, Q, H and W."""
-        letters = self.axes
+        letters = self.axes.replace("1", "")
+        y = y.reshape([count for count, letter in zip(y.shape, self.axes, strict=True) if letter != "1"])
         if "R" in letters:
             y, letters = y.reshape(len(y), colours, -1, *y.shape[2:]), "BCKHW"
         y = y.transpose([letters.index(letter) for letter in "BQKCTHW" if letter in letters])
@@ -124,17 +128,24 @@ def lies(call: Call, came: Sequence[int], found: Facts, inputs: Arrays, size: in
         yield from (Lie(letters) for letters in orders if tuple(sizes[letter] for letter in letters) == tuple(came))
         return
     length = inputs[found.sequence].shape[-1]
-    for letters in [*permutations("BQT"), *(permutations("BT") if size == 1 else ())]:
-        if len(letters) != len(came) or came[letters.index("B")] != batch:
+    for axes in _over_time(came, size):
+        if came[axes.index("B")] != batch or ("Q" in axes and came[axes.index("Q")] != size):
             continue
-        if "Q" in letters and came[letters.index("Q")] != size:
-            continue
-        axes, lacking = "".join(letters), length - came[letters.index("T")]
+        lacking = length - came[axes.index("T")]
         firsts = [0] if not lacking else [lacking, 0, *range(lacking - 1, lacking - _EARLIER, -1)]
         for first in dict.fromkeys(firsts):
             yield Lie(axes, first, found.left_context if call.delayed and kind.indexed else 0)
             if found.strict and not call.delayed:
                 yield Lie(axes, first + 1, 1)
+
+
+def _over_time(came: Sequence[int], size: int) -> Iterator[str]:
+    """List the orders of axes of an output over time, 1 for those that have a single element beside them."""
+    for letters in [*permutations("BQT"), *(permutations("BT") if size == 1 and len(came) == 2 else ())]:
+        for single in combinations(range(len(came)), max(0, len(came) - len(letters))):
+            if len(came) == len(letters) + len(single) and all(came[place] == 1 for place in single):
+                named = iter(letters)
+                yield "".join("1" if place in single else next(named) for place in range(len(came)))
 
 
 def shown(value: Any) -> str:

@@ -233,7 +233,7 @@ def test_writing_twice_changes_nothing_and_other_bytes_need_another_version(
         write(tmp_path / "new")
     assert write(tmp_path / "new", overwrite=True) == ["gate.safetensors", "manifest.json"]
     few(monkeypatch, lambda case: Case(**{**vars(changed), "source": "another"}) if (changed := change(case)) else None)
-    with refuses(FileError, "of version 3 differ in 'manifest.json': raise VERSION", "or allow overwriting them"):
+    with refuses(FileError, f"of version {VERSION} differ in 'manifest.json': raise VERSION", "or allow overwriting them"):
         write(tmp_path / "new")
     few(monkeypatch, change)
     assert changes(tmp_path / "new") == []

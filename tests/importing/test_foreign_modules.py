@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import peers
 import pytest
 import torch
 from torch import nn
@@ -59,3 +60,23 @@ def test_wavenet_vocoder(scalar: bool) -> None:
     module = made("wavenet_vocoder", "WaveNet", out_channels=6, scalar_input=scalar, **sizes, **none)
     got = from_torch(module, torch.randn(2, 1 if scalar else 6, 40))
     assert got.report.largest_difference < 1e-9
+
+
+FEW = {
+    "pytorch-tcn TCN, gated, embeddings",
+    "wavenet-vocoder WaveNet, local condition and speakers",
+    "neural-amp-modeler Linear",
+}
+"""Of packages that `make test-foreign` installs; `make imports` takes all."""
+
+
+@pytest.mark.parametrize("peer", [p for p in peers.CAUSAL if f"{p.package} {p.name}" in FEW], ids=lambda p: p.name)
+def test_a_few_of_those_in_the_table(peer: peers.Peer) -> None:
+    assert from_torch(peer.made(), peer.example, **peer.options).report.largest_difference < 1e-9
+
+
+@pytest.mark.parametrize("peer", [p for p in peers.REFUSED if p.package == "pytorch-tcn"], ids=lambda p: p.name)
+def test_a_few_of_those_that_must_be_refused(peer: peers.Peer) -> None:
+    with pytest.raises(ImportRefused) as refused:
+        from_torch(peer.made(), peer.example, **peer.options)
+    assert [word for word in peer.words if word not in str(refused.value)] == []

@@ -280,11 +280,34 @@ def activated() -> Made:
     return Activated(), torch.randn(2, 2, 20), {}
 
 
+class Masks(nn.Module):
+    """A mask for each source, of which there is one; the sum of what was skipped begins with a tensor of one zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(CausalConv1d(3, 3, 3, dilation=d) for d in (1, 2))
+        self.skips = nn.ModuleList(nn.Conv1d(3, 4, 1) for _ in range(2))
+        self.mask = nn.Sequential(nn.PReLU(), nn.Conv1d(4, 2, 1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = torch.tensor([0.0], device=x.device)
+        for layer, skip in zip(self.layers, self.skips, strict=True):
+            h = torch.relu(layer(x))
+            total = total + skip(h)
+            x = x + h
+        batch, _, frames = x.size()
+        return self.mask(total).view(batch, 1, 2, frames)
+
+
+def one_source() -> Made:
+    return Masks(), torch.randn(2, 3, 20), {}
+
+
 CAUSAL: dict[str, Callable[[], Made]] = {
     made.__name__: made
     for made in (
         locuslab_tcn, causal_stack, wavenet, valid_wavenet, input_padded, same_and_crop, cat_zeros, strict_conv, late_input,
         channels_last, embedded_text, conditions, global_vector, film, pooled, batch_norms, own_parametrisation, without_channels,
-        functional, levels, shared, one_more, activated,
+        functional, levels, shared, one_more, activated, one_source,
     )
 }  # fmt: skip
