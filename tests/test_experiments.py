@@ -59,6 +59,16 @@ def test_what_was_measured_of_cost_is_what_the_documents_say():
         assert ways["masked"][1] / ways["pass"][1] > 0.5 * int(length)
 
 
+@pytest.mark.row("002-15")
+def test_what_was_measured_of_mnist_is_what_the_document_says():
+    """Bayes' rule on all test pictures, binarised at one half, and after 281 and 589 of their 784 pixels."""
+    experiment = book.load(FOLDER, "mnist")
+    figures = course.results(experiment)["figures"]
+    assert figures["bayes"]["count"] == 10_000
+    assert all(reached for _, _, reached in experiment.claims(figures))
+    assert figures["bayes"]["right"]["85"] <= figures["bayes"]["best"]["85"] < 0.17
+
+
 def test_experiments_are_listed(capsys):
     announce.list_all(book.all_of(FOLDER))
     lines = capsys.readouterr().out.splitlines()
