@@ -21,13 +21,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import causal_modules
-import causal_variants
 import numpy as np
-import peers
-import refused_modules
 import torch
 from pages import publish
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+import causal_modules
+import causal_variants
+import peers
+import refused_modules
 
 import refar
 from refar.analysis.facts import facts

@@ -24,21 +24,23 @@ class Lacking(Exception):
 
 def part(name: str) -> ModuleType:
     """Import a module of a package without its packages' own `__init__`, which may need much that the module does not."""
-    try:
-        first = importlib.util.find_spec(name.partition(".")[0])
-        if first is None or first.submodule_search_locations is None:
-            raise Lacking(f"{name.partition('.')[0]} is not installed")
-        folder = Path(first.submodule_search_locations[0])
-        above = name.split(".")[:-1]
-        for count in range(1, len(above) + 1):
-            package = ".".join(above[:count])
-            if package not in sys.modules:
-                made = ModuleType(package)
-                made.__path__ = [str(folder.joinpath(*above[1:count]))]
-                sys.modules[package] = made
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise Lacking(f"{name} needs {error.name}, which is not installed") from error
+    first, *below = name.split(".")[:-1]
+    if first not in sys.modules and importlib.util.find_spec(first) is None:
+        raise Lacking(f"{first} is not installed")
+    if first not in sys.modules:
+        _stand_in(first, importlib.util.find_spec(first).submodule_search_locations[0])
+    for count in range(len(below)):
+        package = ".".join((first, *below[: count + 1]))
+        if package not in sys.modules:
+            _stand_in(package, str(Path(sys.modules[first].__path__[0]).joinpath(*below[: count + 1])))
+    return whole(name)
+
+
+def _stand_in(package: str, folder: str) -> None:
+    """Put an empty package in the place of one, so that its modules can be imported."""
+    made = ModuleType(package)
+    made.__path__ = [folder]
+    sys.modules[package] = made
 
 
 def whole(name: str) -> ModuleType:
@@ -274,7 +276,7 @@ REFUSED: tuple[Peer, ...] = (
     Peer("cached-conv", "Conv1d, anticausal", cached_convs("anticausal"), signal(2), words=("looks ahead",)),
     Peer("asteroid", "TDConvNet, global norm, causal",
          asteroid("TDConvNet", 3, 1, n_blocks=2, n_repeats=1, bn_chan=4, hid_chan=5, skip_chan=4, causal=True), signal(3),
-         words=("mean", "T")),
+         words=("mean over the axes C, T", "every position")),
     Peer("asteroid", "TDConvNet, symmetric",
          asteroid("TDConvNet", 3, 1, n_blocks=2, n_repeats=1, bn_chan=4, hid_chan=5, skip_chan=4, norm_type="bN"), signal(3),
          words=("looks ahead",)),
