@@ -220,7 +220,8 @@ def _reshape(c: Context, a: Arguments) -> Labelled:
 def _flatten(c: Context, a: Arguments) -> Labelled:
     x = c.value(a["self"])
     first, last = axes.position(x, a["start_dim"]), axes.position(x, a["end_dim"])
-    merged = "".join(axis for axis in x.axes[first : last + 1] if axis != "1") or "1"
+    found, single = x.axes[first : last + 1], c.runs.same(1)
+    merged = "".join(axis for axis in found if size_of(x, axis, c.runs) != single) or ("C" if "C" in found else "1")
     return replace(x, axes=(*x.axes[:first], merged, *x.axes[last + 1 :]))
 
 

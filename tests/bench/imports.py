@@ -80,7 +80,7 @@ def differences(path: Path, net: torch.nn.Module, got: refar.importing.Imported)
     found = facts(got.graph)
     inputs = drawn(found, (found.left_context + BEYOND,), BATCH)
     begin, theirs = reference(net, got.graph, got.params).outputs(inputs)
-    scale = np.abs(theirs).max(axis=(0, 2), keepdims=True)
+    scale = np.maximum(np.abs(theirs).max(axis=(0, 2), keepdims=True), np.finfo(float).tiny)  # a channel may be 0 throughout
     session = load(path)
     x = inputs[found.sequence]
     given = {name: inputs[name] for name in found.conditions}

@@ -177,11 +177,25 @@ class Samples(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.pad(x.unsqueeze(1), [1, 0])
-        return self.out(F.leaky_relu(self.conv(x), 0.1)).squeeze(1)
+        return self.without(self.out(F.leaky_relu(self.conv(x), 0.1)))
+
+    def without(self, y: Tensor) -> Tensor:
+        return y.squeeze(1)
+
+
+class Flattened(Samples):
+    """The single channel and the positions become one axis."""
+
+    def without(self, y: Tensor) -> Tensor:
+        return y.flatten(1)
 
 
 def without_channels() -> Made:
     return Samples(), torch.randn(3, 20), {}
+
+
+def flattened() -> Made:
+    return Flattened(), torch.randn(3, 20), {}
 
 
 class Functional(nn.Module):
@@ -308,5 +322,6 @@ CAUSAL: dict[str, Callable[[], Made]] = {
         locuslab_tcn, causal_stack, wavenet, valid_wavenet, input_padded, same_and_crop, cat_zeros, strict_conv, late_input,
         channels_last, embedded_text, conditions, global_vector, film, pooled, batch_norms, own_parametrisation, without_channels,
         functional, levels, shared, one_more, activated, one_source,
+        flattened,
     )
 }  # fmt: skip

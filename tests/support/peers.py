@@ -49,6 +49,8 @@ def whole(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise Lacking(f"{name} needs {error.name}, which is not installed") from error
+    except OSError as error:  # a library in C++ that was built for another version of PyTorch
+        raise Lacking(f"{name}: {error}") from error
 
 
 def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -209,7 +211,12 @@ def gluonts_layer() -> nn.Module:
 
 
 def encodec(name: str, *arguments: Any, **options: Any) -> Callable[[], nn.Module]:
-    return lambda: getattr(part("encodec.modules"), name)(*arguments, **{"pad_mode": "constant", "causal": True, **options})
+    def make() -> nn.Module:
+        part("encodec.modules")
+        kind = getattr(whole("encodec.modules.seanet"), name)
+        return kind(*arguments, **{"pad_mode": "constant", "causal": True, **options})
+
+    return make
 
 
 def of(module: str, name: str, *arguments: Any, **options: Any) -> Callable[[], nn.Module]:
