@@ -300,7 +300,7 @@ class Masks(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(CausalConv1d(3, 3, 3, dilation=d) for d in (1, 2))
         self.skips = nn.ModuleList(nn.Conv1d(3, 4, 1) for _ in range(2))
-        self.mask = nn.Sequential(nn.PReLU(), nn.Conv1d(4, 2, 1), nn.Sigmoid())
+        self.mask = nn.Sequential(nn.Tanh(), nn.Conv1d(4, 2, 1), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
         total = torch.tensor([0.0], device=x.device)

@@ -1,6 +1,7 @@
 """Modules of packages that no one here wrote, run unmodified, with random numbers in every parameter and running statistic.
 
-`CAUSAL` lists those to import, `REFUSED` those that must be refused, with words that the refusal must say.
+`CAUSAL` lists those to import, `REFUSED` those that must be refused, with words that the refusal must say, and `LACKING`
+those that are refused as long as refar has no operator for them.
 """
 
 from __future__ import annotations
@@ -154,16 +155,6 @@ def darts_blocks(weight_norm: bool) -> Callable[[], nn.Module]:
     return make
 
 
-def tsai_tcn() -> nn.Module:
-    made: nn.Module = whole("tsai.models.TCN").TemporalConvNet(2, [4, 4, 4], ks=3, dropout=0.1)
-    return made
-
-
-def tsai_conv() -> nn.Module:
-    conv = whole("tsai.models.layers").Conv1d
-    return nn.Sequential(conv(2, 4, 3, padding="causal", dilation=2), nn.ReLU(), conv(4, 2, 2, padding="causal"))
-
-
 def neuralforecast(name: str, *arguments: Any) -> Callable[[], nn.Module]:
     return lambda: getattr(part("neuralforecast.common._modules"), name)(*arguments)
 
@@ -246,8 +237,6 @@ CAUSAL: tuple[Peer, ...] = (
     Peer("neural-amp-modeler", "Linear", nam("Linear", receptive_field=9, bias=True), torch.randn(2, 64)),
     Peer("darts", "blocks of _TCNModule", darts_blocks(False), signal(2)),
     Peer("darts", "blocks of _TCNModule, weight norm", darts_blocks(True), signal(2)),
-    Peer("tsai", "TemporalConvNet", tsai_tcn, signal(2)),
-    Peer("tsai", "Conv1d, causal", tsai_conv, signal(2)),
     Peer("neuralforecast", "TemporalConvolutionEncoder, ReLU",
          neuralforecast("TemporalConvolutionEncoder", 3, 4, 2, [1, 2, 4]), rows(3), LAST),
     Peer("neuralforecast", "TemporalConvolutionEncoder, SELU",
@@ -273,9 +262,11 @@ CAUSAL: tuple[Peer, ...] = (
     Peer("encodec", "SEANetDecoder without strides", encodec("SEANetDecoder", **FLAT, norm="none"), signal(3)),
 )  # fmt: skip
 
+LACKING: tuple[Peer, ...] = (Peer("pytorch-tcn", "TCN, layer norm", tcn(kernel_size=3, use_norm="layer_norm"), signal(3)),)
+"""Causal modules for which refar has no operator yet."""
+
 REFUSED: tuple[Peer, ...] = (
     Peer("pytorch-tcn", "TCN, looking ahead", tcn(kernel_size=3, causal=False), signal(3), words=("looks ahead",)),
-    Peer("pytorch-tcn", "TCN, layer norm", tcn(kernel_size=3, use_norm="layer_norm"), signal(3), words=("norm",)),
     Peer("speechbrain", "Conv1d, same", speechbrain_convs(padding="same", padding_mode="constant"), rows(2), LAST,
          words=("looks ahead",)),
     Peer("speechbrain", "Conv1d, reflected", speechbrain_convs(padding="same"), rows(2), LAST, words=("pad", "reflect")),
@@ -283,12 +274,12 @@ REFUSED: tuple[Peer, ...] = (
     Peer("cached-conv", "Conv1d, anticausal", cached_convs("anticausal"), signal(2), words=("looks ahead",)),
     Peer("asteroid", "TDConvNet, global norm, causal",
          asteroid("TDConvNet", 3, 1, n_blocks=2, n_repeats=1, bn_chan=4, hid_chan=5, skip_chan=4, causal=True), signal(3),
-         words=("mean over the axes C, T", "every position")),
+         words=("torch.export cannot trace", "norms.py")),
     Peer("asteroid", "TDConvNet, symmetric",
          asteroid("TDConvNet", 3, 1, n_blocks=2, n_repeats=1, bn_chan=4, hid_chan=5, skip_chan=4, norm_type="bN"), signal(3),
          words=("looks ahead",)),
     Peer("encodec", "SEANetEncoder, strides", encodec("SEANetEncoder", n_filters=4, dimension=3, ratios=[2], lstm=0), signal(1),
-         words=("stride",)),
+         words=("changes with the length", "stride")),
     Peer("encodec", "SEANetEncoder, reflected", encodec("SEANetEncoder", **FLAT, pad_mode="reflect"), signal(1),
          words=("reflect",)),
     Peer("encodec", "SEANetEncoder, LSTM", encodec("SEANetEncoder", **{**FLAT, "lstm": 1}), signal(1), words=("lstm",)),
