@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -150,9 +150,9 @@ def _stack(c: Context, a: Arguments) -> StackedValues:
 
 def _summed(c: Context, a: Arguments, mean: bool) -> Labelled:
     given, dims = a["self"], a["dim"]
-    dims = dims if isinstance(dims, list | tuple) else [dims]
+    what, dims = "mean" if mean else "sum", dims if isinstance(dims, list | tuple) else [dims]
     if len(dims) != 1 or not isinstance(dims[0], int):
-        raise c.refuse("a sum over all axes: it reads every position")
+        raise c.refuse(f"a {what} over {_over(c.value(given), dims)}", "take it over channels alone")
     if isinstance(given, StackedValues):
         if dims[0] % (len(given.parts[0].axes) + 1) != given.axis or a["keepdim"]:
             raise c.refuse("a stack is summed along another axis", "sum along the axis of the stack")
@@ -161,11 +161,17 @@ def _summed(c: Context, a: Arguments, mean: bool) -> Labelled:
     x = c.value(given)
     at = axes.position(x, dims[0])
     if x.axes[at] != "C":
-        what = "mean" if mean else "sum"
         raise c.refuse(f"a {what} over axis {x.axes[at]}: every position would read all others", "use a pooling with stride 1")
     ones = np.full((1, x.size), 1 / x.size if mean else 1.0)
     x = pointwise.dense(c.draft, x, ones, None, wish=c.place.call, origin="fixed numbers", place=c.place)
     return x if a["keepdim"] else replace(x, axes=(*x.axes[:at], *x.axes[at + 1 :]))
+
+
+def _over(x: Labelled, dims: Sequence[Any]) -> str:
+    """Name several axes, which are all if none is given, and say what is wrong if time is one of them."""
+    named = [x.axes[axes.position(x, dim)] for dim in dims if isinstance(dim, int)] or list(x.axes)
+    wrong = ": every position would read all others" if "T" in "".join(named) else ""
+    return f"the axes {', '.join(named)}{wrong}"
 
 
 def _embedding(c: Context, a: Arguments) -> Labelled:
@@ -214,7 +220,8 @@ def _reshape(c: Context, a: Arguments) -> Labelled:
 def _flatten(c: Context, a: Arguments) -> Labelled:
     x = c.value(a["self"])
     first, last = axes.position(x, a["start_dim"]), axes.position(x, a["end_dim"])
-    merged = "".join(axis for axis in x.axes[first : last + 1] if axis != "1") or "1"
+    found, single = x.axes[first : last + 1], c.runs.same(1)
+    merged = "".join(axis for axis in found if size_of(x, axis, c.runs) != single) or ("C" if "C" in found else "1")
     return replace(x, axes=(*x.axes[:first], merged, *x.axes[last + 1 :]))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from refar.arguments.arrays import Array
 from refar.importing.draft import GraphDraft
 from refar.importing.refusal import ImportRefused, Place, refuse
-from refar.importing.values import Constant, Filled, Labelled, Part, Runs, StackedValues
+from refar.importing.values import Constant, Filled, Labelled, Part, Runs, StackedValues, Varying
 
 Arguments = Mapping[str, Any]
 PLAIN = {"weight", "bias", "weight_g", "weight_v", "mask", "running_mean", "running_var"}
@@ -58,6 +58,9 @@ class Context:
         """Return a whole number that does not depend on the length."""
         if isinstance(given, Sequence) and len(given) == 1:
             given = given[0]
+        if isinstance(given, Varying):
+            why = "as where a sequence is filled up to a multiple of a stride: a stream has no length"
+            raise self.refuse(f"{what} changes with the length, {why}")
         if isinstance(given, bool) or not isinstance(given, int):
             raise self.refuse(f"{what} is {given}, where one fixed number was expected")
         return given

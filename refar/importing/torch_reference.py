@@ -80,7 +80,8 @@ class Reference:
             if lie is not None:
                 _, y = self._where(lie, theirs, inputs)
                 self._require_varying(y)
-                self._scale = np.abs(y).max(axis=tuple(axis for axis in range(y.ndim) if axis != 1), keepdims=True)
+                largest = np.abs(y).max(axis=tuple(axis for axis in range(y.ndim) if axis != 1), keepdims=True)
+                self._scale = np.maximum(largest, self._scale)  # a channel may be 0 throughout
                 return call, lie
             differ, ran = differ + off, ran or (call, theirs)
         said = [*differ, *shapes, *failed][0] + (self._exchanged(*ran, inputs) if ran else "")

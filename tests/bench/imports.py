@@ -21,13 +21,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import causal_modules
-import causal_variants
 import numpy as np
-import peers
-import refused_modules
 import torch
 from pages import publish
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+import causal_modules
+import causal_variants
+import peers
+import refused_modules
 
 import refar
 from refar.analysis.facts import facts
@@ -37,6 +40,7 @@ from refar.runtime import load
 from refar_export import export
 
 BATCH = 3
+LONGEST = 200
 BEYOND = 24
 """So many positions more than the receptive field are compared."""
 USERS_LINES = 2
@@ -77,7 +81,7 @@ def differences(path: Path, net: torch.nn.Module, got: refar.importing.Imported)
     found = facts(got.graph)
     inputs = drawn(found, (found.left_context + BEYOND,), BATCH)
     begin, theirs = reference(net, got.graph, got.params).outputs(inputs)
-    scale = np.abs(theirs).max(axis=(0, 2), keepdims=True)
+    scale = np.maximum(np.abs(theirs).max(axis=(0, 2), keepdims=True), np.finfo(float).tiny)  # a channel may be 0 throughout
     session = load(path)
     x = inputs[found.sequence]
     given = {name: inputs[name] for name in found.conditions}
@@ -118,7 +122,7 @@ def row(group: str, name: str, make: Callable[[], Any], words: tuple[str, ...] |
 
 def modules() -> Iterator[tuple[str, str, Callable[[], Any], tuple[str, ...] | None, int]]:
     """List what is measured: the modules of others, then our own."""
-    for listed in (peers.CAUSAL, peers.REFUSED):
+    for listed in (peers.CAUSAL, peers.LACKING, peers.REFUSED):
         for peer in listed:
             words = peer.words if listed is peers.REFUSED else None
             yield peer.package, peer.name, lambda p=peer: (p.made(), p.example, p.options), words, peer.lines
@@ -149,7 +153,8 @@ def measured(only: list[str], keep: Path | None) -> list[Row]:
         if keep:
             keep.parent.mkdir(exist_ok=True)
             keep.write_text(json.dumps([asdict(each) for each in rows], indent=1))
-    return rows
+    order = [(group, name) for group, name, *_ in modules()]
+    return sorted(rows, key=lambda each: order.index((each.group, each.name)))
 
 
 def table(rows: list[Row]) -> str:
@@ -160,11 +165,14 @@ def table(rows: list[Row]) -> str:
     lines += [f"| {r.group} {version(r.group)} | {r.name} {_numbers(r)}" for r in theirs]
     lines += ["", f"{len(ours)} of our own, written as others write them:", "", *_heading("module")]
     lines += [f"| {r.name} {_numbers(r)}" for r in ours]
-    for which, what in ((True, "must be refused, and are, for the right reason"), (False, "are refused and should not be")):
+    for which, what in (
+        (True, "that must be refused, and are, for the right reason"),
+        (False, "not taken yet"),
+    ):
         some = [r for r in refused if r.expected == which]
         if some:
             lines += ["", f"{len(some)} {what}:", "", "| module | at | reason |", "|---|---|---|"]
-            lines += [f"| {r.group} {r.name} | {_refusal(r)} |" for r in some]
+            lines += [f"| {f'{r.group} {r.name}'.strip()} | {_refusal(r)} |" for r in some]
     return "\n".join(lines)
 
 
@@ -174,10 +182,10 @@ def _heading(first: str) -> list[str]:
 
 
 def _numbers(r: Row) -> str:
-    return f"| {r.lines} | {r.seconds:.0f} | {r.full:.0e} | {r.step:.0e} | {r.block:.0e} |"
+    return f"| {r.lines} | {r.seconds:.1f} | {r.full:.0e} | {r.step:.0e} | {r.block:.0e} |"
 
 
-_PLACE = re.compile(r"(?P<at>\S+ in \S+ \([^)]*\)|\S+)(?: \(\S+:\d+: .*?\))?: (?P<why>.*)")
+_PLACE = re.compile(r"(?P<at>\S+ in \S+(?: \((?!\S+:\d+: )[^)]*\))?|\S+)(?: \(\S+:\d+: .*?\))?: (?P<why>.*)")
 """A call, the module that makes it and the line of code, as `refar.importing.refusal.Place` writes them."""
 
 
@@ -185,7 +193,7 @@ def _refusal(r: Row) -> str:
     """Return where and why, without the line of code and without the advice."""
     found = _PLACE.match(r.refused)
     at, why = (found["at"], found["why"]) if found else ("", r.refused)
-    return f"{at} | {why.partition('; ')[0].replace('|', '&#124;')}"
+    return f"{at} | {why.partition('; ')[0][:LONGEST].replace('|', '&#124;')}"
 
 
 if __name__ == "__main__":

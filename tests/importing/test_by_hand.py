@@ -141,6 +141,13 @@ def test_weights_that_show_nothing_are_refused() -> None:
         refar.torch.parameters(module, graph(), NAMES)
 
 
+def test_a_channel_that_is_zero_throughout_agrees_with_itself() -> None:
+    module = randomised(nn.Sequential(CausalConv1d(1, 3, 2), nn.ReLU()))
+    module[0].bias.data[1] = -100.0
+    got = refar.from_torch(module, torch.randn(2, 1, 20))
+    assert Reference(module, got.graph, got.params).largest_difference < 1e-9
+
+
 def test_what_is_given_is_checked() -> None:
     given: Any = {}
     with pytest.raises(InputError, match=r"expected a torch.nn.Module, got dict"):

@@ -177,11 +177,25 @@ class Samples(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.pad(x.unsqueeze(1), [1, 0])
-        return self.out(F.leaky_relu(self.conv(x), 0.1)).squeeze(1)
+        return self.without(self.out(F.leaky_relu(self.conv(x), 0.1)))
+
+    def without(self, y: Tensor) -> Tensor:
+        return y.squeeze(1)
+
+
+class Flattened(Samples):
+    """The single channel and the positions become one axis."""
+
+    def without(self, y: Tensor) -> Tensor:
+        return y.flatten(1)
 
 
 def without_channels() -> Made:
     return Samples(), torch.randn(3, 20), {}
+
+
+def flattened() -> Made:
+    return Flattened(), torch.randn(3, 20), {}
 
 
 class Functional(nn.Module):
@@ -287,7 +301,7 @@ class Masks(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(CausalConv1d(3, 3, 3, dilation=d) for d in (1, 2))
         self.skips = nn.ModuleList(nn.Conv1d(3, 4, 1) for _ in range(2))
-        self.mask = nn.Sequential(nn.PReLU(), nn.Conv1d(4, 2, 1), nn.Sigmoid())
+        self.mask = nn.Sequential(nn.Tanh(), nn.Conv1d(4, 2, 1), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
         total = torch.tensor([0.0], device=x.device)
@@ -309,5 +323,6 @@ CAUSAL: dict[str, Callable[[], Made]] = {
         locuslab_tcn, causal_stack, wavenet, valid_wavenet, input_padded, same_and_crop, cat_zeros, strict_conv, late_input,
         channels_last, embedded_text, conditions, global_vector, film, pooled, batch_norms, own_parametrisation, without_channels,
         functional, levels, shared, one_more, activated, one_source,
+        flattened,
     )
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """Modules of packages that no one here wrote, run unmodified, with random numbers in every parameter and running statistic.
 
-`CAUSAL` lists those to import, `REFUSED` those that must be refused, with words that the refusal must say.
+`CAUSAL` lists those to import, `REFUSED` those that must be refused, with words that the refusal must say, and `LACKING`
+those that are refused as long as refar has no operator for them.
 """
 
 from __future__ import annotations
@@ -24,21 +25,23 @@ class Lacking(Exception):
 
 def part(name: str) -> ModuleType:
     """Import a module of a package without its packages' own `__init__`, which may need much that the module does not."""
-    try:
-        first = importlib.util.find_spec(name.partition(".")[0])
-        if first is None or first.submodule_search_locations is None:
-            raise Lacking(f"{name.partition('.')[0]} is not installed")
-        folder = Path(first.submodule_search_locations[0])
-        above = name.split(".")[:-1]
-        for count in range(1, len(above) + 1):
-            package = ".".join(above[:count])
-            if package not in sys.modules:
-                made = ModuleType(package)
-                made.__path__ = [str(folder.joinpath(*above[1:count]))]
-                sys.modules[package] = made
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise Lacking(f"{name} needs {error.name}, which is not installed") from error
+    first, *below = name.split(".")[:-1]
+    if first not in sys.modules and importlib.util.find_spec(first) is None:
+        raise Lacking(f"{first} is not installed")
+    if first not in sys.modules:
+        _stand_in(first, importlib.util.find_spec(first).submodule_search_locations[0])
+    for count in range(len(below)):
+        package = ".".join((first, *below[: count + 1]))
+        if package not in sys.modules:
+            _stand_in(package, str(Path(sys.modules[first].__path__[0]).joinpath(*below[: count + 1])))
+    return whole(name)
+
+
+def _stand_in(package: str, folder: str) -> None:
+    """Put an empty package in the place of one, so that its modules can be imported."""
+    made = ModuleType(package)
+    made.__path__ = [folder]
+    sys.modules[package] = made
 
 
 def whole(name: str) -> ModuleType:
@@ -47,6 +50,8 @@ def whole(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise Lacking(f"{name} needs {error.name}, which is not installed") from error
+    except OSError as error:  # a library in C++ that was built for another version of PyTorch
+        raise Lacking(f"{name}: {error}") from error
 
 
 def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -150,16 +155,6 @@ def darts_blocks(weight_norm: bool) -> Callable[[], nn.Module]:
     return make
 
 
-def tsai_tcn() -> nn.Module:
-    made: nn.Module = whole("tsai.models.TCN").TemporalConvNet(2, [4, 4, 4], ks=3, dropout=0.1)
-    return made
-
-
-def tsai_conv() -> nn.Module:
-    conv = whole("tsai.models.layers").Conv1d
-    return nn.Sequential(conv(2, 4, 3, padding="causal", dilation=2), nn.ReLU(), conv(4, 2, 2, padding="causal"))
-
-
 def neuralforecast(name: str, *arguments: Any) -> Callable[[], nn.Module]:
     return lambda: getattr(part("neuralforecast.common._modules"), name)(*arguments)
 
@@ -207,7 +202,12 @@ def gluonts_layer() -> nn.Module:
 
 
 def encodec(name: str, *arguments: Any, **options: Any) -> Callable[[], nn.Module]:
-    return lambda: getattr(part("encodec.modules"), name)(*arguments, **{"pad_mode": "constant", "causal": True, **options})
+    def make() -> nn.Module:
+        part("encodec.modules")
+        kind = getattr(whole("encodec.modules.seanet"), name)
+        return kind(*arguments, **{"pad_mode": "constant", "causal": True, **options})
+
+    return make
 
 
 def of(module: str, name: str, *arguments: Any, **options: Any) -> Callable[[], nn.Module]:
@@ -237,8 +237,6 @@ CAUSAL: tuple[Peer, ...] = (
     Peer("neural-amp-modeler", "Linear", nam("Linear", receptive_field=9, bias=True), torch.randn(2, 64)),
     Peer("darts", "blocks of _TCNModule", darts_blocks(False), signal(2)),
     Peer("darts", "blocks of _TCNModule, weight norm", darts_blocks(True), signal(2)),
-    Peer("tsai", "TemporalConvNet", tsai_tcn, signal(2)),
-    Peer("tsai", "Conv1d, causal", tsai_conv, signal(2)),
     Peer("neuralforecast", "TemporalConvolutionEncoder, ReLU",
          neuralforecast("TemporalConvolutionEncoder", 3, 4, 2, [1, 2, 4]), rows(3), LAST),
     Peer("neuralforecast", "TemporalConvolutionEncoder, SELU",
@@ -264,9 +262,11 @@ CAUSAL: tuple[Peer, ...] = (
     Peer("encodec", "SEANetDecoder without strides", encodec("SEANetDecoder", **FLAT, norm="none"), signal(3)),
 )  # fmt: skip
 
+LACKING: tuple[Peer, ...] = (Peer("pytorch-tcn", "TCN, layer norm", tcn(kernel_size=3, use_norm="layer_norm"), signal(3)),)
+"""Causal modules for which refar has no operator yet."""
+
 REFUSED: tuple[Peer, ...] = (
     Peer("pytorch-tcn", "TCN, looking ahead", tcn(kernel_size=3, causal=False), signal(3), words=("looks ahead",)),
-    Peer("pytorch-tcn", "TCN, layer norm", tcn(kernel_size=3, use_norm="layer_norm"), signal(3), words=("norm",)),
     Peer("speechbrain", "Conv1d, same", speechbrain_convs(padding="same", padding_mode="constant"), rows(2), LAST,
          words=("looks ahead",)),
     Peer("speechbrain", "Conv1d, reflected", speechbrain_convs(padding="same"), rows(2), LAST, words=("pad", "reflect")),
@@ -274,12 +274,12 @@ REFUSED: tuple[Peer, ...] = (
     Peer("cached-conv", "Conv1d, anticausal", cached_convs("anticausal"), signal(2), words=("looks ahead",)),
     Peer("asteroid", "TDConvNet, global norm, causal",
          asteroid("TDConvNet", 3, 1, n_blocks=2, n_repeats=1, bn_chan=4, hid_chan=5, skip_chan=4, causal=True), signal(3),
-         words=("mean", "T")),
+         words=("torch.export cannot trace", "norms.py")),
     Peer("asteroid", "TDConvNet, symmetric",
          asteroid("TDConvNet", 3, 1, n_blocks=2, n_repeats=1, bn_chan=4, hid_chan=5, skip_chan=4, norm_type="bN"), signal(3),
          words=("looks ahead",)),
     Peer("encodec", "SEANetEncoder, strides", encodec("SEANetEncoder", n_filters=4, dimension=3, ratios=[2], lstm=0), signal(1),
-         words=("stride",)),
+         words=("changes with the length", "stride")),
     Peer("encodec", "SEANetEncoder, reflected", encodec("SEANetEncoder", **FLAT, pad_mode="reflect"), signal(1),
          words=("reflect",)),
     Peer("encodec", "SEANetEncoder, LSTM", encodec("SEANetEncoder", **{**FLAT, "lstm": 1}), signal(1), words=("lstm",)),

@@ -45,6 +45,10 @@ def strided_pool() -> Refused:
     return layered(nn.MaxPool1d(2), "max_pool1d", "stride 2")
 
 
+def filled_up() -> Refused:
+    return computed(lambda y: F.pad(y, (2, y.shape[2] % 2)), "in Wrapped", "changes with the length", "multiple of a stride")
+
+
 def every_second() -> Refused:
     return computed(lambda y: y[:, :, ::2], "a slice with step 2")
 
@@ -116,6 +120,14 @@ def group_norm() -> Refused:
 
 def mean_over_time() -> Refused:
     return computed(lambda y: y - y.mean(dim=2, keepdim=True), "mean over axis T")
+
+
+def global_norm() -> Refused:
+    def normed(y: Tensor) -> Tensor:
+        mean = y.mean((1, 2), keepdim=True)
+        return (y - mean) / ((y - mean) ** 2).mean((1, 2), keepdim=True).sqrt()
+
+    return computed(normed, "a mean over the axes C, T", "every position would read all others")
 
 
 def softmax_over_time() -> Refused:
@@ -312,9 +324,9 @@ def changed_in_place() -> Refused:
 REFUSED: dict[str, Callable[[], Refused]] = {
     made.__name__: made
     for made in (
-        strided, strided_pool, every_second, transposed_convolution, reflection, replication, symmetric, symmetric_same,
+        strided, strided_pool, filled_up, every_second, transposed_convolution, reflection, replication, symmetric, symmetric_same,
         symmetric_residual, never_chomped, layer_norm_over_time, layer_norm_over_channels, layer_norm_over_all,
-        instance_norm, group_norm, mean_over_time,
+        instance_norm, group_norm, mean_over_time, global_norm,
         softmax_over_time, attention, scaled_dot_product, lstm, gru, fourier, unfold_einsum, cumulative, depends_on_data,
         depends_on_parity, scaled_by_length, scaled_by_whole_length, positions, last_position, half_of_time, reversed_in_time,
         over_the_batch, mixed_reshape, dense_over_time, unknown_activation, training, mutable_buffer, own_state, two_outputs,
