@@ -325,7 +325,8 @@ REFUSED: dict[str, Callable[[], Refused]] = {
     made.__name__: made
     for made in (
         strided, strided_pool, filled_up, every_second, transposed_convolution, reflection, replication,
-        symmetric, symmetric_same, symmetric_residual, never_chomped, layer_norm_over_time, layer_norm_over_channels, layer_norm_over_all,
+        symmetric, symmetric_same, symmetric_residual,
+        never_chomped, layer_norm_over_time, layer_norm_over_channels, layer_norm_over_all,
         instance_norm, group_norm, mean_over_time, global_norm,
         softmax_over_time, attention, scaled_dot_product, lstm, gru, fourier, unfold_einsum, cumulative, depends_on_data,
         depends_on_parity, scaled_by_length, scaled_by_whole_length, positions, last_position, half_of_time, reversed_in_time,
