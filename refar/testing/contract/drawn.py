@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from refar.runtime.session import Session
 
 _STEPS, _OUTPUTS, _TEMPERATURES = 12, 6, (1.0, 0.5, 0.0)
+_BRINK = 1e30
 
 
 def sampler(subject: Subject, measure: Measure) -> None:
@@ -98,8 +99,13 @@ def _up_to(conditions: Arrays, local: Collection[str], length: int) -> Arrays:
 
 
 def _goes_on(session: Session, tokens: list[Array], conditions: Arrays) -> bool:
-    """Whether outputs are finite up to the next token. Some networks drive their own tokens to infinity."""
+    """Whether outputs are finite up to the next token. Some networks drive their own tokens to infinity.
+
+    Near the largest number of float32 the order of a sum decides whether it is finite.
+    """
     x = np.stack([*tokens, np.zeros_like(tokens[0])], axis=-1)
+    if np.abs(x).max() > _BRINK:
+        return False
     given = _up_to(conditions, session._opened.local, x.shape[-1])
     try:
         session.forward(x, given or None)
