@@ -18,8 +18,10 @@ from tiers import is_slow, slow_lines
 import refar
 from refar import Graph
 
-# No test depends on how fast the machine is. In CI hypothesis draws the same examples every time.
-settings.register_profile("refar", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# No test depends on how fast the machine is. In CI hypothesis draws the same examples every time; older versions have to be told.
+settings.register_profile(
+    "refar", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
 settings.load_profile("refar")
 
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it for its workers, and a console made under it keeps that width

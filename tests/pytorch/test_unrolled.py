@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from unrolled_cases import NETWORKS, case
 
@@ -90,4 +90,8 @@ def check(graph: Graph, rng: np.random.Generator, length: int, horizon: int) -> 
 def test_random_networks(graph: Graph, seed: int):
     if graph.head is not None:
         reach = max(refar.offsets(graph), default=1)
-        check(graph, np.random.default_rng(seed), length=min(reach, 20) + 6, horizon=3)
+        try:
+            check(graph, np.random.default_rng(seed), length=min(reach, 20) + 6, horizon=3)
+        except RuntimeWarning as warning:  # a network may drive its own values to infinity, which compares with nothing
+            assume("overflow" not in str(warning))
+            raise
