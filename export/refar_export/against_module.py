@@ -128,7 +128,7 @@ def _expected(session: Session, module: Original, params: Arrays, inputs: Arrays
 
 
 def _off(given: Array, stored: Array, module: Original) -> Array:
-    """How far a stored parameter may be from the module's: by its rounding, and by that of what was given."""
+    """Return the largest error of a stored parameter: its rounding to float32, and the rounding of the given array."""
     off = np.abs(given.astype(np.float64) - stored)
     if module.largest_difference > _EXACT and given.dtype.kind == "f":
         off += float(np.finfo(given.dtype).eps) / 2 * np.abs(stored)
@@ -144,7 +144,7 @@ def _require_narrow(relative: Array, module: Original) -> None:
 
 
 def _streamed(session: Session, inputs: Arrays) -> Iterator[tuple[str, int, Array]]:
-    """What a stream gives, with the position of its first output: from the start over 16 positions, and at the end over 16.
+    """Yield the outputs of a stream for the first and the last 16 positions: how they were made, the position of the first, and they.
 
     After a prompt, single steps; then the same in blocks of 3 and 5 positions, and in blocks of 2, of which all but the first
     run window.onnx.

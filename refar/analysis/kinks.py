@@ -1,4 +1,4 @@
-"""Where the functions of `ops.Activation` have no derivative, and the two that they have beside such a place."""
+"""The kinks of the functions of `ops.Activation`: places without a derivative, with the derivatives to the left and right."""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ from refar.errors import InputError
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="BUNDLE", help="The folder to write.")]
 Padding = Annotated[
     Literal["layer", "input", "valid"] | None,
-    typer.Option(metavar="layer|input", help="Where zeros stand before the start; found if left out."),
+    typer.Option(
+        metavar="layer|input", help="The padding of the graph: zeros before every layer, or before the input; found if left out."
+    ),
 ]
 Shift = Annotated[
     Literal["none", "input", "output"],

@@ -38,7 +38,7 @@ Slopes = Iterator[tuple[Index, Decimal]]
 
 _DIGITS = 60
 _WIDE = Context(Emin=MIN_EMIN, Emax=MAX_EMAX)
-"""Where no exponential overflows."""
+"""A context of decimals in which no exponential overflows."""
 _NOTHING = np.zeros((0, 0, 0), object)
 """An argument without a number: which kind of definition an operator has does not depend on its arguments."""
 

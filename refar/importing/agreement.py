@@ -16,7 +16,7 @@ from refar.importing.values import Labelled
 from refar.oracle.functions import forward
 
 LIMIT = 1e-9
-"""How far a channel may be off in float64, as a part of its largest value."""
+"""The largest error of a channel that is allowed in float64, relative to the largest value of the channel."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Pair:
 
 
 class Answer(Protocol):
-    """What the model gave."""
+    """The output of one run of the model, and a comparison of more than that."""
 
     @property
     def y(self) -> Array:
@@ -62,9 +62,10 @@ class Answer(Protocol):
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far model and graph are apart, of each channel's largest value: `value` in float64, `beside` what else was compared.
+    """The largest errors of the graph, relative to the largest value of each channel.
 
-    `checked` are the pairs (length, batch) of which it is known.
+    `value` is that of the output in float64, `beside` that of what else was compared, gradients or float32. `checked` are the pairs
+    (length, batch) that were compared.
     """
 
     value: float
@@ -133,7 +134,7 @@ def as_bct(y: Array, output: Labelled) -> Array:
 
 
 def window(output: Labelled, length: int) -> tuple[slice, slice]:
-    """Return which positions of the model's output, and of the graph's, stand at the same times."""
+    """Return two slices of time, one of the model's output and one of the graph's, that hold the same positions."""
     first, last = max(0, output.first), length + min(0, output.end)
     return slice(first - output.first, last - output.first), slice(first, last)
 
@@ -144,7 +145,7 @@ def _value(found: Found, pair: Pair, y: Array) -> float:
 
 
 def side_by_side(found: Found, pair: Pair, y: Array, mine: Array) -> tuple[Array, Array, int]:
-    """Return those numbers of the model's output and the graph's that stand at the same times, and the first such time."""
+    """Return the model's output and the graph's, both cut to the positions that they share, and the first of these positions."""
     output, length = found.output, pair.length
     theirs = as_bct(y, output)
     expected = length + output.end - output.first

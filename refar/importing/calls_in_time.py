@@ -30,7 +30,7 @@ def without_stride(c: Context, stride: Any, otherwise: int = 1) -> None:
 
 
 def both_ends(c: Context, given: Any) -> tuple[int, int]:
-    """Return how much padding stands before and after: one number for both, or one for each."""
+    """Return the padding before and after the sequence; `given` is one number for both ends, or a pair."""
     match given:
         case (before, after):
             return c.whole(before, "the padding"), c.whole(after, "the padding")

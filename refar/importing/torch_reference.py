@@ -20,7 +20,7 @@ from refar.importing.torch_check import Doubled, doubled, single
 from refar.oracle.functions import forward
 
 ROUNDED = 1e-4
-"""How far a channel may be off where the parameters were rounded to float32 after they were computed."""
+"""The largest error of a channel that is allowed where parameters were rounded to float32 after they were computed."""
 _EXCHANGES = 100
 """How many pairs of nodes are tried with each other's parameters."""
 

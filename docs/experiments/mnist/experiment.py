@@ -22,7 +22,7 @@ SIDE, PIXELS, CLASSES = 28, 784, 10
 BEGINNINGS = (85, 281, 589, PIXELS)
 SAMPLES = 6
 COMPLETED = 8
-"""How many pictures are completed, each of another class."""
+"""The number of pictures that are completed; each has another class."""
 ROTATED = 40
 ANGLES = tuple(range(0, 361, 15))
 AIMS = {281: 0.81, 589: 0.985, PIXELS: 0.987}
