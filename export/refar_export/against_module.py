@@ -144,7 +144,7 @@ def _require_narrow(relative: Array, module: Original) -> None:
 
 
 def _streamed(session: Session, inputs: Arrays) -> Iterator[tuple[str, int, Array]]:
-    """Yield the outputs of a stream for the first and the last 16 positions: how they were made, the position of the first, and they.
+    """Yield outputs of a stream, of the first and the last 16 positions, as (how they were made, position of the first, outputs).
 
     After a prompt, single steps; then the same in blocks of 3 and 5 positions, and in blocks of 2, of which all but the first
     run window.onnx.

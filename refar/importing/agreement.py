@@ -64,8 +64,8 @@ class Answer(Protocol):
 class Agreement:
     """The largest errors of the graph, relative to the largest value of each channel.
 
-    `value` is that of the output in float64, `beside` that of what else was compared, gradients or float32. `checked` are the pairs
-    (length, batch) that were compared.
+    `value` is that of the output in float64, `beside` that of what else was compared, gradients or float32. `checked` are the
+    pairs (length, batch) that were compared.
     """
 
     value: float
