@@ -122,3 +122,20 @@ def test_no_cause_where_none_reproduces(name: str) -> None:
     message = said(lambda s, x: (change(right(s, x)[0], len(s)), right(s, x)[1]))
     assert place in message.partition("\n")[0], message
     assert not any(guess in message.partition("\n")[0] for guess in GUESSES), message
+
+
+@pytest.mark.parametrize("at", [3, 20, 39])
+def test_a_fault_at_one_position_is_not_blamed_on_the_first_state(at: int) -> None:
+    """Zeros before the sequence would move such a fault out of sight."""
+
+    def step(state: tuple[np.ndarray, int], x: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, int]]:
+        before, t = state
+        return before + 2 * x + (t == at), (x, t + 1)
+
+    def whole(x: np.ndarray) -> np.ndarray:
+        return np.pad(x, ((0, 0), (0, 0), (1, 0)))[..., :-1] + 2 * x
+
+    with pytest.raises(ContractError, match=f"position {at} ") as caught:
+        check_streaming(whole, step, initial_state=(np.zeros((2, 3), np.float32), 0), shape=(2, 3, 40))
+    assert "first state" not in str(caught.value)
+    assert "into the state" not in str(caught.value)

@@ -144,12 +144,16 @@ def phases(run: StepRun) -> Iterator[Change]:
 
 
 def _counted_anew(run: StepRun, n: int) -> Callable[[Sample], Iterator[Pair]]:
-    """Return what yields the outputs with so many zeros before x that each chunk begins at a multiple of n."""
+    """Return what yields the outputs with so many zeros before x that each chunk begins at a multiple of n.
+
+    Outputs that zeros move behind the end of x cannot be tried. Where those are all wrong ones, nothing is yielded.
+    """
 
     def gives(s: Sample) -> Iterator[Pair]:
         count, ahead = s.x.shape[-1], -s.begins % n
-        for by in sorted(set(ahead.tolist())):
-            at = np.flatnonzero((ahead == by) & (np.arange(count) + by < count))
+        kept = np.arange(count) + ahead < count
+        for by in sorted(set(ahead.tolist())) if kept[run.wrong].any() else ():
+            at = np.flatnonzero((ahead == by) & kept)
             x = np.concatenate([np.zeros_like(s.x[..., :by]), s.x], axis=-1)[..., :count]
             yield run.whole(x)[..., at + by], s.actual[..., at]
 

@@ -31,15 +31,18 @@ def _few(positions: Sequence[int], most: int) -> list[int]:
 
 
 def at_positions(run: StepRun, says: str, past: Past) -> Change:
-    """Return the change after which the output at t is the last of `past(x, t)`; tried where outputs are wrong, and where not."""
+    """Return the change after which the output at t is the last of `past(x, t)`; tried where outputs are wrong, and where not.
+
+    A past that is longer than x cannot be tried. Where that holds of all wrong positions, the change reproduces nothing.
+    """
     right = sorted(set(range(run.sample.actual.shape[-1])) - set(run.wrong))
 
     def gives(sample: Sample) -> Iterator[Pair]:
-        for t in _few(run.wrong, _PROBES) + _few(right, _FEW):
-            other = past(sample.x, t)
-            if 0 < other.shape[-1] <= sample.x.shape[-1]:
-                last = slice(other.shape[-1] - 1, other.shape[-1])
-                yield run.whole(_extended(sample.x, other))[..., last], sample.actual[..., t : t + 1]
+        pasts = {t: past(sample.x, t) for t in _few(run.wrong, _PROBES) + _few(right, _FEW)}
+        tried = {t: other for t, other in pasts.items() if 0 < other.shape[-1] <= sample.x.shape[-1]}
+        for t, other in tried.items() if tried.keys() & set(run.wrong) else ():
+            last = slice(other.shape[-1] - 1, other.shape[-1])
+            yield run.whole(_extended(sample.x, other))[..., last], sample.actual[..., t : t + 1]
 
     return Change(says, gives)
 
@@ -163,10 +166,11 @@ def first_states(run: StepRun) -> Iterator[Change]:
 
     if run.shapes:
         yield _mended(run, "the first state is wrong: from zeros in its place the steps are right", lambda leaf, n: leaf * 0)
-    yield Change(
-        "the first state has to be what the steps come to after zeros: they are right if as many zeros are fed before",
-        lambda s: iter([(after_zeros(run.steps, s.x), s.expected)]),
-    )
+    if run.wrong == list(range(len(run.wrong))):  # else zeros before only move the fault out of sight
+        yield Change(
+            "the first state has to be what the steps come to after zeros: they are right if as many zeros are fed before",
+            lambda s: iter([(after_zeros(run.steps, s.x), s.expected)]),
+        )
     yield Change(
         "the first state is what comes after zeros, where every layer has to see zeros of its own: the whole gives the same with "
         "as many zeros before", lambda s: iter([(after_zeros(run.whole, s.x), s.actual)]),
