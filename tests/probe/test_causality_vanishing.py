@@ -174,3 +174,22 @@ def test_a_small_leak_adds_up() -> None:
 
     with pytest.raises(ContractError, match="when x changes at all places after position"):
         check_causality(f, shape=(3, 2, 200))
+
+
+def test_of_a_wrong_reach_what_rounding_hides_is_not_called_missing() -> None:
+    net = WaveNet(DILATIONS)
+    with pytest.raises(ContractError, match=r"surplus 41.*; R = \d+ or more, not 41") as error:
+        check_causality(opaque(net), shape=(2, 1, 100), reach=41)
+    assert "missing" not in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_fft_of_float32_beside_weights_in_float64(dtype: type) -> None:
+    w = np.random.default_rng(0).normal(size=(4, 3, 9))
+
+    def convolved(x: np.ndarray) -> np.ndarray:  # NumPy transforms float32 in float32, and the product is float64
+        n = x.shape[-1] + 8
+        product = np.einsum("oif,bif->bof", np.fft.rfft(w[:, :, ::-1], n), np.fft.rfft(x, n))
+        return np.fft.irfft(product, n)[..., : x.shape[-1]]
+
+    assert check_causality(convolved, shape=(2, 3, 40), reach=9, dtype=dtype).offsets == set(range(9))

@@ -56,6 +56,7 @@ class OverTime(Sets):
         self.respaced = len(seen) == len(meant) > 1 and even(seen) and even(meant)
         self.moved = self.is_meant(lambda o: o + self.first - self.meant_first)
         self.mirrored = self.is_meant(lambda o: self.meant_first + self.meant_last - o)
+        self.size = f"{self.field} or more" if max(faint, default=0) > self.last else f"{self.field}"
         by = self.first - self.meant_first
         self.further = f"{counted(abs(by))} {'further back' if by > 0 else 'nearer'}"
 
@@ -75,7 +76,7 @@ SEQUENCE: list[Rule[OverTime]] = [
     ("moved", lambda s: s.moved, "each offset is {s.further} than expected"),
     ("respaced", lambda s: s.respaced, "they lie {s.apart} apart where {s.meant_apart} was meant"),
     ("mirrored", lambda s: s.mirrored, "they are the expected ones mirrored"),
-    ("field", lambda s: s.field != s.meant_field, "R = {s.field}, not {s.meant_field}"),
+    ("field", lambda s: s.field != s.meant_field, "R = {s.size}, not {s.meant_field}"),
     ("holes", lambda s: s.fewer, "R = {s.field} as expected, but there are holes"),
     ("filled", lambda s: s.more, "R = {s.field} as expected, but holes are filled"),
     ("elsewhere", lambda s: True, "R = {s.field} as expected, but the holes are at other places"),

@@ -18,12 +18,13 @@ def judge(probe: Probe, tried: Tried) -> tuple[Dependence, list[str], list[str]]
     if not found.seen.any():
         return found, ["the output depends on no input: it is the same whatever x is"], []
     unseen = {} if probe.required is None else probe.sightings.unseen(probe.required, found.seen)
-    faint = [key for key, chance in unseen.items() if chance >= CHANCE]
+    little = probe.sightings.changes.seen > 0 if probe.refuted else np.zeros(domain.kinds, bool)
+    faint = [key for key, chance in unseen.items() if chance >= CHANCE or little[key]]
     wrong = [ahead(found, tried) or (probe.leak and f"it sees the future: {probe.leak}")]
     if meant.strict is not None and not wrong[0]:
         wrong.append(first(PRESENT, Present(found, meant.strict)))
     if meant.offsets is not None:
-        hidden = frozenset(map(domain.offset, faint))
+        hidden = frozenset(map(domain.offset, [*faint, *np.flatnonzero(little).tolist()])) - found.offsets
         sets = Sets(found.offsets, meant.offsets, hidden)
         wrong += [against(found, meant.offsets, found.offsets, hidden)] if sets.missing or sets.surplus else []
         wrong += [probe.beyond] if not any(wrong) else []

@@ -94,12 +94,17 @@ class Probe:
         for n in range(_ROUNDS):
             self._settle()
             places, tally = self._doubtful(len(x), n == 0)
-            if not places:
+            if self.refuted or not places:
                 break
             for _ in range(max(self._cheap // len(places), 1)):
                 x, other = self.draw(self._rng, int(self._rng.integers(_DRAWS)))
                 self._change(self.f, x, other, self.f(x, shape=y.shape), places, tally)
         require_stateless(self.f, *first)
+
+    @property
+    def refuted(self) -> bool:
+        """Whether an output saw what it must not see, so that no further look is needed."""
+        return bool(self.leak or self.beyond or (self.sightings.found(self.forbidden).seen & self.forbidden).any())
 
     def _settle(self) -> None:
         """Decide what is asked for, by what was seen up to now."""

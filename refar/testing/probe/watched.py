@@ -31,7 +31,7 @@ class Watched(FunctionUnderTest):
             what = "whose parameters have no shape yet: call it once on an example first"
             raise InputError(f"f: expected a module with parameters, got a lazy one, {self.name}, {what}")
         self.function, self.rate, self.calls, self.printed, self.tensors = function, rate, 0, "", False
-        self.dtype = ""
+        self.dtype, self._given = "", ""
         self._dtypes: dict[np.dtype[Any], np.dtype[Any]] = {}
 
     @property
@@ -42,9 +42,10 @@ class Watched(FunctionUnderTest):
     def tolerance(self, y: Array, axes: int) -> Tolerance:
         """Return how far another computation of y may lie from y, for each channel; the last `axes` axes of y are positions.
 
+        The coarser of the dtypes of x and y decides: of float32 inputs, NumPy computes an FFT in float32 also beside float64.
         A note: `most` is what counts as equal, `rounding` what rounding may do; between the two its dtype shows nothing.
         """
-        found = tolerance(y.reshape(*y.shape[:-axes], -1), [computed_in(y, self.dtype)])
+        found = tolerance(y.reshape(*y.shape[:-axes], -1), [computed_in(y, self.dtype), self._given])
         shape = (*y.shape[1:-axes], *[1] * axes)
         return replace(found, most=found.most.reshape(shape), rounding=found.rounding.reshape(shape))
 
@@ -55,7 +56,7 @@ class Watched(FunctionUnderTest):
 
     def __call__(self, x: Array, shape: Sequence[int] | None = None) -> Array:
         """Return f(x), as many positions as x has frames; `shape` is what it has to have."""
-        y = super().__call__(self.rate.unfold(x))
+        y, self._given = super().__call__(self.rate.unfold(x)), floats(x.dtype)
         if self.dtype == "float64" and (y.astype(np.float32) == y).all():
             self.dtype = "float32"  # it was computed so
         if self.rate.up > 1:
