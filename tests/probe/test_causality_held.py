@@ -154,9 +154,11 @@ def test_prints_are_kept_back(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
-def test_lazy_modules_and_five_axes() -> None:
+def test_lazy_modules_five_axes_and_long_sequences() -> None:
     with refuses(InputError, "got a lazy one, LazyConv1d, whose parameters have no shape yet: call it once on an example first"):
         check_causality(nn.LazyConv1d(3, 1), shape=SHAPE)
+    with refuses(InputError, "shape: expected at most 8192 positions, got 16000: a sequence a few times as long as"):
+        check_causality(np.cumsum, shape=(1, 3, 16000))
     with refuses(InputError, "shape: expected (B, C, T), or (B, T) for class indices, got (2, 3, 4, 5, 6)"):
         check_causality(np.cumsum, shape=(2, 3, 4, 5, 6))
 

@@ -14,7 +14,7 @@ from refar.arguments.arrays import Array
 from refar.errors import InputError
 from refar.testing.closeness import furthest
 from refar.testing.explain.dependence import Dependence, Domain
-from refar.testing.probe.inputs import Draw, example, folded, resized
+from refar.testing.probe.inputs import LARGEST, Draw, example, folded, resized
 from refar.testing.probe.judge import judge
 from refar.testing.probe.lengths import elsewhere, first_positions, in_front
 from refar.testing.probe.looking import Probe
@@ -71,6 +71,9 @@ def check_causality(
     if full.image and frames != Rate(1):
         raise InputError(f"rate: expected 1 for an image, got {rate!r}")
     domain = Domain((frames.positions(full.count),)) if frames != Rate(1) else full
+    if domain.count > LARGEST:
+        enough = "a sequence a few times as long as the reach shows as much"
+        raise InputError(f"{'shape' if x is None else 'x'}: expected at most {LARGEST} positions, got {domain.count}: {enough}")
     meant, function = Meant(reach, strict, domain), Watched(f, convert, frames)
     draw = folded(draw, frames)
     sample, other = draw(np.random.default_rng(seed), 0)

@@ -17,6 +17,8 @@ from refar.testing.probe.rate import Rate
 Draw = Callable[[np.random.Generator, int], tuple[Array, Array]]
 """Of draw number n: an input, and one that differs from it at every position."""
 
+LARGEST = 1 << 13
+"""For each pair of positions is remembered what was seen: of 8 192 positions 4 GB."""
 _SCALES = (1.0, 1.0, 4.0, 0.25, 1.0, 16.0)
 
 
