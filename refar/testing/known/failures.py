@@ -17,8 +17,8 @@ from refar.testing.explain.numbers import Wrong, describe
 from refar.testing.known.elsewhere import Elsewhere
 from refar.testing.report import Line, Report
 
-_LARGE = 4
-"""So many failures on large cases are looked at for their cause."""
+_LARGE, _FEW = 4, 12
+"""So many failures on large cases are looked at for their cause, and so many of others before all are."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,12 @@ class Failures:
         return {cause: explained for cause, explained in causes.items() if explained}
 
     def _likeliest(self, looked: list[Failure]) -> str:
-        """Return the mistake that explains the most of these failures, the first of several; nothing where it is below half."""
-        names = names_of(self.operator.name, large=True)
+        """Return the mistake that explains the most of these failures, the first of several; nothing where it is below half.
+
+        One that explains none of a few failures, taken evenly from all, is not tried on the others.
+        """
+        few = looked[:: max(len(looked) // _FEW, 1)]
+        names = [name for name in names_of(self.operator.name, large=True) if any(self._explains(name, each) for each in few)]
         counts = {name: sum(self._explains(name, failure) for failure in looked) for name in names}
         order = sorted((name for name in names if 2 * counts[name] >= len(looked)), key=lambda name: -counts[name])
         fitting = (name for name in order if not self._against(name) and self._confirmed(name, looked[0]))
