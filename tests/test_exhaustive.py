@@ -278,18 +278,19 @@ def test_a_dummy_operator_is_an_error_in_every_table_of_its_family(tmp_path: Pat
     for folder in ("refar", "export"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    text = (tmp_path / "refar/ops.py").read_text(encoding="utf-8")
+    text = (tmp_path / "refar/ops/__init__.py").read_text(encoding="utf-8")
     names = ("DummyA", "DummyB", "DummyC")
     dummies = "".join(f'class {name}(Op, frozen=True, tag="{name}"):\n    """A dummy."""\n\n\n' for name in names)
     text = text.replace("WindowedOp = Conv1d", f"{dummies}WindowedOp = DummyB | Conv1d")
     text = text.replace("PointwiseOp = (\n", "PointwiseOp = (\n    DummyA |").replace("ImageOp = ", "ImageOp = DummyC | ")
-    head = 'class DummyHead(Struct, frozen=True, tag_field="type", tag="dummy_head"):\n    """A dummy."""\n\n\n'
-    text = text.replace("AnyHead = ", f"{head}AnyHead = DummyHead | ")
     text = text.replace(
         '"hard_sigmoid", "hard_swish", "mish", "sin", "snake",\n',
         '"hard_sigmoid", "hard_swish", "mish", "sin", "snake", "dummy",\n',
     )
-    (tmp_path / "refar/ops.py").write_text(text, encoding="utf-8")
+    (tmp_path / "refar/ops/__init__.py").write_text(text, encoding="utf-8")
+    head = 'class DummyHead(Struct, frozen=True, tag_field="type", tag="dummy_head"):\n    """A dummy."""\n\n\n'
+    text = (tmp_path / "refar/ops/heads.py").read_text(encoding="utf-8")
+    (tmp_path / "refar/ops/heads.py").write_text(text.replace("AnyHead = ", f"{head}AnyHead = DummyHead | "), encoding="utf-8")
     command = [sys.executable, "-m", "mypy", "refar", "export/refar_export"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     found: dict[str, set[str]] = defaultdict(set)

@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar.errors": set(),
     "refar.files": {"refar.errors"},
     "refar.locks": {"refar.errors", "refar.files", "filelock"},  # filelock on use only
-    "refar.ops": {"msgspec"},
+    "refar.ops": {"refar.ops", "msgspec"},
     "refar.noise": {*BASE, "numpy"},
     "refar.quantize": {*BASE, "numpy"},
     "refar.images": {*CHECKED, "numpy"},
