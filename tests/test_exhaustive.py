@@ -146,6 +146,8 @@ PICKED = {
     "rounding/transforms.py: convolution": "one dilation, or one for each axis",
     "cli/describe.py: layers": "how many weights a mask hides",
     "testing/contract/cases.py: masks": "which weights a mask hides",
+    # what meets a parameter is the argument itself, but for these
+    "rounding/stored.py: _moved": "a norm and a learnt slope",
     # what only training does
     "torch/dropping.py: rates": "dropout has a mask",
     "training/checks.py: check_reach": "weights that no sequence reaches",
@@ -170,7 +172,7 @@ PICKED = {
     "testing/contract/integers.py: _magnitude": "attributes that are subtracted or choose a slope",
     "testing/contract/operators.py: integral": "attributes that keep integers integers",
     "testing/contract/numbers.py: _lost_in_slopes": "slopes that are computed as differences",
-    "testing/contract/numbers.py: _central_difference": "where a kink is",
+    "analysis/kinks.py: bends": "an operator without a kink has none",
     # patterns of operators that are known to have a faster form, or a mistake; nothing happens to any other
     "mistakes/of_graphs.py: _with_halves_swapped": "a gate has halves",
     "refar_export/image_rows.py: _part": "an assertion",

@@ -52,12 +52,15 @@ __all__ = [
     "MixtureGaussians",
     "MixtureLogistics",
     "Multiply",
+    "Norm",
     "OneHot",
     "Ones",
     "Op",
+    "PRelu",
     "PadChannels",
     "Pool1d",
     "Position",
+    "ScaleShift",
     "Shift",
     "Shift2d",
     "SignalHead",
@@ -282,6 +285,39 @@ class Affine(Op, frozen=True, tag="affine"):
     shift: float = 0.0
 
 
+class ScaleShift(Op, frozen=True, tag="scale_shift"):
+    """A learnt scale and shift of each channel: y[b,c,t] = weight[c] · x[b,c,t] + bias[c]. Shape is kept; weight_c, bias_c.
+
+    Source: Ioffe and Szegedy 2015 (batch normalization), section 3, algorithm 1, which it is after training.
+    """
+
+    bias: bool = True
+
+
+class PRelu(Op, frozen=True, tag="prelu"):
+    """A leaky relu with a learnt slope for each channel: y[b,c,t] = x[b,c,t] if x[b,c,t] > 0 else weight[c] · x[b,c,t].
+
+    Shape is kept; weight_c, of any sign. The derivative at 0 is weight[c].
+    Source: He et al. 2015, "Delving deep into rectifiers", section 2.1.
+    """
+
+
+class Norm(Op, frozen=True, tag="norm"):
+    """A normalisation over the C channels of each position, with a learnt scale and shift. Shape is kept; weight_c, bias_c.
+
+    layer: y[b,c,t] = weight[c] · (x[b,c,t] - m) / √(v + eps) + bias[c],   m = Σ_c x[b,c,t]/C,   v = Σ_c (x[b,c,t] - m)²/C.
+    rms: the same with m = 0, so that v is the mean of the squares.
+
+    Every channel of y reads all channels of x; over images, those of all colours. `eps` keeps the root from 0.
+    Sources: Ba, Kiros and Hinton 2016, "Layer normalization", section 3; Zhang and Sennrich 2019, "Root mean square layer
+    normalization", section 4, to which eps is added as frameworks have it.
+    """
+
+    kind: Literal["layer", "rms"]
+    eps: Annotated[float, Meta(ge=1e-30)] = 1e-5
+    bias: bool = True
+
+
 class Dropout(Op, frozen=True, tag="dropout"):
     """y = x. Shape is kept.
 
@@ -315,8 +351,8 @@ ImageOp = Conv2d | Shift2d
 """The operators that read other pixels than their own."""
 
 PointwiseOp = (
-    PadChannels | Ones | Position | OneHot | Embedding | Standardize | Activation | Gate | Add | Multiply | Affine | Concat
-    | Slice | Softmax | Dropout
+    PadChannels | Ones | Position | OneHot | Embedding | Standardize | Activation | Gate | Add | Multiply | Affine | ScaleShift
+    | PRelu | Norm | Concat | Slice | Softmax | Dropout
 )  # fmt: skip
 """The operators that look at one position only."""
 
