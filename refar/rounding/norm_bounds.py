@@ -89,7 +89,7 @@ def backward(op: ops.Norm, x: Array, own: Arrays, dy: Array, unit: float) -> tup
     if op.kind == "layer":
         total = total + _mean(g) + _mean(part)
         total_off = total_off + many * _mean(g) + _mean(part_off) + many * _mean(part)
-    lost = (count + 6) * tiny(unit) * (1 + z) * (1 + g + _mean(g)) / s
+    lost = (count + 6) * tiny(unit) * (1 + z) * (1 + g + _mean(g)) * (s + 1 + 1 / s)  # it may be multiplied up again
     dx = (total_off * (1 + few) + (few + found.s_off / deviations(op, x)[1]) * total) / s + lost
     met = over_positions((dy != 0).astype(np.float64))
     sizes, moved = over_positions(np.abs(dy) * (z + error)), over_positions(np.abs(dy) * error)

@@ -75,7 +75,46 @@ OPERATORS: dict[str, tuple[ops.AnyOp, list[Any], dict[str, Any], Callable[..., A
     "snake, as in DAC": (ops.Activation("snake", alpha=0.8), [X], {}, lambda x: x + (0.8 + 1e-9) ** -1 * (0.8 * x).sin().pow(2)),
     "softmax": (ops.Softmax(), [X], {}, lambda x: x.softmax(1)),
     "average": (ops.Pool1d("avg", 3, "zero", 1), [X], {}, lambda x: F.avg_pool1d(F.pad(x, (2, 0)), 3, 1)),
+    "scale_shift": (
+        ops.ScaleShift(),
+        [X],
+        {"weight": (6,), "bias": (6,)},
+        lambda x, weight, bias: along(weight) * x + along(bias),
+    ),
+    "prelu": (ops.PRelu(), [X], {"weight": (6,)}, F.prelu),
 }
+
+
+def along(weight: Any) -> Any:
+    return weight[:, None]
+
+
+def normed(d: Any, eps: float) -> Any:
+    return d / torch.sqrt((d * d).mean(1, keepdim=True) + eps)
+
+
+NORMS: dict[str, tuple[ops.AnyOp, list[Any], dict[str, Any], Callable[..., Any]]] = {
+    "layer_norm": (
+        ops.Norm("layer", 1e-5),
+        [X],
+        {"weight": (6,), "bias": (6,)},
+        lambda x, weight, bias: along(weight) * normed(x - x.mean(1, keepdim=True), 1e-5) + along(bias),
+    ),
+    "layer_norm by variance": (
+        ops.Norm("layer", 1e-3, bias=False),
+        [X],
+        {"weight": (6,)},
+        lambda x, weight: along(weight) * (x - x.mean(1, keepdim=True)) / (x.var(1, unbiased=False, keepdim=True) + 1e-3).sqrt(),
+    ),
+    "rms_norm": (ops.Norm("rms", 1e-5, bias=False), [X], {"weight": (6,)}, lambda x, weight: along(weight) * normed(x, 1e-5)),
+    "rms_norm by rsqrt": (
+        ops.Norm("rms", 0.1, bias=False),
+        [X],
+        {"weight": (6,)},
+        lambda x, weight: x * torch.rsqrt(x.pow(2).mean(1, keepdim=True) + 0.1) * along(weight),
+    ),
+}
+"""Those that square, which overflows beyond 12 decades."""
 
 
 def worst(came: Any, exact: Any, allowed: Any) -> float:
@@ -85,10 +124,12 @@ def worst(came: Any, exact: Any, allowed: Any) -> float:
         return float(np.where(np.isfinite(came) & (off > 0), off / allowed, 0).max(initial=0))
 
 
-@pytest.mark.parametrize("decades", [0.0, 3.0, 12.0, 25.0, 37.0])
-@pytest.mark.parametrize("name", OPERATORS)
+EVERYWHERE = [(name, decades) for name in OPERATORS for decades in (0.0, 3.0, 12.0, 25.0, 37.0)]
+
+
+@pytest.mark.parametrize(("name", "decades"), EVERYWHERE + [(name, decades) for name in NORMS for decades in (0.0, 3.0, 12.0)])
 def test_float32_at_every_magnitude(name: str, decades: float) -> None:
-    op, shapes, parameters, function = OPERATORS[name]
+    op, shapes, parameters, function = (OPERATORS | NORMS)[name]
     rng = np.random.default_rng((len(name), int(decades)))
     for _ in range(5):
         args = [wild(rng, shape, decades) for shape in shapes]
