@@ -18,7 +18,12 @@ from refar import ops
 from refar.oracle import node
 from refar.rounding import bound
 
-SMALLEST, LARGEST = 2.0**-126, 1e30
+SMALLEST, LARGEST, FAR = 2.0**-126, 1e30, 300
+
+
+def rounded(x: Any) -> Any:
+    """The nearest numbers that float32 holds."""
+    return x.astype(np.float32).astype(np.float64)
 
 
 def wild(rng: np.random.Generator, shape: tuple[int, ...], decades: float) -> Any:
@@ -137,6 +142,16 @@ def test_float32_at_every_magnitude(name: str, decades: float) -> None:
         compare(op, args, own, function, rng, decades)
 
 
+@pytest.mark.parametrize("name", OPERATORS | NORMS)
+def test_bounds_are_near_where_all_numbers_are_of_one_magnitude(name: str) -> None:
+    """Of values and of each gradient: what PyTorch computes is within them, and not far within."""
+    op, shapes, parameters, function = (OPERATORS | NORMS)[name]
+    rng = np.random.default_rng(0)
+    args, own = ([rng.normal(size=shape) for shape in shapes], {key: rng.normal(size=shape) for key, shape in parameters.items()})
+    found = compare(op, [rounded(x) for x in args], {key: rounded(w) for key, w in own.items()}, function, rng, 0)
+    assert all(ratio == 0 or ratio > 1 / FAR for ratio in found), found
+
+
 @pytest.mark.parametrize(("op", "shapes", "parameters", "function"), [CONV1D, CONV2D])
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-5, 1e-7])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -173,13 +188,13 @@ def test_factors_rounded_first_to_a_shorter_format(
     args, own = [wild(rng, shape, 0) for shape in shapes], {key: wild(rng, shape, 0) for key, shape in parameters.items()}
     own["weight"] = (own["weight"] * scale).astype(np.float32).astype(np.float64)
     reduced = {"float16": bound.FLOAT16, "bfloat16": bound.BFLOAT16}[dtype]
-    assert compare(op, args, own, short, rng, 0, reduced) > 1e-3
+    assert max(compare(op, args, own, short, rng, 0, reduced)) > 1e-3
 
 
 def compare(
     op: ops.AnyOp, args: Any, own: Any, function: Any, rng: np.random.Generator, decades: float, reduced: float = 0.0
-) -> float:
-    """Value and gradients of PyTorch, and the value of NumPy, in float32; returns the largest error over its bound."""
+) -> list[float]:
+    """Value and gradients of PyTorch, and the value of NumPy, in float32; returns the largest error of each over its bound."""
     none = [None] * len(args)
     tensors = [torch.tensor(a, dtype=torch.float32, requires_grad=True) for a in args]
     leaves = {key: torch.tensor(a, dtype=torch.float32, requires_grad=True) for key, a in own.items()}
@@ -203,4 +218,4 @@ def compare(
         assert leaf.grad is not None
         found.append(worst(leaf.grad.numpy(), down[key], own_errors[key]))
     assert max(found) <= 1, [f"{ratio:.3g}" for ratio in found]
-    return max(found)
+    return found
