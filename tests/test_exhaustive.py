@@ -124,7 +124,10 @@ HEADS = {
 
 PICKED = {
     # of modules that are imported
-    "importing/draft.py: folded": "scales of channels become parts of convolutions alone",
+    "importing/draft.py: folded": "scales of channels become parts of what has scales of channels",
+    "importing/norms.py: root": "a norm that is written out",
+    "importing/norms.py: _is_mean": "a norm that is written out",
+    "importing/norms.py: _is_repeated": "a norm that is written out",
     "importing/pointwise.py: joined": "a product is 0 where one factor is, and the channels of a concatenation add up",
     "importing/onnx_nodes.py: _cast": "a one-hot holds zeros and ones, which a cast to whole numbers leaves as they are",
     "importing/in_time.py: looks_ahead": "a delay only moves what looks ahead",
