@@ -49,7 +49,7 @@ def div(c: Context, a: Arguments) -> Labelled | Root:
         return found
     match a["other"]:
         case Root() as by:
-            return inverse(c, {"self": by}) if a["self"] == 1 else divided(c, a["self"], by)
+            return inverse(c, {"self": by}) if _is_one(a["self"]) else divided(c, a["self"], by)
         case Labelled() | StackedValues():
             raise c.refuse("a division by a computed value", "refar has no operator for it")
         case Constant(array, origins):
@@ -58,6 +58,10 @@ def div(c: Context, a: Arguments) -> Labelled | Root:
             return _times(c, a["self"], Filled(1 / number, sizes))
         case number:
             return _times(c, a["self"], 1 / number)
+
+
+def _is_one(given: Any) -> bool:
+    return bool((given.array == 1).all()) if isinstance(given, Constant) else given == 1
 
 
 def _plus(c: Context, one: Any, other: Any, scale: float, folds: bool = False) -> Labelled:
