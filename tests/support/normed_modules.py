@@ -60,7 +60,8 @@ class Normed(nn.Module):
         self.out = nn.Conv1d(20, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        a, b, c, d, e = (conv(self.start(x)) for conv in self.convs)
+        x = self.start(x)
+        a, b, c, d, e = (conv(x) for conv in self.convs)
         a = self.plain(self.last(a.transpose(1, 2))).transpose(1, 2)
         b, c = self.slopes(self.first(b)), self.slope(self.channelwise(c))
         e = torch.tanh(e) * torch.sigmoid(d) * self.scale
