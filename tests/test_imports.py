@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "refar.errors": set(),
     "refar.files": {"refar.errors"},
     "refar.locks": {"refar.errors", "refar.files", "filelock"},  # filelock on use only
-    "refar.ops": {"msgspec"},
+    "refar.ops": {"refar.ops", "msgspec"},
     "refar.noise": {*BASE, "numpy"},
     "refar.quantize": {*BASE, "numpy"},
     "refar.images": {*CHECKED, "numpy"},
@@ -136,7 +136,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "refar.cli": {"refar", "refar_export", "onnxruntime", "typer", "rich", *LIGHT},
     "refar_export": {"refar_export.export"},
-    "refar_export.lower": {*CHECKED, "refar.runtime.bundle", "onnx", "numpy"},
+    "refar_export.emitter": {*CHECKED, "onnx", "numpy"},
+    "refar_export.lower": {*CHECKED, "refar_export.emitter", "refar.runtime.bundle", "onnx", "numpy"},
     "refar_export.whole_graphs": {*CHECKED, "refar_export.lower", "refar.runtime.bundle", "numpy"},
     "refar_export.fixed_rows": {"refar_export.lower", "refar.runtime.bundle", "numpy"},
     "refar_export.rows": {*CHECKED, "refar_export.fixed_rows", "refar_export.lower", "numpy"},

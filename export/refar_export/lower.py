@@ -1,4 +1,4 @@
-"""Operators to ONNX nodes, opset 18. One `Emitter` holds a graph under construction.
+"""Operators to ONNX nodes, opset 18, put into the `Emitter` of a graph under construction.
 
 In a graph of whole sequences values over time are (B, C, T); in steps and blocks they are rows (R, C), like the constants, so the
 pointwise operators are written once for all. Only the operators that read other positions have a rule for each.
@@ -8,76 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, assert_never
+from typing import assert_never
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
 
 from refar import ops
-from refar.analysis.facts import facts
 from refar.analysis.types import Type
 from refar.analysis.windows import offsets_of_node
-from refar.graph.graph import Graph
+from refar_export.emitter import Emitter as Emitter
 
 LAST = np.iinfo(np.int64).max
 
 _MANY_TAPS = 4
 """Taps from which on one Gather for all of them, and what brings their classes together, cost less than a Gather for each."""
-
-
-class Emitter:
-    """Nodes and initialisers under construction. Names of values derive from the refar node that they belong to."""
-
-    def __init__(self, params: dict[str, NDArray[Any]], graph: Graph) -> None:
-        self.params = params
-        self.graph, self.facts = graph, facts(graph)
-        self.types = self.facts.types
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: dict[str, NDArray[Any]] = {}
-        self.values: dict[str, str] = {}  # of each refar node, the ONNX value that holds it
-        self.owner = ""
-        self.count = 0
-
-    def own(self, name: str) -> None:
-        """The refar node that the next values belong to."""
-        self.owner, self.count = name, 0
-
-    def fresh(self) -> str:
-        """A name that no other value has: a node's name cannot hold a slash."""
-        self.count += 1
-        return f"{self.owner}/{self.count}"
-
-    def emit(self, kind: str, *inputs: str, outputs: Sequence[str] = (), **attributes: Any) -> str:
-        """One ONNX node; returns its first output."""
-        if not outputs:
-            self.count += 1
-            outputs = (f"{self.owner}/{self.count}",)
-        self.nodes.append(helper.make_node(kind, inputs, outputs, name=f"{kind}:{outputs[0]}", **attributes))
-        return outputs[0]
-
-    def constant(self, value: Any, dtype: Any = np.int64) -> str:
-        """An initialiser with this value."""
-        self.count += 1
-        name = f"{self.owner}/{self.count}"
-        self.initializers[name] = np.asarray(value, dtype)
-        return name
-
-    def initializer(self, name: str, value: NDArray[Any]) -> str:
-        """Store an initialiser under a name of its own."""
-        self.initializers[name] = value
-        return name
-
-    def weight(self, name: str, shape: Sequence[int] | None = None) -> str:
-        """A parameter under its own name, in another shape if that is asked for."""
-        value = self.params[name]
-        self.initializers[name] = value if shape is None else value.reshape(shape)
-        return name
-
-    def protos(self) -> list[onnx.TensorProto]:
-        """The initialisers, as ONNX holds them."""
-        return [numpy_helper.from_array(value, name) for name, value in self.initializers.items()]
 
 
 def rename(nodes: Iterable[onnx.NodeProto], value: str, name: str) -> None:
@@ -119,6 +64,12 @@ def pointwise(e: Emitter, op: ops.PointwiseOp, args: Sequence[str], kinds: Seque
         case ops.Affine():
             scaled = e.emit("Mul", x, e.constant(op.scale, np.float32))
             return e.emit("Add", scaled, e.constant(op.shift, np.float32))
+        case ops.ScaleShift():
+            return _scale_shift(e, op.bias, x, _meets(kind, sequence))
+        case ops.PRelu():
+            return e.emit("PRelu", x, e.weight(f"{e.owner}.weight", _meets(kind, sequence)))
+        case ops.Norm():
+            return _scale_shift(e, op.bias, _normed(e, op, x, kind.size), _meets(kind, sequence))
         case ops.Concat():
             return e.emit("Concat", *_repeated(e, args, kinds, sequence), axis=1)
         case ops.Slice():
@@ -186,6 +137,24 @@ def _activation(e: Emitter, op: ops.Activation, x: str) -> str:
             return e.emit("Add", x, e.emit("Div", e.emit("Mul", sine, sine), alpha))
         case _:
             assert_never(op.kind)
+
+
+def _meets(kind: Type, sequence: bool) -> list[int]:
+    """The shape in which one number for each channel meets values of a type: rows, or with axes of positions."""
+    return [-1, *[1] * (len((kind if sequence else kind.at_once).axes) - 2)]
+
+
+def _scale_shift(e: Emitter, bias: bool, x: str, shape: Sequence[int]) -> str:
+    scaled = e.emit("Mul", x, e.weight(f"{e.owner}.weight", shape))
+    return e.emit("Add", scaled, e.weight(f"{e.owner}.bias", shape)) if bias else scaled
+
+
+def _normed(e: Emitter, op: ops.Norm, x: str, channels: int) -> str:
+    """d / √(Σ d²/C + eps), of operators that no optimiser joins: LayerNormalization may take Σ x²/C - m², which cancels."""
+    axis = e.constant([1])
+    d = e.emit("Sub", x, e.emit("ReduceMean", x, axis)) if op.kind == "layer" else x
+    mean = e.emit("Div", e.emit("ReduceSumSquare", d, axis), e.constant(channels, np.float32))
+    return e.emit("Div", d, e.emit("Sqrt", e.emit("Add", mean, e.constant(op.eps, np.float32))))
 
 
 def _lookup(e: Emitter, table_qc: str, x: str, kind: Type, sequence: bool) -> str:

@@ -67,9 +67,10 @@ class Facts:
         return read | {self.graph.output: ""}
 
     @cached_property
-    def widths(self) -> dict[str, float]:
-        """For each parameter, the half-width of the uniform distribution that training starts from."""
-        return {f"{node}.{name}": p.width for node, found in self.rules.items() for name, p in found.parameters.items()}
+    def starts(self) -> dict[str, tuple[float, float]]:
+        """For each parameter, middle and half-width of the uniform distribution that training starts from."""
+        own = {f"{node}.{name}": p for node, found in self.rules.items() for name, p in found.parameters.items()}
+        return {name: (p.around, p.width) for name, p in own.items()}
 
     @cached_property
     def offsets(self) -> dict[str, tuple[Offsets, ...]]:

@@ -17,6 +17,13 @@ class Kink:
     right: float
 
 
+def bends(op: ops.AnyOp) -> tuple[float, ...]:
+    """Return the places where the derivative of an operator on one number jumps; of a learnt slope, whatever it is."""
+    if isinstance(op, ops.Activation):
+        return tuple(kink.at for kink in kinks(op))
+    return (0.0,) if isinstance(op, ops.PRelu) else ()
+
+
 def kinks(op: ops.Activation) -> tuple[Kink, ...]:
     """Return the kinks of a function."""
     match op.kind:

@@ -58,10 +58,11 @@ class Type:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a node: its shape, and the half-width of the uniform distribution that training starts from."""
+    """One parameter of a node: its shape, and the uniform distribution that training starts from, `around` ± `width`."""
 
     shape: tuple[int, ...]
     width: float
+    around: float = 0.0
 
 
 Reads = Callable[[int], Sequence[tuple[int, int]]]
@@ -155,11 +156,23 @@ def rule(node: Node, sources: Sequence[Type]) -> Rule:
         case ops.Affine() | ops.Dropout():
             _check_count(node, 1)
             return Rule(_real(node, sources[0]), reads=_same)
+        case ops.ScaleShift():
+            _check_count(node, 1)
+            source = _real(node, sources[0])
+            return Rule(source, _of_each_channel(source, op.bias), _same)
+        case ops.PRelu():
+            _check_count(node, 1)
+            source = _real(node, sources[0])
+            return Rule(source, {"weight": Parameter((source.size,), 0.0, 0.25)}, _same)
+        case ops.Norm():
+            _check_count(node, 1)
+            source = _real(node, sources[0])
+            known = op.kind == "layer" and source.size == 1  # a single channel less its mean is 0
+            return Rule(source, _of_each_channel(source, op.bias), _none if known else _every(source))
         case ops.Softmax():
             _check_count(node, 1)
             source = _real(node, sources[0])
-            every = [(0, c) for c in range(source.size)] if source.size > 1 else []  # over a single channel it is 1
-            return Rule(source, reads=lambda c: every)
+            return Rule(source, reads=_every(source) if source.size > 1 else _none)  # over a single channel it is 1
         case ops.Gate():
             _check_count(node, 1)
             source = _real(node, sources[0])
@@ -267,6 +280,12 @@ def _weights(shape: tuple[int, ...], bias: bool, fan_in: int) -> dict[str, Param
     return weight | {"bias": Parameter(shape[:1], width)} if bias else weight
 
 
+def _of_each_channel(source: Type, bias: bool) -> dict[str, Parameter]:
+    """Scale and shift of each channel, which change nothing when training starts."""
+    weight = {"weight": Parameter((source.size,), 0.0, 1.0)}
+    return weight | {"bias": Parameter((source.size,), 0.0)} if bias else weight
+
+
 def _visible(op: ops.Conv2d, fan_in: int) -> int:
     """Count the weights that the mask shows to the output channel that sees most."""
     elsewhere, fan_out = len(steps(op) - {(0, 0)}) * fan_in, op.channels // op.groups
@@ -275,6 +294,15 @@ def _visible(op: ops.Conv2d, fan_in: int) -> int:
     wanted = {(o // fan_out, o % op.colours) for o in range(op.channels)}
     here = [sum(sees(op, (0, 0), i, c) for i in range(g * fan_in, (g + 1) * fan_in)) for g, c in wanted]
     return elsewhere + max(here)
+
+
+def _every(source: Type) -> Reads:
+    every = [(0, c) for c in range(source.size)]
+    return lambda channel: every
+
+
+def _none(channel: int) -> tuple[()]:
+    return ()
 
 
 def _same(channel: int) -> tuple[tuple[int, int]]:

@@ -270,6 +270,22 @@ class Builder:
         """scale·x + shift with fixed numbers."""
         return self.add_op(ops.Affine(scale, shift), x, name=name)
 
+    def scale_shift(self, x: str, *, bias: bool = True, name: str | None = None) -> str:
+        """weight[c]·x + bias[c] with learnt numbers."""
+        return self.add_op(ops.ScaleShift(bias), x, name=name)
+
+    def prelu(self, x: str, *, name: str | None = None) -> str:
+        """x if x > 0 else weight[c]·x with learnt slopes."""
+        return self.add_op(ops.PRelu(), x, name=name)
+
+    def layer_norm(self, x: str, eps: float = 1e-5, *, bias: bool = True, name: str | None = None) -> str:
+        """Normalise the channels of each position to mean 0 and variance 1, then weight[c]·x + bias[c]; see `ops.Norm`."""
+        return self.add_op(ops.Norm("layer", eps, bias), x, name=name)
+
+    def rms_norm(self, x: str, eps: float = 1e-5, *, bias: bool = False, name: str | None = None) -> str:
+        """Divide the channels of each position by their root mean square, then weight[c]·x; see `ops.Norm`."""
+        return self.add_op(ops.Norm("rms", eps, bias), x, name=name)
+
     def dropout(self, x: str, rate: float, *, name: str | None = None) -> str:
         """x itself; while training in PyTorch, each number is 0 with probability `rate`, see `ops.Dropout`."""
         return self.add_op(ops.Dropout(rate), x, name=name)

@@ -136,6 +136,8 @@ def _pointwise(op: ops.PointwiseOp, name: str) -> str:
     """The name alone, unless whole numbers or a kind say more."""
     if isinstance(op, ops.Activation):
         return op.kind
+    if isinstance(op, ops.Norm):
+        return f"{op.kind}_norm"
     if isinstance(op, ops.Slice):
         return f"{name} {op.start}..{op.stop - 1}"
     if isinstance(op, ops.Position):

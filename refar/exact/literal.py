@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from refar import ops
-from refar.exact import curves
+from refar.exact import curves, norms
 from refar.exact.curves import Exact, decimal, number
 
 Array = NDArray[Any]
@@ -34,7 +34,7 @@ Factor = tuple[str, Index]
 """A number in an array: "0", "1", … are the arguments, "weight" and "bias" the parameters."""
 Term = tuple[Fraction | int, tuple[Factor, ...]]
 """A coefficient and the factors beside it."""
-Slopes = Iterator[tuple[Index, Decimal]]
+Slopes = Iterator[tuple[Factor, Decimal]]
 
 _DIGITS = 60
 _WIDE = Context(Emin=MIN_EMIN, Emax=MAX_EMAX)
@@ -55,7 +55,7 @@ class Sum:
 class Curve:
     """An operator that is no such sum: the shape of y, y[index] in many digits, and what flows back from d = dy[index].
 
-    `back(index, d)` gives the places in x and d · ∂y[index]/∂x there.
+    `back(index, d)` gives the numbers that y[index] depends on, and d · ∂y[index]/∂number.
     """
 
     shape: Index
@@ -116,12 +116,13 @@ def gradient(
                     others = prod(arrays[other][where] for other, where in factors[:n] + factors[n + 1 :])
                     gradients[name][at] += coefficient * others * upstream[index]
         return gradients
-    dx = np.full(arrays["0"].shape, Decimal("-0"), object)  # -0 + slope is the slope, also where that is -0
+    # -0 + slope is the slope, also where that is -0
+    sums = {name: np.full(array.shape, Decimal("-0"), object) for name, array in arrays.items()}
     for index in np.ndindex(upstream.shape):
         with localcontext(_WIDE, prec=digits_for(arrays["0"])):
-            for place, slope in found.back(index, decimal(upstream[index])):
-                dx[place] += slope
-    return {"0": _finished(dx, rounded)}
+            for (name, place), slope in found.back(index, decimal(upstream[index])):
+                sums[name][place] += slope
+    return {name: _finished(total, rounded) for name, total in sums.items()}
 
 
 def is_exact(op: ops.AnyOp) -> bool:
@@ -171,6 +172,12 @@ def definition(op: ops.AnyOp, arrays: Mapping[str, Array], classes: int, dtype: 
         case ops.Affine():
             scale, shift = number(op.scale, dtype), number(op.shift, dtype)
             return Sum(x.shape, lambda i: iter([(scale, (("0", i),)), (shift, ())]))
+        case ops.ScaleShift():
+            return Sum(x.shape, lambda i: _scaled_and_shifted(i, "bias" in arrays))
+        case ops.PRelu():
+            return Sum(x.shape, lambda i: iter([(1, (("0", i),) if x[i] > 0 else (("weight", (i[1],)), ("0", i)))]))
+        case ops.Norm():
+            return _norm(op, arrays, number(op.eps, dtype))
         case ops.Dropout():
             return Sum(x.shape, lambda i: iter([(1, (("0", i),))]))
         case ops.Add():
@@ -250,7 +257,7 @@ def _activation(op: ops.Activation, x: Array, dtype: DTypeLike) -> Sum | Curve:
             return Curve(
                 x.shape,
                 lambda i: curves.value(kind, op, x[i], dtype),
-                lambda i, d: iter([(i, d * curves.slope(kind, op, x[i], dtype))]),
+                lambda i, d: iter([(("0", i), d * curves.slope(kind, op, x[i], dtype))]),
             )
         case _:
             assert_never(op.kind)
@@ -264,13 +271,40 @@ def _gate(x: Array) -> Curve:
 
     def back(i: Index, d: Decimal) -> Slopes:
         a, b = decimal(x[i]), decimal(x[other(i)])
-        yield i, d * curves.tanh_slope(a) * curves.sigmoid(b)
-        yield other(i), d * curves.tanh(a) * curves.sigmoid_slope(b)
+        yield ("0", i), d * curves.tanh_slope(a) * curves.sigmoid(b)
+        yield ("0", other(i)), d * curves.tanh(a) * curves.sigmoid_slope(b)
 
     def value(i: Index) -> Decimal:
         return curves.tanh(decimal(x[i])) * curves.sigmoid(decimal(x[other(i)]))
 
     return Curve((x.shape[0], half, *x.shape[2:]), value, back)
+
+
+def _scaled_and_shifted(i: Index, bias: bool) -> Iterator[Term]:
+    yield 1, (("weight", (i[1],)), ("0", i))
+    if bias:
+        yield 1, (("bias", (i[1],)),)
+
+
+def _norm(op: ops.Norm, arrays: Mapping[str, Array], eps: Fraction) -> Curve:
+    x = arrays["0"]
+
+    def normed(i: Index) -> norms.Normed:
+        return norms.Normed(op.kind, [x[i[0], j, *i[2:]] for j in range(x.shape[1])], eps)
+
+    def value(i: Index) -> Decimal:
+        y = decimal(arrays["weight"][i[1]]) * normed(i).value(i[1])
+        return y + decimal(arrays["bias"][i[1]]) if "bias" in arrays else y
+
+    def back(i: Index, d: Decimal) -> Slopes:
+        found, c = normed(i), i[1]
+        for j in range(x.shape[1]):
+            yield ("0", (i[0], j, *i[2:])), d * decimal(arrays["weight"][c]) * found.slope(c, j)
+        yield ("weight", (c,)), d * found.value(c)
+        if "bias" in arrays:
+            yield ("bias", (c,)), d
+
+    return Curve(x.shape, value, back)
 
 
 def _softmax(x: Array) -> Curve:
@@ -284,7 +318,7 @@ def _softmax(x: Array) -> Curve:
         """∂softmax_c/∂x_j = y_c·([j = c] - y_j)."""
         e, c = column(i), i[1]
         for j in range(x.shape[1]):
-            yield (i[0], j, *i[2:]), 0 + d * e[c] / sum(e) * ((j == c) - e[j] / sum(e))  # a sum has no -0
+            yield ("0", (i[0], j, *i[2:])), 0 + d * e[c] / sum(e) * ((j == c) - e[j] / sum(e))  # a sum has no -0
 
     return Curve(x.shape, value, back)
 

@@ -12,6 +12,7 @@ from refar.arguments.arrays import Array
 from refar.importing import pointwise
 from refar.importing.context import Arguments, Context
 from refar.importing.functions import softsign
+from refar.importing.norms import Root, divided, inverse
 from refar.importing.values import Constant, Filled, Labelled, Part, StackedValues, Varying, shape
 
 
@@ -35,16 +36,20 @@ def mul(c: Context, a: Arguments) -> Labelled:
     one, other = a["self"], a["other"]
     if not isinstance(one, Labelled):
         one, other = other, one
+    if isinstance(other, Root):
+        return divided(c, one, other, inverse=True)
     return _times(c, one, other, a.get("folds", False))
 
 
-def div(c: Context, a: Arguments) -> Labelled:
-    """self / other, where other is fixed, or 1 + |self|."""
+def div(c: Context, a: Arguments) -> Labelled | Root:
+    """self / other, where other is fixed, or 1 + |self|, or the root of the mean square of self."""
     if a.get("rounding_mode"):
         raise c.refuse("a division that rounds", "divide real numbers")
     if (found := softsign(c, a["self"], a["other"])) is not None:
         return found
     match a["other"]:
+        case Root() as by:
+            return inverse(c, {"self": by}) if _is_one(a["self"]) else divided(c, a["self"], by)
         case Labelled() | StackedValues():
             raise c.refuse("a division by a computed value", "refar has no operator for it")
         case Constant(array, origins):
@@ -53,6 +58,10 @@ def div(c: Context, a: Arguments) -> Labelled:
             return _times(c, a["self"], Filled(1 / number, sizes))
         case number:
             return _times(c, a["self"], 1 / number)
+
+
+def _is_one(given: Any) -> bool:
+    return bool((given.array == 1).all()) if isinstance(given, Constant) else given == 1
 
 
 def _plus(c: Context, one: Any, other: Any, scale: float, folds: bool = False) -> Labelled:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refar import ops
-from refar.importing import axes, calls_in_time, pointwise
+from refar.importing import axes, calls_in_time, norms, pointwise
 from refar.importing.arithmetic import add, batch_norm, div, linear, mul, rsub, sub
 from refar.importing.context import Arguments, Context
 from refar.importing.functions import FUNCTIONS, applied
@@ -44,8 +44,10 @@ def _cast_as(c: Context, a: Arguments) -> Anything:
     return a["self"]
 
 
-def _square(c: Context, a: Arguments) -> Labelled:
+def _power(c: Context, a: Arguments) -> Labelled | norms.Root:
     x = c.value(a["self"])
+    if a.get("exponent", 2) in (0.5, -0.5):
+        return norms.root(c, a, inverse=a["exponent"] < 0)
     if a.get("exponent", 2) != 2:
         raise c.refuse(f"a power of {a['exponent']}", "multiply a value with itself")
     return pointwise.joined(c.draft, ops.Multiply(), [x, x], c.place)
@@ -196,15 +198,6 @@ def _one_hot(c: Context, a: Arguments) -> Labelled:
     return replace(found, axes=(*x.axes, "C"))
 
 
-def _layer_norm(c: Context, a: Arguments) -> Labelled:
-    x = c.value(a["input"])
-    over = x.axes[len(x.axes) - len(a["normalized_shape"]) :]
-    if over == ("C",):
-        raise c.refuse("refar has no operator for layer_norm over channels", "put BatchNorm1d in its place and train again")
-    what = f"a normalisation over the axes {', '.join(over)}: a position then depends on later ones"
-    raise c.refuse(what, "normalise over channels, or with running statistics (BatchNorm1d)")
-
-
 def _squeeze(c: Context, a: Arguments) -> Labelled:
     x = c.value(a["self"])
     dims = a.get("dim", range(len(x.axes)))
@@ -267,14 +260,19 @@ CALLS: dict[str, Callable[[Context, Arguments], Anything]] = {
     "narrow": lambda c, a: calls_in_time.slice_(c, {**a, "end": _end(c, a), "step": 1}),
     "linear": linear,
     "batch_norm": batch_norm,
-    "layer_norm": _layer_norm,
+    "layer_norm": norms.layer_norm,
+    "rms_norm": norms.rms_norm,
+    "var": norms.variance,
+    "sqrt": norms.root,
+    "rsqrt": lambda c, a: norms.root(c, a, inverse=True),
+    "reciprocal": norms.inverse,
     "add": add,
     "sub": sub,
     "rsub": rsub,
     "mul": mul,
     "div": div,
     "neg": _neg,
-    **dict.fromkeys(("pow", "square"), _square),
+    **dict.fromkeys(("pow", "square"), _power),
     **FUNCTIONS,
     "glu": _halves,
     "softmax": _softmax,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refar.arguments.arrays import Array
-from refar.importing.draft import GraphDraft
+from refar.importing.draft import FIXED, GraphDraft
 from refar.importing.refusal import ImportRefused, Place, refuse
 from refar.importing.values import Constant, Filled, Labelled, Part, Runs, StackedValues, Varying
 
@@ -71,7 +71,7 @@ class Context:
         stems = dict.fromkeys(stem for stem, _ in map(parted, origins))
         leaves = {leaf for _, leaf in map(parted, origins)} - PLAIN
         if len(stems) != 1:
-            return self.place.module or self.place.call, ", ".join(origins) or "fixed numbers"
+            return self.place.module or self.place.call, ", ".join(origins) or FIXED
         stem = next(iter(stems))
         if len(leaves) == 1 and len(origins) == 1:
             stem = f"{stem}.{leaves.pop()}"

@@ -17,6 +17,9 @@ from refar.importing.refusal import refuse
 from refar.importing.values import Labelled
 from refar.ops import AnyHead, AnyOp
 
+FIXED = "fixed numbers"
+"""The origin of parameters that are made of none of the module's."""
+
 Objections = Sequence[tuple[str, str]]
 
 
@@ -25,7 +28,8 @@ class Planned:
     """One node: its operator and inputs, its parameters by their last names, where they come from, and the name it wants.
 
     `against` are paddings of a graph under which the node would differ from the module, with the reason.
-    A node that `folds` scales and shifts each channel, and becomes a part of the convolution before it where that has one reader.
+    A node that `folds` scales and shifts each channel, and becomes a part of the convolution before it where that has one reader;
+    of a scale and shift, or of a norm, it becomes a part in any case.
     """
 
     op: AnyOp
@@ -127,17 +131,19 @@ def needed(planned: dict[str, Planned], output: str) -> set[str]:
 
 
 def folded(planned: dict[str, Planned], read: set[str], output: str) -> tuple[dict[str, Planned], str]:
-    """Return the nodes with scales and shifts of channels made parts of the convolutions that they alone read."""
+    """Return the nodes with scales and shifts of channels made parts of the nodes with parameters that they alone read."""
     made, names = dict[str, Planned](), dict[str, str]()
     for name, node in planned.items():
-        node = replace(node, inputs=tuple(names.get(source, source) for source in node.inputs))
-        before = made.get(node.inputs[0]) if node.folds else None
-        readers = sum(node.inputs[0] in planned[reader].inputs for reader in read) if before else 0
-        if before and isinstance(before.op, ops.Conv1d) and readers == 1 and node.inputs[0] != output:
-            params = _scaled(before.params, node.params["weight"][:, 0, 0], node.params.get("bias"))
-            origin = ", ".join(dict.fromkeys([before.origin, node.origin]))
+        reads, node = node.inputs, replace(node, inputs=tuple(names.get(source, source) for source in node.inputs))
+        before = made.get(node.inputs[0]) if isinstance(node.op, ops.ScaleShift) else None
+        takes = (ops.Conv1d, ops.ScaleShift, ops.Norm) if node.folds else (ops.ScaleShift, ops.Norm)
+        readers = sum(reads[0] in planned[reader].inputs for reader in read) if before else 0
+        if before and isinstance(before.op, takes) and readers == 1 and reads[0] != output:
+            params = _scaled(before.params, node.params["weight"], node.params.get("bias"))
             op = msgspec.structs.replace(before.op, bias="bias" in params)
-            made[node.inputs[0]] = replace(before, op=op, params=params, origin=origin)
+            both = replace(before, origin=", ".join(dict.fromkeys([before.origin, node.origin])))
+            named = node if before.origin == FIXED else both
+            made[node.inputs[0]] = replace(before, op=op, params=params, origin=named.origin, wish=named.wish)
             names[name] = node.inputs[0]
         else:
             made[name] = node
@@ -145,8 +151,8 @@ def folded(planned: dict[str, Planned], read: set[str], output: str) -> tuple[di
 
 
 def _scaled(params: dict[str, Array], scale: Array, shift: Array | None) -> dict[str, Array]:
-    """Return the parameters of a convolution of which each channel is then scaled and shifted."""
-    found = {"weight": params["weight"] * scale[:, None, None]}
+    """Return the parameters of a node of which each channel is then scaled and shifted."""
+    found = {"weight": params["weight"] * scale.reshape(-1, *[1] * (params["weight"].ndim - 1))}
     if "bias" in params or shift is not None:
         found["bias"] = params.get("bias", np.zeros(len(scale))) * scale + (0.0 if shift is None else shift)
     return found

@@ -43,16 +43,13 @@ def _leaky(c: Context, x: Labelled, slope: float) -> Labelled:
 
 
 def _prelu(c: Context, a: Arguments) -> Labelled:
-    """max(x, 0) - slope[c]·max(-x, 0), where there is one slope for each channel."""
+    """x if x > 0 else slope[c]·x; one slope stands for all channels."""
     x, slope = c.value(a["self"]), c.array(a["weight"], "its slope").reshape(-1)
-    if slope.size == 1 and slope[0] >= 0:
-        return _leaky(c, x, float(slope[0]))
-    if x.axes[1:2] != ("C",):
+    if slope.size > 1 and x.axes[1:2] != ("C",):
         raise c.refuse("slopes along another axis than channels", "transpose before")
     wish, origin = c.named(a["weight"])
-    positive, negative = (applied(c, ops.Activation("relu"), each) for each in (x, _scaled(c, x, -1.0)))
-    scaled = pointwise.of_channels(c.draft, negative, -slope, None, wish=wish, origin=origin, place=c.place)
-    return pointwise.joined(c.draft, ops.Add(), [positive, scaled], c.place)
+    params = {"weight": np.broadcast_to(slope, (x.size,)).copy()}
+    return pointwise.learnt(c.draft, ops.PRelu(), x, params, wish=wish, origin=origin, place=c.place)
 
 
 def _elu(c: Context, a: Arguments) -> Labelled:

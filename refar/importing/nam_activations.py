@@ -11,7 +11,7 @@ import numpy as np
 
 from refar import ops
 from refar.importing.nam_model import is_number
-from refar.importing.nam_net import NamNet, NamNumbers
+from refar.importing.nam_net import NamNet
 from refar.importing.refusal import ImportRefused
 from refar.ops import AnyOp
 
@@ -49,13 +49,11 @@ def _hard_tanh(net: NamNet, x: str, name: str, channels: int, *, min_val: float 
 def _prelu(
     net: NamNet, x: str, name: str, channels: int, *, negative_slope: float = 0.01, negative_slopes: Sequence[float] = ()
 ) -> str:
-    """x if x > 0 else slope·x, with a slope for all channels or one for each: slope·x + (1 - slope)·relu(x)."""
-    slopes = np.resize(np.asarray(negative_slopes or [negative_slope], np.float32), channels).astype(np.float64)[:, None, None]
-    origin, build = f"{name}: slopes of the config", net.builder
-    below = net.conv_of(x, f"{name}.slopes", NamNumbers(slopes, origin), None, groups=channels)
-    positive = build.relu(x, name=f"{name}.positive")
-    above = net.conv_of(positive, f"{name}.raised", NamNumbers(1 - slopes, origin), None, groups=channels)
-    return build.add(below, above, name=name)
+    """x if x > 0 else slope·x, with a slope for all channels or one for each."""
+    slopes = np.resize(np.asarray(negative_slopes or [negative_slope], np.float32), channels).astype(np.float64)
+    node = net.builder.prelu(x, name=name)
+    net.params[f"{node}.weight"], net.origins[f"{node}.weight"] = slopes, f"{name}: slopes of the config"
+    return node
 
 
 OPERATORS: dict[str, Callable[..., AnyOp]] = {

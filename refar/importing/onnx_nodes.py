@@ -223,14 +223,14 @@ def _batch_norm(n: NodeCall) -> Anything:
     return n.core("batch_norm", input=n.operand(0), weight=weight, bias=bias, **more)
 
 
-def _layer_norm(n: NodeCall) -> Anything:
-    x = n.value(0)
-    start = n.attribute("axis", -1) % len(x.axes)
-    weight = n.constant(1, "its scale")
-    bias = None if n.input(2) is None else n.constant(2, "its bias")
-    over = list(weight.array.shape[-(len(x.axes) - start) :])
-    eps = n.real("epsilon", 1e-5)
-    return n.core("layer_norm", input=x, normalized_shape=over, weight=weight, bias=bias, eps=eps)
+def _norm(name: str) -> Handler:
+    def apply(n: NodeCall) -> Anything:
+        x, weight = n.value(0), n.constant(1, "its scale")
+        bias = None if n.input(2) is None else n.constant(2, "its bias")
+        over = list(weight.array.shape[-(len(x.axes) - n.attribute("axis", -1) % len(x.axes)) :])
+        return n.core(name, input=x, normalized_shape=over, weight=weight, bias=bias, eps=n.real("epsilon", 1e-5))
+
+    return apply
 
 
 def _cast(n: NodeCall) -> Anything:
@@ -366,10 +366,13 @@ NODES: dict[str, Handler] = {
     "Log": _log,
     "PRelu": _prelu,
     "Softmax": _softmax,
+    "Sqrt": lambda n: n.core("sqrt", self=n.operand(0)),
+    "Reciprocal": lambda n: n.core("reciprocal", self=n.operand(0)),
     "Gemm": _gemm,
     "MatMul": _matmul,
     "BatchNormalization": _batch_norm,
-    "LayerNormalization": _layer_norm,
+    "LayerNormalization": _norm("layer_norm"),
+    "RMSNormalization": _norm("rms_norm"),
     "Cast": _cast,
     "Dropout": _dropout,
     "Gather": _gather,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,19 +20,49 @@ def pointwise(
     draft: GraphDraft, op: AnyOp, x: Labelled, place: Place, *, size: int | None = None, keeps_zero: bool = True
 ) -> Labelled:
     """Apply an operator to one value; `keeps_zero` says whether it gives 0 for 0."""
+
+    def again(v: Labelled) -> Labelled:
+        return pointwise(draft, op, v, place, size=size, keeps_zero=keeps_zero)
+
+    return _computed(draft.add(op, x.node, wish=place.call), x, x.size if size is None else size, keeps_zero, again, place)
+
+
+def _computed(node: str, x: Labelled, size: int, keeps_zero: bool, again: Callable[..., Labelled], place: Place) -> Labelled:
+    """Return what a node makes of one value, at each position by itself."""
     if x.indexed:
         raise refuse(place, "arithmetic on class indices", "look them up first: one-hot or an embedding")
     return replace(
         x,
-        node=draft.add(op, x.node, wish=place.call),
-        size=x.size if size is None else size,
+        node=node,
+        size=size,
         zero=x.zero_before and (keeps_zero or x.first >= 0),
         quiet=x.quiet and keeps_zero,
         bare=x.bare and keeps_zero,
         inputs=(x,),
-        again=lambda v: pointwise(draft, op, v, place, size=size, keeps_zero=keeps_zero),
+        again=again,
         place=place,
     )
+
+
+def learnt(
+    draft: GraphDraft,
+    op: AnyOp,
+    x: Labelled,
+    params: dict[str, Array],
+    *,
+    wish: str,
+    origin: str,
+    place: Place,
+    folds: bool = False,
+) -> Labelled:
+    """Apply an operator that has numbers for each channel of one value; it gives 0 for 0 unless it has a bias that is not."""
+    keeps_zero = not params.get("bias", np.zeros(1)).any()
+    node = draft.add(op, x.node, wish=wish, params=params, origin=origin, folds=folds)
+
+    def again(v: Labelled) -> Labelled:
+        return learnt(draft, op, v, params, wish=wish, origin=origin, place=place, folds=folds)
+
+    return _computed(node, x, x.size, keeps_zero, again, place)
 
 
 def affine(draft: GraphDraft, x: Labelled, scale: float, shift: float, place: Place) -> Labelled:
@@ -53,12 +83,12 @@ def of_channels(
     place: Place,
     folds: bool = False,
 ) -> Labelled:
-    """Return scale[c]·x + shift[c], as a convolution of kernel 1 that keeps channels apart."""
-    weight = np.broadcast_to(scale, (x.size,)).reshape(-1, 1, 1).copy()
-    bias = None if shift is None else np.broadcast_to(shift, (x.size,)).copy()
-    return conv(
-        draft, x, weight, bias, dilation=1, groups=x.size, padding=(0, 0), wish=wish, origin=origin, place=place, folds=folds
-    )
+    """Return scale[c]·x + shift[c]; see `draft.folded` for what becomes of it."""
+    params = {"weight": np.broadcast_to(scale, (x.size,)).copy()}
+    if shift is not None:
+        params["bias"] = np.broadcast_to(shift, (x.size,)).copy()
+    op = ops.ScaleShift(bias=shift is not None)
+    return learnt(draft, op, x, params, wish=wish, origin=origin, place=place, folds=folds)
 
 
 def dense(draft: GraphDraft, x: Labelled, weight: Array, bias: Array | None, *, wish: str, origin: str, place: Place) -> Labelled:

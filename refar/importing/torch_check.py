@@ -49,12 +49,16 @@ def copied(module: torch.nn.Module) -> torch.nn.Module:
     plain = [t for part in module.modules() for t in vars(part).values() if isinstance(t, torch.Tensor)]
     kept = [t for t in plain if not isinstance(t, torch.nn.Parameter)]
     try:
-        return copy.deepcopy(module, {id(t): t.detach().cpu().clone() for t in kept}).cpu()
+        found = copy.deepcopy(module, {id(t): t.detach().cpu().clone() for t in kept}).cpu()
     except Exception as error:  # whatever an attribute of the user's class makes of it
         raise ImportRefused(
             f"the module cannot be copied, and refar looks at a copy: {type(error).__name__}: {error}; take out what "
             "copy.deepcopy cannot copy"
         ) from None
+    for part in found.modules():  # without an eps it takes that of its dtype, which another dtype would change
+        if isinstance(part, torch.nn.RMSNorm) and part.eps is None:
+            part.eps = torch.finfo(torch.float32 if part.weight is None else part.weight.dtype).eps
+    return found
 
 
 def compare(module: torch.nn.Module, inputs: Sequence[TensorPort], found: Found, field: int) -> Agreement:

@@ -11,6 +11,7 @@ from refar import ops
 from refar.arguments.arrays import Array, Arrays
 from refar.oracle import elementwise, pointwise
 from refar.oracle.convolution import convolve_backward
+from refar.oracle.norm import norm_backward
 from refar.oracle.pooling import pool_backward
 
 
@@ -48,6 +49,16 @@ def backward(op: ops.AnyOp, args: Sequence[Array], own: Arrays, y: Array, dy: Ar
             return [dy], {}
         case ops.Affine():
             return [op.scale * dy], {}
+        case ops.ScaleShift():
+            dweight, dbias = pointwise.over_positions(dy * x), pointwise.over_positions(dy)
+            dx = pointwise.by_channel(own["weight"], x) * dy
+            return [dx], {"weight": dweight, "bias": dbias} if op.bias else {"weight": dweight}
+        case ops.PRelu():
+            slopes = np.where(x.real > 0, 1, pointwise.by_channel(own["weight"], x))
+            return [slopes * dy], {"weight": pointwise.over_positions(np.where(x.real > 0, 0, x) * dy)}
+        case ops.Norm():
+            dx, dweight, dbias = norm_backward(op, x, own["weight"], dy)
+            return [dx], {"weight": dweight, "bias": dbias} if op.bias else {"weight": dweight}
         case ops.Concat():
             parts = np.split(dy, np.cumsum([arg.shape[1] for arg in args])[:-1], axis=1)
             return [pointwise.like(part, arg) for part, arg in zip(parts, args, strict=True)], {}

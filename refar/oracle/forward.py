@@ -15,6 +15,7 @@ from refar import ops
 from refar.arguments.arrays import Array, Arrays
 from refar.oracle import elementwise, pointwise
 from refar.oracle.convolution import convolve
+from refar.oracle.norm import norm
 from refar.oracle.pooling import pool
 
 
@@ -52,6 +53,12 @@ def forward(op: ops.AnyOp, args: Sequence[Array], own: Arrays, classes: int, dty
             return x
         case ops.Affine():
             return op.scale * x + op.shift
+        case ops.ScaleShift():
+            return pointwise.scale_shift(x, own["weight"], own.get("bias"))
+        case ops.PRelu():
+            return np.where(x.real > 0, x, pointwise.by_channel(own["weight"], x) * x)
+        case ops.Norm():
+            return norm(op, x, own["weight"], own.get("bias"))
         case ops.Concat():
             return np.concatenate(pointwise.repeated(args), axis=1)
         case ops.Slice():

@@ -49,6 +49,22 @@ def _gate_slopes(th: Array, sg: Array, dy: Array) -> Array:
     return dx
 
 
+def by_channel(weight_c: Array, x: Array) -> Array:
+    """Return one number for each channel with the axes of x, so that it meets x at every position."""
+    return weight_c.reshape(-1, *[1] * (x.ndim - 2))
+
+
+def over_positions(dy: Array) -> Array:
+    """Return the sum of each channel over the batch and all positions."""
+    return dy.sum(axis=(0, *range(2, dy.ndim)))
+
+
+def scale_shift(x: Array, weight_c: Array, bias_c: Array | None) -> Array:
+    """weight[c]·x + bias[c]."""
+    y = by_channel(weight_c, x) * x
+    return y if bias_c is None else y + by_channel(bias_c, x)
+
+
 def one_hot(x: Array, classes: int, dtype: np.dtype) -> Array:
     """Return 1 in the channel of each class and 0 elsewhere; of an image, class q of colour c is channel q·C + c."""
     each = np.arange(classes).reshape(classes, *[1] * (x.ndim - 1))

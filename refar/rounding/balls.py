@@ -159,6 +159,13 @@ def enclose(op: ops.AnyOp, args: Sequence[Value], own: Mapping[str, Array], fram
         case ops.Affine():
             scale, shift = arb(op.scale), arb(op.shift)
             return [[scale * x + shift for x in row] for row in taken(0)]
+        case ops.ScaleShift():
+            return _scaled(taken(0), own)
+        case ops.PRelu():  # the larger of x and w·x for slopes w up to 1, else the smaller one
+            slopes = zip(taken(0), own["weight"].tolist(), strict=True)
+            return [[x.max(w * x) if w <= 1 else x.min(w * x) for x in row] for row, w in slopes]
+        case ops.Norm():
+            return _scaled(_normed(op, taken(0)), own)
         case ops.Concat():
             return [row for n in range(len(args)) for row in taken(n)]
         case ops.Slice():
@@ -328,6 +335,25 @@ def _added(op: ops.Add, args: Sequence[Value], frame: Frame) -> Products | Rows:
 def _folded(function: Callable[[arb, arb], arb], values: Sequence[Rows]) -> Rows:
     """Number by number."""
     return [[reduce(function, each) for each in zip(*rows, strict=True)] for rows in zip(*values, strict=True)]
+
+
+def _scaled(x: Rows, own: Mapping[str, Array]) -> Rows:
+    """weight[c]·x + bias[c]."""
+    weight = own["weight"].tolist()
+    bias = own["bias"].tolist() if "bias" in own else [0.0] * len(weight)
+    return [[w * ball + b for ball in row] for row, w, b in zip(x, weight, bias, strict=True)]
+
+
+def _normed(op: ops.Norm, x: Rows) -> Rows:
+    """d / √(Σ d²/C + eps). What is known of d alone may leave room for squares below 0, which are none."""
+    columns = []
+    for column in zip(*x, strict=True):
+        mean = sum(column, ZERO) / len(column) if op.kind == "layer" else ZERO
+        d = [ball - mean for ball in column]
+        square = sum((ball * ball for ball in d), ZERO) / len(d)
+        root = (square.max(ZERO) + op.eps).sqrt()
+        columns.append([ball / root for ball in d])
+    return list(zip(*columns, strict=True))
 
 
 def _softmax(x: Rows) -> Rows:

@@ -21,7 +21,7 @@ import numpy as np
 from refar import ops
 from refar.arguments.arrays import Array, Arrays
 from refar.oracle import node, pointwise
-from refar.rounding import elementwise
+from refar.rounding import elementwise, norm_bounds
 from refar.rounding.units import BFLOAT16 as BFLOAT16
 from refar.rounding.units import EXP as EXP
 from refar.rounding.units import FLOAT16 as FLOAT16
@@ -55,6 +55,7 @@ def forward(
     multiplied up again. scale·x + shift, both numbers rounded first: γ_3·(|scale·x| + |shift|). Average of n: γ_{n+1}·Σ|x|/n.
     (c - mean)/std, mean rounded first: γ_3·(|y| + |mean|/std).
     Activations: `elementwise.rounding`. Gate: TANH·u·σ + SIGMOID·u·|tanh| + u·|y|, and their product.
+    weight·x + bias: γ_2·(|weight·x| + |bias|). Learnt slopes: γ_1·|weight·x| unless x > 0. Norms: `norm_bounds`.
     Softmax over n: with r_j = u·|x_j - max x| + EXP·u, y_i·(r_i + Σ_j y_j·r_j + γ_{n+1}), each factor 1 + δ.
 
     If `off` is given, the largest bound wherever each argument lies within its `off`, which broadcasts, of the one in `args`:
@@ -101,6 +102,14 @@ def forward(
             return gamma(len(args) - 1, unit) * apply(_abs(args), own, before) + lost
         case ops.Affine():
             return gamma(3, unit) * (np.abs(op.scale * args[0]) + abs(op.shift)) + 2 * tiny(unit)
+        case ops.ScaleShift():
+            products = apply(_abs(args), _abs_all(own), before)
+            return gamma(1 + op.bias, unit) * products + (1 + op.bias) * tiny(unit)
+        case ops.PRelu():
+            below = unit * np.abs(pointwise.by_channel(own["weight"], args[0]) * args[0]) + tiny(unit)
+            return np.where(given[0] - (0.0 if off is None else off[0]) > 0, 0, below)
+        case ops.Norm():
+            return norm_bounds.forward(op, given[0], own, unit, 0.0 if off is None else off[0])
         case ops.Softmax():
             return _softmax(given[0], unit, 0.0 if off is None else 2 * np.max(off[0], axis=1, keepdims=True))
         case _:
@@ -121,7 +130,8 @@ def backward(
 
     Everything linear in dy is a sum of products: γ_m times the same sum of magnitudes, m its terms that are not 0, and for
     every further factor one more; of convolutions with what `reduced` adds to each product, as in `forward`.
-    Activations: `elementwise.slope_rounding`; gate and softmax by the product rule from these.
+    Activations: `elementwise.slope_rounding`; norms: `norm_bounds`; learnt slopes: products where x ≤ 0, else copies; gate
+    and softmax by the product rule from these.
     """
     before = [None] * len(args) if before is None else before
     unread = dy  # in place of y, which none of the gradients asked for below depends on
@@ -144,6 +154,15 @@ def backward(
             return [None if s is None else _linear(s, op.kernel, 2, unit) for s in sizes], {}
         case ops.Affine():
             return [gamma(2, unit) * np.abs(op.scale * dy) + tiny(unit)], {}
+        case ops.PRelu():
+            x, below = args[0], np.where(args[0] > 0, 0, 1.0)
+            dx = below * (unit * np.abs(pointwise.by_channel(own["weight"], x) * dy) + tiny(unit))
+            products = below * np.abs(x * dy)
+            met = pointwise.over_positions((products != 0).astype(np.float64))
+            return [dx], {"weight": gamma(met, unit) * pointwise.over_positions(products) + 2 * met * tiny(unit)}
+        case ops.Norm():
+            dx, dparams = norm_bounds.backward(op, args[0], own, dy, unit)
+            return [dx], dparams
         case ops.Multiply():
             given = [
                 (_abs(args), np.abs(dy)),
@@ -153,7 +172,7 @@ def backward(
             parts = [[np.asarray(d) for d in node.backward(op, xs, before, own, unread, d)[0]] for xs, d in given]
             lost = (len(args) + 1) * tiny(unit)
             return [gamma(count + len(args), unit) * size + lost * large for size, count, large in zip(*parts, strict=True)], {}
-        case ops.Conv1d() | ops.Conv2d() | ops.Embedding() | ops.Add() | ops.Concat():
+        case ops.Conv1d() | ops.Conv2d() | ops.Embedding() | ops.Add() | ops.Concat() | ops.ScaleShift():
             whole = _abs(args), _abs_before(before), _abs_all(own)
             there = _there(args), _there_before(before), _there_all(own)
             size, met = np.abs(dy), (dy != 0).astype(np.float64)

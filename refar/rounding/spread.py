@@ -14,11 +14,11 @@ from typing import assert_never
 import numpy as np
 
 from refar import ops
-from refar.analysis.kinks import kinks
+from refar.analysis.kinks import bends
 from refar.arguments.arrays import Array, Arrays
 from refar.oracle import node, pointwise
 from refar.oracle.windows import window_offsets, windows_of
-from refar.rounding import elementwise
+from refar.rounding import elementwise, norm_bounds
 
 _FLOAT64 = np.dtype(np.float64)
 
@@ -76,6 +76,12 @@ def spread(op: ops.AnyOp) -> Spread:
             return Spread(lambda s: abs(op.scale) * s.off[0])
         case ops.Shift() | ops.Shift2d() | ops.Add() | ops.Concat() | ops.Slice() | ops.PadChannels() | ops.Dropout():
             return Spread(lambda s: s.apply(s.off))
+        case ops.ScaleShift():
+            return Spread(_products)
+        case ops.PRelu():
+            return Spread(lambda s: np.maximum(1, np.abs(_weight(s))) * s.off[0], _near_a_bend(op))
+        case ops.Norm():
+            return Spread(lambda s: np.abs(_weight(s)) * norm_bounds.spread(op, s.args[0], s.off[0]))
         case ops.Softmax():
             return Spread(_softmax)
         case _:
@@ -84,13 +90,23 @@ def spread(op: ops.AnyOp) -> Spread:
 
 def _activation(op: ops.Activation) -> Spread:
     """As far as the steepest slope takes it, and no further than from the smallest value to the largest."""
-    steepest, span, bent = elementwise.steepest(op), elementwise.span(op), kinks(op)
+    steepest, span = elementwise.steepest(op), elementwise.span(op)
+    return Spread(lambda s: np.minimum(steepest * s.off[0], span), _near_a_bend(op))
+
+
+def _near_a_bend(op: ops.AnyOp) -> Callable[[Sequence[Array], Array], Array] | None:
+    """Where a kink lies within the error of the argument."""
+    bent = bends(op)
 
     def near(args: Sequence[Array], off: Array) -> Array:
-        """Where a kink lies within the error of the argument."""
-        return (off > 0) & np.any([np.abs(args[0] - kink.at) <= off for kink in bent], axis=0)
+        return (off > 0) & np.any([np.abs(args[0] - at) <= off for at in bent], axis=0)
 
-    return Spread(lambda s: np.minimum(steepest * s.off[0], span), near if bent else None)
+    return near if bent else None
+
+
+def _weight(s: Situation) -> Array:
+    """One number for each channel, where it meets the value."""
+    return pointwise.by_channel(s.own["weight"], s.y)
 
 
 def _products(s: Situation) -> Array:

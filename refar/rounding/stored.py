@@ -2,7 +2,8 @@
 
 A number w becomes ŵ with |ŵ - w| ≤ u·|ŵ| + η: u = 2⁻¹¹, and η = 2⁻²⁵, half the spacing below 2⁻¹⁴, where float16 has no
 shorter one. A convolution then moves by at most (u·|ŵ| + η) ∗ |x|, its bias included, and a looked-up row by that of its own
-numbers; no other operator has parameters. Beyond 65504 nothing is said: such a number is refused in an export.
+numbers; a scale and shift of channels likewise, a norm as that of its normalised x, a slope where x ≤ 0. Beyond 65504 nothing is
+said: such a number is refused in an export.
 Source: IEEE 754-2019, binary16; Higham 2002, "Accuracy and Stability of Numerical Algorithms", theorem 2.2.
 """
 
@@ -10,11 +11,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from refar import ops
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.graph.graph import Graph, Node
-from refar.oracle import node
+from refar.oracle import node, pointwise
 from refar.oracle.bound_graph import own_parameters, unchecked
+from refar.oracle.norm import deviations
 from refar.oracle.padding import values_before
 from refar.rounding import bound
 
@@ -47,6 +50,11 @@ def moved_bounds(graph: Graph, params: Arrays, off: Arrays, values: Arrays) -> t
 
 
 def _moved(each: Node, args: list[Array], earlier: list[Array | None], off: Arrays, classes: int) -> Array:
-    """The operator of a node on the magnitudes of its arguments, with `off` in place of its parameters."""
+    """The operator of a node on the magnitudes of what meets its parameters, with `off` in their place."""
+    if isinstance(each.op, ops.Norm):
+        d, s = deviations(each.op, args[0])
+        return pointwise.scale_shift(np.abs(d) / s, off["weight"], off.get("bias"))
+    if isinstance(each.op, ops.PRelu):
+        return pointwise.by_channel(off["weight"], args[0]) * np.maximum(-args[0], 0)
     sizes = [array if array.dtype == np.int64 else np.abs(array) for array in args]
     return node.forward(each.op, sizes, [None if a is None else np.abs(a) for a in earlier], off, classes, _FLOAT64)

@@ -75,6 +75,16 @@ def _softmax(g: Builder, x: Value) -> Value:
     return free.then(g.softmax(mixed(g, free, 2 * x.colours)), 2 * x.colours)
 
 
+def _normed(add: Callable[[Builder, str], str]) -> Apply:
+    """A norm of channels that see all colours, since it joins them anyway."""
+
+    def apply(g: Builder, x: Value) -> Value:
+        free = replace(x, ordered=False)
+        return free.then(add(g, mixed(g, free, 3 * x.colours)), 3 * x.colours)
+
+    return apply
+
+
 def _with_ones(g: Builder, x: Value) -> Value:
     return x.then(g.concat(x.name, g.add_op(ops.Ones(), x.name)), x.channels + 1)
 
@@ -106,6 +116,10 @@ POINTWISE = (
     Example("softmax", _softmax, None),
     Example("dropout", _plain(lambda g, x: g.dropout(x, 0.3)), _plain(lambda g, x: g.dropout(x, 0.3))),
     Example("affine", _plain(lambda g, x: g.affine(x, 0.7, -0.3)), _plain(lambda g, x: g.affine(x, 2, 1))),
+    Example("scale_shift", _plain(lambda g, x: g.scale_shift(x)), _plain(lambda g, x: g.scale_shift(x))),
+    Example("prelu", _plain(lambda g, x: g.prelu(x)), _plain(lambda g, x: g.prelu(x))),
+    Example("layer_norm", _normed(lambda g, x: g.layer_norm(x, 0.1)), None),
+    Example("rms_norm", _normed(lambda g, x: g.rms_norm(x, 0.1)), None),
     Example("ones", _with_ones, _with_ones, "t"),
     Example("position", _with_position, _with_position, "hw"),
 )

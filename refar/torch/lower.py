@@ -73,6 +73,15 @@ def apply(
             return x.view_as(x)  # a value of its own, with its own gradient; `Module` multiplies by the mask, if it was given one
         case ops.Affine():
             return op.scale * x + op.shift
+        case ops.ScaleShift():
+            assert weight is not None
+            return scale_shift(x, weight, bias)
+        case ops.PRelu():
+            assert weight is not None
+            return F.prelu(x, weight)
+        case ops.Norm():
+            assert weight is not None
+            return scale_shift(_normed(op, x), weight, bias)
         case ops.Concat():
             return torch.cat(_over_time(args), dim=1)
         case ops.Slice():
@@ -210,6 +219,19 @@ def activation(op: ops.Activation, x: Tensor) -> Tensor:
 def hard_sigmoid(x: Tensor) -> Tensor:
     """min(max(x/6 + ½, 0), 1). F.hardsigmoid takes a sixth in float32 for its gradient, in float64 too."""
     return (F.hardtanh(x, -3, 3) + 3) / 6
+
+
+def scale_shift(x: Tensor, weight_c: Tensor, bias_c: Tensor | None) -> Tensor:
+    """weight[c]·x + bias[c]."""
+    shape = (-1, *[1] * (x.ndim - 2))
+    y = weight_c.view(shape) * x
+    return y if bias_c is None else y + bias_c.view(shape)
+
+
+def _normed(op: ops.Norm, x: Tensor) -> Tensor:
+    """d / √(Σ d²/C + eps), step by step: kernels of a whole norm sum up in other ways, of which no bound is known here."""
+    d = x - x.mean(1, keepdim=True) if op.kind == "layer" else x
+    return d / torch.sqrt((d * d).mean(1, keepdim=True) + op.eps)
 
 
 def _fold(function: Callable[[Tensor, Tensor], Tensor], args: Sequence[Tensor]) -> Tensor:

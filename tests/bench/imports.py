@@ -122,7 +122,7 @@ def row(group: str, name: str, make: Callable[[], Any], words: tuple[str, ...] |
 
 def modules() -> Iterator[tuple[str, str, Callable[[], Any], tuple[str, ...] | None, int]]:
     """List what is measured: the modules of others, then our own."""
-    for listed in (peers.CAUSAL, peers.LACKING, peers.REFUSED):
+    for listed in (peers.CAUSAL, peers.REFUSED):
         for peer in listed:
             words = peer.words if listed is peers.REFUSED else None
             yield peer.package, peer.name, lambda p=peer: (p.made(), p.example, p.options), words, peer.lines

@@ -35,10 +35,11 @@ TCNS: list[dict[str, Any]] = [
     {"kernel_size": 3},
     {"kernel_size": 3, "use_norm": "batch_norm", "use_skip_connections": True, "activation": "tanh", "output_projection": 2},
     {"kernel_size": 2, "use_norm": None, "use_gate": True, "activation": "leaky_relu"},
+    {"kernel_size": 3, "use_norm": "layer_norm", "use_gate": True},
 ]
 
 
-@pytest.mark.parametrize("options", TCNS, ids=["weight_norm", "batch_norm", "gate"])
+@pytest.mark.parametrize("options", TCNS, ids=["weight_norm", "batch_norm", "gate", "layer_norm"])
 @pytest.mark.parametrize("layout", ["NCL", "NLC"])
 def test_pytorch_tcn(options: dict[str, Any], layout: str) -> None:
     module = made("pytorch_tcn", "TCN", 3, [4, 4], input_shape=layout, **options)

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 import planted as mistakes
 import pytest
-from planted import Mutant, both, forward_of, offsets_become, offsets_of, wrap
+from planted import Mutant, backward_of, both, forward_of, offsets_become, offsets_of, wrap
 
 from refar import Builder, Graph, ops
-from refar.analysis import offsets
-from refar.oracle import convolution, pooling, stream, whole, windows
+from refar.analysis import offsets, types
+from refar.oracle import convolution, norm, pooling, stream, whole, windows
 from refar.testing import run_laws
 
 KINDS: tuple[Literal["avg", "max"], ...] = ("avg", "max")
@@ -43,6 +43,15 @@ def looking_ahead() -> Graph:
 def dropping() -> Graph:
     g = Builder()
     return g.build(g.conv1d(g.dropout(g.input(channels=2), 0.25), 3, kernel=2))
+
+
+def normed() -> Graph:
+    """Norms of channels that see different offsets, slopes, and a scale and shift."""
+    g = Builder()
+    x = g.input(channels=2)
+    h = g.prelu(g.conv1d(g.concat(x, g.delay(x, 4)), 4, groups=2, name="apart"))
+    both = g.concat(g.layer_norm(h, 0.1), g.rms_norm(g.scale_shift(h), 0.1))
+    return g.build(g.conv1d(both, 8, groups=8, strict=True, name="out"))
 
 
 def local() -> Graph:
@@ -156,12 +165,39 @@ MUTANTS = [
         forward_of(ops.Dropout, lambda op, args, y: (1 - op.rate) * y),
         ("adjoint", "exact"),
     ),
+    Mutant(
+        "channels of a norm taken to see themselves", normed, wrap(types, "_every", lambda f, source: types._same), ("reach",)
+    ),
+    Mutant(
+        "variance divided by one channel less",
+        normed,
+        wrap(norm, "deviations", lambda f, op, x: (f(op, x)[0], f(op, (x.shape[1] / (x.shape[1] - 1)) ** 0.5 * x)[1])),
+        ("rounding",),
+    ),
+    Mutant(
+        "gradient that takes mean and variance of a norm for constants",
+        normed,
+        backward_of(ops.Norm, lambda op, args, dy, dargs: [dy / norm.deviations(op, args[0])[1]]),
+        ("adjoint", "rounding"),
+    ),
+    Mutant(
+        "the slope at 0 is 1",
+        normed,
+        backward_of(ops.PRelu, lambda op, args, dy, dargs: [np.where(args[0] == 0, dy, dargs[0])]),
+        ("exact",),
+    ),
+    Mutant(
+        "scale of one more",
+        normed,
+        forward_of(ops.ScaleShift, lambda op, args, y: y + args[0]),
+        ("adjoint", "exact"),
+    ),
     Mutant("local conditions one position late", local, wrap(whole, "forward_nodes", mistakes.local_late), ("step", "block")),
     Mutant("local conditions held over a block", local, wrap(stream, "advance", mistakes.local_held), ("block",)),
 ]
 
 
-@pytest.mark.parametrize("graph", [pools, groups, looking_ahead, dropping, local])
+@pytest.mark.parametrize("graph", [pools, groups, looking_ahead, dropping, normed, local])
 def test_without_a_mistake_every_law_holds(graph: Callable[[], Graph]) -> None:
     run_laws(graph(), backends=("numpy",)).require()
 

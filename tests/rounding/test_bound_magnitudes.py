@@ -18,7 +18,12 @@ from refar import ops
 from refar.oracle import node
 from refar.rounding import bound
 
-SMALLEST, LARGEST = 2.0**-126, 1e30
+SMALLEST, LARGEST, FAR = 2.0**-126, 1e30, 300
+
+
+def rounded(x: Any) -> Any:
+    """The nearest numbers that float32 holds."""
+    return x.astype(np.float32).astype(np.float64)
 
 
 def wild(rng: np.random.Generator, shape: tuple[int, ...], decades: float) -> Any:
@@ -75,7 +80,46 @@ OPERATORS: dict[str, tuple[ops.AnyOp, list[Any], dict[str, Any], Callable[..., A
     "snake, as in DAC": (ops.Activation("snake", alpha=0.8), [X], {}, lambda x: x + (0.8 + 1e-9) ** -1 * (0.8 * x).sin().pow(2)),
     "softmax": (ops.Softmax(), [X], {}, lambda x: x.softmax(1)),
     "average": (ops.Pool1d("avg", 3, "zero", 1), [X], {}, lambda x: F.avg_pool1d(F.pad(x, (2, 0)), 3, 1)),
+    "scale_shift": (
+        ops.ScaleShift(),
+        [X],
+        {"weight": (6,), "bias": (6,)},
+        lambda x, weight, bias: along(weight) * x + along(bias),
+    ),
+    "prelu": (ops.PRelu(), [X], {"weight": (6,)}, F.prelu),
 }
+
+
+def along(weight: Any) -> Any:
+    return weight[:, None]
+
+
+def normed(d: Any, eps: float) -> Any:
+    return d / torch.sqrt((d * d).mean(1, keepdim=True) + eps)
+
+
+NORMS: dict[str, tuple[ops.AnyOp, list[Any], dict[str, Any], Callable[..., Any]]] = {
+    "layer_norm": (
+        ops.Norm("layer", 1e-5),
+        [X],
+        {"weight": (6,), "bias": (6,)},
+        lambda x, weight, bias: along(weight) * normed(x - x.mean(1, keepdim=True), 1e-5) + along(bias),
+    ),
+    "layer_norm by variance": (
+        ops.Norm("layer", 1e-3, bias=False),
+        [X],
+        {"weight": (6,)},
+        lambda x, weight: along(weight) * (x - x.mean(1, keepdim=True)) / (x.var(1, unbiased=False, keepdim=True) + 1e-3).sqrt(),
+    ),
+    "rms_norm": (ops.Norm("rms", 1e-5, bias=False), [X], {"weight": (6,)}, lambda x, weight: along(weight) * normed(x, 1e-5)),
+    "rms_norm by rsqrt": (
+        ops.Norm("rms", 0.1, bias=False),
+        [X],
+        {"weight": (6,)},
+        lambda x, weight: x * torch.rsqrt(x.pow(2).mean(1, keepdim=True) + 0.1) * along(weight),
+    ),
+}
+"""Those that square, which overflows beyond 12 decades."""
 
 
 def worst(came: Any, exact: Any, allowed: Any) -> float:
@@ -85,15 +129,27 @@ def worst(came: Any, exact: Any, allowed: Any) -> float:
         return float(np.where(np.isfinite(came) & (off > 0), off / allowed, 0).max(initial=0))
 
 
-@pytest.mark.parametrize("decades", [0.0, 3.0, 12.0, 25.0, 37.0])
-@pytest.mark.parametrize("name", OPERATORS)
+EVERYWHERE = [(name, decades) for name in OPERATORS for decades in (0.0, 3.0, 12.0, 25.0, 37.0)]
+
+
+@pytest.mark.parametrize(("name", "decades"), EVERYWHERE + [(name, decades) for name in NORMS for decades in (0.0, 3.0, 12.0)])
 def test_float32_at_every_magnitude(name: str, decades: float) -> None:
-    op, shapes, parameters, function = OPERATORS[name]
+    op, shapes, parameters, function = (OPERATORS | NORMS)[name]
     rng = np.random.default_rng((len(name), int(decades)))
     for _ in range(5):
         args = [wild(rng, shape, decades) for shape in shapes]
         own = {key: wild(rng, shape, decades) for key, shape in parameters.items()}
         compare(op, args, own, function, rng, decades)
+
+
+@pytest.mark.parametrize("name", OPERATORS | NORMS)
+def test_bounds_are_near_where_all_numbers_are_of_one_magnitude(name: str) -> None:
+    """Of values and of each gradient: what PyTorch computes is within them, and not far within."""
+    op, shapes, parameters, function = (OPERATORS | NORMS)[name]
+    rng = np.random.default_rng(0)
+    args, own = ([rng.normal(size=shape) for shape in shapes], {key: rng.normal(size=shape) for key, shape in parameters.items()})
+    found = compare(op, [rounded(x) for x in args], {key: rounded(w) for key, w in own.items()}, function, rng, 0)
+    assert all(ratio == 0 or ratio > 1 / FAR for ratio in found), found
 
 
 @pytest.mark.parametrize(("op", "shapes", "parameters", "function"), [CONV1D, CONV2D])
@@ -132,13 +188,13 @@ def test_factors_rounded_first_to_a_shorter_format(
     args, own = [wild(rng, shape, 0) for shape in shapes], {key: wild(rng, shape, 0) for key, shape in parameters.items()}
     own["weight"] = (own["weight"] * scale).astype(np.float32).astype(np.float64)
     reduced = {"float16": bound.FLOAT16, "bfloat16": bound.BFLOAT16}[dtype]
-    assert compare(op, args, own, short, rng, 0, reduced) > 1e-3
+    assert max(compare(op, args, own, short, rng, 0, reduced)) > 1e-3
 
 
 def compare(
     op: ops.AnyOp, args: Any, own: Any, function: Any, rng: np.random.Generator, decades: float, reduced: float = 0.0
-) -> float:
-    """Value and gradients of PyTorch, and the value of NumPy, in float32; returns the largest error over its bound."""
+) -> list[float]:
+    """Value and gradients of PyTorch, and the value of NumPy, in float32; returns the largest error of each over its bound."""
     none = [None] * len(args)
     tensors = [torch.tensor(a, dtype=torch.float32, requires_grad=True) for a in args]
     leaves = {key: torch.tensor(a, dtype=torch.float32, requires_grad=True) for key, a in own.items()}
@@ -162,4 +218,4 @@ def compare(
         assert leaf.grad is not None
         found.append(worst(leaf.grad.numpy(), down[key], own_errors[key]))
     assert max(found) <= 1, [f"{ratio:.3g}" for ratio in found]
-    return max(found)
+    return found

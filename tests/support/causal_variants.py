@@ -18,6 +18,7 @@ from causal_modules import (
     valid_wavenet,
     wavenet,
 )
+from normed_modules import normed
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, parametrize
@@ -323,6 +324,6 @@ CAUSAL: dict[str, Callable[[], Made]] = {
         locuslab_tcn, causal_stack, wavenet, valid_wavenet, input_padded, same_and_crop, cat_zeros, strict_conv, late_input,
         channels_last, embedded_text, conditions, global_vector, film, pooled, batch_norms, own_parametrisation, without_channels,
         functional, levels, shared, one_more, activated, one_source,
-        flattened,
+        flattened, normed,
     )
 }  # fmt: skip

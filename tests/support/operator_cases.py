@@ -70,4 +70,12 @@ CASES: dict[str, tuple[ops.AnyOp, list[Any], dict[str, Any]]] = {
     "embedding of colours": (ops.Embedding(2), [RNG.integers(0, 5, (1, 3, 4, 5))], {"weight": RNG.normal(size=(5, 2))}),
     "dropout": (ops.Dropout(0.5), [X], {}),
     "sum of constants": (ops.Add(), [X[:, :, 0], X[:, :, 1]], {}),
+    "scale_shift": (ops.ScaleShift(), [X], weights(6)),
+    "scale alone": (ops.ScaleShift(bias=False), [X], {"weight": RNG.normal(size=6)}),
+    "prelu": (ops.PRelu(), [X], {"weight": RNG.normal(size=6)}),
+    "layer_norm": (ops.Norm("layer", 0.1), [4 * X], weights(6)),
+    "layer_norm away from 0": (ops.Norm("layer", 1e-3, bias=False), [20 * X + 50], {"weight": RNG.normal(size=6)}),
+    "layer_norm that eps holds": (ops.Norm("layer", 1.0), [0.1 * X], weights(6)),
+    "rms_norm": (ops.Norm("rms", 0.1, bias=False), [4 * X], {"weight": RNG.normal(size=6)}),
+    "rms_norm of an image": (ops.Norm("rms", 1e-5), [20 * IMAGE], weights(6)),
 }

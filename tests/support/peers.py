@@ -1,7 +1,6 @@
 """Modules of packages that no one here wrote, run unmodified, with random numbers in every parameter and running statistic.
 
-`CAUSAL` lists those to import, `REFUSED` those that must be refused, with words that the refusal must say, and `LACKING`
-those that are refused as long as refar has no operator for them.
+`CAUSAL` lists those to import, and `REFUSED` those that must be refused, with words that the refusal must say.
 """
 
 from __future__ import annotations
@@ -225,8 +224,8 @@ CAUSAL: tuple[Peer, ...] = (
     Peer("pytorch-tcn", "TCN", tcn(kernel_size=3), signal(3)),
     Peer("pytorch-tcn", "TCN, NLC, batch norm, skips", tcn("NLC", kernel_size=3, use_norm="batch_norm", use_skip_connections=True,
                                                            activation="gelu", output_projection=2), rows(3), LAST),
-    Peer("pytorch-tcn", "TCN, gated, embeddings", tcn(kernel_size=2, use_norm=None, use_gate=True,
-                                                      embedding_shapes=[(5,)], embedding_mode="concat"),
+    Peer("pytorch-tcn", "TCN, gated, layer norm, embeddings", tcn(kernel_size=2, use_norm="layer_norm", use_gate=True,
+                                                                  embedding_shapes=[(5,)], embedding_mode="concat"),
          {"x": signal(3), "embeddings": torch.randn(2, 5)}),
     Peer("wavenet-vocoder", "WaveNet, mixture of logistics", vocoder(**MIXTURE), signal(1)),
     Peer("wavenet-vocoder", "WaveNet, classes", vocoder(out_channels=9, kernel_size=2), signal(9)),
@@ -261,9 +260,6 @@ CAUSAL: tuple[Peer, ...] = (
     Peer("encodec", "SEANetEncoder without strides", encodec("SEANetEncoder", **FLAT), signal(1)),
     Peer("encodec", "SEANetDecoder without strides", encodec("SEANetDecoder", **FLAT, norm="none"), signal(3)),
 )  # fmt: skip
-
-LACKING: tuple[Peer, ...] = (Peer("pytorch-tcn", "TCN, layer norm", tcn(kernel_size=3, use_norm="layer_norm"), signal(3)),)
-"""Causal modules for which refar has no operator yet."""
 
 REFUSED: tuple[Peer, ...] = (
     Peer("pytorch-tcn", "TCN, looking ahead", tcn(kernel_size=3, causal=False), signal(3), words=("looks ahead",)),

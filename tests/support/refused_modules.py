@@ -98,12 +98,16 @@ def layer_norm_over_time() -> Refused:
     return layered(nn.LayerNorm(24), "layer (LayerNorm)", "length 25")
 
 
-def layer_norm_over_channels() -> Refused:
-    return computed(
-        lambda y: F.layer_norm(y.transpose(1, 2), (3,)).transpose(1, 2),
-        "layer_norm over channels",
-        "put BatchNorm1d in its place",
-    )
+def norm_without_eps() -> Refused:
+    return computed(lambda y: F.rms_norm(y.transpose(1, 2), (3,)).transpose(1, 2), "eps of None", "say eps=")
+
+
+def root_of_another() -> Refused:
+    return computed(lambda y: y / torch.sqrt((2 * y).pow(2).mean(1, keepdim=True) + 1e-5), "does not divide", "mean square")
+
+
+def variance_over_time() -> Refused:
+    return computed(lambda y: y / (y.var(2, unbiased=False, keepdim=True) + 1e-5).sqrt(), "a variance over", "channels")
 
 
 def layer_norm_over_all() -> Refused:
@@ -326,7 +330,8 @@ REFUSED: dict[str, Callable[[], Refused]] = {
     for made in (
         strided, strided_pool, filled_up, every_second, transposed_convolution, reflection, replication,
         symmetric, symmetric_same, symmetric_residual,
-        never_chomped, layer_norm_over_time, layer_norm_over_channels, layer_norm_over_all,
+        never_chomped, layer_norm_over_time, norm_without_eps, root_of_another, variance_over_time,
+        layer_norm_over_all,
         instance_norm, group_norm, mean_over_time, global_norm,
         softmax_over_time, attention, scaled_dot_product, lstm, gru, fourier, unfold_einsum, cumulative, depends_on_data,
         depends_on_parity, scaled_by_length, scaled_by_whole_length, positions, last_position, half_of_time, reversed_in_time,

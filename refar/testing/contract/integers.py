@@ -37,7 +37,7 @@ def integer_case(graph: Graph, rng: np.random.Generator, batch: int, extent: Ext
     shape = (batch, found.types[graph.output].size, *extent)
     for draw in _DRAWS:
         inputs = integer_inputs(graph, rng, draw.largest, batch, *extent)
-        params = {name: draw.parameter(sizes, rng, seen.get(name)) for name, sizes in found.parameters.items()}
+        params = {name: draw.parameter(name, sizes, rng, seen.get(name)) for name, sizes in found.parameters.items()}
         dy = rng.integers(-draw.largest, draw.largest + 1, shape).astype(np.float64)
         case = OperatorCase("the whole graph", graph, params, inputs, dy)
         if _is_exact(case) and _is_alive(case, rng):
@@ -58,9 +58,9 @@ class _Draw:
     kept: float = 1.0
     negative: float | None = None
 
-    def parameter(self, shape: tuple[int, ...], rng: np.random.Generator, mask: Array | None = None) -> Array:
-        """A weight, thin where its mask, if any, shows something, or a bias."""
-        if self.negative is None or len(shape) == 2:
+    def parameter(self, name: str, shape: tuple[int, ...], rng: np.random.Generator, mask: Array | None = None) -> Array:
+        """A weight, of a convolution thin where its mask, if any, shows something, or a bias."""
+        if self.negative is None or len(shape) == 2 or (len(shape) == 1 and name.endswith(".weight")):
             return rng.choice((-1.0, 1.0), shape) * rng.integers(1, self.largest + 1, shape)
         if len(shape) == 1:
             return rng.integers(-1, 3, shape).astype(np.float64)
@@ -150,6 +150,8 @@ def _magnitude(op: ops.AnyOp) -> ops.AnyOp:
     if isinstance(op, ops.Activation):
         ends = max(abs(op.low), abs(op.high)) if op.kind == "clip" else 0.0
         return ops.Affine(max(1.0, op.slope) if op.kind == "leaky_relu" else 1.0, ends)
+    if isinstance(op, ops.PRelu):  # of slopes that are no less than 1
+        return ops.ScaleShift(bias=False)
     if isinstance(op, ops.Standardize):  # which subtracts its mean
         return ops.Standardize(-abs(op.mean), op.std)
     numbers = {name: abs(value) for name in op.__struct_fields__ if isinstance(value := getattr(op, name), float)}

@@ -10,11 +10,11 @@ import numpy as np
 
 from refar import ops
 from refar.analysis.facts import facts
-from refar.analysis.kinks import kinks
+from refar.analysis.kinks import bends
 from refar.arguments.arrays import Array, Arrays
 from refar.building.text import from_json
 from refar.graph.graph import Graph, to_json
-from refar.oracle.bound_graph import cast, unchecked
+from refar.oracle.bound_graph import cast, own_parameters, unchecked
 from refar.oracle.padding import values_before
 from refar.oracle.whole import backward_everywhere, backward_nodes, forward_nodes
 from refar.rounding import bound
@@ -60,8 +60,8 @@ def adjoint(subject: Subject, measure: Measure) -> None:
             scale = sum(float(np.abs(product).sum()) for product in [moved, *products])
             error = abs(float(moved.sum()) - sum(float(product.sum()) for product in products))
             before = values_before(unchecked(subject.graph, subject.params, np.float64), inputs, len(dy))
-            tolerance = subject.tolerance("float64") * scale + _lost_in_slopes(subject.graph, values, dvalues, tangents)
-            tolerance += _lost_in_slopes(subject.graph, before, dbefore, resting)
+            tolerance = subject.tolerance("float64") * scale + _lost_in_slopes(subject, values, dvalues, tangents)
+            tolerance += _lost_in_slopes(subject, before, dbefore, resting)
             measure.require(error <= tolerance, what, f"a difference of at most {tolerance:.3g}", f"{error:.3g}")
             measure.worst = max(measure.worst, error / tolerance if tolerance else 0.0)
         if extent == min(extents):
@@ -84,12 +84,13 @@ def _complex_step(subject: Subject, inputs: Arrays, direction: Arrays) -> tuple[
     return here, resting
 
 
-def _lost_in_slopes(graph: Graph, values: Arrays, dvalues: Arrays, tangents: Arrays) -> float:
+def _lost_in_slopes(subject: Subject, values: Arrays, dvalues: Arrays, tangents: Arrays) -> float:
     """Σ ε·|J v| over what is passed back through slopes, which differences give: 1 - tanh² is off by u also where it is 0."""
     lost = 0.0
-    for node in graph.nodes:
-        if isinstance(node.op, ops.Activation | ops.Gate | ops.Softmax) and node.name in dvalues:
-            (error,), _ = bound.backward(node.op, [values[node.inputs[0]]], dvalues[node.name], {}, bound.FLOAT64)
+    for node in subject.graph.nodes:
+        if isinstance(node.op, ops.Activation | ops.Gate | ops.Softmax | ops.Norm) and node.name in dvalues:
+            own = own_parameters(node, subject.params or {})
+            (error,), _ = bound.backward(node.op, [values[node.inputs[0]]], dvalues[node.name], own, bound.FLOAT64)
             lost += float((np.abs(tangents[node.inputs[0]]) * error).sum())
     return lost
 
@@ -108,8 +109,8 @@ def _central_difference(subject: Subject, inputs: Arrays, direction: Arrays, mea
         ends = [
             forward_nodes(unchecked(subject.graph, moved(subject.params, by), np.float64), moved(inputs, by)) for by in (h, -h)
         ]  # fmt: skip
-        bent = [(n.inputs[0], kinks(n.op)) for n in subject.graph.nodes if isinstance(n.op, ops.Activation)]
-        if any(((ends[0][name] > kink.at) != (ends[1][name] > kink.at)).any() for name, each in bent for kink in each):
+        bent = [(n.inputs[0], at) for n in subject.graph.nodes for at in bends(n.op)]
+        if any(((ends[0][name] > at) != (ends[1][name] > at)).any() for name, at in bent):
             continue
         slope = (ends[0][subject.graph.output] - ends[1][subject.graph.output]) / (2 * h)
         tangents, _ = _complex_step(subject, inputs, direction)

@@ -14,6 +14,18 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from refar.ops.heads import LARGEST as LARGEST
+from refar.ops.heads import AnyHead as AnyHead
+from refar.ops.heads import Categorical as Categorical
+from refar.ops.heads import Classes as Classes
+from refar.ops.heads import Gaussian as Gaussian
+from refar.ops.heads import LearntGaussian as LearntGaussian
+from refar.ops.heads import MixtureGaussians as MixtureGaussians
+from refar.ops.heads import MixtureLogistics as MixtureLogistics
+from refar.ops.heads import Natural as Natural
+from refar.ops.heads import Positive as Positive
+from refar.ops.heads import SignalHead as SignalHead
+
 __all__ = [
     "FURTHEST",
     "FURTHEST_2D",
@@ -40,12 +52,15 @@ __all__ = [
     "MixtureGaussians",
     "MixtureLogistics",
     "Multiply",
+    "Norm",
     "OneHot",
     "Ones",
     "Op",
+    "PRelu",
     "PadChannels",
     "Pool1d",
     "Position",
+    "ScaleShift",
     "Shift",
     "Shift2d",
     "SignalHead",
@@ -53,9 +68,6 @@ __all__ = [
     "Softmax",
     "Standardize",
 ]
-
-LARGEST = 2**20
-"""No attribute may be larger, and no node may have more channels or classes."""
 
 FURTHEST = 2**16
 """No node may look back by more positions, all layers on its longest path together; no shift may look ahead by more."""
@@ -65,10 +77,6 @@ FURTHEST_2D = 2**9
 
 MOST_PARAMETERS = 2**28
 """No graph may have more parameters: 1 GiB in float32, half of what an ONNX file can hold."""
-
-Positive = Annotated[int, Meta(ge=1, le=LARGEST)]
-Natural = Annotated[int, Meta(ge=0, le=LARGEST)]
-Classes = Annotated[int, Meta(ge=2, le=LARGEST)]
 
 
 class Op(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"):
@@ -277,6 +285,39 @@ class Affine(Op, frozen=True, tag="affine"):
     shift: float = 0.0
 
 
+class ScaleShift(Op, frozen=True, tag="scale_shift"):
+    """A learnt scale and shift of each channel: y[b,c,t] = weight[c] · x[b,c,t] + bias[c]. Shape is kept; weight_c, bias_c.
+
+    Source: Ioffe and Szegedy 2015 (batch normalization), section 3, algorithm 1, which it is after training.
+    """
+
+    bias: bool = True
+
+
+class PRelu(Op, frozen=True, tag="prelu"):
+    """A leaky relu with a learnt slope for each channel: y[b,c,t] = x[b,c,t] if x[b,c,t] > 0 else weight[c] · x[b,c,t].
+
+    Shape is kept; weight_c, of any sign. The derivative at 0 is weight[c].
+    Source: He et al. 2015, "Delving deep into rectifiers", section 2.1.
+    """
+
+
+class Norm(Op, frozen=True, tag="norm"):
+    """A normalisation over the C channels of each position, with a learnt scale and shift. Shape is kept; weight_c, bias_c.
+
+    layer: y[b,c,t] = weight[c] · (x[b,c,t] - m) / √(v + eps) + bias[c],   m = Σ_c x[b,c,t]/C,   v = Σ_c (x[b,c,t] - m)²/C.
+    rms: the same with m = 0, so that v is the mean of the squares.
+
+    Every channel of y reads all channels of x; over images, those of all colours. `eps` keeps the root from 0.
+    Sources: Ba, Kiros and Hinton 2016, "Layer normalization", section 3; Zhang and Sennrich 2019, "Root mean square layer
+    normalization", section 4, to which eps is added as frameworks have it.
+    """
+
+    kind: Literal["layer", "rms"]
+    eps: Annotated[float, Meta(ge=1e-30)] = 1e-5
+    bias: bool = True
+
+
 class Dropout(Op, frozen=True, tag="dropout"):
     """y = x. Shape is kept.
 
@@ -310,83 +351,9 @@ ImageOp = Conv2d | Shift2d
 """The operators that read other pixels than their own."""
 
 PointwiseOp = (
-    PadChannels | Ones | Position | OneHot | Embedding | Standardize | Activation | Gate | Add | Multiply | Affine | Concat
-    | Slice | Softmax | Dropout
+    PadChannels | Ones | Position | OneHot | Embedding | Standardize | Activation | Gate | Add | Multiply | Affine | ScaleShift
+    | PRelu | Norm | Concat | Slice | Softmax | Dropout
 )  # fmt: skip
 """The operators that look at one position only."""
 
 AnyOp = Input | WindowedOp | ImageOp | PointwiseOp
-
-
-class Categorical(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="categorical"):
-    """The output holds logits: p(x_t = q) = softmax(y[:, :, t])_q. y_bqt with Q = the classes of the sequence input.
-
-    As for every head, number k of the parameters of colour c of an image is channel k·C + c: here the logit of class q of
-    colour c is y[:, q·C + c, r, s].
-    """
-
-
-class Gaussian(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="gaussian"):
-    """The output holds means: x_t ~ N(y[:, :, t], std²) with a fixed std; maximum likelihood is least squares."""
-
-    std: Annotated[float, Meta(gt=0)] = 1.0
-
-
-class MixtureLogistics(
-    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="mixture_logistics"
-):
-    """The output holds K mixture logits l, K means μ and K log-scales λ, in this order: a discretised mixture of logistics.
-
-    p(x_t = q) = Σ_k softmax(l)_k · [F((v_q + h - μ_k)/s_k) - F((v_q - h - μ_k)/s_k)],   F(z) = 1/(1 + exp(-z)), s_k = exp(λ_k).
-
-    Class q of Q has its centre at v_q = 2q/(Q-1) - 1 and half-width h = 1/(Q-1); class 0 reaches down to -∞ and class Q-1 up
-    to +∞, so that the probabilities sum to 1. Scales have no floor. y_bct with 3K channels; K = `components`,
-    Q = `classes` = the classes of the sequence input: stated here so that a head and an output are all that sampling needs.
-    Source: Salimans et al. 2017 (PixelCNN++), section 2.1, equations 1 and 2.
-    """
-
-    components: Positive
-    classes: Classes
-
-
-LogScale = Annotated[float, Meta(ge=-30, le=30)]
-"""A logarithm of a standard deviation that leaves squares of deviations within float32."""
-
-
-class LearntGaussian(
-    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="learnt_gaussian"
-):
-    """The output holds a mean μ and a log-scale λ for each channel of a signal: x_t ~ N(μ, σ²), σ = exp(max(λ, floor)).
-
-    -log p(x_t) = Σ_c [(x_c - μ_c)²/(2·σ_c²) + log σ_c + ½·log 2π],   μ_c = y[:, c],   λ_c = y[:, C + c].
-
-    y_bct with 2C channels, in the order of every head. λ is the logarithm of the standard deviation, not of the variance. Without
-    a floor a value that can be predicted exactly would make p infinite. Below the floor λ has no effect: its gradient is 0.
-    Source: Ping, Peng and Chen 2019 (ClariNet), section 3.1, which has the floor of -7 too.
-    """
-
-    floor: LogScale = -7.0
-
-
-class MixtureGaussians(
-    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="mixture_gaussians"
-):
-    """The output holds K logits l, K means μ and K log-scales λ, in this order, for each channel of a signal: a mixture density.
-
-    -log p(x_t) = Σ_c -log Σ_k softmax(l_c)_k · N(x_c; μ_ck, σ_ck²),   σ_ck = exp(max(λ_ck, floor)).
-
-    y_bct with 3K·C channels: of channel c, l_k is y[:, k·C + c], μ_k is y[:, (K + k)·C + c], λ_k is y[:, (2K + k)·C + c]. K =
-    `components`; the `floor` is that of `LearntGaussian`, which is the mixture of one component without its logit. Channels are
-    independent of each other, given the past.
-    Source: Bishop 1994, "Mixture density networks", equations 22 to 26; Graves 2013, "Generating sequences with recurrent
-    neural networks", section 4.
-    """
-
-    components: Positive
-    floor: LogScale = -7.0
-
-
-SignalHead = Gaussian | LearntGaussian | MixtureGaussians
-"""The heads of a signal; those of `AnyHead` that are not among them are of class indices."""
-
-AnyHead = Categorical | Gaussian | MixtureLogistics | LearntGaussian | MixtureGaussians

@@ -1,0 +1,165 @@
+"""Normalisations over the channels of each position: calls that name one, and those written out with a square root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from refar import ops
+from refar.arguments.arrays import Array
+from refar.importing import axes, pointwise
+from refar.importing.context import Arguments, Context
+from refar.importing.draft import FIXED, GraphDraft
+from refar.importing.refusal import refuse_call
+from refar.importing.values import Labelled, Part, shape
+
+Kind = Literal["layer", "rms"]
+LEAST = 1e-30
+"""The smallest eps that `ops.Norm` takes."""
+
+
+@dataclass(frozen=True)
+class Root(Part):
+    """√(mean of d² over channels + eps), or 1 over it: of use for d alone, which it divides."""
+
+    d: Labelled
+    eps: float
+    inverse: bool
+
+
+def layer_norm(c: Context, a: Arguments) -> Labelled:
+    """(x - mean)/√(var + eps)·weight + bias over the last axes, which must be the channels."""
+    return _named(c, a, "layer", a["eps"])
+
+
+def rms_norm(c: Context, a: Arguments) -> Labelled:
+    """x/√(mean of x² + eps)·weight over the last axes, which must be the channels."""
+    if a.get("eps") is None:
+        raise c.refuse(
+            "an eps of None, which is another number in float64 than in float32", "say eps=1.1920929e-07, as in float32"
+        )
+    return _named(c, a, "rms", a["eps"])
+
+
+def _named(c: Context, a: Arguments, kind: Kind, eps: float) -> Labelled:
+    x = c.value(a["input"])
+    over = x.axes[len(x.axes) - len(a["normalized_shape"]) :]
+    if over != ("C",):
+        what = f"a normalisation over the axes {', '.join(over)}: a position then depends on later ones"
+        raise c.refuse(what, "normalise over channels, or with running statistics (BatchNorm1d)")
+    given = a.get("weight"), a.get("bias")
+    weight, bias = c.optional(given[0], "its weight"), c.optional(given[1], "its bias")
+    params = {"weight": np.ones(x.size) if weight is None else weight} | ({} if bias is None else {"bias": bias})
+    return _normed(c, kind, eps, x, params, *c.named(*given))
+
+
+def _normed(c: Context, kind: Kind, eps: float, x: Labelled, params: dict[str, Array], wish: str, origin: str) -> Labelled:
+    if not eps >= LEAST:
+        raise c.refuse(f"an eps of {eps:g}", f"refar takes numbers from {LEAST:g} up, so that no root is 0")
+    op = ops.Norm(kind, float(eps), "bias" in params)
+    return pointwise.learnt(c.draft, op, x, params, wish=wish, origin=origin, place=c.place)
+
+
+def root(c: Context, a: Arguments, *, inverse: bool = False) -> Root:
+    """Take √(mean of d² over channels + eps), which must divide d itself; refar has no other root."""
+    x = c.value(a["self"])
+    name = "rsqrt" if inverse else "sqrt"
+    plan = c.draft.planned[x.node]
+    if not (isinstance(plan.op, ops.Affine) and plan.op.scale == 1 and x.inputs):
+        raise refuse_call(c.place, name)
+    mean = x.inputs[0]
+    if not (_is_mean(c.draft, mean.node) and mean.inputs):
+        raise refuse_call(c.place, name)
+    square = mean.inputs[0]
+    if c.draft.planned[square.node].op != ops.Multiply() or len(square.inputs) != 2:
+        raise refuse_call(c.place, name)
+    d, other = square.inputs
+    if d.node != other.node:
+        raise refuse_call(c.place, name)
+    error = c.refuse("a root that does not divide the value of which it is the mean square", "normalise over channels")
+    return Root(shape(x, c.runs), error, d, plan.op.shift, inverse)
+
+
+def divided(c: Context, given: Any, by: Root, *, inverse: bool = False) -> Labelled:
+    """Return d divided by its own root, or times its inverse, a norm: of kind "layer" where d is a value less its mean."""
+    x = c.value(given)
+    same = _same(c.draft, x.node, by.d.node) and (x.first, x.end) == (by.d.first, by.d.end)
+    if not same or by.inverse != inverse:
+        raise by.error
+    less = _less_its_mean(c.draft, x)
+    ones, named = {"weight": np.ones(x.size)}, (c.place.module or c.place.call, FIXED)
+    return _normed(c, "rms", by.eps, x, ones, *named) if less is None else _normed(c, "layer", by.eps, less, ones, *named)
+
+
+def inverse(c: Context, a: Arguments) -> Root:
+    """Return 1 over a root."""
+    given = a["self"]
+    if not isinstance(given, Root) or given.inverse:
+        raise refuse_call(c.place, "reciprocal")
+    return replace(given, inverse=True)
+
+
+def variance(c: Context, a: Arguments) -> Labelled:
+    """Return the mean of the squares of what is left of x less its mean over channels, step by step."""
+    x, dims, count = c.value(a["self"]), a.get("dim"), a.get("correction", int(a.get("unbiased", True)))
+    dims = dims if isinstance(dims, list | tuple) else [dims]
+    if len(dims) != 1 or not isinstance(dims[0], int) or x.axes[axes.position(x, dims[0])] != "C":
+        raise c.refuse("a variance over other axes than channels: every position would read all others", "take it over channels")
+    if count != 0:
+        raise c.refuse("a variance that divides by one channel less", "say unbiased=False")
+    at = axes.position(x, dims[0])
+    minus = pointwise.affine(c.draft, mean(c, x), -1.0, 0.0, c.place)
+    d = pointwise.joined(c.draft, ops.Add(), [x, minus], c.place)
+    found = mean(c, pointwise.joined(c.draft, ops.Multiply(), [d, d], c.place))
+    return found if a.get("keepdim") else replace(found, axes=(*x.axes[:at], *x.axes[at + 1 :]))
+
+
+def mean(c: Context, x: Labelled) -> Labelled:
+    """Return the mean over channels, one channel."""
+    ones = np.full((1, x.size), 1 / x.size)
+    return pointwise.dense(c.draft, x, ones, None, wish=c.place.call, origin=FIXED, place=c.place)
+
+
+def _is_mean(draft: GraphDraft, name: str) -> bool:
+    plan = draft.planned[name]
+    if not isinstance(plan.op, ops.Conv1d) or plan.op != ops.Conv1d(1, bias=False):
+        return False
+    weight = plan.params["weight"]
+    return bool((weight == 1 / weight.shape[1]).all())
+
+
+def _less_its_mean(draft: GraphDraft, x: Labelled) -> Labelled | None:
+    """Return what x is without its mean over channels, if x is a sum of that and of minus the mean, repeated."""
+    if draft.planned[x.node].op != ops.Add() or len(x.inputs) != 2:
+        return None
+    of, minus = x.inputs
+    name = minus.node
+    if _is_repeated(draft, name):
+        name = draft.planned[name].inputs[0]
+    if draft.planned[name].op != ops.Affine(-1.0):
+        return None
+    name = draft.planned[name].inputs[0]
+    return of if _is_mean(draft, name) and _same(draft, draft.planned[name].inputs[0], of.node) else None
+
+
+def _is_repeated(draft: GraphDraft, name: str) -> bool:
+    plan = draft.planned[name]
+    return (
+        isinstance(plan.op, ops.Conv1d)
+        and plan.op.kernel == 1
+        and plan.params["weight"].shape[1] == 1
+        and bool((plan.params["weight"] == 1).all() and "bias" not in plan.params)
+    )
+
+
+def _same(draft: GraphDraft, one: str, other: str) -> bool:
+    """Whether two nodes compute the same, as where a value is computed twice."""
+    if one == other:
+        return True
+    a, b = draft.planned[one], draft.planned[other]
+    alike = a.op == b.op and len(a.inputs) == len(b.inputs) > 0 and a.params.keys() == b.params.keys()
+    if not alike or not all(np.array_equal(a.params[name], b.params[name]) for name in a.params):
+        return False
+    return all(_same(draft, *pair) for pair in zip(a.inputs, b.inputs, strict=True))
