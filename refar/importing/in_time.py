@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
+
 from refar import ops
 from refar.arguments.arrays import Array
 from refar.importing.draft import GraphDraft, Objections
-from refar.importing.moves import answered, pad, require_room, settled
+from refar.importing.moves import ahead, answered, pad, require_room, settled
 from refar.importing.refusal import Place, refuse
 from refar.importing.values import Labelled, Steps
 
@@ -24,6 +26,15 @@ def _read_before(x: Labelled, left: int, reach: int, place: Place) -> Objections
         why = "it reads zeros before the first position, where the layers before it answer zeros with something else"
         against.append(("input", str(refuse(place, why))))
     return against
+
+
+def _hidden(x: Labelled, weight: Array, dilation: int, padding: tuple[int, int]) -> int:
+    """Count the last weights of a kernel that are zero and look ahead, beyond the end of what it reads without padding."""
+    span = x.spans["T"].padded(padding[0] - (weight.shape[2] - 1) * dilation, padding[1])
+    seen = np.flatnonzero(weight.any(axis=(0, 1)))
+    if not ahead(span) or not seen.size:
+        return 0
+    return min(weight.shape[2] - 1 - int(seen[-1]), -(-span.first // dilation))
 
 
 def conv(
@@ -42,9 +53,12 @@ def conv(
 ) -> Labelled:
     """Convolve over time; `weight` is weight_oik, `padding` how many zeros stand before and after.
 
+    Of a kernel that would look ahead the last weights are left out where they are zero, as those of a mask.
     With `folds` the layer becomes a part of the convolution before it, if nothing else reads that.
     """
-    (left, right), kernel = padding, weight.shape[2]
+    left, right = padding
+    hidden = _hidden(x, weight, dilation, padding) if x.timed else 0
+    weight, right, kernel = weight[:, :, : weight.shape[2] - hidden], right - hidden * dilation, weight.shape[2] - hidden
     reach = (kernel - 1) * dilation
     if x.indexed:
         raise refuse(place, "a convolution of class indices", "look them up first: one-hot or an embedding")
@@ -66,7 +80,7 @@ def conv(
             bias,
             dilation=dilation,
             groups=groups,
-            padding=padding,
+            padding=(left, right),
             wish=wish,
             origin=origin,
             place=place,
