@@ -161,7 +161,8 @@ def as_graph(y: Array, output: Labelled) -> Array:
     if "C" in channels and "C" not in names:
         y, names = y[..., None], [*names, "C"]
     y = y.transpose([names.index(axis) for axis in ("B", *channels, *output.spans)])
-    return y.reshape(len(y), -1, *y.shape[1 + len(channels) :])
+    y = y.reshape(len(y), -1, *y.shape[1 + len(channels) :])
+    return y if output.order is None else y[:, list(output.order)]
 
 
 def window(output: Labelled, extent: Extent) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -39,12 +39,10 @@ class Planned:
 
 
 class GraphDraft:
-    """Collects nodes under names of its own; `finish` drops what is not read and gives each node the name it wants."""
+    """Collects nodes under names of its own; `finished` drops what is not read."""
 
     def __init__(self) -> None:
         self.planned: dict[str, Planned] = {}
-        self.places: dict[str, Place] = {}
-        """Where the nodes of the finished graph that read other pixels stand in the user's code, by their final names."""
         self._moved: dict[tuple[object, ...], Labelled] = {}
 
     def add(
@@ -111,22 +109,35 @@ class GraphDraft:
             later=lambda more: self.moved(self.moved(value, more), steps),
         )
 
-    def finish(self, output: str, head: AnyHead | None, padding: Padding) -> tuple[Graph, dict[str, Array], dict[str, str]]:
-        """Return the graph, its parameters, and the origin of each parameter."""
+    def finished(self, output: str) -> tuple[dict[str, Planned], str]:
+        """Return the nodes that an output needs, and all inputs, with what folds folded; and the output's name."""
         planned, output = folded(self.planned, self.read(output), output)
         read = needed(planned, output)
-        builder, params, origins = Builder(), dict[str, Array](), dict[str, str]()
-        final: dict[str, str] = {}
-        for name, node in planned.items():
-            if name not in read and not isinstance(node.op, ops.Input):
-                continue
-            chosen = _free(legal(node.wish), set(final.values()))
-            self.places[chosen] = node.place
-            final[name] = builder.add_op(node.op, *(final[source] for source in node.inputs), name=chosen)
-            for last, array in node.params.items():
-                params[f"{chosen}.{last}"] = array
-                origins[f"{chosen}.{last}"] = node.origin
-        return builder.build(final[output], head, padding=padding), params, origins
+        return {name: node for name, node in planned.items() if name in read or isinstance(node.op, ops.Input)}, output
+
+
+@dataclass(frozen=True)
+class Built:
+    """A graph and its parameters; the origin of each parameter; and where the nodes that read other pixels stand in the code."""
+
+    graph: Graph
+    params: dict[str, Array]
+    origins: dict[str, str]
+    places: dict[str, Place]
+
+
+def built(planned: Mapping[str, Planned], output: str, head: AnyHead | None, padding: Padding) -> Built:
+    """Build the graph of these nodes, each with the name that it wants."""
+    builder, params, origins = Builder(), dict[str, Array](), dict[str, str]()
+    final, places = dict[str, str](), dict[str, Place]()
+    for name, node in planned.items():
+        chosen = _free(legal(node.wish), set(final.values()))
+        places[chosen] = node.place
+        final[name] = builder.add_op(node.op, *(final[source] for source in node.inputs), name=chosen)
+        for last, array in node.params.items():
+            params[f"{chosen}.{last}"] = array
+            origins[f"{chosen}.{last}"] = node.origin
+    return Built(builder.build(final[output], head, padding=padding), params, origins, places)
 
 
 def needed(planned: dict[str, Planned], output: str) -> set[str]:

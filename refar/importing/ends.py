@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
+from refar import ops
 from refar.analysis.causality import is_strict, receptive_field
 from refar.analysis.facts import facts
 from refar.analysis.offsets import union
@@ -15,7 +17,8 @@ from refar.building.rewrite import strictify
 from refar.errors import InputError
 from refar.graph.graph import Graph, Padding
 from refar.importing.agreement import Agreement, Found
-from refar.importing.draft import GraphDraft
+from refar.importing.colours import in_order
+from refar.importing.draft import Built, GraphDraft, built
 from refar.importing.imported import Imported, ImportReport
 from refar.importing.moves import ahead, looks_ahead
 from refar.importing.ports import Port, places_of
@@ -61,21 +64,50 @@ def concluded(
     and raises ImportRefused where they differ.
     """
     chosen = _padding(draft, output, padding, noun)
-    graph, params, origins = draft.finish(output.node, head, chosen)
+    found, output, arranged = _arranged(draft, output, head, chosen)
+    graph, params, origins = found.graph, found.params, found.origins
     for name, array in params.items():
         if not np.isfinite(array).all():
             raise ImportRefused(f"the parameter {name}, made from {origins[name]}, is not finite")
-    require_causal(graph, draft.places)
+    require_causal(graph, found.places)
     field = receptive_field(graph)
     extent = (field,) if isinstance(field, int) else field
     agreement = compare(Found(graph, params, origins, inputs, output, noun), extent)
-    said = [*notes, *_notes(output, chosen, origins, own, noun), *agreement.notes]
+    said = [*notes, *arranged, *_notes(output, chosen, origins, own, noun), *agreement.notes]
     if shift != "none" and not is_strict(graph):
         graph = strictify(graph, at=shift)
         said.append(f"one position later, at the {shift}: the {noun}'s own output at t is the graph's at t + 1")
     gradient = agreement.beside if with_gradients else math.nan
     report = ImportReport(field, chosen, origins, agreement.value, gradient, agreement.checked, tuple(said))
     return Imported(graph, params, report)
+
+
+def _arranged(draft: GraphDraft, output: Labelled, head: AnyHead | None, padding: Padding) -> tuple[Built, Labelled, list[str]]:
+    """Build the graph, where an image has colours that see each other in order with its channels in that order."""
+    planned, name = draft.finished(output.node)
+    sequence = next(node.op for node in planned.values() if isinstance(node.op, ops.Input) and node.op.role == "sequence")
+    plain = built(planned, name, head, padding)
+    colours, wanted = sequence.channels, None
+    if not output.image or colours == 1 or facts(plain.graph).looks_ahead is not None:
+        return plain, output, []
+    if "K" in output.axes and colours in (output.inner, output.size // output.inner):
+        count = np.arange(output.size)
+        wanted = count % colours if output.inner == colours else count // output.inner
+    in_place = wanted is None or output.inner == colours
+    if in_place and is_strict(plain.graph):
+        return plain, output, []
+    found = in_order(planned, name, colours, wanted)
+    if found is None:
+        return plain, output, []
+    ordered, order = built(found.nodes, name, head, padding), tuple(map(int, found.order[name]))
+    if not is_strict(plain.graph) and not is_strict(ordered.graph):
+        return plain, output, []
+    listed = ", ".join(map(str, order[:6])) + (", …" if len(order) > 6 else "")
+    note = (
+        f"channels were put in another order, so that channel j belongs to colour j mod {colours}: the first of the graph's "
+        f"output are the module's channels {listed}"
+    )
+    return ordered, replace(output, order=order), [note] if found.moved else []
 
 
 def require_causal(graph: Graph, places: Mapping[str, Place]) -> None:

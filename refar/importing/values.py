@@ -66,6 +66,7 @@ class Labelled:
     Of what the module holds at t < 0, or of an image above, left and right of it: `zero` says that it
     is 0, as in a graph of padding "layer"; `response` that it is what the node gives for zeros, as in one of padding "input".
     `quiet` says that this answer is 0 too. `bare` says that the node is 0 at all t < first, also where first > 0.
+    Channel j of an output's graph is the module's channel `order[j]`, if that is not j.
     What is computed from conditions alone is `given`: it may look ahead.
     `later(steps)` makes the value anew so that its numbers stand so many positions later, and `place` is the call that made it.
     """
@@ -82,6 +83,7 @@ class Labelled:
     timed: bool = True
     inner: int = 1
     given: bool = False
+    order: tuple[int, ...] | None = None
     inputs: tuple[Labelled, ...] = field(default=(), compare=False, repr=False)
     later: Callable[[Steps], Labelled] | None = field(default=None, compare=False, repr=False)
     place: Place = field(default=Place(""), compare=False, repr=False)
