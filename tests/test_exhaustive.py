@@ -130,7 +130,7 @@ PICKED = {
     "importing/norms.py: _is_repeated": "a norm that is written out",
     "importing/pointwise.py: joined": "a product is 0 where one factor is, and the channels of a concatenation add up",
     "importing/onnx_nodes.py: _cast": "a one-hot holds zeros and ones, which a cast to whole numbers leaves as they are",
-    "importing/in_time.py: looks_ahead": "a delay only moves what looks ahead",
+    "importing/moves.py: looks_ahead": "a delay only moves what looks ahead",
     # what the operators of one graph must be to each other
     "analysis/facts.py: _check_padding": "how a pool is given its ones",
     "analysis/facts.py: _check_head": "no softmax before a categorical head",

@@ -1,4 +1,4 @@
-"""An imported graph held against what it was read from, by numbers: at many lengths, with one sequence and with three."""
+"""An imported graph held against what it was read from, by numbers: at many lengths, or sizes, with one and three sequences."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from refar.arguments.arrays import Array
 from refar.graph.graph import Graph
 from refar.importing.ports import Port
+from refar.importing.probes import Extent, called
 from refar.importing.refusal import ImportRefused
 from refar.importing.values import Labelled
 from refar.oracle.functions import forward
@@ -41,12 +42,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Pair:
-    """One length and batch, with the arrays that the model was given, and the numbers that are drawn next."""
+    """One length, or size of an image, and batch, with what the model was given, and the numbers that are drawn next."""
 
-    length: int
+    extent: Extent
     batch: int
     given: Sequence[Array]
     rng: np.random.Generator
+
+    def __str__(self) -> str:
+        return f"{called(self.extent)}, batch {self.batch}"
 
 
 class Answer(Protocol):
@@ -65,51 +69,76 @@ class Agreement:
     """The largest errors of the graph, relative to the largest value of each channel.
 
     `value` is that of the output in float64, `beside` that of what else was compared, gradients or float32. `checked` are the
-    pairs (length, batch) that were compared.
+    pairs (length, batch) that were compared, of images (rows, columns, batch).
     """
 
     value: float
     beside: float
-    checked: tuple[tuple[int, int], ...]
+    checked: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
 
 
-def compare(found: Found, field: int, run: Callable[[Sequence[Array]], Answer], more: Sequence[int] = ()) -> Agreement:
+LARGEST_SIDE = 24
+"""Images with more rows or columns than this are not compared."""
+
+
+def extents(field: Extent, more: Sequence[Extent] = ()) -> list[Extent]:
+    """List the extents at which a graph is compared, from small to large, for its receptive field.
+
+    Of sequences lengths 1, 2, 3, odd and even ones below and above the field, and some `more`; of images a pixel, a row, a
+    column, small ones, and ones that are not square above the field.
+    """
+    if len(field) == 1:
+        (n,) = field
+        lengths = {1, 2, 3, max(1, n // 2), n - 1 or 1, n, n + 1, n + 6, 2 * n + 7}
+        return sorted({*((length,) for length in lengths), *more})
+    rows, columns = (min(side + 1, LARGEST_SIDE) for side in field)
+    twice = min(2 * rows, LARGEST_SIDE)  # where nothing is padded, windows of odd kernels reach as far down
+    return sorted({(1, 1), (2, 3), (3, 2), (1, columns), (rows, 1), (twice, columns + 1), (twice + 1, columns + 2), *more})
+
+
+def compare(found: Found, field: Extent, run: Callable[[Sequence[Array]], Answer], more: Sequence[Extent] = ()) -> Agreement:
     """Hold the graph against the model, which is `run`. Raises ImportRefused where they differ, naming the first place.
 
-    At lengths 1, 2, 3, odd and even ones below and above the receptive field, and some `more`, with 1 and 3 sequences.
+    At all `extents`, with 1 and 3 sequences.
     """
-    lengths = sorted({1, 2, 3, max(1, field // 2), field - 1 or 1, field, field + 1, field + 6, 2 * field + 7, *more})
-    checked, short = list[tuple[int, int]](), list[int]()
+    checked, short = list[tuple[int, ...]](), list[Extent]()
     same: list[Array] = []
     said = ""
     worst = beside = 0.0
-    for length in lengths:
+    for extent in extents(field, more):
         for batch in (1, 3):
-            rng = np.random.default_rng([length, batch])
-            pair = Pair(length, batch, [port.draw(rng, length, batch) for port in found.inputs], rng)
+            rng = np.random.default_rng([*extent, batch])
+            pair = Pair(extent, batch, [port.draw(rng, extent, batch) for port in found.inputs], rng)
             try:
                 answer = run(pair.given)
             except Exception as error:  # the model is the user's; what it raises is said in the refusal
                 said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
                 if checked:
-                    raise ImportRefused(f"the {found.noun} itself fails at length {length}, batch {batch}: {said}") from error
-                short.append(length)
+                    raise ImportRefused(f"the {found.noun} itself fails at {pair}: {said}") from error
+                short.append(extent)
                 break
-            if answer.y.size and length + found.output.end > found.output.first:
-                same.append(_same_in_each_sequence(as_bct(answer.y, found.output)))
+            if answer.y.size and all(part.start < part.stop for part in window(found.output, extent)[1][2:]):
+                same.append(_same_in_each_sequence(as_graph(answer.y, found.output)))
                 worst = max(worst, _value(found, pair, answer.y))
                 beside = max(beside, answer.beside(found, pair))
-                checked.append((length, batch))
+                checked.append((*extent, batch))
     if len(checked) < 4:
         raise ImportRefused(f"the {found.noun} could not be compared at enough lengths: {said or 'it gave no values'}")
-    failed = (f"the {found.noun} itself fails at the lengths {', '.join(map(str, short))}: {said}",) if short else ()
+    at = [" x ".join(map(str, extent)) for extent in short]
+    many = "lengths" if len(field) == 1 else "sizes"
+    failed = (f"the {found.noun} itself fails at the {many} {', '.join(at)}: {said}",) if short else ()
     return Agreement(worst, beside, tuple(checked), (*failed, *_constant(np.all(same, axis=0), found.noun)))
 
 
-def _same_in_each_sequence(y_bct: Array) -> Array:
+def _same_in_each_sequence(y: Array) -> Array:
     """Whether a channel is the same in all sequences, so that no input changed it; true of a single one, which shows nothing."""
-    return np.asarray((y_bct == y_bct[:1]).all(axis=(0, 2)))
+    return np.asarray((y == y[:1]).all(axis=all_but_channels(y)))
+
+
+def all_but_channels(y: Array) -> tuple[int, ...]:
+    """Return the axes of batch and positions."""
+    return tuple(axis for axis in range(y.ndim) if axis != 1)
 
 
 def _constant(constant: Array, noun: str) -> tuple[str, ...]:
@@ -123,20 +152,27 @@ def _constant(constant: Array, noun: str) -> tuple[str, ...]:
     return (f"channels of the output that no input changed: {which}",) if constant.any() else ()
 
 
-def as_bct(y: Array, output: Labelled) -> Array:
-    """Return the output of the model with axes B, C, T: a view."""
+def as_graph(y: Array, output: Labelled) -> Array:
+    """Return the output of the model with the axes of the graph: B, C, T, or B, C, H, W."""
     names = list(output.axes)
     y = y.reshape([n for n, axis in zip(y.shape, names, strict=True) if axis != "1"])
     names = [axis for axis in names if axis != "1"]
-    if "C" not in names:
+    channels = "KN" if "K" in names else "C"
+    if "C" in channels and "C" not in names:
         y, names = y[..., None], [*names, "C"]
-    return y.transpose([names.index(axis) for axis in "BCT"])
+    y = y.transpose([names.index(axis) for axis in ("B", *channels, *output.spans)])
+    y = y.reshape(len(y), -1, *y.shape[1 + len(channels) :])
+    return y if output.order is None else y[:, list(output.order)]
 
 
-def window(output: Labelled, length: int) -> tuple[slice, slice]:
-    """Return two slices of time, one of the model's output and one of the graph's, that hold the same positions."""
-    first, last = max(0, output.first), length + min(0, output.end)
-    return slice(first - output.first, last - output.first), slice(first, last)
+def window(output: Labelled, extent: Extent) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Return slices of all axes of a graph, of the model's output and of the graph's, that hold the same positions."""
+    own, graphs = [slice(None)] * 2, [slice(None)] * 2
+    for span, length in zip(output.spans.values(), extent, strict=True):
+        first, last = max(0, span.first), length + min(0, span.end)
+        own.append(slice(first - span.first, last - span.first))
+        graphs.append(slice(first, last))
+    return tuple(own), tuple(graphs)
 
 
 def _value(found: Found, pair: Pair, y: Array) -> float:
@@ -144,40 +180,45 @@ def _value(found: Found, pair: Pair, y: Array) -> float:
     return apart(found.noun, "output", theirs, mine, pair, start)
 
 
-def side_by_side(found: Found, pair: Pair, y: Array, mine: Array) -> tuple[Array, Array, int]:
+def side_by_side(found: Found, pair: Pair, y: Array, mine: Array) -> tuple[Array, Array, Extent]:
     """Return the model's output and the graph's, both cut to the positions that they share, and the first of these positions."""
-    output, length = found.output, pair.length
-    theirs = as_bct(y, output)
-    expected = length + output.end - output.first
-    if theirs.shape != (pair.batch, mine.shape[1], expected):
-        raise ImportRefused(
-            f"the {found.noun}'s output has the shape {tuple(y.shape)} at length {length}, where {expected} positions follow"
-        )
-    own, graphs = window(output, length)
-    offset = length - mine.shape[-1]  # of padding "valid", which drops the first
-    start = max(0, graphs.start - offset)
-    b = mine[..., start : graphs.stop - offset]
-    a = theirs[..., own]
-    return a[..., a.shape[-1] - b.shape[-1] :], b, start + offset
+    output = found.output
+    theirs = as_graph(y, output)
+    expected = tuple(n + span.end - span.first for n, span in zip(pair.extent, output.spans.values(), strict=True))
+    if theirs.shape != (pair.batch, mine.shape[1], *expected):
+        positions = " x ".join(map(str, expected))
+        at = f"at {called(pair.extent)}, where {positions} positions follow"
+        raise ImportRefused(f"the {found.noun}'s output has the shape {tuple(y.shape)} {at}")
+    own, graphs = window(output, pair.extent)
+    if output.image:
+        return theirs[own], mine[graphs], tuple(part.start for part in graphs[2:])
+    offset = pair.extent[0] - mine.shape[-1]  # of padding "valid", which drops the first
+    start = max(0, graphs[2].start - offset)
+    b = mine[..., start : graphs[2].stop - offset]
+    a = theirs[own]
+    return a[..., a.shape[-1] - b.shape[-1] :], b, (start + offset,)
 
 
-def apart(noun: str, what: str, a: Array, b: Array, pair: Pair, start: int, least: float = 0.0) -> float:
+def apart(noun: str, what: str, a: Array, b: Array, pair: Pair, start: Extent, least: float = 0.0) -> float:
     """Return the largest distance of a channel, as a part of its largest value, or of `least` if that is larger.
 
     Raises ImportRefused where it is above LIMIT.
     """
     if a.shape != b.shape:
-        raise ImportRefused(f"{what}: the {noun} gives the shape {a.shape} and the graph {b.shape} at length {pair.length}")
+        raise ImportRefused(f"{what}: the {noun} gives the shape {a.shape} and the graph {b.shape} at {called(pair.extent)}")
     if not a.size:
         return 0.0
-    scale = np.maximum(np.abs(a).max(axis=(0, 2), keepdims=True), max(least, np.finfo(float).tiny))
+    scale = np.maximum(np.abs(a).max(axis=all_but_channels(a), keepdims=True), max(least, np.finfo(float).tiny))
     ratio = np.nan_to_num(np.abs(a - b) / scale, nan=np.inf)
     worst = float(ratio.max())
     if worst > LIMIT:
-        row, channel, at = np.unravel_index(ratio.argmax(), ratio.shape)
+        at = np.unravel_index(ratio.argmax(), ratio.shape)
+        row, channel, *place = at
+        positions = [n + first for n, first in zip(place, start, strict=True)]
+        where = f"t = {positions[0]}" if len(positions) == 1 else f"row {positions[0]}, column {positions[1]}"
         raise ImportRefused(
-            f"the graph that was found does not compute what the {noun} computes: {what} at length {pair.length}, batch "
-            f"{pair.batch}, sequence {row}, channel {channel}, t = {at + start}: the {noun} gives {a[row, channel, at]:.6g}, "
-            f"the graph {b[row, channel, at]:.6g}. Nothing is returned; this is a fault of the import, please report it"
+            f"the graph that was found does not compute what the {noun} computes: {what} at {pair}, sequence {row}, channel "
+            f"{channel}, {where}: the {noun} gives {a[at]:.6g}, the graph {b[at]:.6g}. Nothing is returned; this is a fault of "
+            "the import, please report it"
         )
     return worst

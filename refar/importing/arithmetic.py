@@ -95,7 +95,7 @@ def _times(c: Context, one: Any, other: Any, folds: bool = False) -> Labelled:
 
 def _real(c: Context, x: Labelled) -> Labelled:
     """Class indices that are reckoned with are numbers from here on."""
-    return pointwise.lookup(c.draft, x, ops.Standardize(0.0, 1.0), 1, c.place) if x.indexed else x
+    return pointwise.numbers(c.draft, x, c.place) if x.indexed else x
 
 
 def _number(c: Context, x: Labelled, given: Any) -> Array:

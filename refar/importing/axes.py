@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from refar.importing.refusal import Place, refuse
-from refar.importing.values import Labelled, Runs, Sizes, Varying, shape, size_of
+from refar.importing.values import Labelled, Runs, Sizes, Span, Varying, shape, size_of
+
+NAMES = {"T": "time", "H": "rows", "W": "columns"}
+"""What the axes of positions are called."""
 
 
 def sizes_of(number: int | Varying, runs: Runs) -> Sizes:
@@ -63,6 +66,8 @@ def reshaped(value: Labelled, target: Sequence[int | Varying], runs: Runs, place
     for number in wanted:
         axis, size = "", single
         while size != number and atoms:
+            if atoms[0] == "C" and axis == "" and _parts(value.size, number, runs):
+                value, atoms[:1] = replace(value, inner=value.size // number[0]), ["K", "N"]
             axis += atoms.pop(0)
             size = size_of(value, axis, runs)
         if size != number:
@@ -72,9 +77,21 @@ def reshaped(value: Labelled, target: Sequence[int | Varying], runs: Runs, place
         axes.append(axis or "1")
     if atoms:
         raise refuse(place, f"a reshape that parts or mixes the axes {', '.join(value.axes)}", "split and concatenate channels")
-    if not value.indexed and "C" not in "".join(axes) and "1" in axes:
+    if not value.indexed and not {"C", "K"} & set("".join(axes)) and "1" in axes:
         axes[_of_channels(value, axes)] = "C"
-    return replace(value, axes=tuple(axes))
+    return rejoined(replace(value, axes=tuple(axes)))
+
+
+def _parts(size: int, number: Sizes, runs: Runs) -> bool:
+    """Whether channels can be parted into so many groups of equally many."""
+    return number == runs.same(number[0]) and 1 < number[0] < size and size % number[0] == 0
+
+
+def rejoined(value: Labelled) -> Labelled:
+    """Return channels that were parted and lie one after the other again as the channels that they were."""
+    if "KN" not in value.axes:
+        return value
+    return replace(value, axes=tuple("C" if axis == "KN" else axis for axis in value.axes), inner=1)
 
 
 def _of_channels(value: Labelled, axes: list[str]) -> int:
@@ -101,35 +118,43 @@ def expanded(value: Labelled, target: Sequence[int | Varying], runs: Runs, place
             continue
         if size != single or axis != "1" or value.timed or number == runs.same(number[0]):
             raise refuse(place, f"axis {i} is repeated from {size[0]} to {number[0]}", "only a global condition is, over time")
-        more = {n - length for n, length in zip(number, runs.lengths, strict=True)}
-        if len(more) > 1:
-            raise refuse(place, "a value is repeated over a length that is not that of the sequence")
-        axes[i], value = "T", replace(value, end=value.first + more.pop())
+        axes[i], more = _place_of(number, runs, place)
+        value = value.spanning(**{axes[i]: Span(0, more)})
     return replace(value, axes=tuple(axes))
 
 
+def _place_of(number: Sizes, runs: Runs, place: Place) -> tuple[str, int]:
+    """Return the axis of positions that a size moves with, and by how much it is larger."""
+    for axis, sizes in runs.places.items():
+        more = {n - size for n, size in zip(number, sizes, strict=True)}
+        if len(more) == 1:
+            return axis, more.pop()
+    raise refuse(place, "a value is repeated over a length that is not that of the sequence")
+
+
 def lengths(
-    value: Labelled, place: Place, start: int | Varying | None, stop: int | Varying | None, runs: Runs
+    value: Labelled, axis: str, place: Place, start: int | Varying | None, stop: int | Varying | None, runs: Runs
 ) -> tuple[int, int]:
-    """Return how many positions a slice of time drops at its start and at its end."""
-    sizes = size_of(value, "T", runs)
+    """Return how many positions a slice of one axis drops at its start and at its end."""
+    sizes = size_of(value, axis, runs)
     low = _clipped(sizes_of(0 if start is None else start, runs), sizes)
     high = sizes if stop is None else _clipped(sizes_of(stop, runs), sizes)
     before, after = set(low), {size - n for size, n in zip(sizes, high, strict=True)}
     if len(before) > 1 or len(after) > 1:
-        raise refuse(place, "a slice of time whose ends do not move with the length", "cut a fixed number at either end")
+        what = f"a slice of {NAMES[axis]} whose ends do not move with the length"
+        raise refuse(place, what, "cut a fixed number at either end")
     if any(a >= b for a, b in zip(low, high, strict=True)):
-        raise refuse(place, "a slice of time that is empty", "give a longer example")
+        raise refuse(place, f"a slice of {NAMES[axis]} that is empty", "give a longer example")
     return before.pop(), after.pop()
 
 
-def cut(value: Labelled, start: int | Varying | None, stop: int | Varying | None, runs: Runs) -> tuple[Sizes, ...]:
-    """Return the sizes of a slice of time, whatever its ends."""
-    sizes = size_of(value, "T", runs)
+def cut(value: Labelled, axis: str, start: int | Varying | None, stop: int | Varying | None, runs: Runs) -> tuple[Sizes, ...]:
+    """Return the sizes of a slice of one axis, whatever its ends."""
+    sizes = size_of(value, axis, runs)
     low = _clipped(sizes_of(0 if start is None else start, runs), sizes)
     high = sizes if stop is None else _clipped(sizes_of(stop, runs), sizes)
     left = tuple(max(0, b - a) for a, b in zip(low, high, strict=True))
-    return tuple(left if axis == "T" else size_of(value, axis, runs) for axis in value.axes)
+    return tuple(left if other == axis else size_of(value, other, runs) for other in value.axes)
 
 
 def _clipped(numbers: Sizes, sizes: Sizes) -> Sizes:

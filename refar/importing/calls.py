@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refar import ops
-from refar.importing import axes, calls_in_time, norms, pointwise
+from refar.importing import axes, calls_in_plane, calls_in_time, norms, pointwise
 from refar.importing.arithmetic import add, batch_norm, div, linear, mul, rsub, sub
 from refar.importing.context import Arguments, Context
 from refar.importing.functions import FUNCTIONS, applied
@@ -31,7 +31,7 @@ def _cast(c: Context, a: Arguments) -> Anything:
         return given
     floating = getattr(kind, "is_floating_point", False)
     if given.indexed and floating:
-        return pointwise.lookup(c.draft, given, ops.Standardize(0.0, 1.0), 1, c.place)
+        return pointwise.numbers(c.draft, given, c.place)
     if not given.indexed and not floating:
         raise c.refuse(f"numbers are cut to {kind}", "leave the cast out")
     return given
@@ -40,7 +40,7 @@ def _cast(c: Context, a: Arguments) -> Anything:
 def _cast_as(c: Context, a: Arguments) -> Anything:
     other = a["other"]
     if isinstance(a["self"], Labelled) and a["self"].indexed and not (isinstance(other, Labelled) and other.indexed):
-        return pointwise.lookup(c.draft, a["self"], ops.Standardize(0.0, 1.0), 1, c.place)
+        return pointwise.numbers(c.draft, a["self"], c.place)
     return a["self"]
 
 
@@ -128,8 +128,8 @@ def _cat(c: Context, a: Arguments) -> Labelled | StackedValues:
     if len({v.axes for v in values if v.timed}) > 1 or any(len(v.axes) != len(values[0].axes) for v in values):
         raise c.refuse(f"values with axes {[', '.join(v.axes) for v in values]} are concatenated")
     match next((v for v in values if v.timed), values[0]).axes[at]:
-        case "T":
-            return calls_in_time.concatenated_in_time(c, parts, at)
+        case "T" | "H" | "W":
+            return calls_in_time.concatenated(c, parts, at)
         case "C":
             first = parts.index(values[0])
             last = len(parts) - next(i for i, part in enumerate(reversed(parts)) if isinstance(part, Labelled))
@@ -172,7 +172,7 @@ def _summed(c: Context, a: Arguments, mean: bool) -> Labelled:
 def _over(x: Labelled, dims: Sequence[Any]) -> str:
     """Name several axes, which are all if none is given, and say what is wrong if time is one of them."""
     named = [x.axes[axes.position(x, dim)] for dim in dims if isinstance(dim, int)] or list(x.axes)
-    wrong = ": every position would read all others" if "T" in "".join(named) else ""
+    wrong = ": every position would read all others" if set("THW") & set("".join(named)) else ""
     return f"the axes {', '.join(named)}{wrong}"
 
 
@@ -185,7 +185,12 @@ def _embedding(c: Context, a: Arguments) -> Labelled:
     wish, origin = c.named(a["weight"])
     op = ops.Embedding(table.shape[1])
     found = pointwise.lookup(c.draft, x, op, table.shape[1], c.place, table=table, wish=wish, origin=origin)
-    return replace(found, axes=(*x.axes, "C"))
+    return _looked_up(found, x)
+
+
+def _looked_up(found: Labelled, x: Labelled) -> Labelled:
+    """Put the axis of the numbers of a lookup last: the channels, or of an image with colours the K of each."""
+    return replace(found, axes=(*x.axes, "K" if x.inner > 1 else "C"))
 
 
 def _one_hot(c: Context, a: Arguments) -> Labelled:
@@ -195,7 +200,7 @@ def _one_hot(c: Context, a: Arguments) -> Labelled:
             f"{count} unit vectors for {x.size} classes", f"say num_classes and classes={x.size if count < 0 else count}"
         )
     found = pointwise.lookup(c.draft, x, ops.OneHot(), x.size, c.place)
-    return replace(found, axes=(*x.axes, "C"))
+    return _looked_up(found, x)
 
 
 def _squeeze(c: Context, a: Arguments) -> Labelled:
@@ -215,7 +220,7 @@ def _flatten(c: Context, a: Arguments) -> Labelled:
     first, last = axes.position(x, a["start_dim"]), axes.position(x, a["end_dim"])
     found, single = x.axes[first : last + 1], c.runs.same(1)
     merged = "".join(axis for axis in found if size_of(x, axis, c.runs) != single) or ("C" if "C" in found else "1")
-    return replace(x, axes=(*x.axes[:first], merged, *x.axes[last + 1 :]))
+    return axes.rejoined(replace(x, axes=(*x.axes[:first], merged, *x.axes[last + 1 :])))
 
 
 def _unflatten(c: Context, a: Arguments) -> Labelled:
@@ -253,6 +258,7 @@ CALLS: dict[str, Callable[[Context, Arguments], Anything]] = {
     **dict.fromkeys(("to", "_to_copy"), _cast),
     "type_as": _cast_as,
     "conv1d": calls_in_time.conv1d,
+    "conv2d": calls_in_plane.convolution,
     "max_pool1d": calls_in_time.max_pool1d,
     "avg_pool1d": calls_in_time.avg_pool1d,
     **dict.fromkeys(("pad", "constant_pad_nd"), calls_in_time.pad),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from refar import ops
-from refar.importing import axes, in_time, pointwise
+from refar.importing import axes, in_time, moves, pointwise
 from refar.importing.context import Arguments, Context
 from refar.importing.refusal import ImportRefused
 from refar.importing.values import Constant, Filled, Labelled, Part, Varying, size_of
@@ -89,12 +89,12 @@ def pad(c: Context, a: Arguments) -> Labelled:
         axis = x.axes[-1 - i]
         if (before, after) == (0, 0):
             continue
-        if axis == "T" and x.timed:
-            x = in_time.pad(c.draft, x, before, after, c.place)
+        if axis in x.spans and x.timed:
+            x = moves.pad(c.draft, x, axis, before, after, c.place)
         elif axis == "C":
             x = padded_channels(c, x, before, after)
         else:
-            raise c.refuse(f"padding of axis {axis}", "pad time or channels alone")
+            raise c.refuse(f"padding of axis {axis}", "pad positions or channels alone")
     return x
 
 
@@ -113,12 +113,12 @@ def slice_(c: Context, a: Arguments) -> Labelled | Part:
     axis = x.axes[axes.position(x, a["dim"])]
     if c.whole(a["step"], "the step") != 1:
         raise c.refuse(f"a slice with step {a['step']}: it gives fewer positions than it takes", "keep all")
-    if axis == "T":
+    if axis in x.spans:
         try:
-            before, after = axes.lengths(x, c.place, low, high, c.runs)
+            before, after = axes.lengths(x, axis, c.place, low, high, c.runs)
         except ImportRefused as error:
-            return Part(axes.cut(x, low, high, c.runs), error)
-        return x if (before, after) == (0, 0) else in_time.pad(c.draft, x, -before, -after, c.place)
+            return Part(axes.cut(x, axis, low, high, c.runs), error)
+        return x if (before, after) == (0, 0) else moves.pad(c.draft, x, axis, -before, -after, c.place)
     if axis == "C" and not isinstance(low, Varying) and not isinstance(high, Varying):
         start, stop, _ = slice(low, high).indices(x.size)
         return pointwise.channels(c.draft, x, start, stop, c.place)
@@ -126,16 +126,17 @@ def slice_(c: Context, a: Arguments) -> Labelled | Part:
     whole = high is None or all(n >= size for n, size in zip(axes.sizes_of(high, c.runs), sizes, strict=True))
     if low in (None, 0) and whole:
         return x
-    raise c.refuse(f"a part of axis {axis}", "cut time or channels alone")
+    raise c.refuse(f"a part of axis {axis}", "cut positions or channels alone")
 
 
-def concatenated_in_time(c: Context, parts: list[Any], dim: int) -> Labelled:
+def concatenated(c: Context, parts: list[Any], dim: int) -> Labelled:
     """One value with zeros before and behind: padding, written with cat."""
     before, after, found = 0, 0, None
     for part in parts:
         if isinstance(part, Labelled):
             if found is not None:
-                raise c.refuse("two computed values, one behind the other in time", "only zeros may be put before or behind")
+                what = f"two computed values, one behind the other along axis {part.axes[dim]}"
+                raise c.refuse(what, "only zeros may be put before or behind")
             found = part
         elif found is None:
             before += zeros(c, part, dim)
@@ -143,7 +144,7 @@ def concatenated_in_time(c: Context, parts: list[Any], dim: int) -> Labelled:
             after += zeros(c, part, dim)
     if found is None:
         raise c.refuse("a concatenation of fixed numbers alone")
-    return in_time.pad(c.draft, found, before, after, c.place)
+    return moves.pad(c.draft, found, found.axes[dim], before, after, c.place)
 
 
 def zeros(c: Context, part: Any, dim: int) -> int:

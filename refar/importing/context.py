@@ -81,7 +81,7 @@ class Context:
 def parted(name: str) -> tuple[str, str]:
     """Part the name of a parameter into that of its module and its own."""
     module, _, own = name.rpartition(".")
-    if own.startswith("original") and ".parametrizations." in f".{name}":
+    if ".parametrizations." in f".{name}":
         module, _, own = f".{name}".rpartition(".parametrizations.")
         return module.lstrip("."), own.split(".")[0]
     return module, own

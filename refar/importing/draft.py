@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -13,10 +13,11 @@ from refar import ops
 from refar.arguments.arrays import Array
 from refar.building.builder import Builder
 from refar.graph.graph import Graph, Padding
-from refar.importing.refusal import refuse
-from refar.importing.values import Labelled
+from refar.importing.refusal import NOWHERE, Place, refuse
+from refar.importing.values import Labelled, Steps
 from refar.ops import AnyHead, AnyOp
 
+CONVOLUTIONS = ops.Conv1d, ops.Conv2d
 FIXED = "fixed numbers"
 """The origin of parameters that are made of none of the module's."""
 
@@ -39,14 +40,15 @@ class Planned:
     wish: str
     against: tuple[tuple[str, str], ...] = ()
     folds: bool = False
+    place: Place = NOWHERE
 
 
 class GraphDraft:
-    """Collects nodes under names of its own; `finish` drops what is not read and gives each node the name it wants."""
+    """Collects nodes under names of its own; `finished` drops what is not read."""
 
     def __init__(self) -> None:
         self.planned: dict[str, Planned] = {}
-        self._delayed: dict[tuple[str, int, int, int], Labelled] = {}
+        self._moved: dict[tuple[object, ...], Labelled] = {}
 
     def add(
         self,
@@ -57,10 +59,11 @@ class GraphDraft:
         origin: str = "",
         against: Objections = (),
         folds: bool = False,
+        place: Place = NOWHERE,
     ) -> str:
         """Add a node and return its provisional name."""
         name = f"n{len(self.planned)}"
-        self.planned[name] = Planned(op, inputs, params or {}, origin, wish, tuple(against), folds)
+        self.planned[name] = Planned(op, inputs, params or {}, origin, wish, tuple(against), folds, place)
         return name
 
     def read(self, output: str) -> set[str]:
@@ -75,21 +78,24 @@ class GraphDraft:
                 found.setdefault(padding, why)
         return found
 
-    def delay(self, value: Labelled, steps: int) -> Labelled:
-        """Return `value` delayed by `steps`: its number at index 0 then belongs to position value.first + steps.
+    def moved(self, value: Labelled, steps: Steps) -> Labelled:
+        """Return `value` so many `steps` later: its number at index 0 then belongs to the position first + steps of each axis.
 
-        A node that is not 0 where its delayed self would read t < 0 is made anew from delayed inputs instead.
+        A node that is not 0 where its moved self would read t < 0, or outside of an image, is made anew from moved inputs
+        instead; and so is one of an image that was cut, so that it sees no more to the right than the module does.
         """
-        if steps == 0 or not value.timed:
+        steps = {axis: n for axis, n in steps.items() if n}
+        if not steps or not value.timed:
             return value
-        key = (value.node, value.first, value.end, steps)
-        if key not in self._delayed:
-            self._delayed[key] = self._made_later(value, steps)
-        return replace(self._delayed[key], axes=value.axes)
+        key = (value.node, *((axis, span.first, span.end, steps.get(axis, 0)) for axis, span in value.spans.items()))
+        if key not in self._moved:
+            self._moved[key] = self._made_later(value, steps)
+        return replace(self._moved[key], axes=value.axes)
 
-    def _made_later(self, value: Labelled, steps: int) -> Labelled:
-        if value.again is not None and not value.indexed and not value.zero_before:
-            return value.again(*(self.delay(source, steps) for source in value.inputs))
+    def _made_later(self, value: Labelled, steps: Steps) -> Labelled:
+        cut = value.image and any(span.first > 0 or span.end < 0 for span in value.spans.values())
+        if value.later is not None and not value.indexed and (cut or not value.zero_before):
+            return value.later(steps)
         if value.indexed:
             raise refuse(value.place, "class indices are moved in time and then used by themselves", "look them up first")
         against = []
@@ -97,28 +103,46 @@ class GraphDraft:
             against.append(("layer", str(refuse(value.place, "it holds values before the first position that are not zero"))))
         if not value.response_before:
             against.append(("input", str(refuse(value.place, "it holds values before the first position that answer no zeros"))))
-        wish = f"{self.planned[value.node].wish}_delayed"
-        node = self.add(ops.Shift(steps), value.node, wish=wish, against=against)
-        first, end = value.first + steps, value.end + steps
+        op = ops.Shift2d(steps.get("H", 0), steps.get("W", 0)) if value.image else ops.Shift(steps["T"])
+        wish = f"{self.planned[value.node].wish}_{'shifted' if value.image else 'delayed'}"
+        node = self.add(op, value.node, wish=wish, against=against)
         return replace(
-            value, node=node, first=first, end=end, bare=value.clear, inputs=(value,), again=lambda v: self.delay(v, steps)
+            value.spanning(**{axis: value.spans[axis].moved(n) for axis, n in steps.items()}),
+            node=node,
+            bare=value.clear,
+            inputs=(value,),
+            later=lambda more: self.moved(self.moved(value, more), steps),
         )
 
-    def finish(self, output: str, head: AnyHead | None, padding: Padding) -> tuple[Graph, dict[str, Array], dict[str, str]]:
-        """Return the graph, its parameters, and the origin of each parameter."""
+    def finished(self, output: str) -> tuple[dict[str, Planned], str]:
+        """Return the nodes that an output needs, and all inputs, with what folds folded; and the output's name."""
         planned, output = folded(self.planned, self.read(output), output)
         read = needed(planned, output)
-        builder, params, origins = Builder(), dict[str, Array](), dict[str, str]()
-        final: dict[str, str] = {}
-        for name, node in planned.items():
-            if name not in read and not isinstance(node.op, ops.Input):
-                continue
-            chosen = _free(legal(node.wish), set(final.values()))
-            final[name] = builder.add_op(node.op, *(final[source] for source in node.inputs), name=chosen)
-            for last, array in node.params.items():
-                params[f"{chosen}.{last}"] = array
-                origins[f"{chosen}.{last}"] = node.origin
-        return builder.build(final[output], head, padding=padding), params, origins
+        return {name: node for name, node in planned.items() if name in read or isinstance(node.op, ops.Input)}, output
+
+
+@dataclass(frozen=True)
+class Built:
+    """A graph and its parameters; the origin of each parameter; and where the nodes that read other pixels stand in the code."""
+
+    graph: Graph
+    params: dict[str, Array]
+    origins: dict[str, str]
+    places: dict[str, Place]
+
+
+def built(planned: Mapping[str, Planned], output: str, head: AnyHead | None, padding: Padding) -> Built:
+    """Build the graph of these nodes, each with the name that it wants."""
+    builder, params, origins = Builder(), dict[str, Array](), dict[str, str]()
+    final, places = dict[str, str](), dict[str, Place]()
+    for name, node in planned.items():
+        chosen = _free(legal(node.wish), set(final.values()))
+        places[chosen] = node.place
+        final[name] = builder.add_op(node.op, *(final[source] for source in node.inputs), name=chosen)
+        for last, array in node.params.items():
+            params[f"{chosen}.{last}"] = array
+            origins[f"{chosen}.{last}"] = node.origin
+    return Built(builder.build(final[output], head, padding=padding), params, origins, places)
 
 
 def needed(planned: dict[str, Planned], output: str) -> set[str]:
@@ -136,7 +160,7 @@ def folded(planned: dict[str, Planned], read: set[str], output: str) -> tuple[di
     for name, node in planned.items():
         reads, node = node.inputs, replace(node, inputs=tuple(names.get(source, source) for source in node.inputs))
         before = made.get(node.inputs[0]) if isinstance(node.op, ops.ScaleShift) else None
-        takes = (ops.Conv1d, ops.ScaleShift, ops.Norm) if node.folds else (ops.ScaleShift, ops.Norm)
+        takes = (*CONVOLUTIONS, ops.ScaleShift, ops.Norm) if node.folds else (ops.ScaleShift, ops.Norm)
         readers = sum(reads[0] in planned[reader].inputs for reader in read) if before else 0
         if before and isinstance(before.op, takes) and readers == 1 and reads[0] != output:
             params = _scaled(before.params, node.params["weight"], node.params.get("bias"))

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
+from refar import ops
 from refar.analysis.causality import is_strict, receptive_field
+from refar.analysis.facts import facts
+from refar.analysis.offsets import union
 from refar.building.rewrite import strictify
 from refar.errors import InputError
-from refar.graph.graph import Padding
+from refar.graph.graph import Graph, Padding
 from refar.importing.agreement import Agreement, Found
-from refar.importing.draft import GraphDraft
+from refar.importing.colours import in_order
+from refar.importing.draft import Built, GraphDraft, built
 from refar.importing.imported import Imported, ImportReport
-from refar.importing.in_time import looks_ahead
-from refar.importing.ports import Port
-from refar.importing.refusal import ImportRefused, Place
-from refar.importing.values import Labelled, Part, Runs
+from refar.importing.moves import ahead, looks_ahead
+from refar.importing.ports import Port, places_of
+from refar.importing.probes import Extent
+from refar.importing.refusal import ImportRefused, Place, refuse
+from refar.importing.values import Labelled, Part, Runs, Span
 from refar.ops import AnyHead
 
-MORE = (0, 1, 17)
-"""By how much the lengths exceed the shortest at which a model is read."""
+MORE = {"T": (0, 1, 17, 0), "H": (0, 1, 17, 0), "W": (0, 17, 1, 0)}
+"""By how much the lengths exceed the shortest at which a model is read, in each of its runs."""
 
 
 def require_shift(shift: str) -> None:
@@ -31,10 +37,11 @@ def require_shift(shift: str) -> None:
         raise InputError(f"shift: expected 'none', 'input' or 'output', got {shift!r}")
 
 
-def runs_of(length: int, batches: tuple[int, int] = (2, 3)) -> Runs:
+def runs_of(extent: Extent, batches: tuple[int, int] = (2, 3)) -> Runs:
     """Return the lengths and batches at which a model is read: numbers that depend on them differ between these."""
     one, other = batches
-    return Runs((*(length + n for n in MORE), length), (one, one, one, other))
+    places = {axis: tuple(length + n for n in MORE[axis]) for axis, length in places_of(extent).items()}
+    return Runs(places, (one, one, one, other))
 
 
 def concluded(
@@ -48,7 +55,7 @@ def concluded(
     noun: str,
     own: Collection[str],
     notes: Sequence[str],
-    compare: Callable[[Found, int], Agreement],
+    compare: Callable[[Found, Extent], Agreement],
     with_gradients: bool,
 ) -> Imported:
     """Make the graph, have it compared with the model, which is called `noun`, and return it with its report.
@@ -57,14 +64,16 @@ def concluded(
     and raises ImportRefused where they differ.
     """
     chosen = _padding(draft, output, padding, noun)
-    graph, params, origins = draft.finish(output.node, head, chosen)
+    found, output, arranged = _arranged(draft, output, head, chosen)
+    graph, params, origins = found.graph, found.params, found.origins
     for name, array in params.items():
         if not np.isfinite(array).all():
             raise ImportRefused(f"the parameter {name}, made from {origins[name]}, is not finite")
+    require_causal(graph, found.places)
     field = receptive_field(graph)
-    assert isinstance(field, int)  # of a graph over time
-    agreement = compare(Found(graph, params, origins, inputs, output, noun), field)
-    said = [*notes, *_notes(output, chosen, origins, own, noun), *agreement.notes]
+    extent = (field,) if isinstance(field, int) else field
+    agreement = compare(Found(graph, params, origins, inputs, output, noun), extent)
+    said = [*notes, *arranged, *_notes(output, chosen, origins, own, noun), *agreement.notes]
     if shift != "none" and not is_strict(graph):
         graph = strictify(graph, at=shift)
         said.append(f"one position later, at the {shift}: the {noun}'s own output at t is the graph's at t + 1")
@@ -73,15 +82,65 @@ def concluded(
     return Imported(graph, params, report)
 
 
+def _arranged(draft: GraphDraft, output: Labelled, head: AnyHead | None, padding: Padding) -> tuple[Built, Labelled, list[str]]:
+    """Build the graph, where an image has colours that see each other in order with its channels in that order."""
+    planned, name = draft.finished(output.node)
+    sequence = next(node.op for node in planned.values() if isinstance(node.op, ops.Input) and node.op.role == "sequence")
+    plain = built(planned, name, head, padding)
+    colours, wanted = sequence.channels, None
+    if not output.image or colours == 1 or facts(plain.graph).looks_ahead is not None:
+        return plain, output, []
+    if "K" in output.axes and colours in (output.inner, output.size // output.inner):
+        count = np.arange(output.size)
+        wanted = count % colours if output.inner == colours else count // output.inner
+    in_place = wanted is None or output.inner == colours
+    if in_place and is_strict(plain.graph):
+        return plain, output, []
+    found = in_order(planned, name, colours, wanted)
+    if found is None:
+        return plain, output, []
+    ordered, order = built(found.nodes, name, head, padding), tuple(map(int, found.order[name]))
+    if not is_strict(plain.graph) and not is_strict(ordered.graph):
+        return plain, output, []
+    listed = ", ".join(map(str, order[:6])) + (", …" if len(order) > 6 else "")
+    note = (
+        f"channels were put in another order, so that channel j belongs to colour j mod {colours}: the first of the graph's "
+        f"output are the module's channels {listed}"
+    )
+    return ordered, replace(output, order=order), [note] if found.moved else []
+
+
+def require_causal(graph: Graph, places: Mapping[str, Place]) -> None:
+    """Refuse an image of which an output sees what comes after its pixel, naming the call at which that begins."""
+    found = facts(graph)
+    if found.grid is None or found.looks_ahead is None:
+        return
+    seen = {name: min(union(offsets), default=0) for name, offsets in found.offsets.items()}
+    node = found.nodes[graph.output]
+    while later := [name for name in node.inputs if seen[name] < 0]:
+        node = found.nodes[later[0]]
+    if seen[node.name] >= 0:
+        node = found.looks_ahead
+    _, left = found.grid.step(seen[node.name])
+    what = f"it looks ahead: the output at (r, c) depends on the pixel at (r, c + {-left}), which comes later in raster order"
+    do = "put a mask on the weights to the right of the pixel, or pad on the left alone"
+    raise refuse(places[node.name], what, do)
+
+
 def input_value(draft: GraphDraft, port: Port) -> Labelled:
     """Put an input into the draft."""
     node = draft.add(port.op, wish=port.name)
+    colours = port.channels if port.classes and port.image else 1
+    axes = tuple(("N" if colours > 1 else "1") if axis == "C" and port.classes else axis for axis in port.axes)
     return Labelled(
         node,
-        port.axes,
+        axes,
         port.classes or port.channels,
+        {axis: Span() for axis in port.places},
         indexed=port.classes > 0,
         timed=port.role != "global",
+        inner=colours,
+        given=port.role != "sequence",
         place=Place(port.name),
     )
 
@@ -94,19 +153,30 @@ def output_value(draft: GraphDraft, given: Any, noun: str) -> Labelled:
         raise given.error
     if not isinstance(given, Labelled):
         raise ImportRefused(f"the {noun}'s output is no value of its input; return one tensor that is computed from it")
-    kept = tuple(axis for axis in given.axes if axis != "1")
-    if sorted(kept) not in (["B", "C", "T"], ["B", "T"]) or not given.timed or given.indexed:
-        raise ImportRefused(
-            f"the {noun}'s output has the axes {', '.join(given.axes)}; expected B, C, T: a value at every position"
-        )
-    if given.first > 0 and given.end > 0:
+    kept = sorted(axis for axis in given.axes if axis != "1")
+    places = sorted(given.spans)
+    possible = [sorted(["B", *channels, *places]) for channels in (["C"], ["K", "N"], [])]
+    if kept not in possible or not given.timed or given.indexed:
+        expected = f"B, C, {', '.join(places)}: a value at every position"
+        raise ImportRefused(f"the {noun}'s output has the axes {', '.join(given.axes)}; expected {expected}")
+    if any(ahead(span) for span in given.spans.values()):
         raise looks_ahead(draft, given)
-    if given.end > 0:
-        raise ImportRefused(
-            f"the {noun}'s output is {given.end - given.first} positions longer than its input: its last {given.end} stand after "
-            f"the end of the sequence (the last call is {given.place}); cut them off: x[..., :-{given.end}]"
-        )
+    for axis, span in given.spans.items():
+        if span.end > 0:
+            what, after, cut = _TOO_LONG[axis]
+            raise ImportRefused(
+                f"the {noun}'s output is {span.end - span.first} {what} longer than its input: its last {span.end} stand after "
+                f"the end of the {after} (the last call is {given.place}); cut them off: {cut.format(span.end)}"
+            )
     return given
+
+
+_TOO_LONG = {
+    "T": ("positions", "sequence", "x[..., :-{}]"),
+    "H": ("rows", "image", "x[:, :, :-{}]"),
+    "W": ("columns", "image", "x[..., :-{}]"),
+}
+"""How an output that is too long is called along each axis, after what its last values stand, and how to cut them off."""
 
 
 def _padding(draft: GraphDraft, output: Labelled, wanted: Padding | None, noun: str) -> Padding:
@@ -116,10 +186,14 @@ def _padding(draft: GraphDraft, output: Labelled, wanted: Padding | None, noun: 
         if wanted in against:
             raise ImportRefused(f"padding {wanted!r} is not that of the {noun}: {against[wanted]}")
         return wanted
-    order: tuple[Padding, ...] = ("input", "layer") if output.first > 0 else ("layer", "input")
+    order: tuple[Padding, ...] = ("layer",)
+    if not output.image:
+        order = ("input", "layer") if output.first > 0 else ("layer", "input")
     for padding in order:
         if padding not in against:
             return padding
+    if output.image:
+        raise ImportRefused(f"the values outside of the image are not zero at every layer: {against['layer']}")
     raise ImportRefused(
         "the values before the first position are neither zero at every layer nor zero at the input alone: "
         f"not the first, since {against['layer']}; not the second, since {against['input']}"
@@ -128,14 +202,17 @@ def _padding(draft: GraphDraft, output: Labelled, wanted: Padding | None, noun: 
 
 def _notes(output: Labelled, padding: Padding, origins: dict[str, str], own: Collection[str], noun: str) -> list[str]:
     notes = []
-    if output.first > 0:
-        notes.append(
-            f"the {noun} has no outputs for the first {output.first} positions; the graph's there are new, of padding {padding!r}"
-        )
-    if output.first < 0:
-        notes.append(f"the first {-output.first} outputs of the {noun}, which stand before the first input, are left out")
-    if output.end < 0:
-        notes.append(f"the {noun} has no outputs for the last {-output.end} positions; the graph's there are new")
+    for axis, span in output.spans.items():
+        what = _TOO_LONG[axis][0]
+        if span.first > 0:
+            notes.append(
+                f"the {noun} has no outputs for the first {span.first} {what}; the graph's there are new, of padding {padding!r}"
+            )
+        if span.first < 0:
+            outputs = "outputs" if axis == "T" else f"{what} of outputs"
+            notes.append(f"the first {-span.first} {outputs} of the {noun}, which stand before the first input, are left out")
+        if span.end < 0:
+            notes.append(f"the {noun} has no outputs for the last {-span.end} {what}; the graph's there are new")
     readers: dict[str, dict[str, None]] = {}
     for name, origin in origins.items():
         for one in origin.split(", "):

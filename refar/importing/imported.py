@@ -14,29 +14,32 @@ from refar.graph.graph import Graph
 class ImportReport:
     """What is known of an imported model.
 
-    `receptive_field` is R, the positions from the present to the earliest one that an output may depend on. `origins` gives for
-    each parameter the names in the model that it is made from. `largest_difference` is the largest distance between a channel of
-    the model and of the graph, in float64 and relative to the largest value of that channel, over the `checked` pairs
-    (length, batch); `gradient_difference` the same of the gradients of signals and of the parameters that the graph has as they
-    are in the model, or nan of a file that has none. `notes` say in words what else was done.
+    `receptive_field` is R, the positions from the present to the earliest one that an output may depend on; of an image the box
+    (rows, columns). `origins` gives for each parameter the names in the model that it is made from. `largest_difference` is the
+    largest distance between a channel of the model and of the graph, in float64 and relative to the largest value of that
+    channel, over the `checked` pairs (length, batch), of images (rows, columns, batch); `gradient_difference` the same of the
+    gradients of signals and of the parameters that the graph has as they are in the model, or nan of a file that has none.
+    `notes` say in words what else was done.
     Of a file that holds no module, as a .nam file does, nothing is compared: the differences are nan, and `checked` is empty.
     """
 
-    receptive_field: int
+    receptive_field: int | tuple[int, int]
     padding: str
     origins: dict[str, str]
     largest_difference: float
     gradient_difference: float
-    checked: tuple[tuple[int, int], ...]
+    checked: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"receptive field {self.receptive_field}, padding {self.padding!r}, {len(self.origins)} parameters"]
+        field = self.receptive_field
+        box = f"{field}" if isinstance(field, int) else f"{field[0]} x {field[1]}"
+        lines = [f"receptive field {box}, padding {self.padding!r}, {len(self.origins)} parameters"]
         if self.checked:
             gradients = "" if math.isnan(self.gradient_difference) else f", gradients by {self.gradient_difference:.1e}"
             lines.append(
                 f"differs from the model by {self.largest_difference:.1e} of a channel's largest value at most "
-                f"({len(self.checked)} pairs of length and batch){gradients}"
+                f"({len(self.checked)} pairs of {'length' if isinstance(field, int) else 'size'} and batch){gradients}"
             )
         return "\n".join([*lines, *self.notes])
 

@@ -85,7 +85,7 @@ def root(c: Context, a: Arguments, *, inverse: bool = False) -> Root:
 def divided(c: Context, given: Any, by: Root, *, inverse: bool = False) -> Labelled:
     """Return d divided by its own root, or times its inverse, a norm: of kind "layer" where d is a value less its mean."""
     x = c.value(given)
-    same = _same(c.draft, x.node, by.d.node) and (x.first, x.end) == (by.d.first, by.d.end)
+    same = _same(c.draft, x.node, by.d.node) and x.spans == by.d.spans
     if not same or by.inverse != inverse:
         raise by.error
     less = _less_its_mean(c.draft, x)
@@ -124,7 +124,7 @@ def mean(c: Context, x: Labelled) -> Labelled:
 
 def _is_mean(draft: GraphDraft, name: str) -> bool:
     plan = draft.planned[name]
-    if not isinstance(plan.op, ops.Conv1d) or plan.op != ops.Conv1d(1, bias=False):
+    if plan.op not in (ops.Conv1d(1, bias=False), ops.Conv2d(1, bias=False)):
         return False
     weight = plan.params["weight"]
     return bool((weight == 1 / weight.shape[1]).all())
@@ -147,8 +147,8 @@ def _less_its_mean(draft: GraphDraft, x: Labelled) -> Labelled | None:
 def _is_repeated(draft: GraphDraft, name: str) -> bool:
     plan = draft.planned[name]
     return (
-        isinstance(plan.op, ops.Conv1d)
-        and plan.op.kernel == 1
+        isinstance(plan.op, ops.Conv1d | ops.Conv2d)
+        and plan.op.kernel in (1, (1, 1))
         and plan.params["weight"].shape[1] == 1
         and bool((plan.params["weight"] == 1).all() and "bias" not in plan.params)
     )

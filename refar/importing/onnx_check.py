@@ -15,6 +15,7 @@ from refar.arguments.arrays import Array, Arrays
 from refar.importing.agreement import Agreement, Found, Pair, compare, side_by_side
 from refar.importing.onnx_file import REAL, retyped
 from refar.importing.onnx_operators import OWN_OPERATORS
+from refar.importing.probes import Extent
 from refar.importing.refusal import ImportRefused
 from refar.oracle.bound_graph import unchecked
 from refar.oracle.whole import forward_nodes
@@ -64,7 +65,8 @@ class Single:
     def compare(self, found: Found, pair: Pair, y: Array, values: Arrays) -> None:
         """Hold one output against the graph, of which all `values` are given."""
         full = values[found.graph.output]
-        theirs, mine, start = side_by_side(found, pair, y, full)
+        theirs, mine, (start,) = side_by_side(found, pair, y, full)
+        (length,) = pair.extent
         if not theirs.size:
             return
         off = np.nan_to_num(np.abs(theirs - mine), nan=np.inf)
@@ -73,7 +75,7 @@ class Single:
         at = part.argmax(axis=1)
         explained = np.zeros(len(at))
         if self.bounded or part.max() > LEAST:
-            first = start - (pair.length - full.shape[-1])
+            first = start - (length - full.shape[-1])
             whole = np.broadcast_to(scale, off.shape).reshape(part.shape)[np.arange(len(at)), at]
             explained = MARGIN * _bound(found, values, at, theirs.shape[-1], first) / whole
         self.compared += 1
@@ -84,7 +86,7 @@ class Single:
             row = int(beyond.argmax())
             channel, position = divmod(int(at[row]), theirs.shape[-1])
             self.wrong = (
-                f"at length {pair.length}, batch {pair.batch}, sequence {row}, channel {channel}, t = {position + start} it "
+                f"at {pair}, sequence {row}, channel {channel}, t = {position + start} it "
                 f"gives {theirs[row, channel, position]:.6g}, the graph {mine[row, channel, position]:.6g}"
             )
 
@@ -166,7 +168,7 @@ def _bound(found: Found, values: Arrays, at: Array, positions: int, first: int) 
 
 
 def held(
-    model: ModelProto, names: Sequence[str], kinds: Sequence[int], found: Found, field: int, own: tuple[int | None, int | None]
+    model: ModelProto, names: Sequence[str], kinds: Sequence[int], found: Found, field: Extent, own: tuple[int | None, int | None]
 ) -> Agreement:
     """Hold the graph against the file. Raises ImportRefused where they differ; what onnxruntime cannot run is said in a note.
 
@@ -178,7 +180,7 @@ def held(
     optimised = _opened(content, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL, bounded=False)
     check = FileCheck(exact, plain, optimised, names, kinds)
     _require_free(check, found, own)
-    agreement = compare(found, field, check.run, [length for length in own[:1] if length is not None])
+    agreement = compare(found, field, check.run, [(length,) for length in own[:1] if length is not None])
     return replace(agreement, notes=(*check.notes(), *agreement.notes))
 
 
@@ -198,7 +200,7 @@ def _require_free(check: FileCheck, found: Found, own: tuple[int | None, int | N
     length, batch = (size or 8 for size in own)
     runs = []
     for more in (0, 1) if own != (None, None) else ():
-        given = [port.draw(np.random.default_rng(0), length + more, batch + more) for port in found.inputs]
+        given = [port.draw(np.random.default_rng(0), (length + more,), batch + more) for port in found.inputs]
         try:
             check.run(given)
         except Exception as error:  # of the file, in onnx's implementation

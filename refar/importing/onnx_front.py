@@ -97,12 +97,12 @@ def _read(given: ModelProto, inputs: Inputs, axes: Mapping[str, str], classes: M
     exact = retyped(free, TensorProto.DOUBLE)
     start, sequences = length or SHORTEST + _reach(given), batch or 2
     try:
-        draft, output = _walked(exact, ports, runs_of(start, (sequences, sequences + 1)))
+        draft, output = _walked(exact, ports, runs_of((start,), (sequences, sequences + 1)))
     except ImportRefused as error:
         if (length, batch) == (None, None):
             raise
         try:
-            _walked(exact, ports, Runs((start,) * 4, (sequences,) * 4))
+            _walked(exact, ports, Runs({"T": (start,) * 4}, (sequences,) * 4))
         except ImportRefused:
             raise error from None
         raise ImportRefused(f"{error}; {fixed(length, batch)}") from None  # at that size alone it can be read

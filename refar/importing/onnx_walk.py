@@ -76,7 +76,7 @@ class NodeWalk:
         except Exception as error:  # of an operator that onnx's own implementation does not have
             raise refuse(place, f"fixed numbers that onnx cannot compute: {error}", "fold constants before the import") from error
         columns = []
-        for i in range(len(self.runs.lengths) if any(isinstance(value, PerRun) for value in given) else 1):
+        for i in range(len(self.runs.batches) if any(isinstance(value, PerRun) for value in given) else 1):
             columns.append(self._computed(program, node, [_in_run(value, i) for value in given], place))
         return tuple(together(arrays, origins) for arrays in zip(*columns, strict=True))
 

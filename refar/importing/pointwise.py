@@ -10,9 +10,10 @@ import numpy as np
 from refar import ops
 from refar.arguments.arrays import Array
 from refar.importing.draft import GraphDraft
+from refar.importing.in_plane import conv2d
 from refar.importing.in_time import conv
 from refar.importing.refusal import Place, refuse
-from refar.importing.values import Labelled
+from refar.importing.values import Labelled, Steps
 from refar.ops import AnyOp
 
 
@@ -21,13 +22,13 @@ def pointwise(
 ) -> Labelled:
     """Apply an operator to one value; `keeps_zero` says whether it gives 0 for 0."""
 
-    def again(v: Labelled) -> Labelled:
-        return pointwise(draft, op, v, place, size=size, keeps_zero=keeps_zero)
+    def later(steps: Steps) -> Labelled:
+        return pointwise(draft, op, draft.moved(x, steps), place, size=size, keeps_zero=keeps_zero)
 
-    return _computed(draft.add(op, x.node, wish=place.call), x, x.size if size is None else size, keeps_zero, again, place)
+    return _computed(draft.add(op, x.node, wish=place.call), x, x.size if size is None else size, keeps_zero, later, place)
 
 
-def _computed(node: str, x: Labelled, size: int, keeps_zero: bool, again: Callable[..., Labelled], place: Place) -> Labelled:
+def _computed(node: str, x: Labelled, size: int, keeps_zero: bool, later: Callable[[Steps], Labelled], place: Place) -> Labelled:
     """Return what a node makes of one value, at each position by itself."""
     if x.indexed:
         raise refuse(place, "arithmetic on class indices", "look them up first: one-hot or an embedding")
@@ -35,11 +36,11 @@ def _computed(node: str, x: Labelled, size: int, keeps_zero: bool, again: Callab
         x,
         node=node,
         size=size,
-        zero=x.zero_before and (keeps_zero or x.first >= 0),
+        zero=x.zero_before and (keeps_zero or x.inside),
         quiet=x.quiet and keeps_zero,
         bare=x.bare and keeps_zero,
         inputs=(x,),
-        again=again,
+        later=later,
         place=place,
     )
 
@@ -59,10 +60,10 @@ def learnt(
     keeps_zero = not params.get("bias", np.zeros(1)).any()
     node = draft.add(op, x.node, wish=wish, params=params, origin=origin, folds=folds)
 
-    def again(v: Labelled) -> Labelled:
-        return learnt(draft, op, v, params, wish=wish, origin=origin, place=place, folds=folds)
+    def later(steps: Steps) -> Labelled:
+        return learnt(draft, op, draft.moved(x, steps), params, wish=wish, origin=origin, place=place, folds=folds)
 
-    return _computed(node, x, x.size, keeps_zero, again, place)
+    return _computed(node, x, x.size, keeps_zero, later, place)
 
 
 def affine(draft: GraphDraft, x: Labelled, scale: float, shift: float, place: Place) -> Labelled:
@@ -93,7 +94,49 @@ def of_channels(
 
 def dense(draft: GraphDraft, x: Labelled, weight: Array, bias: Array | None, *, wish: str, origin: str, place: Place) -> Labelled:
     """Apply a dense layer, weight_oi, to the channels at each position."""
-    return conv(draft, x, weight[:, :, None], bias, dilation=1, groups=1, padding=(0, 0), wish=wish, origin=origin, place=place)
+    return grouped(draft, x, weight, bias, 1, wish=wish, origin=origin, place=place)
+
+
+def grouped(
+    draft: GraphDraft,
+    x: Labelled,
+    weight: Array,
+    bias: Array | None,
+    groups: int,
+    *,
+    wish: str,
+    origin: str,
+    place: Place,
+    folds: bool = False,
+) -> Labelled:
+    """Apply a dense layer to each group of channels, weight_oi, as a convolution of kernel 1 over time or over an image."""
+    if x.timed and x.image:
+        return conv2d(
+            draft,
+            x,
+            weight[:, :, None, None],
+            bias,
+            dilation=(1, 1),
+            groups=groups,
+            padding=((0, 0), (0, 0)),
+            wish=wish,
+            origin=origin,
+            place=place,
+            folds=folds,
+        )
+    return conv(
+        draft,
+        x,
+        weight[:, :, None],
+        bias,
+        dilation=1,
+        groups=groups,
+        padding=(0, 0),
+        wish=wish,
+        origin=origin,
+        place=place,
+        folds=folds,
+    )
 
 
 def channels(draft: GraphDraft, x: Labelled, start: int, stop: int, place: Place) -> Labelled:
@@ -112,21 +155,29 @@ def lookup(
     wish: str = "",
     origin: str = "",
 ) -> Labelled:
-    """Look class indices up."""
+    """Look class indices up: `size` numbers for each; of an image with colours channel k of colour c becomes k·N + c."""
     if not x.indexed:
         raise refuse(place, "a lookup of numbers that are no class indices of an input")
     params = {} if table is None else {"weight": table}
     node = draft.add(op, x.node, wish=wish or place.call, params=params, origin=origin)
-    return replace(x, node=node, size=size, indexed=False, inputs=(x,), again=None, place=place)
+    return replace(x, node=node, size=size * x.inner, indexed=False, inputs=(x,), later=None, place=place)
+
+
+def numbers(draft: GraphDraft, x: Labelled, place: Place) -> Labelled:
+    """Return class indices as numbers; the colours of an image are channels from here on."""
+    found = lookup(draft, x, ops.Standardize(0.0, 1.0), 1, place)
+    one = "N" if "N" in x.axes else "1"  # of an image without colours this axis is the channel
+    if one not in x.axes:
+        return found
+    at = x.axes.index(one)
+    return replace(found, axes=(*x.axes[:at], "C", *x.axes[at + 1 :]), inner=1)
 
 
 def lined_up(draft: GraphDraft, values: Sequence[Labelled], place: Place) -> list[Labelled]:
-    """Return the values with index 0 at the same time: the latest of them, to which the others are delayed."""
-    moving = [v for v in values if v.timed]
-    if not moving:
-        return list(values)
-    first = max(v.first for v in moving)
-    return [draft.delay(v, first - v.first) for v in values]
+    """Return the values with index 0 at the same position: the latest of them, to which the others are moved."""
+    moving = [v.spans for v in values if v.timed]
+    first = {axis: max(spans[axis].first for spans in moving) for axis in (moving[0] if moving else ())}
+    return [draft.moved(v, {axis: n - v.spans[axis].first for axis, n in first.items()}) if v.timed else v for v in values]
 
 
 def spread(draft: GraphDraft, x: Labelled, size: int, place: Place) -> Labelled:
@@ -159,10 +210,12 @@ def joined(draft: GraphDraft, op: AnyOp, values: Sequence[Labelled], place: Plac
         response=every(v.response_before for v in moving),
         quiet=some(v.timed and v.quiet for v in counted) if counted else False,
         bare=some(v.timed and v.bare for v in counted) if counted else False,
+        given=all(v.given for v in values),
         inputs=tuple(values),
-        again=lambda *vs: joined(draft, op, vs, place),
+        later=lambda steps: joined(draft, op, [draft.moved(v, steps) for v in values], place),
         place=place,
     )
-    if moving and len({v.end for v in moving}) > 1:
-        raise refuse(place, f"values of unequal length meet: their last positions are T - 1 + {sorted({v.end for v in moving})}")
+    for axis in moving[0].spans if moving else ():
+        if len(ends := {v.spans[axis].end for v in moving}) > 1:
+            raise refuse(place, f"values of unequal length meet: their last positions are {axis} - 1 + {sorted(ends)}")
     return result

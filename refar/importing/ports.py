@@ -10,16 +10,24 @@ import numpy as np
 
 from refar import ops
 from refar.arguments.arrays import Array
+from refar.importing.probes import Extent
 from refar.importing.refusal import ImportRefused
 
 Role = Literal["sequence", "global", "local"]
 
-_POSSIBLE = {True: [["B", "T"], ["B"]], False: [["B", "C", "T"], ["B", "T"], ["B", "C"]]}
+_POSSIBLE = {True: ("BT", "B", "BHW", "BCHW"), False: ("BCT", "BT", "BC", "BHW", "BCHW")}
+_PLACES = {1: "T", 2: "HW"}
+"""The axes of positions, by how many there are."""
+
+
+def places_of(extent: Extent) -> dict[str, int]:
+    """Return the axes of positions with their lengths."""
+    return dict(zip(_PLACES[len(extent)], extent, strict=True))
 
 
 @dataclass(frozen=True)
 class Port:
-    """One input of a model: its axes in order, of B, C, T and 1; how many channels or classes."""
+    """One input of a model: its axes in order, of B, C, T or H and W, and 1; how many channels, and how many classes if any."""
 
     name: str
     role: Role
@@ -30,17 +38,29 @@ class Port:
     @property
     def op(self) -> ops.Input:
         """The input of the graph."""
+        if self.image:
+            return ops.Input(self.role, classes=self.classes, channels=self.channels, axes="hw")
         return ops.Input(self.role, classes=self.classes) if self.classes else ops.Input(self.role, channels=self.channels)
 
-    def draw(self, rng: np.random.Generator, length: int, batch: int) -> Array:
+    @property
+    def image(self) -> bool:
+        """Whether it lies over an image."""
+        return "W" in self.axes
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The axes of positions, in the order of a graph's."""
+        return tuple(axis for axis in "THW" if axis in self.axes)
+
+    def draw(self, rng: np.random.Generator, extent: Extent, batch: int) -> Array:
         """Draw numbers of this input: classes, or normal ones in float64."""
-        sizes = [{"B": batch, "C": self.channels, "T": length, "1": 1}[axis] for axis in self.axes]
+        known = {"B": batch, "C": self.channels, "1": 1, **places_of(extent)}
+        sizes = [known[axis] for axis in self.axes]
         return rng.integers(self.classes, size=sizes) if self.classes else rng.standard_normal(sizes)
 
     def as_refar(self, array: Array) -> Array:
-        """The same numbers with the axes of a graph's input: x_bt, x_bct, c_b or c_bc."""
-        wanted = ["B", "C", "T"] if not self.classes else ["B", "T"]
-        wanted = [axis for axis in wanted if axis != "T" or self.role != "global"]
+        """The same numbers with the axes of a graph's input: x_bt, x_bct, x_bchw, c_b or c_bc."""
+        wanted = ["B", *([] if self.classes and not self.image else ["C"]), *self.places]
         names = list(self.axes)
         for axis in [axis for axis in wanted if axis not in names]:
             array, names = array[..., None], [*names, axis]
@@ -50,14 +70,15 @@ class Port:
 
 def port_of(name: str, shape: Sequence[int], indexed: bool, named: str, role: Role | None, count: int | None) -> Port:
     """Return an input whose axes are `named`, a letter each; without a role it is a condition. `count` is that of its classes."""
-    if len(named) != len(shape) or sorted(named.replace("1", "")) not in _POSSIBLE[indexed]:
-        expected = "B and T of class indices" if indexed else "B, C and T"
+    if len(named) != len(shape) or sorted(named.replace("1", "")) not in [sorted(letters) for letters in _POSSIBLE[indexed]]:
+        expected = "B and T of class indices, or B, C, H and W of images" if indexed else "B, C and T, or B, C, H and W of images"
         raise ImportRefused(f"axes: {name}: expected a letter for each of {len(shape)} axes, of {expected}, got {named!r}")
+    over = {"T", "H"} & set(named)
     if role is None:
-        role = "local" if "T" in named else "global"
-    if "T" not in named and role == "sequence":
-        raise ImportRefused(f"axes: {name}: expected T, the axis of time, in the sequence, got {named!r}")
+        role = "local" if over else "global"
+    if not over and role == "sequence":
+        raise ImportRefused(f"axes: {name}: expected T, the axis of time, or H and W in the sequence, got {named!r}")
     channels = shape[named.index("C")] if "C" in named else 1
     if indexed and count is None:
         raise ImportRefused(f"classes: {name} holds whole numbers; say how many classes there are: classes={{'{name}': 256}}")
-    return Port(name, role, tuple(named), 0 if indexed else channels, count or 0 if indexed else 0)
+    return Port(name, role, tuple(named), 0 if indexed and "H" not in over else channels, count or 0 if indexed else 0)

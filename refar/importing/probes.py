@@ -11,6 +11,11 @@ Extent = tuple[int, ...]
 """(T,) of a sequence, (H, W) of an image."""
 
 
+def called(extent: Extent) -> str:
+    """Return an extent in words."""
+    return f"length {extent[0]}" if len(extent) == 1 else f"{extent[0]} x {extent[1]} pixels"
+
+
 def drawn(found: Facts, extent: Extent, batch: int) -> Arrays:
     """Draw inputs of a graph that float32 holds exactly: classes, or normal numbers."""
     rng, inputs = np.random.default_rng([batch, *extent]), Arrays()

@@ -25,6 +25,9 @@ class Place:
         return f"{self.call}{module}{f' ({self.line})' if self.line else ''}"
 
 
+NOWHERE = Place("")
+"""The place of what the user did not write."""
+
 _STRIDE = (
     "a change of rate",
     "it does not give one position for each that it takes",

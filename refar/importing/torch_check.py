@@ -13,8 +13,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from refar.arguments.arrays import Array
-from refar.importing.agreement import Agreement, Found, Pair, apart, as_bct, window
+from refar.importing.agreement import Agreement, Found, Pair, apart, as_graph, window
 from refar.importing.agreement import compare as compare_any
+from refar.importing.probes import Extent
 from refar.importing.refusal import ImportRefused
 from refar.importing.torch_gradients import Carried, carried, of_parameters
 from refar.importing.torch_inputs import TensorPort
@@ -61,10 +62,10 @@ def copied(module: torch.nn.Module) -> torch.nn.Module:
     return found
 
 
-def compare(module: torch.nn.Module, inputs: Sequence[TensorPort], found: Found, field: int) -> Agreement:
+def compare(module: torch.nn.Module, inputs: Sequence[TensorPort], found: Found, field: Extent) -> Agreement:
     """Hold the graph and its gradients against the module. Raises ImportRefused where they differ, naming the first place."""
     exact = doubled(module)
-    known = carried(exact, found.params, found.origins)
+    known = carried(exact, found.graph, found.params, found.origins)
     return compare_any(found, field, lambda given: _run(exact, inputs, given, known))
 
 
@@ -111,28 +112,30 @@ def _gradient(found: Found, pair: Pair, y: torch.Tensor, leaves: Sequence[torch.
     """Return the largest distance between two gradients, by signals and by parameters, of a random sum of the outputs."""
     graph, inputs = found.graph, found.inputs
     signals = [i for i, port in enumerate(inputs) if not port.classes]
-    wanted = [leaves[i] for i in signals] + [parameter for parameter, _ in known.values()]
+    wanted = [leaves[i] for i in signals] + [copies.parameter for copies in known.values()]
     if not wanted or not y.requires_grad or graph.padding == "valid":
         return 0.0
     mine = forward(graph, found.params, found.fed(pair.given))
     dy = np.zeros_like(mine)
-    own, graphs = window(found.output, pair.length)
-    dy[..., graphs] = pair.rng.standard_normal(dy[..., graphs].shape)
-    whole = torch.zeros_like(y)
-    as_bct(whole.detach().numpy(), found.output)[..., own] = dy[..., graphs]
+    own, graphs = window(found.output, pair.extent)
+    dy[graphs] = pair.rng.standard_normal(dy[graphs].shape)
+    places = as_graph(np.arange(y.numel()).reshape(y.shape), found.output)[own]
+    flat = np.zeros(y.numel())
+    flat[places] = dy[graphs]
+    whole = torch.from_numpy(flat.reshape(y.shape))
     with Doubled():
         gradients = torch.autograd.grad((whole * y).sum(), wanted, allow_unused=True)
     ours = backward(graph, found.params, found.fed(pair.given), dy)
     of_each = of_parameters(gradients[len(signals) :], known, ours["params"])
     least = NEAR_ZERO * max((float(np.abs(theirs).max(initial=0)) for _, theirs, _ in of_each), default=0.0)
     worst = max(
-        (apart(found.noun, f"gradient of {name}", theirs, own_one, pair, 0, least) for name, theirs, own_one in of_each),
+        (apart(found.noun, f"gradient of {name}", theirs, own_one, pair, (0,), least) for name, theirs, own_one in of_each),
         default=0.0,
     )
     names = [node.name for node in graph.nodes if not node.inputs]
     for i, gradient in zip(signals, gradients[: len(signals)], strict=True):
         of_graph = ours["inputs"][names[i]]
         of_module = np.zeros_like(of_graph) if gradient is None else inputs[i].as_refar(gradient.numpy())
-        a, b = (g if g.ndim == 3 else g[..., None] for g in (of_module, of_graph))
-        worst = max(worst, apart(found.noun, f"gradient of {names[i]}", a, b, pair, 0))
+        a, b = (g if g.ndim > 2 else g[..., None] for g in (of_module, of_graph))
+        worst = max(worst, apart(found.noun, f"gradient of {names[i]}", a, b, pair, (0,) * (a.ndim - 2)))
     return worst

@@ -14,10 +14,11 @@ from refar.graph.graph import Padding
 from refar.importing.draft import GraphDraft
 from refar.importing.ends import concluded, input_value, output_value, require_shift, runs_of
 from refar.importing.imported import Imported
+from refar.importing.probes import Extent, called
 from refar.importing.refusal import ImportRefused
 from refar.importing.torch_check import compare, copied, single
 from refar.importing.torch_graph import traced
-from refar.importing.torch_inputs import TensorPort, ports
+from refar.importing.torch_inputs import TensorPort, extent_of, ports
 from refar.importing.torch_walk import Walk
 from refar.importing.values import Runs
 from refar.ops import AnyHead
@@ -38,9 +39,9 @@ def import_module(
     notes = _require_module(module)
     plain = copied(module).float()
     found = ports(plain, example, *_by_name(plain, example, axes, classes))
-    runs = runs_of(_length(found, example))
+    runs = runs_of(extent_of(found[0], _tensors(example)[0]))
     _require_runs(plain, found, example, runs)
-    program = traced(plain, [_arguments(found, n, b) for n, b in zip(runs.lengths, runs.batches, strict=True)])
+    program = traced(plain, [_arguments(found, extent, batch) for extent, batch in runs.each])
     draft = GraphDraft()
     walk = Walk(program, draft, runs)
     for name, port in zip(program.inputs, found, strict=True):
@@ -97,10 +98,6 @@ def _by_name(module: torch.nn.Module, example: Any, axes: Any, classes: Any) -> 
     return named[0], {name: check_integer("classes", count, 1) for name, count in named[1].items()}
 
 
-def _length(found: list[TensorPort], example: Any) -> int:
-    return int(_tensors(example)[0].shape[found[0].axes.index("T")])
-
-
 def _tensors(example: Any) -> list[Any]:
     """The tensors of an example, the sequence first."""
     if isinstance(example, Mapping):
@@ -108,9 +105,9 @@ def _tensors(example: Any) -> list[Any]:
     return list(example) if isinstance(example, tuple | list) else [example]
 
 
-def _arguments(found: list[TensorPort], length: int, batch: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _arguments(found: list[TensorPort], extent: Extent, batch: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
     rng = np.random.default_rng(0)
-    drawn = [port.tensor(rng, length, batch) for port in found]
+    drawn = [port.tensor(rng, extent, batch) for port in found]
     drawn = [tensor if port.classes else tensor.float() for port, tensor in zip(found, drawn, strict=True)]
     args = tuple(tensor for port, tensor in zip(found, drawn, strict=True) if not port.keyword)
     return args, {port.name: tensor for port, tensor in zip(found, drawn, strict=True) if port.keyword}
@@ -119,8 +116,8 @@ def _arguments(found: list[TensorPort], length: int, batch: int) -> tuple[tuple[
 def _require_runs(module: torch.nn.Module, found: list[TensorPort], example: Any, runs: Runs) -> None:
     """Run the module at all lengths, and refuse it if it fails, or goes on changing its own numbers after the first run."""
     held: dict[str, torch.Tensor] = {}
-    for length, batch in zip(runs.lengths, runs.batches, strict=True):
-        _require_run(module, found, example, length, batch)
+    for extent, batch in runs.each:
+        _require_run(module, found, example, extent, batch)
         now = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
         changed = [name for name in held if held[name].shape != now[name].shape or not torch.equal(held[name], now[name])]
         if changed:
@@ -131,9 +128,9 @@ def _require_runs(module: torch.nn.Module, found: list[TensorPort], example: Any
         held = now
 
 
-def _require_run(module: torch.nn.Module, found: list[TensorPort], example: Any, length: int, batch: int) -> None:
+def _require_run(module: torch.nn.Module, found: list[TensorPort], example: Any, extent: Extent, batch: int) -> None:
     """Run the module once, and refuse it where it fails, naming the part that was running."""
-    args, kwargs = _arguments(found, length, batch)
+    args, kwargs = _arguments(found, extent, batch)
     entered: list[str] = []
     hooks = [
         part.register_forward_pre_hook(lambda part, _, name=name: entered.append(f"{name or 'forward'} ({type(part).__name__})"))
@@ -145,23 +142,24 @@ def _require_run(module: torch.nn.Module, found: list[TensorPort], example: Any,
     except Exception as error:  # the module is the user's code; what it raises is said in the refusal
         what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
         where = f" in {entered[-1]}" if entered else ""
-        why = _what_works(module, found, example, length, batch)
-        raise ImportRefused(f"the module fails{where} at length {length} and batch {batch}: {what}{why}") from error
+        why = _what_works(module, found, example, extent, batch)
+        raise ImportRefused(f"the module fails{where} at {called(extent)} and batch {batch}: {what}{why}") from error
     finally:
         for hook in hooks:
             hook.remove()
     single(y)
 
 
-def _what_works(module: torch.nn.Module, found: list[TensorPort], example: Any, length: int, batch: int) -> str:
+def _what_works(module: torch.nn.Module, found: list[TensorPort], example: Any, extent: Extent, batch: int) -> str:
     """Say what the module takes that fails at this length and batch: another length or batch, or the example alone."""
     given = [
         tensor.cpu() if port.classes else tensor.cpu().float() for port, tensor in zip(found, _tensors(example), strict=True)
     ]
-    own, rows = _length(found, example), int(given[0].shape[found[0].axes.index("B")])
-    if length != own and _runs(module, *_arguments(found, own, batch)):
-        return f"; it takes length {own}, but must take any length, as causal layers do"
-    if batch != rows and _runs(module, *_arguments(found, length, rows)):
+    own, rows = extent_of(found[0], given[0]), int(given[0].shape[found[0].axes.index("B")])
+    if extent != own and _runs(module, *_arguments(found, own, batch)):
+        any_other = "length" if len(own) == 1 else "size"
+        return f"; it takes {called(own)}, but must take any {any_other}, as causal layers do"
+    if batch != rows and _runs(module, *_arguments(found, extent, rows)):
         return f"; it takes a batch of {rows}, but must take any number of sequences"
     named = {port.name: tensor for port, tensor in zip(found, given, strict=True)} if found[0].keyword else {}
     if not _runs(module, () if named else tuple(given), named):

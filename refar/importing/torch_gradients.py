@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from refar.analysis.masks import masks
 from refar.arguments.arrays import Array, Arrays
-
-Carried = dict[str, tuple[torch.nn.Parameter, list[str]]]
-"""Parameters of a module, each with those of the graph that are copies of it."""
+from refar.graph.graph import Graph
 
 
-def carried(module: torch.nn.Module, params: Arrays, origins: Mapping[str, str]) -> Carried:
+@dataclass(frozen=True)
+class Copies:
+    """A parameter of a module, the names of those of the graph that are copies of it, and which of its numbers `shown` holds."""
+
+    parameter: torch.nn.Parameter
+    names: list[str]
+    shown: Array
+
+
+Carried = dict[str, Copies]
+"""Parameters of a module that the graph has, by their names in the module."""
+
+
+def carried(module: torch.nn.Module, graph: Graph, params: Arrays, origins: Mapping[str, str]) -> Carried:
     """List the parameters of a module with gradients that all nodes made from them hold as they are, but for axes of length 1.
 
-    The others were folded, split or normalised: the graph has no parameter of theirs.
+    The others were folded, split or normalised: the graph has no parameter of theirs. Of a weight that the graph masks, what is
+    hidden may differ: a module may keep other numbers there, and multiply by a mask.
     """
+    hides = masks(graph)
     names: dict[int, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
@@ -28,19 +43,30 @@ def carried(module: torch.nn.Module, params: Arrays, origins: Mapping[str, str])
     found: Carried = {}
     for own, parameter in module.named_parameters():
         readers = [node for name in names[id(parameter)] for node in nodes.get(name, {})]
-        copies = [[name for name in params if _is_of(name, node) and _same(params[name], parameter)] for node in readers]
+        shown = _shown(parameter, [hides[name] for node in readers if (name := f"{node}.weight") in hides])
+        copies = [[name for name in params if _is_of(name, node) and _same(params[name], parameter, shown)] for node in readers]
         if parameter.requires_grad and copies and all(len(each) == 1 for each in copies):
-            found[own] = (parameter, [each[0] for each in copies])
+            found[own] = Copies(parameter, [each[0] for each in copies], shown)
     return found
+
+
+def _shown(parameter: torch.nn.Parameter, hides: Sequence[Array]) -> Array:
+    """Return which numbers of a parameter all its copies show."""
+    shown = np.ones(parameter.shape, bool)
+    for mask in hides:
+        shown &= mask if mask.shape == shown.shape else True
+    return shown
 
 
 def _is_of(name: str, node: str) -> bool:
     return name.rpartition(".")[0] == node
 
 
-def _same(array: Array, parameter: torch.nn.Parameter) -> bool:
+def _same(array: Array, parameter: torch.nn.Parameter, shown: Array) -> bool:
     own = parameter.detach().numpy()
-    return array.size == own.size and np.array_equal(array.squeeze(), own.squeeze())
+    if array.squeeze().shape != own.squeeze().shape:
+        return False
+    return np.array_equal(array.reshape(own.shape)[shown], own[shown])
 
 
 def of_parameters(found: Sequence[torch.Tensor | None], known: Carried, ours: Arrays) -> list[tuple[str, Array, Array]]:
@@ -49,8 +75,9 @@ def of_parameters(found: Sequence[torch.Tensor | None], known: Carried, ours: Ar
     Both are arrays of one column of numbers, (1, 1, N): a parameter is compared as a whole.
     """
     pairs = []
-    for gradient, (own, (parameter, copies)) in zip(found, known.items(), strict=True):
-        theirs = np.zeros(parameter.shape) if gradient is None else gradient.detach().numpy()
-        mine = sum((ours[name].reshape(parameter.shape) for name in copies), start=np.zeros(parameter.shape))
-        pairs.append((own, theirs.reshape(1, 1, -1), np.asarray(mine).reshape(1, 1, -1)))
+    for gradient, (own, copies) in zip(found, known.items(), strict=True):
+        shape = copies.parameter.shape
+        theirs = np.zeros(shape) if gradient is None else gradient.detach().numpy()
+        mine = sum((ours[name].reshape(shape) for name in copies.names), start=np.zeros(shape))
+        pairs.append((own, theirs[copies.shown].reshape(1, 1, -1), np.asarray(mine)[copies.shown].reshape(1, 1, -1)))
     return pairs

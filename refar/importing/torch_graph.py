@@ -24,10 +24,13 @@ _FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
 
 @dataclass(frozen=True)
 class Traced:
-    """The graphs of the runs, node by node; the tensors of the module by the names of their placeholders; the inputs in order."""
+    """The graphs of the runs, node by node; the tensors of the module by the names of their placeholders; the inputs in order.
+
+    `owners` are the modules of the graphs, which hold what these get by name.
+    """
 
     graphs: tuple[fx.Graph, ...]
-    owner: Any
+    owners: tuple[Any, ...]
     tensors: Mapping[str, tuple[str, torch.Tensor]]
     inputs: tuple[str, ...]
 
@@ -36,14 +39,8 @@ def traced(module: torch.nn.Module, runs: Sequence[tuple[tuple[Any, ...], dict[s
     """Trace a module once for each run's arguments. Raises ImportRefused if that fails, or if the runs take different ways."""
     programs = [_export(module, *run) for run in runs]
     first = programs[0]
-    for other in programs[1:]:
-        nodes = [list(p.graph.nodes) for p in (first, other)]
-        for one, two in zip(*nodes, strict=False):
-            if (one.op, str(one.target)) != (two.op, str(two.target)):
-                what = f"the module does something else at another length or batch: {one.target} here, {two.target} there"
-                raise refuse(place_of(one), what, "make the same calls at every length")
-        if len(nodes[0]) != len(nodes[1]):
-            raise ImportRefused("the module makes more calls at another length or batch; make the same calls at every length")
+    graphs = tuple(program.graph for program in programs)
+    _require_alike(graphs)
     signature = first.graph_signature
     named = {
         **signature.inputs_to_parameters,
@@ -53,7 +50,27 @@ def traced(module: torch.nn.Module, runs: Sequence[tuple[tuple[Any, ...], dict[s
     held = {**first.state_dict, **first.constants}
     tensors = {placeholder: (name, held[name]) for placeholder, name in named.items()}
     inputs = tuple(str(name) for name in signature.user_inputs)
-    return Traced(tuple(p.graph for p in programs), first.graph_module, tensors, inputs)
+    return Traced(graphs, tuple(program.graph_module for program in programs), tensors, inputs)
+
+
+def part(program: Traced, nodes: Sequence[fx.Node]) -> Traced:
+    """Return the part of a program, a graph of its own, that the nodes of the runs get by name."""
+    owners = tuple(owner.get_submodule(str(node.target)) for owner, node in zip(program.owners, nodes, strict=True))
+    graphs = tuple(owner.graph for owner in owners)
+    _require_alike(graphs)
+    return Traced(graphs, owners, {}, tuple(node.name for node in graphs[0].nodes if node.op == "placeholder"))
+
+
+def _require_alike(graphs: Sequence[fx.Graph]) -> None:
+    """Refuse graphs of which the nodes differ."""
+    for other in graphs[1:]:
+        nodes = [list(graph.nodes) for graph in (graphs[0], other)]
+        for one, two in zip(*nodes, strict=False):
+            if (one.op, str(one.target)) != (two.op, str(two.target)):
+                what = f"the module does something else at another length or batch: {one.target} here, {two.target} there"
+                raise refuse(place_of(one), what, "make the same calls at every length")
+        if len(nodes[0]) != len(nodes[1]):
+            raise ImportRefused("the module makes more calls at another length or batch; make the same calls at every length")
 
 
 @contextmanager

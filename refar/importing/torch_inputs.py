@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from refar.importing.ports import Port, Role, port_of
+from refar.importing.probes import Extent
 from refar.importing.refusal import ImportRefused
 
 
@@ -21,9 +22,9 @@ class TensorPort(Port):
     dtype: torch.dtype
     keyword: bool
 
-    def tensor(self, rng: np.random.Generator, length: int, batch: int) -> torch.Tensor:
+    def tensor(self, rng: np.random.Generator, extent: Extent, batch: int) -> torch.Tensor:
         """Draw a tensor of this input: classes, or normal numbers in float64."""
-        drawn = torch.from_numpy(self.draw(rng, length, batch))
+        drawn = torch.from_numpy(self.draw(rng, extent, batch))
         return drawn.to(self.dtype) if self.classes else drawn
 
 
@@ -41,9 +42,14 @@ def ports(module: torch.nn.Module, example: Any, axes: Mapping[str, str], classe
     for option, mapping in (("axes", axes), ("classes", classes)):
         if unknown := [name for name in mapping if name not in given]:
             raise ImportRefused(f"{option}: {unknown[0]!r} is no input of the example; these are {', '.join(names)}")
-    first = _port(names[0], given[names[0]], "sequence", axes, classes, keyword, length=None)
-    length = given[names[0]].shape[first.axes.index("T")]
-    return [first] + [_port(name, given[name], None, axes, classes, keyword, length=length) for name in names[1:]]
+    first = _port(names[0], given[names[0]], "sequence", axes, classes, keyword, extent=None)
+    extent = extent_of(first, given[names[0]])
+    return [first] + [_port(name, given[name], None, axes, classes, keyword, extent=extent) for name in names[1:]]
+
+
+def extent_of(port: Port, tensor: torch.Tensor) -> Extent:
+    """Return how many positions a tensor of an input has: (T,), or (H, W) of an image."""
+    return tuple(int(tensor.shape[port.axes.index(axis)]) for axis in port.places)
 
 
 def _named(module: torch.nn.Module, example: Any) -> tuple[dict[str, torch.Tensor], bool]:
@@ -74,23 +80,28 @@ def _port(
     axes: Mapping[str, str],
     classes: Mapping[str, int],
     keyword: bool,
-    length: int | None,
+    extent: Extent | None,
 ) -> TensorPort:
     indexed = not tensor.is_floating_point()
-    named = axes[name].upper() if name in axes else _guessed(name, tensor, indexed, length)
+    named = axes[name].upper() if name in axes else _guessed(name, tensor, indexed, extent)
     port = port_of(name, tuple(tensor.shape), indexed, named, role, classes.get(name))
     return TensorPort(port.name, port.role, port.axes, port.channels, port.classes, tensor.dtype, keyword)
 
 
-def _guessed(name: str, tensor: torch.Tensor, indexed: bool, length: int | None) -> str:
-    """Guess the axes of an input that the caller left open. `length` is that of the sequence, for a condition."""
+def _guessed(name: str, tensor: torch.Tensor, indexed: bool, extent: Extent | None) -> str:
+    """Guess the axes of an input that the caller left open. `extent` is that of the sequence, for a condition."""
     shape = tuple(tensor.shape)
-    if indexed:
-        guesses = {1: "B", 2: "BT" if length in (None, shape[-1]) else "B1"}
-    elif length is None:
-        guesses = {2: "BT", 3: "BCT"}
+    if extent is None:
+        guesses = {2: "BT", 3: "BHW", 4: "BCHW"} if indexed else {2: "BT", 3: "BCT", 4: "BCHW"}
+    elif len(extent) == 2:
+        over = shape[-2:] == extent
+        guesses = {1: "B", 2: "B1", 3: "BHW"} if indexed else {2: "BC", 3: "BHW" if over else "BC1"}
+        guesses[4] = "BCHW" if over else "B111" if indexed else "BC11"
+    elif indexed:
+        guesses = {1: "B", 2: "BT" if shape[-1:] == extent else "B1"}
     else:
-        guesses = {2: "BC", 3: "BCT" if shape[-1] == length else "BC1"}
+        guesses = {2: "BC", 3: "BCT" if shape[-1:] == extent else "BC1"}
     if tensor.ndim not in guesses:
-        raise ImportRefused(f"example: {name}: expected a sequence of shape (B, T) or (B, C, T), or axes=, got shape {shape}")
+        what = "a sequence of shape (B, T) or (B, C, T), an image of shape (B, C, H, W)"
+        raise ImportRefused(f"example: {name}: expected {what}, or axes=, got shape {shape}")
     return guesses[tensor.ndim]

@@ -14,7 +14,7 @@ from refar.arguments.arrays import Array, Arrays
 from refar.errors import InputError, ParameterError
 from refar.graph.graph import Graph
 from refar.importing.agreement import LIMIT
-from refar.importing.probes import Extent, drawn
+from refar.importing.probes import Extent, called, drawn
 from refar.importing.torch_calls import Call, Lie, calls, lies, shown
 from refar.importing.torch_check import Doubled, doubled, single
 from refar.oracle.functions import forward
@@ -142,12 +142,12 @@ class Reference:
         except Exception as error:  # the module is the user's code
             if self._facts.grid is None and extent[0] <= self._facts.left_context:  # some modules need whole windows
                 return 0.0
-            raise ParameterError(f"{self.name} fails at {_called(extent)}, batch {batch}: {shown(error)}") from None
+            raise ParameterError(f"{self.name} fails at {called(extent)}, batch {batch}: {shown(error)}") from None
         if not theirs.size:
             return 0.0
         mine = forward(self._graph, self._params, inputs)
         if off := self._differs(theirs, mine, begin):
-            raise ParameterError(f"{self.name} does not compute what the graph computes: {_called(extent)}, batch {batch}, {off}")
+            raise ParameterError(f"{self.name} does not compute what the graph computes: {called(extent)}, batch {batch}, {off}")
         return float(self._ratio(theirs, mine, begin)[0].max())
 
     def _require_varying(self, y: Array) -> None:
@@ -190,7 +190,3 @@ def _extents(found: Facts) -> list[Extent]:
     field = found.left_context + 1
     longest = next(n for n in range(field + 9, field + 99) if n not in taken)
     return [(longest,), *((n,) for n in sorted({1, 2, 3, max(1, field // 2), field, field + 1}))]
-
-
-def _called(extent: Extent) -> str:
-    return f"length {extent[0]}" if len(extent) == 1 else f"{extent[0]} x {extent[1]} pixels"

@@ -15,11 +15,14 @@ from refar.importing.calls import call
 from refar.importing.context import Context
 from refar.importing.draft import GraphDraft
 from refar.importing.refusal import ImportRefused, Place, refuse, refuse_call
-from refar.importing.torch_graph import Traced, arguments, in_place, merged, packet, place_of, rows
+from refar.importing.torch_graph import Traced, arguments, in_place, merged, packet, part, place_of, rows
 from refar.importing.values import Anything, Constant, Filled, Labelled, Part, Runs, StackedValues, Varying
 
 IGNORED = {"_assert_tensor_metadata"}
 """Calls that compute nothing."""
+
+WRAPPED = {"wrap_with_set_grad_enabled"}
+"""Calls that only run a graph of their own."""
 
 VIEWS = {
     "alias", "chunk", "contiguous", "detach", "dropout", "expand", "feature_dropout", "flatten", "getitem", "movedim", "narrow",
@@ -37,6 +40,15 @@ class _Stale:
     """What was changed in place through another name."""
 
     place: Place
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """What was taken by .data, which torch.export does not know.
+
+    It may be changed in place, as where a weight is multiplied by its mask: a module that was run before, and then does not
+    change by a run, changes nothing by that.
+    """
 
 
 @dataclass
@@ -57,13 +69,8 @@ class Walk:
                 case "placeholder":
                     if first.name in self.program.tensors:
                         name, tensor = self.program.tensors[first.name]
-                        if isinstance(tensor, FakeTensor):
-                            raise refuse(
-                                place_of(first),
-                                "torch.export has no numbers of what is taken by .data",
-                                "compute without it: weight * mask",
-                            )
-                        self.known[first.name] = Constant(_exact(tensor), (name,))
+                        fake = isinstance(tensor, FakeTensor)
+                        self.known[first.name] = _Unread() if fake else Constant(_exact(tensor), (name,))
                 case "get_attr":
                     self.known[first.name] = self._attribute(first)
                 case "call_function":
@@ -75,9 +82,9 @@ class Walk:
         raise AssertionError("a graph without an output")
 
     def _attribute(self, node: fx.Node) -> Anything:
-        found: Any = self.program.owner
-        for part in str(node.target).split("."):
-            found = getattr(found, part)
+        found: Any = self.program.owners[0]
+        for name in str(node.target).split("."):
+            found = getattr(found, name)
         if isinstance(found, torch.Tensor):
             return Constant(_exact(found), (str(node.target),))
         return found
@@ -92,6 +99,8 @@ class Walk:
             parts, index = self._resolved([node.args[0]], place)[0], node.args[1]
             self._note_alias(node, name)
             return parts[index]
+        if name in WRAPPED:
+            return self._inner(nodes, place)
         if not isinstance(node.target, torch._ops.OpOverload):
             raise refuse_call(place, name)
         if torch.Tag.nondeterministic_seeded in node.target.tags and not name.endswith("dropout"):
@@ -100,6 +109,8 @@ class Walk:
             given = arguments(nodes)
         except ImportRefused as error:
             raise refuse(place, str(error)) from None
+        if in_place(node) and self._changes_nothing(node, name):
+            return self.known[_changed(node).name]
         resolved = self._resolved(given, place)
         if _is_fixed(resolved):
             result: Anything = _computed(node, resolved)
@@ -110,6 +121,25 @@ class Walk:
         self._note_alias(node, name)
         return result
 
+    def _changes_nothing(self, node: fx.Node, name: str) -> bool:
+        """Whether a call changes what was taken by .data, or puts that back into a parameter."""
+        before = self.known[_changed(node).name]
+        return isinstance(before, _Unread) or (name == "set" and isinstance(before, Constant))
+
+    def _inner(self, nodes: Sequence[fx.Node], place: Place) -> Anything:
+        """Walk through calls that are made without gradients."""
+        _, first, *operands = nodes[0].args
+        assert isinstance(first, fx.Node)
+        parts = [node.args[1] for node in nodes]
+        program = part(self.program, [node for node in parts if isinstance(node, fx.Node)])
+        walk = Walk(program, self.draft, self.runs)
+        given = [self.known[operand.name] for operand in operands if isinstance(operand, fx.Node)]
+        walk.known = dict(zip(program.inputs, given, strict=True))
+        (found,) = walk.output()
+        if any(walk.known[name] is not value for name, value in zip(program.inputs, given, strict=True)):
+            raise refuse(place, "it changes a value in place without gradients", "write the call that is not in place")
+        return found
+
     def _resolved(self, given: Any, place: Place) -> Any:
         match given:
             case fx.Node():
@@ -117,6 +147,10 @@ class Walk:
                 if isinstance(found, _Stale):
                     what = f"it reads {given.name}, which was changed in place by {found.place} through another name"
                     raise refuse(place, what, "write the call that is not in place")
+                if isinstance(found, _Unread):
+                    raise refuse(
+                        place, "torch.export has no numbers of what is taken by .data", "compute without it: weight * mask"
+                    )
                 return found
             case dict():
                 return {name: self._resolved(value, place) for name, value in given.items()}
@@ -133,8 +167,7 @@ class Walk:
 
     def _changed(self, node: fx.Node, result: Anything, place: Place) -> None:
         """Give all names of the changed numbers their new value; a part of them, or what they are a part of, is stale."""
-        changed = node.args[0]
-        assert isinstance(changed, fx.Node)
+        changed = _changed(node)
         root, whole = self.root.get(changed.name, (changed.name, True))
         before = self.known[changed.name]
         if isinstance(before, Constant) and isinstance(result, Constant) and np.array_equal(before.array, result.array):
@@ -147,6 +180,13 @@ class Walk:
             same = whole and self.root.get(name, (root, True))[1]
             if name in self.known:
                 self.known[name] = result if same or name == changed.name else _Stale(place)
+
+
+def _changed(node: fx.Node) -> fx.Node:
+    """Return what a call in place changes: its first argument."""
+    changed = node.args[0]
+    assert isinstance(changed, fx.Node)
+    return changed
 
 
 def _exact(tensor: torch.Tensor) -> Any:

@@ -318,12 +318,33 @@ def one_source() -> Made:
     return Masks(), torch.randn(2, 3, 20), {}
 
 
+class MaskedByData(nn.Conv1d):
+    """A convolution that puts a mask on its own weights in each call, past autograd, or without gradients."""
+
+    def __init__(self, data: bool) -> None:
+        super().__init__(3, 3, 3, padding=1)
+        self.data = data
+        self.register_buffer("mask", torch.tensor([1.0, 1.0, 0.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.data:
+            self.weight.data *= self.mask
+        else:
+            with torch.no_grad():
+                self.weight.mul_(self.mask)
+        return super().forward(x)
+
+
+def masked_weights() -> Made:
+    return nn.Sequential(MaskedByData(True), nn.ReLU(), MaskedByData(False)), torch.randn(2, 3, 20), {}
+
+
 CAUSAL: dict[str, Callable[[], Made]] = {
     made.__name__: made
     for made in (
         locuslab_tcn, causal_stack, wavenet, valid_wavenet, input_padded, same_and_crop, cat_zeros, strict_conv, late_input,
         channels_last, embedded_text, conditions, global_vector, film, pooled, batch_norms, own_parametrisation, without_channels,
         functional, levels, shared, one_more, activated, one_source,
-        flattened, normed,
+        flattened, normed, masked_weights,
     )
 }  # fmt: skip

@@ -296,22 +296,6 @@ def random_numbers() -> Refused:
     return computed(lambda y: y + torch.randn_like(y), "randn_like")
 
 
-class MaskedByData(nn.Conv1d):
-    """A convolution that puts a mask on its own weights in each call."""
-
-    def __init__(self) -> None:
-        super().__init__(3, 3, 3, padding=1)
-        self.register_buffer("mask", torch.tensor([1.0, 1.0, 0.0]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.weight.data *= self.mask
-        return super().forward(x)
-
-
-def masked_by_data() -> Refused:
-    return MaskedByData(), X, {}, (".data", "weight * mask")
-
-
 def always_the_same() -> Refused:
     return computed(lambda y: torch.relu(y * 0 - 1) + 2, "same for every input")
 
@@ -337,6 +321,6 @@ REFUSED: dict[str, Callable[[], Refused]] = {
         depends_on_parity, scaled_by_length, scaled_by_whole_length, positions, last_position, half_of_time, reversed_in_time,
         over_the_batch, mixed_reshape, dense_over_time, unknown_activation, training, mutable_buffer, own_state, two_outputs,
         random_numbers, changed_in_place,
-        masked_by_data, always_the_same,
+        always_the_same,
     )
 }  # fmt: skip

@@ -1,0 +1,300 @@
+"""Colours of an image that see each other in order: which channel belongs to which, found by the zeros of the weights.
+
+A graph's channel j belongs to colour j mod n. Networks often keep the channels of a colour side by side, so they are put in
+another order: n channels, one of each colour in turn, and so on. Weights are permuted, and compute the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from refar import ops
+from refar.analysis.masks import mask_oihw
+from refar.analysis.windows import kernel_steps
+from refar.arguments.arrays import Array
+from refar.importing.draft import Planned
+
+Whole = NDArray[np.int64]
+Nodes = Mapping[str, Planned]
+
+
+@dataclass
+class Channels:
+    """The channels of all nodes. Those that must have the same place in two nodes are one: they have the same `root`."""
+
+    nodes: Nodes
+    own: dict[str, Whole] = field(default_factory=dict)
+    parent: list[int] = field(default_factory=list)
+
+    def new(self, count: int) -> Whole:
+        """Return numbers of channels that were not there before."""
+        first = len(self.parent)
+        self.parent += range(first, first + count)
+        return np.arange(first, first + count)
+
+    def root(self, number: int) -> int:
+        """Return the number that stands for all channels that are one with this."""
+        while self.parent[number] != number:
+            self.parent[number] = self.parent[self.parent[number]]
+            number = self.parent[number]
+        return number
+
+    def roots(self, name: str) -> Whole:
+        """Return the roots of a node's channels."""
+        return np.array([self.root(int(number)) for number in self.own[name]], int)
+
+    def tie(self, one: Whole, other: Whole) -> None:
+        """Make channels one, in pairs."""
+        for a, b in zip(one, other, strict=True):
+            self.parent[self.root(int(b))] = self.root(int(a))
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """Nodes with channels in the order of colours; the old places of each node's channels, by its name."""
+
+    nodes: dict[str, Planned]
+    order: dict[str, Whole]
+
+    @property
+    def moved(self) -> bool:
+        """Whether some channel has another place than before."""
+        return not _kept(*self.order.values())
+
+
+def in_order(nodes: Nodes, output: str, colours: int, wanted: Whole | None) -> Ordered | None:
+    """Return the nodes with channels in the order of colours, or None where no such order was found.
+
+    `wanted` are the colours of the output's channels, if they are known.
+    """
+    channels = _tied(nodes, colours)
+    levels = _levels(nodes, channels, colours)
+    found = _assigned(channels, levels, output, colours, wanted)
+    if found is None:
+        return None
+    order = {name: _places(array, colours) for name, array in found.items()}
+    made = {name: _rewritten(node, name, found, order, colours) for name, node in nodes.items()}
+    if any(node is None for node in made.values()):
+        return None
+    return Ordered({name: node for name, node in made.items() if node is not None}, order)
+
+
+def _places(array: Whole, colours: int) -> Whole:
+    """Return the channels in a graph's order: one of each colour in turn, those of a colour in the order in which they were."""
+    if not array.size or array[0] < 0:
+        return np.arange(array.size)
+    return np.stack([np.flatnonzero(array == colour) for colour in range(colours)], axis=1).reshape(-1)
+
+
+def _tied(nodes: Nodes, colours: int) -> Channels:
+    channels = Channels(nodes)
+    for name, node in nodes.items():
+        given = [channels.own[source] for source in node.inputs]
+        match node.op:
+            case ops.Input(channels=count, classes=classes):
+                channels.own[name] = channels.new(count if count else int(classes > 0))
+            case ops.Conv2d() | ops.Conv1d():
+                depthwise = node.op.groups == node.op.channels == given[0].size > 1
+                channels.own[name] = given[0] if depthwise else channels.new(node.op.channels)
+            case ops.Slice(start, stop):
+                channels.own[name] = given[0][start:stop]
+            case ops.Concat():
+                channels.own[name] = np.concatenate(given)
+            case ops.PadChannels(before, after):
+                channels.own[name] = np.concatenate([channels.new(before), given[0], channels.new(after)])
+            case ops.Embedding(count):
+                channels.own[name] = channels.new(count * given[0].size)
+            case ops.OneHot():
+                channels.own[name] = channels.new(_classes(nodes[node.inputs[0]]) * given[0].size)
+            case op if _alike(op):
+                channels.own[name] = given[0]
+                for other in given[1:]:
+                    channels.tie(given[0], other)
+            case _:
+                channels.own[name] = channels.new(given[0].size)
+    return channels
+
+
+def _alike(op: ops.AnyOp) -> bool:
+    """Whether channel j is computed from the channels j of all inputs; a softmax needs them all, but in the same order."""
+    return isinstance(op, ops.Activation | ops.Affine | ops.Shift2d | ops.Add | ops.Multiply | ops.Softmax | ops.Dropout)
+
+
+def _classes(node: Planned) -> int:
+    assert isinstance(node.op, ops.Input)
+    return node.op.classes
+
+
+def _of_pixels(nodes: Nodes, name: str) -> bool:
+    """Whether a node is the sequence, or a lookup of it."""
+    node = nodes[name]
+    if isinstance(node.op, ops.OneHot | ops.Embedding | ops.Standardize):
+        return _of_pixels(nodes, node.inputs[0])
+    return isinstance(node.op, ops.Input) and node.op.role == "sequence"
+
+
+def _levels(nodes: Nodes, channels: Channels, colours: int) -> dict[str, Whole]:
+    """Return for each channel of each node the last colour of its own pixel that it sees, or -1."""
+    found = dict[str, Whole]()
+    for name, node in nodes.items():
+        size = channels.own[name].size
+        given = [found[source] for source in node.inputs]
+        match node.op:
+            case ops.Input() | ops.OneHot() | ops.Embedding() | ops.Standardize():
+                found[name] = np.arange(size) % colours if _of_pixels(nodes, name) else np.full(size, -1)
+            case ops.Conv2d():
+                seen = np.where(_own_tap(node), given[0], -1)
+                found[name] = seen.max(axis=1)
+            case ops.Shift2d(down, right) if (down, right) != (0, 0):
+                found[name] = np.full(size, -1)
+            case ops.Softmax():
+                found[name] = np.full(size, given[0].max())
+            case ops.Slice(start, stop):
+                found[name] = given[0][start:stop]
+            case ops.Concat():
+                found[name] = np.concatenate(given)
+            case ops.PadChannels(before, after):
+                found[name] = np.pad(given[0], (before, after), constant_values=-1)
+            case op if _alike(op):
+                found[name] = np.max(given, axis=0)
+            case _:
+                found[name] = np.full(size, -1)
+    return found
+
+
+def _own_tap(node: Planned) -> NDArray[np.bool_]:
+    """Return which input channels each output channel sees at the pixel itself: (outputs, inputs)."""
+    op, weight = node.op, node.params["weight"]
+    assert isinstance(op, ops.Conv2d)
+    outputs, fan_in = weight.shape[:2]
+    seen = np.zeros((outputs, fan_in * op.groups), bool)
+    here = [(u, v) for u, row in enumerate(kernel_steps(op)) for v, step in enumerate(row) if step == (0, 0)]
+    shown = (weight != 0) & mask_oihw(op, weight.shape)
+    for u, v in here:
+        for o in range(outputs):
+            first = o // (outputs // op.groups) * fan_in
+            seen[o, first : first + fan_in] |= shown[o, :, u, v]
+    return seen
+
+
+def _assigned(
+    channels: Channels, levels: Mapping[str, Whole], output: str, colours: int, wanted: Whole | None
+) -> dict[str, Whole] | None:
+    """Return the colour of each channel of each node, -1 throughout a node whose channels have none; or None."""
+    least, taken = _least(channels, levels, colours)
+    if wanted is not None and not _take(taken, channels.roots(output), wanted):
+        return None
+    for name, node in channels.nodes.items():
+        roots = channels.roots(name)
+        bound = np.array([least.get(root, 0) for root in roots])
+        if isinstance(node.op, ops.Input) or not (bound.any() or any(root in taken for root in roots)):
+            continue
+        for pattern in _patterns(bound, colours):
+            fits = (pattern >= bound).all() and len(set(np.bincount(pattern, minlength=colours))) == 1
+            if fits and _take(taken, roots, pattern):
+                break
+        else:
+            return None
+    found = {name: np.array([taken.get(root, -1) for root in channels.roots(name)], int) for name in channels.nodes}
+    return None if any((array < 0).any() and (array >= 0).any() for array in found.values()) else found
+
+
+def _least(channels: Channels, levels: Mapping[str, Whole], colours: int) -> tuple[dict[int, int], dict[int, int]]:
+    """Return by roots the first colour that each channel may have, and the colours of those that have one: the pixels'.
+
+    Channels that see all colours of their pixel have none; a later node hides what they see.
+    """
+    least, taken = dict[int, int](), dict[int, int]()
+    for name in channels.nodes:
+        for number, (root, level) in enumerate(zip(channels.roots(name), levels[name], strict=True)):
+            if _of_pixels(channels.nodes, name):
+                taken[int(root)] = number % colours
+            elif level < colours - 1:
+                least[int(root)] = max(least.get(int(root), 0), int(level) + 1)
+    return {root: n for root, n in least.items() if root not in taken}, taken
+
+
+def _take(taken: dict[int, int], roots: Whole, pattern: Whole) -> bool:
+    """Give channels these colours, unless one of them has another."""
+    pairs = [(int(root), int(colour)) for root, colour in zip(roots, pattern, strict=True)]
+    if any(taken.get(root, colour) != colour for root, colour in pairs) or len(dict(pairs)) != len(set(pairs)):
+        return False
+    taken.update(pairs)
+    return True
+
+
+def _patterns(bound: Whole, colours: int) -> Iterator[Whole]:
+    """List the ways in which a node may keep its colours: as its weights show, side by side, that in each half, in turn."""
+    count = np.arange(bound.size)
+    yield bound
+    yield count * colours // bound.size
+    if bound.size % 2 == 0:
+        half = bound.size // 2
+        yield count % half * colours // half
+    yield count % colours
+
+
+def _rewritten(
+    node: Planned,
+    name: str,
+    found: Mapping[str, Whole],
+    order: Mapping[str, Whole],
+    colours: int,
+) -> Planned | None:
+    """Return a node with its channels in order, or None for one that cannot have them so."""
+    own, given = order[name], [order[source] for source in node.inputs]
+    params = dict(node.params)
+    match node.op:
+        case ops.Conv2d() | ops.Conv1d() as op:
+            depthwise = op.groups == op.channels == given[0].size
+            if op.groups > 1 and not (depthwise or _kept(own, *given)):
+                return None
+            inner = slice(None) if op.groups > 1 else given[0]
+            params = {last: array[own] for last, array in params.items()}
+            params["weight"] = params["weight"][:, inner]
+            if isinstance(op, ops.Conv2d):
+                seen = _own_tap(node)
+                masked = _masked(op, params["weight"], seen, found[node.inputs[0]], found[name], colours)
+                return replace(node, op=masked, params=params)
+            return replace(node, params=params)
+        case ops.Embedding() if not (own == np.arange(own.size)).all():
+            if given[0].size > 1:
+                return None
+            return replace(node, params={"weight": params["weight"][:, own]})
+        case ops.Slice(start, stop):
+            fits = np.array_equal(given[0][start:stop], start + own)
+        case ops.Concat():
+            firsts = np.cumsum([0, *(each.size for each in given[:-1])])
+            fits = np.array_equal(own, np.concatenate([first + each for first, each in zip(firsts, given, strict=True)]))
+        case ops.PadChannels(before):
+            fits = np.array_equal(own[before : before + given[0].size], before + given[0])
+        case op if _alike(op):
+            fits = all(np.array_equal(own, each) for each in given)
+        case _:
+            fits = _kept(own)
+    return node if fits else None
+
+
+def _kept(*orders: Whole) -> bool:
+    """Whether channels keep their places."""
+    return all(np.array_equal(order, np.arange(order.size)) for order in orders)
+
+
+def _masked(op: ops.Conv2d, weight: Array, seen: NDArray[np.bool_], before: Whole, after: Whole, colours: int) -> ops.Conv2d:
+    """Return a convolution whose mask hides the colours that none of its weights shows; as it is where there is none."""
+    shown = {step for row in kernel_steps(op) for step in row if step < (0, 0)}
+    below = op.mask == "none" and shown
+    divided = weight.shape[0] % colours == 0 and before.size % colours == 0
+    if below or not divided or (before < 0).any() or (after < 0).any() or not seen.any():
+        return op
+    pairs = [(before[i], after[o]) for o, i in zip(*np.nonzero(seen), strict=True)]
+    if all(i < o for i, o in pairs):
+        return msgspec.structs.replace(op, mask="A", colours=colours)
+    if all(i <= o for i, o in pairs):
+        return msgspec.structs.replace(op, mask="B", colours=colours)
+    return op
