@@ -124,6 +124,7 @@ HEADS = {
 
 PICKED = {
     # of modules that are imported
+    "importing/torch_calls.py: _starts": "ones that a pooling reads mark no start",
     "importing/draft.py: folded": "scales of channels become parts of convolutions alone",
     "importing/pointwise.py: joined": "a product is 0 where one factor is, and the channels of a concatenation add up",
     "importing/onnx_nodes.py: _cast": "a one-hot holds zeros and ones, which a cast to whole numbers leaves as they are",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Literal, cast
 
 import numpy as np
 
-from refar.analysis.causality import is_strict, receptive_field
+from refar.analysis.causality import is_strict, offsets, receptive_field
 from refar.building.rewrite import strictify
 from refar.errors import InputError
 from refar.graph.graph import Padding
 from refar.importing.agreement import Agreement, Found
+from refar.importing.beginnings import classes_before
 from refar.importing.draft import GraphDraft
 from refar.importing.imported import Imported, ImportReport
 from refar.importing.in_time import looks_ahead
@@ -25,10 +27,12 @@ MORE = (0, 1, 17)
 """By how much the lengths exceed the shortest at which a model is read."""
 
 
-def require_shift(shift: str) -> None:
-    """Refuse a word that says nothing of a shift."""
+def require_shift(shift: str, start: int | None) -> None:
+    """Refuse a word that says nothing of a shift, and a shift at the output beside a start token."""
     if shift not in ("none", "input", "output"):
         raise InputError(f"shift: expected 'none', 'input' or 'output', got {shift!r}")
+    if start is not None and shift == "output":
+        raise InputError("start_token stands in front of the input; leave shift out beside it, or say shift='input'")
 
 
 def runs_of(length: int, batches: tuple[int, int] = (2, 3)) -> Runs:
@@ -56,6 +60,11 @@ def concluded(
     `own` are the names of the model's own parameters. `compare` holds what was found, of a receptive field, against the model,
     and raises ImportRefused where they differ.
     """
+    start, classes = inputs[0].start, inputs[0].classes
+    if start is not None and output.size == start == classes - 1:
+        raise ImportRefused(
+            f"the {noun} gives {start} channels, and start_token {start} is no class of its output: say classes={start}"
+        )
     chosen = _padding(draft, output, padding, noun)
     graph, params, origins = draft.finish(output.node, head, chosen)
     for name, array in params.items():
@@ -63,8 +72,13 @@ def concluded(
             raise ImportRefused(f"the parameter {name}, made from {origins[name]}, is not finite")
     field = receptive_field(graph)
     assert isinstance(field, int)  # of a graph over time
+    if start is not None and min(cast(Iterable[int], offsets(graph))) > 1:
+        why = "does not see the present, so that nothing need stand in front"
+        raise ImportRefused(f"the {noun}'s output {why}; leave start_token out")
     agreement = compare(Found(graph, params, origins, inputs, output, noun), field)
     said = [*notes, *_notes(output, chosen, origins, own, noun), *agreement.notes]
+    if start is not None:
+        said.append(f"class {start} stands in front of the sequence, which the {noun} is given one position later")
     if shift != "none" and not is_strict(graph):
         graph = strictify(graph, at=shift)
         said.append(f"one position later, at the {shift}: the {noun}'s own output at t is the graph's at t + 1")
@@ -76,7 +90,7 @@ def concluded(
 def input_value(draft: GraphDraft, port: Port) -> Labelled:
     """Put an input into the draft."""
     node = draft.add(port.op, wish=port.name)
-    return Labelled(
+    value = Labelled(
         node,
         port.axes,
         port.classes or port.channels,
@@ -84,6 +98,10 @@ def input_value(draft: GraphDraft, port: Port) -> Labelled:
         timed=port.role != "global",
         place=Place(port.name),
     )
+    if port.start is None:
+        return value
+    started = classes_before(value, [port.start], value.place)
+    return replace(started, end=started.end - 1)
 
 
 def output_value(draft: GraphDraft, given: Any, noun: str) -> Labelled:

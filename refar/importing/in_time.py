@@ -29,6 +29,8 @@ def pad(draft: GraphDraft, x: Labelled, left: int, right: int, place: Place) -> 
         return replace(x, end=x.end + left + right)
     if x.indexed and (left > 0 or right > 0):
         raise refuse(place, "class 0 is put around class indices, where a graph has no class", "look them up first, then pad")
+    if x.before and left < 0:
+        raise refuse(place, "classes that were put in front of class indices are cut away", "cut before")
     _require_room(draft, x, left, right, place)
     padded = replace(
         x,

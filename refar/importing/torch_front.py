@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from refar.graph.graph import Padding
 from refar.importing.draft import GraphDraft
 from refar.importing.ends import concluded, input_value, output_value, require_shift, runs_of
 from refar.importing.imported import Imported
+from refar.importing.ports import started
 from refar.importing.refusal import ImportRefused
 from refar.importing.torch_check import compare, copied, single
 from refar.importing.torch_graph import traced
@@ -32,12 +34,14 @@ def import_module(
     head: AnyHead | None,
     padding: Padding | None,
     shift: Literal["none", "input", "output"],
+    start_token: int | None,
 ) -> Imported:
     """See `refar.from_torch`."""
-    require_shift(shift)
+    require_shift(shift, start_token)
     notes = _require_module(module)
     plain = copied(module).float()
     found = ports(plain, example, *_by_name(plain, example, axes, classes))
+    found = [started(found[0], start_token), *found[1:]]
     runs = runs_of(_length(found, example))
     _require_runs(plain, found, example, runs)
     program = traced(plain, [_arguments(found, n, b) for n, b in zip(runs.lengths, runs.batches, strict=True)])
@@ -158,6 +162,9 @@ def _what_works(module: torch.nn.Module, found: list[TensorPort], example: Any, 
     given = [
         tensor.cpu() if port.classes else tensor.cpu().float() for port, tensor in zip(found, _tensors(example), strict=True)
     ]
+    start = found[0].start
+    if start is not None and _runs(module, *_arguments([replace(found[0], start=None), *found[1:]], length, batch)):
+        return f"; it runs without start_token={start}, which is none of its classes"
     own, rows = _length(found, example), int(given[0].shape[found[0].axes.index("B")])
     if length != own and _runs(module, *_arguments(found, own, batch)):
         return f"; it takes length {own}, but must take any length, as causal layers do"

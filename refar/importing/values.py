@@ -35,6 +35,7 @@ class Labelled:
     padded on the left has first < 0, and one of whole windows first > 0. Of what the module holds at t < 0: `zero` says that it
     is 0, as in a graph of padding "layer"; `response` that it is what the node gives for zeros, as in one of padding "input".
     `quiet` says that this answer is 0 too. `bare` says that the node is 0 at all t < first, also where first > 0.
+    Of class indices, index 0 and on hold those of `before`, and only then those of the node; they are looked up together.
     `again(*inputs)` makes the value anew from other inputs, and `place` is the call that made it.
     """
 
@@ -49,6 +50,7 @@ class Labelled:
     bare: bool = True
     indexed: bool = False
     timed: bool = True
+    before: tuple[int, ...] = ()
     inputs: tuple[Labelled, ...] = field(default=(), compare=False, repr=False)
     again: Callable[..., Labelled] | None = field(default=None, compare=False, repr=False)
     place: Place = field(default=Place(""), compare=False, repr=False)

@@ -176,6 +176,8 @@ def test_checkpoints_that_do_not_fit(refar, nets):
         ("{}:Spoken", ("--example", "x=2x30,speaker=2", "--classes", "16"), "speaker"),
         ("{}:Spoken", ("--example", "x=2x30,speaker=2", "--classes", "x=16,x=4"), "'x' is given twice"),
         ("{}:Spoken", ("--example", "x=2x30,speaker=2", "--classes", "x=many"), "expected a number of classes"),
+        ("{}:Spoken", (*SPOKEN, "--start-token", "20"), "it runs without start_token=20, which is none of its classes"),
+        ("{}:TCN", (*TCN, "--start-token", "3"), "start_token stands in front of class indices, and 'x' holds a signal"),
     ],
 )
 def test_what_cannot_be_imported_is_said_in_one_sentence(refar, nets, source, options, words):
