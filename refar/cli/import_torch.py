@@ -31,6 +31,9 @@ def import_torch(
     padding: Padding = None,
     shift: Shift = "none",
     start_token: StartToken = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Where the whole cannot be taken, the part up to what a stream cannot compute.")
+    ] = False,
     block: Block = False,
     force: Force = False,
     save: Save = None,
@@ -51,7 +54,7 @@ def import_torch(
     inputs = zeros(shapes, sizes)
 
     def read() -> refar.importing.Imported:
-        options: dict[str, Any] = {"padding": padding, "shift": shift, "start_token": start_token}
+        options: dict[str, Any] = {"padding": padding, "shift": shift, "start_token": start_token, "partial": partial}
         got = refar.from_torch(module, inputs, classes=sizes, axes=orders, **options)
         return got.noted(notes)
 

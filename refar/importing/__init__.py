@@ -65,6 +65,7 @@ def from_torch(
     padding: Padding | None = None,
     shift: Literal["none", "input", "output"] = "none",
     start_token: int | None = None,
+    partial: bool = False,
 ) -> Imported:
     """Read a trained module into a graph with its parameters, hold it against the module, and return both with a report.
 
@@ -76,6 +77,9 @@ def from_torch(
     `shift` makes a graph that sees the present strict, see `strictify`; one that is strict already is returned as it is.
     `start_token` is the class that was put in front of the sequence in training: y_t is the module's output at t for that class
     and x_0 ... x_{t-1}. It may lie beyond the `classes` of the sequence, in a table that has more rows.
+
+    With `partial` a module that cannot be taken whole is taken up to the last values that a stream can compute, whose channels
+    stand one after the other; the report names what is left out, and `trunk` is that part as a module, for `verify=`.
 
     Parameters keep the module's qualified names, in float64; weight norm and parametrisations are computed, batch norm becomes a
     part of the convolution before it. The graph is returned only if it computes what the module computes with its own weights,
@@ -89,9 +93,8 @@ def from_torch(
         if error.name != "torch":
             raise
         raise BackendError("refar.from_torch needs PyTorch, which is not installed: pip install refar[torch]") from None
-    return import_module(
-        module, example, classes=classes, axes=axes, head=head, padding=padding, shift=shift, start_token=start_token
-    )
+    options: dict[str, Any] = {"head": head, "padding": padding, "shift": shift, "start_token": start_token, "partial": partial}
+    return import_module(module, example, classes=classes, axes=axes, **options)
 
 
 def from_nam(path: str | Path, *, size: float | None = None, padding: Padding = "input") -> Imported:

@@ -112,19 +112,26 @@ def output_value(draft: GraphDraft, given: Any, noun: str) -> Labelled:
         raise given.error
     if not isinstance(given, Labelled):
         raise ImportRefused(f"the {noun}'s output is no value of its input; return one tensor that is computed from it")
-    kept = tuple(axis for axis in given.axes if axis != "1")
-    if sorted(kept) not in (["B", "C", "T"], ["B", "T"]) or not given.timed or given.indexed:
-        raise ImportRefused(
-            f"the {noun}'s output has the axes {', '.join(given.axes)}; expected B, C, T: a value at every position"
-        )
-    if given.first > 0 and given.end > 0:
-        raise looks_ahead(draft, given)
-    if given.end > 0:
-        raise ImportRefused(
-            f"the {noun}'s output is {given.end - given.first} positions longer than its input: its last {given.end} stand after "
-            f"the end of the sequence (the last call is {given.place}); cut them off: x[..., :-{given.end}]"
-        )
+    if (error := refused_output(draft, given, noun)) is not None:
+        raise error
     return given
+
+
+def refused_output(draft: GraphDraft, value: Labelled, noun: str) -> ImportRefused | None:
+    """Return why a value cannot be the output of a graph; None if it can."""
+    kept = tuple(axis for axis in value.axes if axis != "1")
+    if sorted(kept) not in (["B", "C", "T"], ["B", "T"]) or not value.timed or value.indexed:
+        return ImportRefused(
+            f"the {noun}'s output has the axes {', '.join(value.axes)}; expected B, C, T: a value at every position"
+        )
+    if value.first > 0 and value.end > 0:
+        return looks_ahead(draft, value)
+    if value.end > 0:
+        return ImportRefused(
+            f"the {noun}'s output is {value.end - value.first} positions longer than its input: its last {value.end} stand after "
+            f"the end of the sequence (the last call is {value.place}); cut them off: x[..., :-{value.end}]"
+        )
+    return None
 
 
 def _padding(draft: GraphDraft, output: Labelled, wanted: Padding | None, noun: str) -> Padding:
