@@ -128,6 +128,7 @@ PICKED = {
     "importing/norms.py: root": "a norm that is written out",
     "importing/norms.py: _is_mean": "a norm that is written out",
     "importing/norms.py: _is_repeated": "a norm that is written out",
+    "importing/torch_calls.py: _starts": "ones that a pooling reads mark no start",
     "importing/pointwise.py: joined": "a product is 0 where one factor is, and the channels of a concatenation add up",
     "importing/onnx_nodes.py: _cast": "a one-hot holds zeros and ones, which a cast to whole numbers leaves as they are",
     "importing/moves.py: looks_ahead": "a delay only moves what looks ahead",

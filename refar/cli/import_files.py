@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from refar.cli.import_options import Axes, Block, Classes, Force, Out, Padding, Save, Shift, by_name, counts
+from refar.cli.import_options import Axes, Block, Classes, Force, Out, Padding, Save, Shift, StartToken, by_name, counts
 from refar.cli.imports import run
 
 
@@ -18,6 +18,7 @@ def import_onnx(
     axes: Axes = None,
     padding: Padding = None,
     shift: Shift = "none",
+    start_token: StartToken = None,
     block: Block = False,
     force: Force = False,
     save: Save = None,
@@ -29,7 +30,8 @@ def import_onnx(
     def read() -> refar.importing.Imported:
         first = next(iter(inputs_of(opened(model))), "x")
         sizes, orders = counts(classes, first), by_name("--axes", axes, first)
-        return refar.from_onnx(model, classes=sizes, axes=orders, padding=padding, shift=shift)
+        options: dict[str, Any] = {"padding": padding, "shift": shift, "start_token": start_token}
+        return refar.from_onnx(model, classes=sizes, axes=orders, **options)
 
     run(f"onnx {model}", read, out, force=force, save=save)
 

@@ -21,6 +21,10 @@ Shift = Annotated[
     Literal["none", "input", "output"],
     typer.Option(metavar="none|input|output", help="Where one position is delayed, so that it can generate."),
 ]
+StartToken = Annotated[
+    int | None,
+    typer.Option(metavar="Q", help="The class that stood in front of the sequence in training; the input is then one later."),
+]
 Block = Annotated[bool, typer.Option("--block", help="No effect: block.onnx is always written.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a bundle that is there, with nothing beside it.")]
 Save = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the report there too.")]

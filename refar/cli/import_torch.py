@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from refar.cli.console import err
-from refar.cli.import_options import Axes, Block, Classes, Force, Out, Padding, Save, Shift, by_name, counts
+from refar.cli.import_options import Axes, Block, Classes, Force, Out, Padding, Save, Shift, StartToken, by_name, counts
 from refar.cli.imports import run
 from refar.errors import InputError, near
 
@@ -30,6 +30,10 @@ def import_torch(
     ] = None,
     padding: Padding = None,
     shift: Shift = "none",
+    start_token: StartToken = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Where the whole cannot be taken, the part up to what a stream cannot compute.")
+    ] = False,
     block: Block = False,
     force: Force = False,
     save: Save = None,
@@ -50,7 +54,8 @@ def import_torch(
     inputs = zeros(shapes, sizes)
 
     def read() -> refar.importing.Imported:
-        got = refar.from_torch(module, inputs, classes=sizes, axes=orders, padding=padding, shift=shift)
+        options: dict[str, Any] = {"padding": padding, "shift": shift, "start_token": start_token, "partial": partial}
+        got = refar.from_torch(module, inputs, classes=sizes, axes=orders, **options)
         return got.noted(notes)
 
     run(f"torch {factory}", read, out, force=force, save=save, module=module)

@@ -41,8 +41,8 @@ def run(title: str, read: Callable[[], Imported], bundle: Path, *, force: bool, 
         got = read()
         graph = with_head(got.graph)
         update("writing the bundle, and comparing")
-        verify = True if module is None else module
-        metadata = {**got.metadata, IMPORTED: title}
+        verify = True if module is None else module if got.trunk is None else got.trunk
+        metadata = {**got.metadata, IMPORTED: title if got.trunk is None else f"a part of {title}"}
         refar_export.export(graph, got.params, bundle, metadata=metadata, verify=verify, overwrite=force)
     out.print(Text(title, style="bold"))
     for said in str(got.report).splitlines():

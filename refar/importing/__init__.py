@@ -29,13 +29,14 @@ def from_onnx(
     head: AnyHead | None = None,
     padding: Padding | None = None,
     shift: Literal["none", "input", "output"] = "none",
+    start_token: int | None = None,
 ) -> Imported:
     """Read an ONNX file into a graph with its parameters, hold it against the file, and return both with a report.
 
     `model` is the path of a file as PyTorch, Keras or tf2onnx write them, its bytes, or a model in memory. Its first input is the
-    sequence, x_bt, x_bct or x_btc: a free axis is time, a fixed one holds channels. `classes`, `axes`, `head`, `padding` and
-    `shift` are those of `from_torch`. Nodes that depend on shapes alone are evaluated at several lengths and batches. Where the
-    file fixes its length or batch, that axis is freed, and the report says so.
+    sequence, x_bt, x_bct or x_btc: a free axis is time, a fixed one holds channels. `classes`, `axes`, `head`, `padding`,
+    `shift` and `start_token` are those of `from_torch`. Nodes that depend on shapes alone are evaluated at several lengths and
+    batches. Where the file fixes its length or batch, that axis is freed, and the report says so.
 
     Parameters have the names of the file's initialisers where these are legal, else of the output of their node, and the report
     says from which initialisers each is made. The graph is returned only if it computes what the file computes: in float64, by
@@ -51,7 +52,7 @@ def from_onnx(
             raise
         what = f"refar.from_onnx needs {error.name}, which is not installed: pip install refar[export,runtime]"
         raise BackendError(what) from None
-    return import_file(model, classes=classes, axes=axes, head=head, padding=padding, shift=shift)
+    return import_file(model, classes=classes, axes=axes, head=head, padding=padding, shift=shift, start_token=start_token)
 
 
 def from_torch(
@@ -63,6 +64,8 @@ def from_torch(
     head: AnyHead | None = None,
     padding: Padding | None = None,
     shift: Literal["none", "input", "output"] = "none",
+    start_token: int | None = None,
+    partial: bool = False,
 ) -> Imported:
     """Read a trained module into a graph with its parameters, hold it against the module, and return both with a report.
 
@@ -72,6 +75,11 @@ def from_torch(
     names the axes of an input that are not B, C, T in this order, as "BTC". `head` says what the output means. `padding` is
     found: "layer" if every layer sees zeros before the first position, "input" if the input alone is padded, or nothing is.
     `shift` makes a graph that sees the present strict, see `strictify`; one that is strict already is returned as it is.
+    `start_token` is the class that was put in front of the sequence in training: y_t is the module's output at t for that class
+    and x_0 ... x_{t-1}. It may lie beyond the `classes` of the sequence, in a table that has more rows.
+
+    With `partial` a module that cannot be taken whole is taken up to the last values that a stream can compute, whose channels
+    stand one after the other; the report names what is left out, and `trunk` is that part as a module, for `verify=`.
 
     Parameters keep the module's qualified names, in float64; weight norm and parametrisations are computed, batch norm becomes a
     part of the convolution before it. The graph is returned only if it computes what the module computes with its own weights,
@@ -85,7 +93,8 @@ def from_torch(
         if error.name != "torch":
             raise
         raise BackendError("refar.from_torch needs PyTorch, which is not installed: pip install refar[torch]") from None
-    return import_module(module, example, classes=classes, axes=axes, head=head, padding=padding, shift=shift)
+    options: dict[str, Any] = {"head": head, "padding": padding, "shift": shift, "start_token": start_token, "partial": partial}
+    return import_module(module, example, classes=classes, axes=axes, **options)
 
 
 def from_nam(path: str | Path, *, size: float | None = None, padding: Padding = "input") -> Imported:

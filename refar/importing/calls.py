@@ -14,7 +14,7 @@ from refar.importing.arithmetic import add, batch_norm, div, linear, mul, rsub, 
 from refar.importing.context import Arguments, Context
 from refar.importing.functions import FUNCTIONS, applied
 from refar.importing.refusal import refuse_call
-from refar.importing.values import Anything, Filled, Labelled, Part, StackedValues, Varying, shape, size_of
+from refar.importing.values import Anything, Constant, Filled, Labelled, Part, StackedValues, Varying, shape, size_of
 
 
 def _same(c: Context, a: Arguments) -> Anything:
@@ -176,11 +176,16 @@ def _over(x: Labelled, dims: Sequence[Any]) -> str:
     return f"the axes {', '.join(named)}{wrong}"
 
 
-def _embedding(c: Context, a: Arguments) -> Labelled:
-    table, x = c.array(a["weight"], "its table"), c.value(a["indices"])
+def _embedding(c: Context, a: Arguments) -> Labelled | Constant:
+    table = c.array(a["weight"], "its table")
+    match a["indices"]:
+        case Filled(number, (batches, *sizes)) if batches == c.runs.batches and all(n == c.runs.same(n[0]) for n in sizes):
+            wide = (1, *(n[0] for n in sizes), table.shape[1])  # of a token that is the same in every sequence
+            return Constant(np.broadcast_to(table[int(number)], wide), a["weight"].origins)
+    x = c.value(a["indices"])
     if not x.indexed:
         raise c.refuse("a lookup of numbers that are no class indices of an input")
-    if x.size != len(table):
+    if x.size > len(table) or (x.size < len(table) and not x.before):
         raise c.refuse(f"a table of {len(table)} rows for {x.size} classes", f"say classes={len(table)}")
     wish, origin = c.named(a["weight"])
     op = ops.Embedding(table.shape[1])
@@ -195,11 +200,11 @@ def _looked_up(found: Labelled, x: Labelled) -> Labelled:
 
 def _one_hot(c: Context, a: Arguments) -> Labelled:
     x, count = c.value(a["self"]), c.whole(a["num_classes"], "the count of classes")
-    if count != x.size:
+    if count < x.size or (count > x.size and not x.before):
         raise c.refuse(
             f"{count} unit vectors for {x.size} classes", f"say num_classes and classes={x.size if count < 0 else count}"
         )
-    found = pointwise.lookup(c.draft, x, ops.OneHot(), x.size, c.place)
+    found = pointwise.lookup(c.draft, x, ops.OneHot(), count, c.place)
     return _looked_up(found, x)
 
 
@@ -228,6 +233,26 @@ def _unflatten(c: Context, a: Arguments) -> Labelled:
     at = axes.position(x, a["dim"])
     around = [Varying(size_of(x, axis, c.runs)) for axis in x.axes]
     return axes.reshaped(x, [*around[:at], *a["sizes"], *around[at + 1 :]], c.runs, c.place)
+
+
+def _expanded(c: Context, a: Arguments, size: Sequence[int | Varying]) -> Anything:
+    """Repeat axes of one element. Of fixed numbers the batch alone may be, which stays one: all sequences have the same."""
+    match a["self"]:
+        case Constant(array) if len(size) >= array.ndim > 0 and len(size) > 1:
+            wide = np.asarray(array).reshape((1,) * (len(size) - array.ndim) + array.shape)
+            rest = [n for n in size[1:] if not isinstance(n, Varying)]
+            if wide.shape[0] == 1 and axes.sizes_of(size[0], c.runs) == c.runs.batches and len(rest) == len(size) - 1:
+                kept = (own if n == -1 else n for own, n in zip(wide.shape[1:], rest, strict=True))
+                return replace(a["self"], array=np.broadcast_to(wide, (1, *kept)))
+    return axes.expanded(c.value(a["self"]), size, c.runs, c.place)
+
+
+def _repeated(c: Context, a: Arguments) -> Anything:
+    counts = list(a["repeats"])
+    match a["self"]:
+        case Constant(array) if len(counts) == array.ndim and array.shape[0] == 1 and counts[1:] == [1] * (array.ndim - 1):
+            return _expanded(c, a, [counts[0], *array.shape[1:]])
+    return axes.repeated(c.value(a["self"]), counts, c.runs, c.place)
 
 
 def _moved(c: Context, a: Arguments) -> Labelled:
@@ -299,12 +324,14 @@ CALLS: dict[str, Callable[[Context, Arguments], Anything]] = {
     **dict.fromkeys(("transpose", "swapaxes"), lambda c, a: axes.transposed(c.value(a["self"]), *_two(a))),
     "permute": lambda c, a: axes.permuted(c.value(a["self"]), a["dims"]),
     "movedim": _moved,
-    "expand": lambda c, a: axes.expanded(c.value(a["self"]), a["size"], c.runs, c.place),
-    "repeat": lambda c, a: axes.repeated(c.value(a["self"]), a["repeats"], c.runs, c.place),
+    "expand": lambda c, a: _expanded(c, a, a["size"]),
+    "repeat": _repeated,
     "zeros": _filled(0.0),
     "ones": _filled(1.0),
     "new_zeros": _filled(0.0),
     "new_ones": _filled(1.0),
+    "new_full": _full,
+    "full_like": lambda c, a: _filled_like(float(a["fill_value"]))(c, a),
     "zeros_like": _filled_like(0.0),
     "ones_like": _filled_like(1.0),
     "full": _full,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from refar import ops
-from refar.importing import axes, in_time, moves, pointwise
+from refar.arguments.arrays import Array
+from refar.importing import axes, beginnings, in_time, moves, pointwise
 from refar.importing.context import Arguments, Context
 from refar.importing.refusal import ImportRefused
 from refar.importing.values import Constant, Filled, Labelled, Part, Varying, size_of
@@ -83,6 +86,9 @@ def pad(c: Context, a: Arguments) -> Labelled:
         do = "pad with zeros"
         raise c.refuse(f"{a['mode']} padding: before the first position stand values of later or other positions", do)
     numbers = [c.whole(n, "the padding") for n in a["pad"]]
+    if x.indexed and x.axes[-1] == "T" and numbers[0] > 0 and not any(numbers[2:]):
+        x = beginnings.classes_before(x, [_class(c, a["value"] or 0)] * numbers[0], c.place)
+        return moves.pad(c.draft, x, "T", 0, numbers[1], c.place) if numbers[1] else x
     if (a["value"] or 0) != 0 and any(numbers):
         raise c.refuse(f"padding with {a['value']}", "pad with zeros")
     for i, (before, after) in enumerate(zip(numbers[::2], numbers[1::2], strict=True)):
@@ -96,6 +102,13 @@ def pad(c: Context, a: Arguments) -> Labelled:
         else:
             raise c.refuse(f"padding of axis {axis}", "pad positions or channels alone")
     return x
+
+
+def _class(c: Context, number: float) -> int:
+    """Return a number that stands among class indices."""
+    if number != int(number) or number < 0:
+        raise c.refuse(f"{number} is put in front of class indices", "put a class there")
+    return int(number)
 
 
 def padded_channels(c: Context, x: Labelled, before: int, after: int) -> Labelled:
@@ -130,21 +143,44 @@ def slice_(c: Context, a: Arguments) -> Labelled | Part:
 
 
 def concatenated(c: Context, parts: list[Any], dim: int) -> Labelled:
-    """One value with zeros before and behind: padding, written with cat."""
-    before, after, found = 0, 0, None
-    for part in parts:
-        if isinstance(part, Labelled):
-            if found is not None:
-                what = f"two computed values, one behind the other along axis {part.axes[dim]}"
-                raise c.refuse(what, "only zeros may be put before or behind")
-            found = part
-        elif found is None:
-            before += zeros(c, part, dim)
-        else:
-            after += zeros(c, part, dim)
-    if found is None:
+    """One value with fixed numbers before, and zeros behind: padding, or a start, written with cat."""
+    where = [i for i, part in enumerate(parts) if isinstance(part, Labelled)]
+    if not where:
         raise c.refuse("a concatenation of fixed numbers alone")
-    return moves.pad(c.draft, found, found.axes[dim], before, after, c.place)
+    axis = parts[where[0]].axes[dim]
+    if len(where) > 1:
+        what = f"two computed values, one behind the other along axis {axis}"
+        raise c.refuse(what, "only fixed numbers may be put before one")
+    (at,) = where
+    found, front = parts[at], parts[:at]
+    after = sum(zeros(c, part, dim) for part in parts[at + 1 :])
+    if axis != "T":
+        return moves.pad(c.draft, found, axis, sum(zeros(c, part, dim) for part in front), after, c.place)
+    rows = [_rows(c, part, found, dim) for part in front]
+    if found.indexed and rows:
+        found = beginnings.classes_before(found, [_class(c, float(n)) for n in np.concatenate(rows).reshape(-1)], c.place)
+    elif any(part.any() for part in rows):
+        wish, origin = c.named(*front)
+        found = beginnings.rows_before(c.draft, found, np.concatenate(rows), wish=wish, origin=origin, place=c.place)
+    else:
+        return moves.pad(c.draft, found, axis, sum(map(len, rows)), after, c.place)
+    return moves.pad(c.draft, found, axis, 0, after, c.place) if after else found
+
+
+def _rows(c: Context, part: Any, x: Labelled, dim: int) -> Array:
+    """Return fixed numbers that stand before a value in time: rows_nc, which are the same in every sequence."""
+    channels = 1 if x.indexed else x.size
+    match part:
+        case Filled(number, sizes) if sizes[dim] == c.runs.same(sizes[dim][0]):
+            return np.full((sizes[dim][0], channels), number)
+        case Constant() if part.array.ndim == len(x.axes):
+            kept = [i for i, axis in enumerate(x.axes) if i != dim and axis != "C"]
+            if any(part.array.shape[i] != 1 for i in kept):
+                raise c.refuse("fixed numbers that differ between the sequences are put before", "one for all is taken")
+            rows = np.moveaxis(np.asarray(part.array, np.float64), dim, 0).reshape(part.array.shape[dim], -1)
+            return np.broadcast_to(rows, (len(rows), channels))
+        case _:
+            raise c.refuse("something other than fixed numbers is put before", "pad with zeros")
 
 
 def zeros(c: Context, part: Any, dim: int) -> int:

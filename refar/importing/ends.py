@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from refar import ops
-from refar.analysis.causality import is_strict, receptive_field
+from refar.analysis.causality import is_strict, offsets, receptive_field
 from refar.analysis.facts import facts
 from refar.analysis.offsets import union
 from refar.building.rewrite import strictify
 from refar.errors import InputError
 from refar.graph.graph import Graph, Padding
 from refar.importing.agreement import Agreement, Found
+from refar.importing.beginnings import classes_before
 from refar.importing.colours import in_order
 from refar.importing.draft import Built, GraphDraft, built
 from refar.importing.imported import Imported, ImportReport
@@ -31,10 +32,12 @@ MORE = {"T": (0, 1, 17, 0), "H": (0, 1, 17, 0), "W": (0, 17, 1, 0)}
 """By how much the lengths exceed the shortest at which a model is read, in each of its runs."""
 
 
-def require_shift(shift: str) -> None:
-    """Refuse a word that says nothing of a shift."""
+def require_shift(shift: str, start: int | None) -> None:
+    """Refuse a word that says nothing of a shift, and a shift at the output beside a start token."""
     if shift not in ("none", "input", "output"):
         raise InputError(f"shift: expected 'none', 'input' or 'output', got {shift!r}")
+    if start is not None and shift == "output":
+        raise InputError("start_token stands in front of the input; leave shift out beside it, or say shift='input'")
 
 
 def runs_of(extent: Extent, batches: tuple[int, int] = (2, 3)) -> Runs:
@@ -63,6 +66,11 @@ def concluded(
     `own` are the names of the model's own parameters. `compare` holds what was found, of a receptive field, against the model,
     and raises ImportRefused where they differ.
     """
+    start, classes = inputs[0].start, inputs[0].classes
+    if start is not None and output.size == start == classes - 1:
+        raise ImportRefused(
+            f"the {noun} gives {start} channels, and start_token {start} is no class of its output: say classes={start}"
+        )
     chosen = _padding(draft, output, padding, noun)
     found, output, arranged = _arranged(draft, output, head, chosen)
     graph, params, origins = found.graph, found.params, found.origins
@@ -72,8 +80,13 @@ def concluded(
     require_causal(graph, found.places)
     field = receptive_field(graph)
     extent = (field,) if isinstance(field, int) else field
+    if start is not None and min(cast(Iterable[int], offsets(graph))) > 1:
+        why = "does not see the present, so that nothing need stand in front"
+        raise ImportRefused(f"the {noun}'s output {why}; leave start_token out")
     agreement = compare(Found(graph, params, origins, inputs, output, noun), extent)
     said = [*notes, *arranged, *_notes(output, chosen, origins, own, noun), *agreement.notes]
+    if start is not None:
+        said.append(f"class {start} stands in front of the sequence, which the {noun} is given one position later")
     if shift != "none" and not is_strict(graph):
         graph = strictify(graph, at=shift)
         said.append(f"one position later, at the {shift}: the {noun}'s own output at t is the graph's at t + 1")
@@ -132,7 +145,7 @@ def input_value(draft: GraphDraft, port: Port) -> Labelled:
     node = draft.add(port.op, wish=port.name)
     colours = port.channels if port.classes and port.image else 1
     axes = tuple(("N" if colours > 1 else "1") if axis == "C" and port.classes else axis for axis in port.axes)
-    return Labelled(
+    value = Labelled(
         node,
         axes,
         port.classes or port.channels,
@@ -143,6 +156,10 @@ def input_value(draft: GraphDraft, port: Port) -> Labelled:
         given=port.role != "sequence",
         place=Place(port.name),
     )
+    if port.start is None:
+        return value
+    started = classes_before(value, [port.start], value.place)
+    return started.spanning(T=started.spans["T"].padded(0, -1))
 
 
 def output_value(draft: GraphDraft, given: Any, noun: str) -> Labelled:
@@ -153,22 +170,29 @@ def output_value(draft: GraphDraft, given: Any, noun: str) -> Labelled:
         raise given.error
     if not isinstance(given, Labelled):
         raise ImportRefused(f"the {noun}'s output is no value of its input; return one tensor that is computed from it")
-    kept = sorted(axis for axis in given.axes if axis != "1")
-    places = sorted(given.spans)
+    if (error := refused_output(draft, given, noun)) is not None:
+        raise error
+    return given
+
+
+def refused_output(draft: GraphDraft, value: Labelled, noun: str) -> ImportRefused | None:
+    """Return why a value cannot be the output of a graph; None if it can."""
+    kept = sorted(axis for axis in value.axes if axis != "1")
+    places = sorted(value.spans)
     possible = [sorted(["B", *channels, *places]) for channels in (["C"], ["K", "N"], [])]
-    if kept not in possible or not given.timed or given.indexed:
+    if kept not in possible or not value.timed or value.indexed:
         expected = f"B, C, {', '.join(places)}: a value at every position"
-        raise ImportRefused(f"the {noun}'s output has the axes {', '.join(given.axes)}; expected {expected}")
-    if any(ahead(span) for span in given.spans.values()):
-        raise looks_ahead(draft, given)
-    for axis, span in given.spans.items():
+        return ImportRefused(f"the {noun}'s output has the axes {', '.join(value.axes)}; expected {expected}")
+    if any(ahead(span) for span in value.spans.values()):
+        return looks_ahead(draft, value)
+    for axis, span in value.spans.items():
         if span.end > 0:
             what, after, cut = _TOO_LONG[axis]
-            raise ImportRefused(
+            return ImportRefused(
                 f"the {noun}'s output is {span.end - span.first} {what} longer than its input: its last {span.end} stand after "
-                f"the end of the {after} (the last call is {given.place}); cut them off: {cut.format(span.end)}"
+                f"the end of the {after} (the last call is {value.place}); cut them off: {cut.format(span.end)}"
             )
-    return given
+    return None
 
 
 _TOO_LONG = {

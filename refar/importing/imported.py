@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from refar.arguments.arrays import Array
 from refar.graph.graph import Graph
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,15 @@ class ImportReport:
 class Imported:
     """A graph that computes what a module computes, its parameters in float64, and a report; unpacks into these three.
 
-    `metadata` is what a file says of itself, as `refar_export.export` takes it.
+    `metadata` is what a file says of itself, as `refar_export.export` takes it. `trunk` is the part of the module that
+    was taken, as a module, if it is not the whole.
     """
 
     graph: Graph
     params: dict[str, Array]
     report: ImportReport
     metadata: dict[str, str] = field(default_factory=dict)
+    trunk: torch.nn.Module | None = None
 
     def noted(self, notes: Iterable[str]) -> Imported:
         """Return the same with more to say."""

@@ -31,6 +31,8 @@ def pad(draft: GraphDraft, x: Labelled, axis: str, before: int, after: int, plac
         return x.spanning(**{axis: span})
     if x.indexed and (before > 0 or after > 0):
         raise refuse(place, "class 0 is put around class indices, where a graph has no class", "look them up first, then pad")
+    if x.before and before < 0:
+        raise refuse(place, "classes that were put in front of class indices are cut away", "cut before")
     require_room(draft, x, axis, before, after, place)
     padded = replace(
         x.spanning(**{axis: span}),

@@ -15,6 +15,7 @@ from refar.arguments.arrays import Array, Arrays
 from refar.importing.agreement import Agreement, Found, Pair, compare, side_by_side
 from refar.importing.onnx_file import REAL, retyped
 from refar.importing.onnx_operators import OWN_OPERATORS
+from refar.importing.ports import Port
 from refar.importing.probes import Extent
 from refar.importing.refusal import ImportRefused
 from refar.oracle.bound_graph import unchecked
@@ -100,10 +101,12 @@ class FileCheck:
     optimised: Single
     names: Sequence[str]
     kinds: Sequence[int]
+    ports: Sequence[Port]
 
     def run(self, given: Sequence[Array]) -> FileAnswer:
         """Run the file in float64, and keep what it was given in float32."""
-        fed = {name: _cast(array, kind) for name, array, kind in zip(self.names, given, self.kinds, strict=True)}
+        taken = [port.as_model(array) for port, array in zip(self.ports, given, strict=True)]
+        fed = {name: _cast(array, kind) for name, array, kind in zip(self.names, taken, self.kinds, strict=True)}
         (y,) = self.exact.run(None, fed)
         return FileAnswer(np.asarray(y, np.float64), {name: _single(array) for name, array in fed.items()}, self)
 
@@ -131,7 +134,7 @@ class FileAnswer:
 
     def beside(self, found: Found, pair: Pair) -> float:
         """Hold onnxruntime's numbers against the graph, by the bound of its rounding."""
-        inputs = found.fed([np.asarray(a, np.float64) if a.dtype.kind == "f" else a for a in self.fed.values()])
+        inputs = found.fed([_single(a).astype(np.float64) if a.dtype.kind == "f" else a for a in pair.given])
         values = forward_nodes(unchecked(found.graph, found.params, np.float64), inputs)
         for single in (self.check.plain, self.check.optimised):
             if (y := single.run(self.fed)) is not None:
@@ -178,7 +181,7 @@ def held(
     content = retyped(model, TensorProto.FLOAT).SerializeToString()
     plain = _opened(content, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL, bounded=True)
     optimised = _opened(content, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL, bounded=False)
-    check = FileCheck(exact, plain, optimised, names, kinds)
+    check = FileCheck(exact, plain, optimised, names, kinds, found.inputs)
     _require_free(check, found, own)
     agreement = compare(found, field, check.run, [(length,) for length in own[:1] if length is not None])
     return replace(agreement, notes=(*check.notes(), *agreement.notes))

@@ -24,7 +24,7 @@ from refar.importing.onnx_file import (
     retyped,
 )
 from refar.importing.onnx_walk import NodeWalk
-from refar.importing.ports import Port, port_of
+from refar.importing.ports import Port, port_of, started
 from refar.importing.refusal import ImportRefused
 from refar.importing.values import Labelled, Runs
 from refar.ops import AnyHead
@@ -44,9 +44,10 @@ def import_file(
     head: AnyHead | None,
     padding: Padding | None,
     shift: Literal["none", "input", "output"],
+    start_token: int | None,
 ) -> Imported:
     """See `refar.from_onnx`."""
-    require_shift(shift)
+    require_shift(shift, start_token)
     given = opened(model)
     if len(given.graph.output) != 1:
         listed = ", ".join(repr(output.name) for output in given.graph.output)
@@ -58,9 +59,9 @@ def import_file(
         raise ImportRefused("the file has no input: its output is fixed")
     named, counts = _named(axes, inputs, "axes"), _named(classes, inputs, "classes")
     try:
-        file = _read(given, inputs, named, counts)
+        file = _read(given, inputs, named, counts, start_token)
     except ImportRefused as error:
-        raise _with_other_axes(error, given, inputs, named, counts) from None
+        raise _with_other_axes(error, given, inputs, named, counts, start_token) from None
     names, kinds = list(inputs), [kind for kind, _ in inputs.values()]
     own = (file.length, file.batch)
     return concluded(
@@ -90,8 +91,9 @@ class _File:
     output: Labelled
 
 
-def _read(given: ModelProto, inputs: Inputs, axes: Mapping[str, str], classes: Mapping[str, int]) -> _File:
+def _read(given: ModelProto, inputs: Inputs, axes: Mapping[str, str], classes: Mapping[str, int], start: int | None) -> _File:
     ports = _ports(inputs, axes, classes)
+    ports[0] = started(ports[0], start)
     length, batch = _fixed(ports, inputs, "T"), _fixed(ports, inputs, "B")
     free = freed(given, {port.name: port.axes for port in ports})
     exact = retyped(free, TensorProto.DOUBLE)
@@ -118,14 +120,19 @@ def _walked(model: ModelProto, inputs: Sequence[Port], runs: Runs) -> tuple[Grap
 
 
 def _with_other_axes(
-    error: ImportRefused, given: ModelProto, inputs: Inputs, axes: Mapping[str, str], classes: Mapping[str, int]
+    error: ImportRefused,
+    given: ModelProto,
+    inputs: Inputs,
+    axes: Mapping[str, str],
+    classes: Mapping[str, int],
+    start: int | None,
 ) -> ImportRefused:
     """Say that the sequence's axes were guessed wrongly, if the file can be read with its channels last."""
     name, (_, sizes) = next(iter(inputs.items()))
     if name in axes or len(sizes) != 3 or not all(isinstance(size, int) for size in sizes[1:]):
         return error
     try:
-        _read(given, inputs, {**axes, name: "BTC"}, classes)
+        _read(given, inputs, {**axes, name: "BTC"}, classes, start)
     except ImportRefused:
         return error
     return ImportRefused(

@@ -9,6 +9,7 @@ import numpy as np
 
 from refar import ops
 from refar.arguments.arrays import Array
+from refar.importing.beginnings import Lookup, rows_before, rows_of
 from refar.importing.draft import GraphDraft
 from refar.importing.in_plane import conv2d
 from refar.importing.in_time import conv
@@ -147,7 +148,7 @@ def channels(draft: GraphDraft, x: Labelled, start: int, stop: int, place: Place
 def lookup(
     draft: GraphDraft,
     x: Labelled,
-    op: AnyOp,
+    op: Lookup,
     size: int,
     place: Place,
     *,
@@ -155,12 +156,25 @@ def lookup(
     wish: str = "",
     origin: str = "",
 ) -> Labelled:
-    """Look class indices up: `size` numbers for each; of an image with colours channel k of colour c becomes k·N + c."""
+    """Look class indices up: `size` numbers for each; of an image with colours channel k of colour c becomes k·N + c.
+
+    Those that were put in front of the sequence are looked up too; for them a table may have more rows.
+    """
     if not x.indexed:
         raise refuse(place, "a lookup of numbers that are no class indices of an input")
-    params = {} if table is None else {"weight": table}
-    node = draft.add(op, x.node, wish=wish or place.call, params=params, origin=origin)
-    return replace(x, node=node, size=size * x.inner, indexed=False, inputs=(x,), later=None, place=place)
+    params = {} if table is None else {"weight": table[: x.size]}
+    named = wish or place.call
+    node = draft.add(op, x.node, wish=named, params=params, origin=origin)
+    found = replace(x, node=node, size=size * x.inner, indexed=False, before=(), inputs=(x,), later=None, place=place)
+    if not x.before:
+        return found
+    found = found.spanning(T=x.spans["T"].padded(0, -len(x.before)))
+    rows = rows_of(op, x.before, table, size)
+    if max(x.before) >= len(rows):
+        raise refuse(place, f"class {max(x.before)} stands in front of the sequence, and is looked up among {len(rows)}")
+    if table is None and len(rows) == size > x.size:
+        found = replace(found, node=draft.add(ops.PadChannels(after=size - x.size), node, wish=f"{named}_wide"))
+    return rows_before(draft, found, rows[list(x.before)], wish=named, origin=origin or "fixed numbers", place=place)
 
 
 def numbers(draft: GraphDraft, x: Labelled, place: Place) -> Labelled:

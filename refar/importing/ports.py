@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from refar import ops
 from refar.arguments.arrays import Array
+from refar.errors import check_integer
 from refar.importing.probes import Extent
 from refar.importing.refusal import ImportRefused
 
+PortType = TypeVar("PortType", bound="Port")
 Role = Literal["sequence", "global", "local"]
 
 _POSSIBLE = {True: ("BT", "B", "BHW", "BCHW"), False: ("BCT", "BT", "BC", "BHW", "BCHW")}
@@ -27,13 +29,17 @@ def places_of(extent: Extent) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Port:
-    """One input of a model: its axes in order, of B, C, T or H and W, and 1; how many channels, and how many classes if any."""
+    """One input of a model: its axes in order, of B, C, T or H and W, and 1; how many channels, and how many classes if any.
+
+    A `start` is the class that the model is given in front of the sequence, whose last is left out; the graph is not given it.
+    """
 
     name: str
     role: Role
     axes: tuple[str, ...]
     channels: int
     classes: int
+    start: int | None = field(default=None, kw_only=True)
 
     @property
     def op(self) -> ops.Input:
@@ -57,6 +63,14 @@ class Port:
         known = {"B": batch, "C": self.channels, "1": 1, **places_of(extent)}
         sizes = [known[axis] for axis in self.axes]
         return rng.integers(self.classes, size=sizes) if self.classes else rng.standard_normal(sizes)
+
+    def as_model(self, array: Array) -> Array:
+        """Return numbers of the graph's input as the model is given them: behind the start."""
+        if self.start is None:
+            return array
+        at = self.axes.index("T")
+        first = np.full_like(array.take([0], axis=at), self.start)
+        return np.concatenate([first, array.take(range(array.shape[at] - 1), axis=at)], axis=at)
 
     def as_refar(self, array: Array) -> Array:
         """The same numbers with the axes of a graph's input: x_bt, x_bct, x_bchw, c_b or c_bc."""
@@ -82,3 +96,14 @@ def port_of(name: str, shape: Sequence[int], indexed: bool, named: str, role: Ro
     if indexed and count is None:
         raise ImportRefused(f"classes: {name} holds whole numbers; say how many classes there are: classes={{'{name}': 256}}")
     return Port(name, role, tuple(named), 0 if indexed and "H" not in over else channels, count or 0 if indexed else 0)
+
+
+def started(port: PortType, start: int | None) -> PortType:
+    """Return the port of a sequence with a start token. Raises ImportRefused for a sequence that is none of class indices."""
+    if start is None:
+        return port
+    if port.image:
+        raise ImportRefused(f"start_token stands in front of a sequence, and {port.name!r} is an image; leave it out")
+    if not port.classes:
+        raise ImportRefused(f"start_token stands in front of class indices, and {port.name!r} holds a signal; leave it out")
+    return replace(port, start=check_integer("start_token", start, 0))

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from refar import ops
 from refar.analysis.facts import Facts
 from refar.analysis.types import Type
 from refar.arguments.arrays import Array, Arrays
@@ -28,16 +29,18 @@ _IMAGES = ("BQHW", "BHWQ", "BKCHW", "BCKHW", "BCHWK", "BHWKC", "BHWCK", "BRHW")
 class Call:
     """One way to call a module: the axes of each argument, 1 for one that has a single element; and how they are given.
 
-    They come in order, by their names, or as one mapping. The input `delayed` comes one position later, after a 0.
+    They come in order, by their names, or as one mapping. The input `delayed` comes one position later, after a 0, or after the
+    class `start`.
     """
 
     axes: tuple[tuple[str, str], ...]
     given: Literal["in order", "by name", "as a mapping"]
     delayed: str = ""
+    start: int | None = None
 
     def arguments(self, inputs: Arrays) -> tuple[tuple[Any, ...], dict[str, torch.Tensor]]:
         """Return the arguments of the module for inputs of the graph."""
-        arrays = {name: _later(array) if name == self.delayed else array for name, array in inputs.items()}
+        arrays = {name: _later(array, self.start or 0) if name == self.delayed else array for name, array in inputs.items()}
         tensors = {name: _tensor(arrays[name], letters) for name, letters in self.axes}
         match self.given:
             case "in order":
@@ -51,7 +54,7 @@ class Call:
 def calls(module: torch.nn.Module, found: Facts) -> Iterator[Call]:
     """List the ways to call a module with the inputs of a graph, those in the graph's own order of axes first.
 
-    A strict graph over time may be the module with its sequence one position later: see `strictify`.
+    A strict graph over time may be the module with its sequence one position later, see `strictify`; or behind a start token.
     """
     takes = inspect.signature(module.forward).parameters
     given: Literal["in order", "by name"] = "by name" if all(name in takes for name in found.inputs) else "in order"
@@ -59,8 +62,16 @@ def calls(module: torch.nn.Module, found: Facts) -> Iterator[Call]:
         axes = tuple(zip(found.inputs, letters, strict=True))
         yield Call(axes, given)
         if found.strict and found.grid is None:
-            yield Call(axes, given, delayed=found.sequence)
+            yield from (Call(axes, given, found.sequence, start) for start in _starts(found))
     yield Call(tuple((name, found.types[name].axes.upper()) for name in found.inputs), "as a mapping")
+
+
+def _starts(found: Facts) -> list[int | None]:
+    """List what may stand in front of the sequence: a class if the graph marks its start, that beside its own first; else a 0."""
+    classes = found.types[found.sequence].size if found.types[found.sequence].indexed else 0
+    ones = {node.name for node in found.graph.nodes if isinstance(node.op, ops.Ones)}
+    marked = any(ones.intersection(node.inputs) for node in found.graph.nodes if not isinstance(node.op, ops.Pool1d))
+    return [classes, *range(classes)][:MOST] if classes and marked else [None]
 
 
 def _orders(kind: Type) -> list[str]:
@@ -71,8 +82,8 @@ def _orders(kind: Type) -> list[str]:
     return orders
 
 
-def _later(array: Array) -> Array:
-    return np.concatenate([np.zeros_like(array[..., :1]), array[..., :-1]], axis=-1)
+def _later(array: Array, first: int) -> Array:
+    return np.concatenate([np.full_like(array[..., :1], first), array[..., :-1]], axis=-1)
 
 
 def _tensor(array: Array, letters: str) -> torch.Tensor:
@@ -134,7 +145,8 @@ def lies(call: Call, came: Sequence[int], found: Facts, inputs: Arrays, size: in
         lacking = length - came[axes.index("T")]
         firsts = [0] if not lacking else [lacking, 0, *range(lacking - 1, lacking - _EARLIER, -1)]
         for first in dict.fromkeys(firsts):
-            yield Lie(axes, first, found.left_context if call.delayed and kind.indexed else 0)
+            unsettled = call.delayed and kind.indexed and call.start is None
+            yield Lie(axes, first, found.left_context if unsettled else 0)
             if found.strict and not call.delayed:
                 yield Lie(axes, first + 1, 1)
 

@@ -31,7 +31,8 @@ def _in_float64(mode: Any, func: Any, types: Any, args: Any = (), kwargs: Any = 
         dy, x = args
         return dy * ((x > -3) & (x < 3)) / 6
     named = {k: torch.float64 if isinstance(v, torch.dtype) and v.is_floating_point else v for k, v in (kwargs or {}).items()}
-    if func in (torch.ops.aten.zeros.default, torch.ops.aten.ones.default, torch.ops.aten.full.default):
+    filled = func is torch.ops.aten.full.default and isinstance(args[1], float)  # with a whole number it gives whole numbers
+    if filled or func in (torch.ops.aten.zeros.default, torch.ops.aten.ones.default):
         named.setdefault("dtype", torch.float64)
     return func(*args, **named)
 
@@ -86,7 +87,7 @@ class _Ran:
 
 
 def _run(module: torch.nn.Module, inputs: Sequence[TensorPort], given: Sequence[Array], known: Carried) -> _Ran:
-    tensors = [torch.from_numpy(array.copy()) for array in given]
+    tensors = [torch.from_numpy(port.as_model(array).copy()) for port, array in zip(inputs, given, strict=True)]
     leaves = [
         tensor.to(port.dtype) if port.classes else tensor.requires_grad_() for port, tensor in zip(inputs, tensors, strict=True)
     ]

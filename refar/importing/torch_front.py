@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,11 +16,13 @@ from refar.graph.graph import Padding
 from refar.importing.draft import GraphDraft
 from refar.importing.ends import concluded, input_value, output_value, require_shift, runs_of
 from refar.importing.imported import Imported
+from refar.importing.ports import started
 from refar.importing.probes import Extent, called
 from refar.importing.refusal import ImportRefused
 from refar.importing.torch_check import compare, copied, single
-from refar.importing.torch_graph import traced
+from refar.importing.torch_graph import Traced, traced
 from refar.importing.torch_inputs import TensorPort, extent_of, ports
+from refar.importing.torch_trunk import cut, left_out, together, trunk
 from refar.importing.torch_walk import Walk
 from refar.importing.values import Runs
 from refar.ops import AnyHead
@@ -33,22 +37,32 @@ def import_module(
     head: AnyHead | None,
     padding: Padding | None,
     shift: Literal["none", "input", "output"],
+    start_token: int | None,
+    partial: bool,
 ) -> Imported:
     """See `refar.from_torch`."""
-    require_shift(shift)
+    require_shift(shift, start_token)
     notes = _require_module(module)
     plain = copied(module).float()
     found = ports(plain, example, *_by_name(plain, example, axes, classes))
+    found = [started(found[0], start_token), *found[1:]]
+    if partial and found[0].image:
+        raise ImportRefused("partial=True takes a part of a module of sequences, not of images; leave it out")
     runs = runs_of(extent_of(found[0], _tensors(example)[0]))
-    _require_runs(plain, found, example, runs)
-    program = traced(plain, [_arguments(found, extent, batch) for extent, batch in runs.each])
-    draft = GraphDraft()
-    walk = Walk(program, draft, runs)
-    for name, port in zip(program.inputs, found, strict=True):
-        walk.known[name] = input_value(draft, port)
-    return concluded(
-        draft,
-        output_value(draft, walk.output(), "module"),
+    _require_runs(plain, found, example, runs, partial)
+    arguments = [_arguments(found, extent, batch) for extent, batch in runs.each]
+    program = traced(plain, arguments)
+    walk, part = _walked(program, found, runs, partial), None
+    try:
+        output = output_value(walk.draft, walk.output(), "module")
+    except ImportRefused as error:
+        if not partial:
+            raise _with_trunk(error, program, found, runs) from None
+        ends, part = trunk(plain, walk, arguments[0])
+        output, notes = together(walk, ends), [*notes, *left_out(ends)]
+    got = concluded(
+        walk.draft,
+        output,
         found,
         head=head,
         padding=padding,
@@ -56,9 +70,31 @@ def import_module(
         noun="module",
         own=[name for name, _ in program.tensors.values()],
         notes=notes,
-        compare=lambda *of: compare(module, found, *of),
+        compare=lambda *of: compare(module if part is None else part.of(module), found, *of),
         with_gradients=True,
     )
+    return got if part is None else replace(got, trunk=part.of(module))
+
+
+def _walked(program: Traced, found: Sequence[TensorPort], runs: Runs, partial: bool) -> Walk:
+    walk = Walk(program, GraphDraft(), runs, partial)
+    for name, port in zip(program.inputs, found, strict=True):
+        walk.known[name] = input_value(walk.draft, port)
+    return walk
+
+
+def _with_trunk(error: ImportRefused, program: Traced, found: Sequence[TensorPort], runs: Runs) -> ImportRefused:
+    """Say up to where the module can be taken, if a part of it can."""
+    if found[0].image:
+        return error
+    walk = _walked(program, found, runs, partial=True)
+    with suppress(ImportRefused):  # of the output itself
+        walk.output()
+    try:
+        ends = cut(walk).ends
+    except ImportRefused:
+        return error
+    return ImportRefused(f"{error}; partial=True, or --partial, takes the part up to {' and '.join(node.name for node in ends)}")
 
 
 def _require_module(module: Any) -> list[str]:
@@ -113,11 +149,13 @@ def _arguments(found: list[TensorPort], extent: Extent, batch: int) -> tuple[tup
     return args, {port.name: tensor for port, tensor in zip(found, drawn, strict=True) if port.keyword}
 
 
-def _require_runs(module: torch.nn.Module, found: list[TensorPort], example: Any, runs: Runs) -> None:
+def _require_runs(module: torch.nn.Module, found: list[TensorPort], example: Any, runs: Runs, partial: bool) -> None:
     """Run the module at all lengths, and refuse it if it fails, or goes on changing its own numbers after the first run."""
     held: dict[str, torch.Tensor] = {}
     for extent, batch in runs.each:
-        _require_run(module, found, example, extent, batch)
+        y = _require_run(module, found, example, extent, batch)
+        if not partial:
+            single(y)
         now = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
         changed = [name for name in held if held[name].shape != now[name].shape or not torch.equal(held[name], now[name])]
         if changed:
@@ -128,8 +166,8 @@ def _require_runs(module: torch.nn.Module, found: list[TensorPort], example: Any
         held = now
 
 
-def _require_run(module: torch.nn.Module, found: list[TensorPort], example: Any, extent: Extent, batch: int) -> None:
-    """Run the module once, and refuse it where it fails, naming the part that was running."""
+def _require_run(module: torch.nn.Module, found: list[TensorPort], example: Any, extent: Extent, batch: int) -> Any:
+    """Run the module once, and return what it gives; refuse it where it fails, naming the part that was running."""
     args, kwargs = _arguments(found, extent, batch)
     entered: list[str] = []
     hooks = [
@@ -138,7 +176,7 @@ def _require_run(module: torch.nn.Module, found: list[TensorPort], example: Any,
     ]
     try:
         with torch.no_grad():
-            y = module(*args, **kwargs)
+            return module(*args, **kwargs)
     except Exception as error:  # the module is the user's code; what it raises is said in the refusal
         what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
         where = f" in {entered[-1]}" if entered else ""
@@ -147,7 +185,6 @@ def _require_run(module: torch.nn.Module, found: list[TensorPort], example: Any,
     finally:
         for hook in hooks:
             hook.remove()
-    single(y)
 
 
 def _what_works(module: torch.nn.Module, found: list[TensorPort], example: Any, extent: Extent, batch: int) -> str:
@@ -155,6 +192,9 @@ def _what_works(module: torch.nn.Module, found: list[TensorPort], example: Any, 
     given = [
         tensor.cpu() if port.classes else tensor.cpu().float() for port, tensor in zip(found, _tensors(example), strict=True)
     ]
+    start = found[0].start
+    if start is not None and _runs(module, *_arguments([replace(found[0], start=None), *found[1:]], extent, batch)):
+        return f"; it runs without start_token={start}, which is none of its classes"
     own, rows = extent_of(found[0], given[0]), int(given[0].shape[found[0].axes.index("B")])
     if extent != own and _runs(module, *_arguments(found, own, batch)):
         any_other = "length" if len(own) == 1 else "size"

@@ -24,7 +24,7 @@ class TensorPort(Port):
 
     def tensor(self, rng: np.random.Generator, extent: Extent, batch: int) -> torch.Tensor:
         """Draw a tensor of this input: classes, or normal numbers in float64."""
-        drawn = torch.from_numpy(self.draw(rng, extent, batch))
+        drawn = torch.from_numpy(self.as_model(self.draw(rng, extent, batch)))
         return drawn.to(self.dtype) if self.classes else drawn
 
 

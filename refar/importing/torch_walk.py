@@ -51,13 +51,28 @@ class _Unread:
     """
 
 
+@dataclass(frozen=True)
+class Lost:
+    """What cannot be taken; `error` says why of the call that is refused, and is None of all that reads a lost value."""
+
+    error: ImportRefused | None
+
+
+class _ReadsLost(ImportRefused):
+    """A call that reads what cannot be taken."""
+
+
 @dataclass
 class Walk:
-    """What each traced name stands for, and which names share their numbers."""
+    """What each traced name stands for, and which names share their numbers.
+
+    A `partial` walk goes on behind a call that is refused, whose value is `Lost`.
+    """
 
     program: Traced
     draft: GraphDraft
     runs: Runs
+    partial: bool = False
     known: dict[str, Anything] = field(default_factory=dict)
     root: dict[str, tuple[str, bool]] = field(default_factory=dict)
 
@@ -74,12 +89,31 @@ class Walk:
                 case "get_attr":
                     self.known[first.name] = self._attribute(first)
                 case "call_function":
-                    self.known[first.name] = self._call(nodes)
+                    self.known[first.name] = self._taken(nodes)
                 case "output":
                     return self._resolved(merged([node.args for node in nodes]), place_of(first))
                 case _:
                     raise refuse_call(place_of(first), first.op)
         raise AssertionError("a graph without an output")
+
+    def _taken(self, nodes: Sequence[fx.Node]) -> Anything:
+        try:
+            return self._call(nodes)
+        except ImportRefused as error:
+            if not self.partial:
+                raise
+            lost = Lost(None if isinstance(error, _ReadsLost) else error)
+            if in_place(nodes[0]):
+                self._lose(nodes[0], lost)
+            return lost
+
+    def _lose(self, node: fx.Node, lost: Lost) -> None:
+        """Lose all that shares its numbers with what a refused call changes in place."""
+        changed = node.args[0]
+        assert isinstance(changed, fx.Node)
+        root, _ = self.root.get(changed.name, (changed.name, True))
+        for name in {name for name, (other, _) in self.root.items() if other == root} | {root}:
+            self.known[name] = lost
 
     def _attribute(self, node: fx.Node) -> Anything:
         found: Any = self.program.owners[0]
@@ -144,6 +178,8 @@ class Walk:
         match given:
             case fx.Node():
                 found = self.known[given.name]
+                if isinstance(found, Lost):
+                    raise _ReadsLost(str(place))
                 if isinstance(found, _Stale):
                     what = f"it reads {given.name}, which was changed in place by {found.place} through another name"
                     raise refuse(place, what, "write the call that is not in place")

@@ -67,6 +67,7 @@ class Labelled:
     is 0, as in a graph of padding "layer"; `response` that it is what the node gives for zeros, as in one of padding "input".
     `quiet` says that this answer is 0 too. `bare` says that the node is 0 at all t < first, also where first > 0.
     Channel j of an output's graph is the module's channel `order[j]`, if that is not j.
+    Of class indices, index 0 and on hold those of `before`, and only then those of the node; they are looked up together.
     What is computed from conditions alone is `given`: it may look ahead.
     `later(steps)` makes the value anew so that its numbers stand so many positions later, and `place` is the call that made it.
     """
@@ -84,6 +85,7 @@ class Labelled:
     inner: int = 1
     given: bool = False
     order: tuple[int, ...] | None = None
+    before: tuple[int, ...] = ()
     inputs: tuple[Labelled, ...] = field(default=(), compare=False, repr=False)
     later: Callable[[Steps], Labelled] | None = field(default=None, compare=False, repr=False)
     place: Place = field(default=Place(""), compare=False, repr=False)

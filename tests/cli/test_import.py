@@ -48,6 +48,10 @@ class Deep(TCN):
     def forward(self, x):
         return self.net(torch.relu(self.net(x)))
 
+class Classifier(TCN):
+    def forward(self, x):
+        return self.net(x)[:, :, -1]
+
 def wider(): return TCN(6)
 def symmetric(): return nn.Conv1d(1, 2, 3, padding=1)
 def broken(): return nn.Conv1d(1, 2)
@@ -152,6 +156,21 @@ def test_checkpoints_that_do_not_fit(refar, nets):
         assert not Path("bundle").exists()
 
 
+def test_the_part_of_a_module_that_a_stream_can_compute(refar, nets):
+    said = refar("import", "torch", f"{nets}:Classifier", *TCN, "-o", "bundle")
+    assert "one index of axis T is taken" in said.sentence
+    assert "partial=True, or --partial, takes the part up to" in said.sentence
+    said = refar("import", "torch", f"{nets}:Classifier", *TCN, "-o", "bundle", "--partial")
+    assert (said.code, said.err) == (0, "")
+    assert "a part of the module alone: the rest cannot be taken" in said.out
+    assert "left out, with all behind it: select" in said.out
+    assert runtime.load("bundle").manifest.metadata["imported"] == f"a part of torch {nets}:Classifier"
+    x = np.random.default_rng(0).normal(size=(2, 1, 50)).astype(np.float32)
+    with torch.no_grad():
+        expected = module(nets, "TCN")(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(runtime.load("bundle").forward(x), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("source", "options", "words"),
     [
@@ -159,7 +178,7 @@ def test_checkpoints_that_do_not_fit(refar, nets):
         ("absent_package.nets:TCN", TCN, "there is no module 'absent_package', here or installed"),
         ("{}:Tcn", TCN, "has no 'Tcn', did you mean 'TCN'?"),
         ("{}:number.tcn", TCN, "has no 'tcn'"),
-        ("{}:broken", TCN, "fails when it is called without arguments: TypeError ({}.py:38)"),
+        ("{}:broken", TCN, "fails when it is called without arguments: TypeError ({}.py:42)"),
         ("{}:needs", TCN, "TypeError: needs() missing 1 required positional argument"),
         ("{}:number", TCN, "expected a torch.nn.Module, or what makes one, got int"),
         ("bad_syntax:TCN", TCN, "bad_syntax cannot be imported: SyntaxError (bad_syntax.py:2)"),
@@ -176,6 +195,8 @@ def test_checkpoints_that_do_not_fit(refar, nets):
         ("{}:Spoken", ("--example", "x=2x30,speaker=2", "--classes", "16"), "speaker"),
         ("{}:Spoken", ("--example", "x=2x30,speaker=2", "--classes", "x=16,x=4"), "'x' is given twice"),
         ("{}:Spoken", ("--example", "x=2x30,speaker=2", "--classes", "x=many"), "expected a number of classes"),
+        ("{}:Spoken", (*SPOKEN, "--start-token", "20"), "it runs without start_token=20, which is none of its classes"),
+        ("{}:TCN", (*TCN, "--start-token", "3"), "start_token stands in front of class indices, and 'x' holds a signal"),
     ],
 )
 def test_what_cannot_be_imported_is_said_in_one_sentence(refar, nets, source, options, words):
