@@ -124,7 +124,9 @@ HEADS = {
 
 PICKED = {
     # of modules that are imported
-    "importing/draft.py: folded": "scales of channels become parts of what has scales of channels",
+    "importing/draft.py: _merged": "scales of channels become parts of what has scales of channels",
+    "importing/functions.py: _erf": "a gelu that is written out",
+    "importing/functions.py: gelu_of": "a gelu that is written out",
     "importing/norms.py: root": "a norm that is written out",
     "importing/norms.py: _is_mean": "a norm that is written out",
     "importing/norms.py: _is_repeated": "a norm that is written out",

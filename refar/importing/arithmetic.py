@@ -11,13 +11,16 @@ from refar import ops
 from refar.arguments.arrays import Array
 from refar.importing import pointwise
 from refar.importing.context import Arguments, Context
-from refar.importing.functions import softsign
+from refar.importing.functions import ErrorFunction, gelu_of, softsign
 from refar.importing.norms import Root, divided, inverse
 from refar.importing.values import Constant, Filled, Labelled, Part, StackedValues, Varying, shape
 
 
-def add(c: Context, a: Arguments) -> Labelled:
+def add(c: Context, a: Arguments) -> Labelled | ErrorFunction:
     """self + alpha·other. Here and below, numbers of channels that `folds` become a part of the convolution before them."""
+    match a["self"], a["other"]:
+        case (ErrorFunction() as error, given) | (given, ErrorFunction() as error) if (number := _single(given)) is not None:
+            return error.plus(number)
     return _plus(c, a["self"], a["other"], float(a.get("alpha", 1)), a.get("folds", False))
 
 
@@ -31,13 +34,17 @@ def rsub(c: Context, a: Arguments) -> Labelled:
     return _plus(c, a["other"], a["self"], -float(a.get("alpha", 1)))
 
 
-def mul(c: Context, a: Arguments) -> Labelled:
+def mul(c: Context, a: Arguments) -> Labelled | ErrorFunction:
     """self · other."""
     one, other = a["self"], a["other"]
     if not isinstance(one, Labelled):
         one, other = other, one
-    if isinstance(other, Root):
-        return divided(c, one, other, inverse=True)
+    match one, other:
+        case (ErrorFunction() as error, given) | (given, ErrorFunction() as error):
+            number = _single(given)
+            return gelu_of(c, c.value(given), error) if number is None else error.scaled(number)
+        case _, Root():
+            return divided(c, one, other, inverse=True)
     return _times(c, one, other, a.get("folds", False))
 
 
@@ -49,7 +56,7 @@ def div(c: Context, a: Arguments) -> Labelled | Root:
         return found
     match a["other"]:
         case Root() as by:
-            return inverse(c, {"self": by}) if _is_one(a["self"]) else divided(c, a["self"], by)
+            return inverse(c, {"self": by}) if _single(a["self"]) == 1 else divided(c, a["self"], by)
         case Labelled() | StackedValues():
             raise c.refuse("a division by a computed value", "refar has no operator for it")
         case Constant(array, origins):
@@ -60,8 +67,17 @@ def div(c: Context, a: Arguments) -> Labelled | Root:
             return _times(c, a["self"], 1 / number)
 
 
-def _is_one(given: Any) -> bool:
-    return bool((given.array == 1).all()) if isinstance(given, Constant) else given == 1
+def _single(given: Any) -> float | None:
+    """Return what is fixed as one number, and None for anything else."""
+    match given:
+        case int() | float():
+            return float(given)
+        case Filled(number):
+            return number
+        case Constant(array) if array.size == 1:
+            return float(array.reshape(()))
+        case _:
+            return None
 
 
 def _plus(c: Context, one: Any, other: Any, scale: float, folds: bool = False) -> Labelled:

@@ -155,23 +155,34 @@ def needed(planned: dict[str, Planned], output: str) -> set[str]:
 
 
 def folded(planned: dict[str, Planned], read: set[str], output: str) -> tuple[dict[str, Planned], str]:
-    """Return the nodes with scales and shifts of channels made parts of the nodes with parameters that they alone read."""
+    """Return the nodes with scales and shifts made parts of the nodes that have such numbers, where nothing else reads those."""
     made, names = dict[str, Planned](), dict[str, str]()
     for name, node in planned.items():
         reads, node = node.inputs, replace(node, inputs=tuple(names.get(source, source) for source in node.inputs))
-        before = made.get(node.inputs[0]) if isinstance(node.op, ops.ScaleShift) else None
-        takes = (*CONVOLUTIONS, ops.ScaleShift, ops.Norm) if node.folds else (ops.ScaleShift, ops.Norm)
-        readers = sum(reads[0] in planned[reader].inputs for reader in read) if before else 0
-        if before and isinstance(before.op, takes) and readers == 1 and reads[0] != output:
-            params = _scaled(before.params, node.params["weight"], node.params.get("bias"))
-            op = msgspec.structs.replace(before.op, bias="bias" in params)
-            both = replace(before, origin=", ".join(dict.fromkeys([before.origin, node.origin])))
-            named = node if before.origin == FIXED else both
-            made[node.inputs[0]] = replace(before, op=op, params=params, origin=named.origin, wish=named.wish)
-            names[name] = node.inputs[0]
-        else:
+        alone = reads and reads[0] != output and [each for each in read if reads[0] in planned[each].inputs] == [name]
+        both = _merged(made[node.inputs[0]], node) if alone else None
+        if both is None:
             made[name] = node
+        elif both.op == ops.Affine():
+            names[name] = both.inputs[0]
+        else:
+            made[node.inputs[0]], names[name] = both, node.inputs[0]
     return made, names.get(output, output)
+
+
+def _merged(before: Planned, node: Planned) -> Planned | None:
+    """Return one node for two that follow each other, a scale and shift behind what has such numbers; None if there is none."""
+    if isinstance(before.op, ops.Affine) and isinstance(node.op, ops.Affine):
+        scale, shift = before.op.scale * node.op.scale, before.op.shift * node.op.scale + node.op.shift
+        return replace(before, op=ops.Affine(scale, shift))
+    takes = (*CONVOLUTIONS, ops.ScaleShift, ops.Norm) if node.folds else (ops.ScaleShift, ops.Norm)
+    if not (isinstance(node.op, ops.ScaleShift) and isinstance(before.op, takes)):
+        return None
+    params = _scaled(before.params, node.params["weight"], node.params.get("bias"))
+    op = msgspec.structs.replace(before.op, bias="bias" in params)
+    joined = replace(before, origin=", ".join(dict.fromkeys([before.origin, node.origin])))
+    named = node if before.origin == FIXED else joined
+    return replace(before, op=op, params=params, origin=named.origin, wish=named.wish)
 
 
 def _scaled(params: dict[str, Array], scale: Array, shift: Array | None) -> dict[str, Array]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from refar import ops
 from refar.importing import pointwise
 from refar.importing.context import Arguments, Context
-from refar.importing.values import Labelled
+from refar.importing.values import Labelled, Part, shape
 from refar.oracle.elementwise import activation
 
 Call = Callable[[Context, Arguments], Labelled]
@@ -114,6 +116,46 @@ def _absolute(c: Context, a: Arguments) -> Labelled:
     return pointwise.joined(c.draft, ops.Add(), halves, c.place)
 
 
+@dataclass(frozen=True)
+class ErrorFunction(Part):
+    """times·(erf(scale·x) + shift), a part of gelu: of use for x alone, which it multiplies."""
+
+    x: Labelled
+    scale: float
+    shift: float = 0.0
+    times: float = 1.0
+
+    def plus(self, number: float) -> ErrorFunction:
+        """Return it and a number."""
+        return replace(self, shift=self.shift + number / self.times)
+
+    def scaled(self, by: float) -> ErrorFunction:
+        """Return it times a number."""
+        return replace(self, times=self.times * by)
+
+
+def _erf(c: Context, a: Arguments) -> ErrorFunction:
+    """Take erf(x/√2), which must become ½·x·(1 + erf(x/√2)); refar has no other error function."""
+    given = c.value(a["self"])
+    plan = c.draft.planned[given.node]
+    scaled = isinstance(plan.op, ops.Affine) and plan.op.shift == 0 and plan.op.scale > 0 and given.inputs
+    x, scale = (given.inputs[0], plan.op.scale) if isinstance(plan.op, ops.Affine) and scaled else (given, 1.0)
+    error = c.refuse("an error function that is no part of gelu, ½·x·(1 + erf(x/√2))", "use gelu")
+    return ErrorFunction(shape(given, c.runs), error, x, scale)
+
+
+def gelu_of(c: Context, x: Labelled, error: ErrorFunction) -> Labelled:
+    """Return x·(1 + erf(s·x)) = 2·gelu(k·x)/k with k = √2·s, scaled; in files s is 1/√2 in float32, and k not quite 1."""
+    plan, times = c.draft.planned[x.node], error.times
+    if x.node != error.x.node and isinstance(plan.op, ops.Affine) and plan.op.shift == 0 and x.inputs:
+        x, times = x.inputs[0], times * plan.op.scale
+    if x.node != error.x.node or (x.first, x.end) != (error.x.first, error.x.end) or error.shift != 1:
+        raise error.error
+    k = math.sqrt(2) * error.scale
+    k = 1.0 if abs(k - 1) < 1e-15 else k
+    return _scaled(c, applied(c, ops.Activation("gelu"), _scaled(c, x, k)), 2 * times / k)
+
+
 def softsign(c: Context, x: Any, below: Any) -> Labelled | None:
     """Return softsign(x) if `below` is 1 + |x|, as PyTorch writes it; else None."""
     if not isinstance(x, Labelled) or not isinstance(below, Labelled):
@@ -150,6 +192,7 @@ FUNCTIONS: dict[str, Call] = {
     "hardswish": _plain("hard_swish"),
     "mish": _plain("mish"),
     "softsign": _plain("softsign"),
+    "erf": _erf,
     "sin": _plain("sin"),
     **dict.fromkeys(("abs", "absolute"), _absolute),
 }

@@ -56,6 +56,12 @@ def _prelu(
     return node
 
 
+def _soft_sigmoid(net: NamNet, x: str, name: str, channels: int) -> str:
+    """½·(1 + softsign(x)), which only NAM's trainer has."""
+    net.notes.append(f"{name}: Softsigmoid, as in NAM's trainer; NAM Core has no function of this name")
+    return net.builder.affine(net.builder.softsign(x, name=f"{name}.softsign"), 0.5, 0.5, name=name)
+
+
 OPERATORS: dict[str, Callable[..., AnyOp]] = {
     "Tanh": lambda: ops.Activation("tanh"),
     "Sigmoid": lambda: ops.Activation("sigmoid"),
@@ -72,8 +78,16 @@ COMPOSED: dict[str, Callable[..., str]] = {
     "LeakyHardtanh": _leaky_hard_tanh,
     "LeakyHardTanh": _leaky_hard_tanh,
     "PReLU": _prelu,
+    "Softsigmoid": _soft_sigmoid,
 }
 """What adds the operators of an activation that is made of several; its options are those that have to be named."""
+
+
+REFUSED_ACTIVATIONS: dict[str, str] = {
+    "Fasttanh": "a quotient near tanh, by which NAM Core saves time, and refar has no operator for quotients; a network that was "
+    "trained with tanh is meant to have 'Tanh' there",
+}
+"""What those are that NAM knows and refar cannot take, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,8 @@ def activation(spec: Any, place: str) -> NamActivation:
     name = options.pop("type", None)
     if not isinstance(name, str):
         raise ImportRefused(f"{place}: expected the name of an activation, or an object with its type, got {spec!r}")
+    if name in REFUSED_ACTIVATIONS:
+        raise ImportRefused(f"{place}: {name} is {REFUSED_ACTIVATIONS[name]}")
     function = OPERATORS.get(name) or COMPOSED.get(name)
     if function is None:
         known = ", ".join([*OPERATORS, *COMPOSED])

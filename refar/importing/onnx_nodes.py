@@ -45,11 +45,6 @@ REFUSED_NODES: dict[str, tuple[str, str, str]] = {
     "Einsum": REFUSED["einsum"],
     "LogSoftmax": REFUSED["log_softmax"],
     "ReverseSequence": REFUSED["flip"],
-    "Erf": (
-        "the error function, which refar has as a part of gelu alone",
-        "a file holds 1/√2 in float32, so that a gelu written with Erf is not quite gelu",
-        "export with opset 20 or newer, where gelu is one node",
-    ),
 }
 """Of operators that are known and not taken: what each is, why not, and what to do."""
 
@@ -74,6 +69,7 @@ POINTWISE: dict[str, Pointwise] = {
     "HardSwish": Pointwise("hardswish"),
     "Mish": Pointwise("mish"),
     "Sin": Pointwise("sin"),
+    "Erf": Pointwise("erf"),
     "Abs": Pointwise("abs"),
     "Neg": Pointwise("neg"),
     "Identity": Pointwise("contiguous"),

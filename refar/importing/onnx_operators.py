@@ -74,6 +74,15 @@ class Gelu(OpRun):
         return (np.array([v * (1 + math.erf(v / math.sqrt(2))) / 2 for v in x.flat], x.dtype).reshape(x.shape),)
 
 
+class Erf(OpRun):
+    """ONNX's Erf, of which onnx's own is computed in float32."""
+
+    op_domain = ""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        return (np.array([math.erf(v) for v in x.flat], x.dtype).reshape(x.shape),)
+
+
 class HardSwish(OpRun):
     """ONNX's HardSwish, of which onnx's own takes 1/6 in float32."""
 
@@ -96,4 +105,4 @@ class OneHotOfDepth(OpRun):
 
 
 OneHotOfDepth.__name__ = "OneHot"  # onnx goes by the name of the class
-OWN_OPERATORS: list[type[OpRun]] = [Pad, MaxPool, Gelu, HardSwish, OneHotOfDepth]
+OWN_OPERATORS: list[type[OpRun]] = [Pad, MaxPool, Gelu, Erf, HardSwish, OneHotOfDepth]

@@ -43,13 +43,15 @@ class Example:
     """One use of an operator on a real value.
 
     `space` says where it fits: sequences "t", images "hw", or both "any". `apply` adds it; `integral` does so with attributes
-    that keep integers integers, and is None where the operator has an exponential.
+    that keep integers integers, and is None where the operator has an exponential. One that `joins` lets the channels of all
+    colours see each other.
     """
 
     name: str
     apply: Apply
     integral: Apply | None
     space: Literal["t", "hw", "any"] = "any"
+    joins: bool = False
 
 
 def mixed(g: Builder, x: Value, channels: int) -> str:
@@ -69,18 +71,12 @@ def _of(size: int, kept: int, add: Callable[[Builder, str], str]) -> Apply:
     return lambda g, x: x.then(add(g, mixed(g, x, size * x.colours)), kept * x.colours)
 
 
-def _softmax(g: Builder, x: Value) -> Value:
-    """Of channels that see all colours, since a softmax joins them anyway."""
-    free = replace(x, ordered=False)
-    return free.then(g.softmax(mixed(g, free, 2 * x.colours)), 2 * x.colours)
-
-
-def _normed(add: Callable[[Builder, str], str]) -> Apply:
-    """A norm of channels that see all colours, since it joins them anyway."""
+def _joining(size: int, add: Callable[[Builder, str], str]) -> Apply:
+    """An operator on `size` channels of each colour that see all colours, since it joins them anyway."""
 
     def apply(g: Builder, x: Value) -> Value:
         free = replace(x, ordered=False)
-        return free.then(add(g, mixed(g, free, 3 * x.colours)), 3 * x.colours)
+        return free.then(add(g, mixed(g, free, size * x.colours)), size * x.colours)
 
     return apply
 
@@ -113,13 +109,13 @@ POINTWISE = (
     Example("sin", _plain(lambda g, x: g.sin(x)), None),
     Example("snake", _plain(lambda g, x: g.snake(x, 0.8)), None),
     Example("gate", _of(4, 2, lambda g, x: g.gate(x)), None),
-    Example("softmax", _softmax, None),
+    Example("softmax", _joining(2, lambda g, x: g.softmax(x)), None, joins=True),
     Example("dropout", _plain(lambda g, x: g.dropout(x, 0.3)), _plain(lambda g, x: g.dropout(x, 0.3))),
     Example("affine", _plain(lambda g, x: g.affine(x, 0.7, -0.3)), _plain(lambda g, x: g.affine(x, 2, 1))),
     Example("scale_shift", _plain(lambda g, x: g.scale_shift(x)), _plain(lambda g, x: g.scale_shift(x))),
     Example("prelu", _plain(lambda g, x: g.prelu(x)), _plain(lambda g, x: g.prelu(x))),
-    Example("layer_norm", _normed(lambda g, x: g.layer_norm(x, 0.1)), None),
-    Example("rms_norm", _normed(lambda g, x: g.rms_norm(x, 0.1)), None),
+    Example("layer_norm", _joining(3, lambda g, x: g.layer_norm(x, 0.1)), None, joins=True),
+    Example("rms_norm", _joining(3, lambda g, x: g.rms_norm(x, 0.1)), None, joins=True),
     Example("ones", _with_ones, _with_ones, "t"),
     Example("position", _with_position, _with_position, "hw"),
 )

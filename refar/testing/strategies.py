@@ -245,8 +245,8 @@ def plane_graphs(draw: DrawFn, *, strict: bool | None = None, exact: bool = Fals
         drawn.values = [_hidden(draw, drawn, x, channels)]
     kinds = [*["conv2d"] * 3, "grouped", "slice", "pad_channels", "concat", "add", "multiply", "shift2d"]
     kinds += [] if drawn.ordered else ["vertical"]
-    fitting = [name for name, each in _POINTWISE.items() if each.space in ("hw", "any") and (each.integral or not exact)]
-    kinds += [name for name in fitting if name != "softmax" or not drawn.ordered]  # a softmax joins the colours
+    fitting = {name: each for name, each in _POINTWISE.items() if each.space in ("hw", "any") and (each.integral or not exact)}
+    kinds += [name for name, each in fitting.items() if not (each.joins and drawn.ordered)]
     kinds += ["condition"] * len(drawn.constants) + ["map"] * len(drawn.maps)
     for _ in range(draw(st.integers(0, largest))):
         _add_plane_operator(draw, drawn, draw(st.sampled_from(kinds)), exact)

@@ -189,3 +189,28 @@ def test_two_delays_are_strict_and_one_position_ahead_at_most() -> None:
     assert offsets(graph) == {3}
     assert set(facts(graph).leading.lead.values()) == {0, 1}
     check_contract(graph)
+
+
+@pytest.mark.parametrize(("name", "joins"), [("scale_shift", False), ("prelu", False), ("layer_norm", True), ("rms_norm", True)])
+def test_a_norm_joins_the_colours_and_what_is_learnt_of_each_channel_does_not(name: str, joins: bool) -> None:
+    """Behind a mask that hides each colour from itself, a norm over the channels of all colours shows it again."""
+    g = Builder()
+    h = g.conv2d(g.image(channels=2), 4, kernel=3, mask="A", colours=2)
+    graph = g.build(g.conv2d(getattr(g, name)(h), 2, mask="B", colours=2))
+    assert facts(graph).strict is not joins
+    one = Builder()
+    alone = one.build(one.add(one.layer_norm(one.input(channels=1)), one.delay("x", 2)))
+    assert offsets(alone) == {2}  # a single channel less its mean is 0
+
+
+def test_scales_and_shifts_start_by_changing_nothing_and_slopes_at_a_quarter() -> None:
+    g = Builder()
+    h = g.prelu(g.scale_shift(g.layer_norm(g.input(channels=3))))
+    params = refar.init(g.build(h))
+    assert {name: set(array.tolist()) for name, array in params.items()} == {
+        "norm.weight": {1.0},
+        "norm.bias": {0.0},
+        "scale_shift.weight": {1.0},
+        "scale_shift.bias": {0.0},
+        "prelu.weight": {0.25},
+    }

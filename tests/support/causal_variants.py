@@ -279,16 +279,17 @@ class Activated(nn.Module):
         self.layers = nn.ModuleList([
             nn.ELU(0.7), nn.CELU(), nn.SELU(), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Softplus(2.0), nn.Softsign(),
             nn.Hardtanh(-0.3, 0.4), nn.ReLU6(), nn.Hardsigmoid(), nn.Hardswish(), nn.Mish(), nn.LogSigmoid(), nn.PReLU(),
-            nn.PReLU(3),
+            nn.PReLU(3), nn.LeakyReLU(0.3),
         ])  # fmt: skip
         self.alpha = nn.Parameter(torch.rand(1, 3, 1) + 0.5)
-        self.out = nn.Conv1d(3 * 20, 2, 1)
+        self.out = nn.Conv1d(3 * 22, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv(x)
+        gelu = 0.5 * h * (1.0 + torch.erf(h / 2**0.5))
         found = [layer(h) for layer in self.layers]
         snake = h + (self.alpha + 1e-9).reciprocal() * torch.sin(self.alpha * h).pow(2)
-        return self.out(torch.cat([*found, snake, h.abs(), h.clamp(min=-0.1), torch.clamp(h, max=0.2)], 1))
+        return self.out(torch.cat([*found, snake, gelu, h.abs(), h.clamp(min=-0.1), torch.clamp(h, max=0.2)], 1))
 
 
 def activated() -> Made:

@@ -29,6 +29,7 @@ FUNCTIONS: dict[str, Any] = {
     "PReLU": prelu,
     "SiLU": lambda x: x / (1 + np.exp(-x)),
     "Softsign": lambda x: x / (1 + np.abs(x)),
+    "Softsigmoid": lambda x: (1 + x / (1 + np.abs(x))) / 2,
     "Hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "Hardtanh": lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val),
     "LeakyHardtanh": lambda x, min_val=-1.0, max_val=1.0, min_slope=0.01, max_slope=0.01: np.where(

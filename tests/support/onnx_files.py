@@ -279,11 +279,30 @@ def slopes() -> Written:
     return written(nodes, {**WEIGHTS, "slope": numbers(1, 1) ** 2, "two": np.float32(2), "half": np.float32(0.5)}), {}
 
 
+def gelus() -> Written:
+    """Gelu as PyTorch's exporter writes it before opset 20, and as others do, with numbers in float32."""
+    nodes = [
+        CONV,
+        node("Div", ["h", "root"], ["scaled"]),
+        node("Erf", ["scaled"], ["erf"]),
+        node("Add", ["erf", "one"], ["both"]),
+        node("Mul", ["h", "both"], ["twice"]),
+        node("Mul", ["twice", "half"], ["gelu"]),
+        node("Mul", ["gelu", "inverse"], ["scaled2"]),
+        node("Erf", ["scaled2"], ["erf2"]),
+        node("Add", ["one", "erf2"], ["both2"]),
+        node("Mul", ["half", "both2"], ["normal"]),
+        node("Mul", ["normal", "gelu"], ["y"]),
+    ]
+    fixed = {"root": 2**0.5, "inverse": 0.5**0.5, "one": 1.0, "half": 0.5}
+    return written(nodes, {**WEIGHTS, **{name: np.float32(number) for name, number in fixed.items()}}), {}
+
+
 WRITTEN: dict[str, Callable[[], Written]] = {
     made.__name__: made
     for made in (
         as_image, as_column, squeezed_if_it_can_be, shapes_evaluated, gemm_of_merged_axes, normed_by_hand, one_hot_classes,
-        compared_classes, stacked_skips, pooled_left, old_opset, slopes,
+        compared_classes, stacked_skips, pooled_left, old_opset, slopes, gelus,
     )
 }  # fmt: skip
 """Files that have to be taken."""

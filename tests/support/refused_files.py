@@ -163,8 +163,8 @@ def unknown_activation() -> RefusedFile:
     return behind(node("ThresholdedRelu", ["h"], ["y"], name="on"), words=words)
 
 
-def old_gelu() -> RefusedFile:
-    return behind(node("Erf", ["h"], ["y"]), words=("Erf", "export with opset 20 or newer"))
+def error_function() -> RefusedFile:
+    return behind(node("Erf", ["h"], ["y"]), words=("Erf", "no part of gelu"))
 
 
 def old_softmax() -> RefusedFile:
@@ -243,7 +243,7 @@ REFUSED_FILES: dict[str, Callable[[], RefusedFile]] = {
         of_module("half_of_time", "Slice", "do not move with the length"),
         of_module("last_position", "Gather", "one index of axis T"),
         of_module("mixed_reshape", "Reshape '/Reshape'", "mixes"),
-        unknown_activation, old_gelu,
+        unknown_activation, error_function,
         of_module("random_numbers", "RandomNormalLike", "random numbers"),
         unknown_domain, branch_by_data, branch_by_input, loop, newer_opset, newer_format, older_opset, no_shape, free_channels,
         an_image, texts, classes_not_said, too_few_classes, two_outputs, invalid, quantised, integer_convolution, resized, einsum,
