@@ -48,8 +48,12 @@ def run(title: str, read: Callable[[], Imported], bundle: Path, *, force: bool, 
     for said in str(got.report).splitlines():
         line(said)
     whom = "with the oracle" if module is None else "with the module"
-    line(f"wrote {bundle}: full, prefill, step and block agree {whom} ({time.perf_counter() - begin:.0f} s)")
-    if not is_strict(graph):
+    image = facts(graph).grid is not None
+    graphs = "full, row, pixel and pixels agree" if image else "full, prefill, step and block agree"
+    line(f"wrote {bundle}: {graphs} {whom} ({time.perf_counter() - begin:.0f} s)")
+    if not is_strict(graph) and image:
+        line("some output at a pixel sees the colour that it models, or a later one: it cannot generate")
+    elif not is_strict(graph):
         line("its output at t sees x_t; to generate, import it with --shift output or --shift input")
     if save is not None:
         write_bytes(save, json.dumps(_document(title, graph, got, bundle), indent=2, ensure_ascii=False).encode() + b"\n")
@@ -57,10 +61,14 @@ def run(title: str, read: Callable[[], Imported], bundle: Path, *, force: bool, 
 
 
 def with_head(graph: Graph) -> Graph:
-    """Return the graph with a head of classes, if its output has a channel for each class of its sequence; else as it is."""
+    """Return the graph with a head of classes, if its output has a channel for each class of its sequence; else as it is.
+
+    Of an image with colours it has one for each class of each, in an order that is known where they see each other in order.
+    """
     found = facts(graph)
     kind, output = found.types[found.sequence], found.types[graph.output]
-    if graph.head is not None or not kind.indexed or kind.image or output.size != kind.size:
+    in_order = kind.colours == 1 or (found.strict and found.ordered)
+    if graph.head is not None or not kind.indexed or not in_order or output.size != kind.size * kind.colours:
         return graph
     headed = msgspec.structs.replace(graph, head=ops.Categorical())
     try:
@@ -72,7 +80,7 @@ def with_head(graph: Graph) -> Graph:
 
 def require_shifted(graph: Graph, metadata: dict[str, str]) -> None:
     """Raise GraphError if an imported network sees the present, so that it cannot generate."""
-    if IMPORTED in metadata and not is_strict(graph):
+    if IMPORTED in metadata and not is_strict(graph) and facts(graph).grid is None:
         raise GraphError(
             f"generate needs an output at t that does not see x_t; this one does, as {metadata[IMPORTED]!r} does: import it with "
             "--shift output, if it was trained on the loss of y_t and x_{t+1}, or with --shift input"

@@ -63,6 +63,8 @@ def div(c: Context, a: Arguments) -> Labelled | Root:
             return _times(c, a["self"], Constant(1 / np.asarray(array, np.float64), origins), a.get("folds", False))
         case Filled(number, sizes):
             return _times(c, a["self"], Filled(1 / number, sizes))
+        case Varying():
+            return _times(c, a["self"], a["other"])  # which is refused
         case number:
             return _times(c, a["self"], 1 / number)
 

@@ -38,7 +38,7 @@ def transposed(value: Labelled, one: int, other: int) -> Labelled:
 def unsqueezed(value: Labelled, dim: int) -> Labelled:
     """Put in an axis of one element: the channels of a signal that has none yet."""
     at = position(value, dim, new=True)
-    name = "1" if value.indexed or "C" in value.atoms else "C"
+    name = "1" if value.indexed or {"C", "K"} & set(value.atoms) else "C"
     return replace(value, axes=(*value.axes[:at], name, *value.axes[at:]))
 
 

@@ -97,7 +97,7 @@ def _unbind(c: Context, a: Arguments) -> tuple[Labelled, ...]:
     if isinstance(given, StackedValues) and a["dim"] % (len(given.parts[0].axes) + 1) == given.axis:
         return given.parts
     x = c.value(given)
-    count = x.size if x.axes[axes.position(x, a["dim"])] == "C" else 1
+    count = {"C": x.size, "K": x.size // x.inner}.get(x.axes[axes.position(x, a["dim"])], 1)
     return tuple(_select(c, {"self": x, "dim": a["dim"], "index": i}) for i in range(count))
 
 
@@ -112,6 +112,10 @@ def _select(c: Context, a: Arguments) -> Labelled:
     match x.axes[at]:
         case "C":
             x = pointwise.channels(c.draft, x, index % x.size, index % x.size + 1, c.place)
+        case "K":  # equally many channels, one after the other
+            index = index % (x.size // x.inner)
+            part = pointwise.channels(c.draft, x, index * x.inner, (index + 1) * x.inner, c.place)
+            x = replace(part, axes=tuple("C" if axis == "N" else axis for axis in x.axes), inner=1)
         case "1":
             pass
         case axis:

@@ -93,7 +93,7 @@ class GraphDraft:
         return replace(self._moved[key], axes=value.axes)
 
     def _made_later(self, value: Labelled, steps: Steps) -> Labelled:
-        cut = value.image and any(span.first > 0 or span.end < 0 for span in value.spans.values())
+        cut = value.image and any(span.first > 0 or span.end < 0 for span in value.spans.values() if span.first != span.end)
         if value.later is not None and not value.indexed and (cut or not value.zero_before):
             return value.later(steps)
         if value.indexed:
@@ -105,7 +105,7 @@ class GraphDraft:
             against.append(("input", str(refuse(value.place, "it holds values before the first position that answer no zeros"))))
         op = ops.Shift2d(steps.get("H", 0), steps.get("W", 0)) if value.image else ops.Shift(steps["T"])
         wish = f"{self.planned[value.node].wish}_{'shifted' if value.image else 'delayed'}"
-        node = self.add(op, value.node, wish=wish, against=against)
+        node = self.add(op, value.node, wish=wish, against=against, place=value.place)
         return replace(
             value.spanning(**{axis: value.spans[axis].moved(n) for axis, n in steps.items()}),
             node=node,

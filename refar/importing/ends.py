@@ -206,6 +206,8 @@ _TOO_LONG = {
 def _padding(draft: GraphDraft, output: Labelled, wanted: Padding | None, noun: str) -> Padding:
     """Choose the padding under which the graph is the model. Raises ImportRefused if there is none, or not the one wanted."""
     against = draft.against(output.node)
+    if output.image and wanted not in (None, "layer"):
+        raise ImportRefused(f"padding {wanted!r} is one of sequences; around an image every layer sees zeros: 'layer'")
     if wanted is not None:
         if wanted in against:
             raise ImportRefused(f"padding {wanted!r} is not that of the {noun}: {against[wanted]}")

@@ -15,7 +15,7 @@ from refar.importing.context import Arguments, Context
 from refar.importing.values import Labelled, Part, shape
 from refar.oracle.elementwise import activation
 
-Call = Callable[[Context, Arguments], Labelled]
+Call = Callable[[Context, Arguments], "Labelled | ErrorFunction"]
 
 
 def applied(c: Context, op: ops.Activation, x: Labelled) -> Labelled:
@@ -149,7 +149,7 @@ def gelu_of(c: Context, x: Labelled, error: ErrorFunction) -> Labelled:
     plan, times = c.draft.planned[x.node], error.times
     if x.node != error.x.node and isinstance(plan.op, ops.Affine) and plan.op.shift == 0 and x.inputs:
         x, times = x.inputs[0], times * plan.op.scale
-    if x.node != error.x.node or (x.first, x.end) != (error.x.first, error.x.end) or error.shift != 1:
+    if x.node != error.x.node or x.spans != error.x.spans or error.shift != 1:
         raise error.error
     k = math.sqrt(2) * error.scale
     k = 1.0 if abs(k - 1) < 1e-15 else k

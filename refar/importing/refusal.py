@@ -33,6 +33,12 @@ _STRIDE = (
     "it does not give one position for each that it takes",
     "import what stands before it and what stands behind it, each at its own rate",
 )
+_POOL = (
+    "a pooling of images",
+    "there is none in refar, and most look ahead or give fewer pixels than they take",
+    "use a masked convolution",
+)
+_PLACES = ("numbers made from the length", "they depend on the position, which a stream does not know", "leave it out")
 _SPREAD = (
     "attention or a product of two computed values",
     "every position may read every other, so no fixed number of past values suffices",
@@ -55,6 +61,8 @@ _SCAN = ("a sum over all past positions", "it has no fixed receptive field", "us
 
 REFUSED: dict[str, tuple[str, str, str]] = {
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "upsample_nearest1d", "upsample_linear1d"), _STRIDE),
+    **dict.fromkeys(("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "pixel_unshuffle"), _STRIDE),
+    **dict.fromkeys(("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d"), _POOL),
     **dict.fromkeys(("repeat_interleave", "pixel_shuffle", "adaptive_avg_pool1d", "adaptive_max_pool1d"), _STRIDE),
     **dict.fromkeys(("scaled_dot_product_attention", "bmm", "baddbmm", "_native_multi_head_attention"), _SPREAD),
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "mkldnn_rnn_layer"), _RECURRENT),
@@ -67,7 +75,7 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "im2col": ("a window made by hand", "its axes are not those of a convolution", "write conv1d or conv2d"),
     "einsum": ("a product over named axes", "which of them is time is not read", "write conv1d or linear"),
     "matmul": ("a product of matrices", "which of the axes is time is not read", "write conv1d or linear"),
-    "arange": ("numbers made from the length", "they depend on the position, which a stream does not know", "leave it out"),
+    **dict.fromkeys(("arange", "linspace", "meshgrid"), _PLACES),
     "flip": ("a reversal", "the first position would need the last", "leave it out, or reverse the data beforehand"),
     "roll": ("a rotation", "what leaves at the end comes in at the start", "shift with zeros: F.pad(x, (1, -1))"),
     "rand": ("random numbers", "two runs would differ", "give the noise as an input"),

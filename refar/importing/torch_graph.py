@@ -37,8 +37,8 @@ class Traced:
 
 def traced(module: torch.nn.Module, runs: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> Traced:
     """Trace a module once for each run's arguments. Raises ImportRefused if that fails, or if the runs take different ways."""
-    programs = [_export(module, *run) for run in runs]
-    first = programs[0]
+    first, strict = _export(module, *runs[0])
+    programs = [first, *(_export(module, *run, ways=(strict,))[0] for run in runs[1:])]
     graphs = tuple(program.graph for program in programs)
     _require_alike(graphs)
     signature = first.graph_signature
@@ -85,13 +85,16 @@ def _silent() -> Iterator[None]:
         logging.disable(before)
 
 
-def _export(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _export(
+    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], ways: Sequence[bool] = (False, True)
+) -> tuple[Any, bool]:
+    """Trace a module once, not strictly or strictly as the first of these `ways` that works, and return which it was."""
     failed = []
-    for strict in (False, True):
+    for strict in ways:
         try:
             with _silent(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return torch.export.export(module, args, kwargs, strict=strict)
+                return torch.export.export(module, args, kwargs, strict=strict), strict
         except Exception as error:  # torch.export has no base class for its errors; the refusal below says which it was
             failed.append(error)
     lines = [line.strip() for line in str(failed[0]).splitlines() if line.strip()]

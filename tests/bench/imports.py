@@ -30,7 +30,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import causal_modules
 import causal_variants
 import peers
+import plane_colours
+import plane_modules
 import refused_modules
+import refused_planes
 
 import refar
 from refar.analysis.facts import facts
@@ -49,7 +52,10 @@ USERS_LINES = 2
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one module: the differences from it of a bundle in float32, or the words of the refusal."""
+    """What became of one module: the differences from it of a bundle in float32, or the words of the refusal.
+
+    Of an image `step` is pixel by pixel, and `block` in blocks of five pixels.
+    """
 
     group: str
     name: str
@@ -61,9 +67,10 @@ class Row:
     refused: str = ""
     expected: bool = False
     """Whether it was to be refused and was, for the right reason; or was to be taken and was."""
+    image: bool = False
 
 
-def imported(net: torch.nn.Module, example: Any, options: dict[str, Any]) -> dict[str, float]:
+def imported(net: torch.nn.Module, example: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Import and export a module, and return the seconds, and the largest difference of full, step and block from the module.
 
     Differences are parts of the largest value of each channel, of the module in float64.
@@ -73,7 +80,29 @@ def imported(net: torch.nn.Module, example: Any, options: dict[str, Any]) -> dic
     with tempfile.TemporaryDirectory() as folder:
         path = export(got.graph, got.params, Path(folder) / "bundle", verify=net)
         seconds = time.perf_counter() - begin
-        return {"seconds": seconds, **differences(path, net, got)}
+        image = facts(got.graph).grid is not None
+        found = painted_differences(path, net, got) if image else differences(path, net, got)
+        return {"seconds": seconds, "image": image, **found}
+
+
+def painted_differences(path: Path, net: torch.nn.Module, got: refar.importing.Imported) -> dict[str, float]:
+    """Hold a bundle of images against the module in float64: whole, pixel by pixel, and in blocks."""
+    found = facts(got.graph)
+    height, width = got.report.receptive_field
+    inputs = drawn(found, (height + 2, width + 1), BATCH)
+    _, theirs = reference(net, got.graph, got.params).outputs(inputs)
+    scale = np.maximum(np.abs(theirs).max(axis=(0, 2, 3), keepdims=True), np.finfo(float).tiny)
+    session, x = load(path), inputs[found.sequence]
+    pixels = x.reshape(*x.shape[:2], -1)
+    given = {name: inputs[name] for name in found.conditions}
+
+    def painted(length: int) -> np.ndarray:
+        canvas = session.canvas(x.shape[2:], BATCH, given or None)
+        parts = [canvas.block(pixels[:, :, n : n + length]) for n in range(0, pixels.shape[2], length)]
+        return np.concatenate(parts, axis=2).reshape(theirs.shape)
+
+    outputs = {"full": session.forward(inputs), "step": painted(1), "block": painted(5)}
+    return {name: float((np.abs(y - theirs) / scale).max()) for name, y in outputs.items()}
 
 
 def differences(path: Path, net: torch.nn.Module, got: refar.importing.Imported) -> dict[str, float]:
@@ -128,7 +157,10 @@ def modules() -> Iterator[tuple[str, str, Callable[[], Any], tuple[str, ...] | N
             yield peer.package, peer.name, lambda p=peer: (p.made(), p.example, p.options), words, peer.lines
     for name, make in causal_variants.CAUSAL.items():
         yield "", name.replace("_", " "), lambda n=name, m=make: _random(n, m()), None, 0
-    for name, refused in refused_modules.REFUSED.items():
+    for name, make in (plane_modules.PLANES | plane_colours.COLOURED).items():
+        if name != "valid_planes":  # whose output is smaller than its input: no bundle is held against it
+            yield "", name.replace("_", " "), make, None, 0
+    for name, refused in (refused_modules.REFUSED | refused_planes.REFUSED_PLANES).items():
         yield "", name.replace("_", " "), lambda n=name, m=refused: _random(n, m()), refused()[3], 0
 
 
@@ -160,11 +192,14 @@ def measured(only: list[str], keep: Path | None) -> list[Row]:
 def table(rows: list[Row]) -> str:
     """Write what was taken, from others and from us, and what was refused."""
     taken, refused = ([r for r in rows if bool(r.refused) == no] for no in (False, True))
-    theirs, ours = [r for r in taken if r.group], [r for r in taken if not r.group]
+    theirs, ours = [r for r in taken if r.group], [r for r in taken if not r.group and not r.image]
+    images = [r for r in taken if not r.group and r.image]
     lines = [f"{len(theirs)} causal modules of {len({r.group for r in theirs})} packages:", "", *_heading("package | module")]
     lines += [f"| {r.group} {version(r.group)} | {r.name} {_numbers(r)}" for r in theirs]
     lines += ["", f"{len(ours)} of our own, written as others write them:", "", *_heading("module")]
     lines += [f"| {r.name} {_numbers(r)}" for r in ours]
+    lines += ["", f"{len(images)} of our own over images, *step* being pixel by pixel:", "", *_heading("module")]
+    lines += [f"| {r.name} {_numbers(r)}" for r in images]
     for which, what in (
         (True, "that must be refused, and are, for the right reason"),
         (False, "not taken yet"),

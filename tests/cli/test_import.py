@@ -44,6 +44,16 @@ class Spoken(nn.Module):
         a, b = self.conv(F.pad(h, (1, 0))).chunk(2, dim=1)
         return self.out((torch.tanh(a) * torch.sigmoid(b)).transpose(1, 2))
 
+class Pixels(nn.Conv2d):
+    def __init__(self, center=0, logits=3):
+        super().__init__(1, logits, 3, padding=1)
+        mask = torch.ones(3, 3)
+        mask[1, 1 + center:], mask[2] = 0, 0
+        self.register_buffer("mask", mask)
+
+    def forward(self, x):
+        return self._conv_forward(x.float(), self.weight * self.mask, self.bias)
+
 class Deep(TCN):
     def forward(self, x):
         return self.net(torch.relu(self.net(x)))
@@ -53,6 +63,7 @@ class Classifier(TCN):
         return self.net(x)[:, :, -1]
 
 def wider(): return TCN(6)
+def seeing(): return Pixels(center=1)
 def symmetric(): return nn.Conv1d(1, 2, 3, padding=1)
 def broken(): return nn.Conv1d(1, 2)
 def needs(hidden): return TCN(hidden)
@@ -101,6 +112,21 @@ def test_generate_names_the_shift(refar, nets):
     for shift in ("output", "input"):
         assert refar("import", "torch", f"{nets}:Spoken", *SPOKEN, "-o", shift, "--shift", shift, "--block").code == 0
         assert "1 sequence of 5 tokens" in refar("generate", shift, *generate).out
+
+
+def test_a_network_of_images_becomes_a_bundle_that_paints(refar, nets):
+    example = ("--example", "x=2x1x6x7", "--classes", 3)
+    said = refar("import", "torch", f"{nets}:Pixels", *example, "-o", "bundle", "--json", "report.json")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines()[1] == "receptive field 2 x 3, padding 'layer', 2 parameters"
+    assert "full, row, pixel and pixels agree with the module" in said.out
+    report = json.loads(Path("report.json").read_text())
+    assert (report["receptive_field"], report["strict"]) == ([2, 3], True)
+    assert [1, 1, 3] in report["checked"]
+    assert "2 images of 4x5 pixels" in refar("generate", "bundle", "--shape", "4x5", "-n", 2, "-o", "x.png").out
+    said = refar("import", "torch", f"{nets}:seeing", *example, "-o", "seeing")
+    assert "it cannot generate" in said.out
+    assert "sees it" in refar("generate", "seeing", "--shape", "4x5", "-n", 1, "-o", "y.png").sentence
 
 
 def test_what_is_there_is_replaced_if_asked_for(refar, nets):

@@ -135,7 +135,7 @@ class StackLayer(nn.Module):
 class TwoStacks(nn.Module):
     """A Gated PixelCNN with skip connections to the head; the classes of an image with one channel, or a signal."""
 
-    def __init__(self, layers: int = 2, hidden: int = 3, outputs: int = 4, kernel: int = 3, first_kernel: int = 5) -> None:
+    def __init__(self, layers: int = 1, hidden: int = 3, outputs: int = 4, kernel: int = 3, first_kernel: int = 5) -> None:
         super().__init__()
         self.first = StackLayer(1, hidden, first_kernel, first=True)
         self.layers = nn.ModuleList(StackLayer(hidden, hidden, kernel) for _ in range(layers))
