@@ -18,8 +18,8 @@ def _norms(name: str, shifted: bool) -> Callable[[], Iterator[Draft]]:
     """Of numbers around 0 and away from it, of equal channels, where eps alone is left, and of a single one."""
 
     def examples() -> Iterator[Draft]:
-        rows = (("3-channels", 2, 3, 7, SMALL, 0.0), ("large-eps", 3, 4, 5, 0.5, 0.0), ("8-channels", 2, 8, 5, SMALL, 12.0))
-        rows += (("one-channel", 3, 1, 4, 0.5, 0.0), ("equal-channels", 2, 4, 3, SMALL, 0.0))
+        rows = [("3-channels", 2, 3, 7, SMALL, 0.0), ("large-eps", 3, 4, 5, 0.5, 0.0), ("8-channels", 2, 8, 5, SMALL, 12.0)]
+        rows += [("one-channel", 3, 1, 4, 0.5, 0.0), ("equal-channels", 2, 4, 3, SMALL, 0.0)]
         for id, b, c, t, eps, mean in rows:
             draw = Draw(f"{name}/{id}")
             x = draw.reals(b, 1 if id == "equal-channels" else c, t, scale=2) + float32(mean)
