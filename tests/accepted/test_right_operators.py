@@ -159,7 +159,7 @@ OF_CHANNELS: dict[str, tuple[str, Callable[..., Any]]] = {
     "rms norm step by step": ("rms_norm", lambda x, w, *, eps: affine(normed(x, eps), w)),
     "rms norm by rsqrt": ("rms_norm", lambda x, w, *, eps: affine(x * torch.rsqrt(x.pow(2).mean(1, True) + eps), w)),
     "F.prelu": ("prelu", F.prelu),
-    "a line and relu": ("prelu", lambda x, w: w[:, None] * x + (1 - w[:, None]) * F.relu(x)),
+    "where, with 0 above": ("prelu", lambda x, w: torch.where(x >= 0, x, w[:, None] * x)),
     "where": ("prelu", lambda x, w: torch.where(x > 0, x, w[:, None] * x)),
 }
 
