@@ -15,6 +15,7 @@ from workshop.learnt_scale_cases import LEARNT_SCALES
 from workshop.loss_cases import GUMBEL_SOFTMAX, LOG_SOFTMAX, LOSSES
 from workshop.making import FamilyMaker, OperatorMaker
 from workshop.network_cases import NETWORK
+from workshop.norm_cases import NORM_CASES
 from workshop.pointwise_cases import POINTWISE
 from workshop.pooling_cases import CAUSAL_POOL1D, SHIFT1D, SHIFT2D
 from workshop.quantizer_cases import QUANTIZERS
@@ -23,7 +24,7 @@ from workshop.stream_cases import STEPS
 
 OPERATORS: tuple[OperatorMaker, ...] = (
     CAUSAL_CONV1D, MASKED_CONV2D, CAUSAL_POOL1D, SHIFT1D, SHIFT2D, *POINTWISE, LOG_SOFTMAX, *LOSSES, *QUANTIZERS, *SAMPLERS,
-    GUMBEL_SOFTMAX, *LEARNT_SCALES, *FUNCTION_CASES,
+    GUMBEL_SOFTMAX, *LEARNT_SCALES, *FUNCTION_CASES, *NORM_CASES,
 )  # fmt: skip
 """Those with a signature: arrays in, arrays out."""
 

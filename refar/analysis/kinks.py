@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, assert_never
+
+from numpy.typing import NDArray
 
 from refar import ops
 
 
 @dataclass(frozen=True)
 class Kink:
-    """A place, and the derivatives on its left and on its right."""
+    """A place, and the derivatives on its left and on its right; those on the left may be one for each channel, (C, 1)."""
 
     at: float
-    left: float
+    left: float | NDArray[Any]
     right: float
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from refar.arguments.arrays import Arrays
 from refar.graph.graph import Graph
 
-SPEC_VERSION = 4
+SPEC_VERSION = 5
 """The version of the numbers: no byte of an array changes, and no case comes or goes, without it."""
 
 UNITS = {"float32": 2.0**-24, "float64": 2.0**-53}

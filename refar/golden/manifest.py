@@ -15,7 +15,7 @@ from refar.graph.graph import Graph
 
 MANIFEST, SCHEMA = "manifest.json", "schema.json"
 
-VERSION = 4
+VERSION = 5
 """The version of what the manifest says of the cases: its fields, and its words, such as the names of mistakes."""
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256 in hexadecimal")]

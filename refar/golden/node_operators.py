@@ -61,6 +61,9 @@ TO_OP: dict[str, Callable[[Attributes, Arrays], ops.AnyOp]] = {
     "embedding": lambda a, arrays: ops.Embedding(arrays["w"].shape[1]),
     "standardize": lambda a, _: ops.Standardize(a["mean"], a["std"]),
     "positional_encoding": lambda a, _: ops.Position(a["bits"]),
+    "layer_norm": lambda a, arrays: ops.Norm("layer", a["eps"], "b" in arrays),
+    "rms_norm": lambda a, _: ops.Norm("rms", a["eps"], bias=False),
+    "prelu": lambda a, _: ops.PRelu(),
     **ACTIVATIONS,
 }
 """The node that an operator is, by its name, from the attributes and arrays of a case."""

@@ -52,7 +52,9 @@ def chosen(operator: str, attributes: Mapping[str, Any], arrays: Arrays, came: A
 
 
 def _kinks_of(operator: str, attributes: Mapping[str, Any], arrays: Arrays) -> tuple[Kink, ...]:
-    """Return the kinks of a function of an element; none of any other operator."""
+    """Return the kinks of a function of an element, or of learnt slopes; none of any other operator."""
+    if operator == "prelu":
+        return (Kink(0.0, arrays["w"].astype(np.float64)[:, None], 1.0),)
     return kinks(ACTIVATIONS[operator](attributes, arrays)) if operator in ACTIVATIONS else ()
 
 

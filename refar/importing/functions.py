@@ -172,7 +172,7 @@ def softsign(c: Context, x: Any, below: Any) -> Labelled | None:
     return applied(c, ops.Activation("softsign"), x)
 
 
-FUNCTIONS: dict[str, Call] = {
+FUNCTIONS: dict[str, Callable[[Context, Arguments], Labelled | ErrorFunction]] = {
     "relu": _plain("relu"),
     "tanh": _plain("tanh"),
     "sigmoid": _plain("sigmoid"),

@@ -65,21 +65,22 @@ def _normed(c: Context, kind: Kind, eps: float, x: Labelled, params: dict[str, A
 def root(c: Context, a: Arguments, *, inverse: bool = False) -> Root:
     """Take √(mean of d² over channels + eps), which must divide d itself; refar has no other root."""
     x = c.value(a["self"])
-    name = "rsqrt" if inverse else "sqrt"
     plan = c.draft.planned[x.node]
-    if not (isinstance(plan.op, ops.Affine) and plan.op.scale == 1 and x.inputs):
-        raise refuse_call(c.place, name)
-    mean = x.inputs[0]
-    if not (_is_mean(c.draft, mean.node) and mean.inputs):
-        raise refuse_call(c.place, name)
-    square = mean.inputs[0]
-    if c.draft.planned[square.node].op != ops.Multiply() or len(square.inputs) != 2:
-        raise refuse_call(c.place, name)
-    d, other = square.inputs
-    if d.node != other.node:
-        raise refuse_call(c.place, name)
+    d = _squared(c.draft, x.inputs[0]) if isinstance(plan.op, ops.Affine) and plan.op.scale == 1 and x.inputs else None
+    if d is None or not isinstance(plan.op, ops.Affine):
+        raise refuse_call(c.place, "rsqrt" if inverse else "sqrt")
     error = c.refuse("a root that does not divide the value of which it is the mean square", "normalise over channels")
     return Root(shape(x, c.runs), error, d, plan.op.shift, inverse)
+
+
+def _squared(draft: GraphDraft, x: Labelled) -> Labelled | None:
+    """Return the value of which x is the mean square over channels, if it is one."""
+    if not (_is_mean(draft, x.node) and x.inputs):
+        return None
+    square = x.inputs[0]
+    if draft.planned[square.node].op != ops.Multiply() or len({factor.node for factor in square.inputs}) != 1:
+        return None
+    return square.inputs[0] if len(square.inputs) == 2 else None
 
 
 def divided(c: Context, given: Any, by: Root, *, inverse: bool = False) -> Labelled:
@@ -154,12 +155,14 @@ def _is_repeated(draft: GraphDraft, name: str) -> bool:
     )
 
 
-def _same(draft: GraphDraft, one: str, other: str) -> bool:
-    """Whether two nodes compute the same, as where a value is computed twice."""
-    if one == other:
+def _same(draft: GraphDraft, one: str, other: str, asked: set[tuple[str, str]] | None = None) -> bool:
+    """Whether two nodes compute the same, as where a value is computed twice. Pairs that were `asked` about are not asked again."""
+    asked = set() if asked is None else asked
+    if one == other or (one, other) in asked:
         return True
+    asked.add((one, other))
     a, b = draft.planned[one], draft.planned[other]
     alike = a.op == b.op and len(a.inputs) == len(b.inputs) > 0 and a.params.keys() == b.params.keys()
     if not alike or not all(np.array_equal(a.params[name], b.params[name]) for name in a.params):
         return False
-    return all(_same(draft, *pair) for pair in zip(a.inputs, b.inputs, strict=True))
+    return all(_same(draft, *pair, asked) for pair in zip(a.inputs, b.inputs, strict=True))

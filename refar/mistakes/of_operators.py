@@ -14,6 +14,7 @@ from refar.mistakes import convolution_mistakes as convolutions
 from refar.mistakes import elementwise_mistakes as elementwise
 from refar.mistakes import learnt_scale_mistakes as learnt_scales
 from refar.mistakes import loss_mistakes as losses
+from refar.mistakes import norm_mistakes as norms
 from refar.mistakes import pooling_mistakes as pooling
 from refar.mistakes import precision_mistakes as precisions
 from refar.mistakes import quantizer_mistakes as quantizers
@@ -38,6 +39,9 @@ MISTAKES: dict[str, Mapping[str, Mistake]] = {
     "embedding": elementwise.EMBEDDINGS,
     "standardize": elementwise.STANDARDIZATIONS,
     "positional_encoding": elementwise.POSITIONS,
+    "layer_norm": norms.LAYER_NORMS,
+    "rms_norm": norms.RMS_NORMS,
+    "prelu": norms.PRELUS,
     **FUNCTION_MISTAKES,
     "log_softmax": losses.LOG_SOFTMAXES,
     "cross_entropy": losses.CROSS_ENTROPIES,

@@ -132,6 +132,44 @@ OF_AN_ELEMENT: dict[str, tuple[str, Callable[..., Any]]] = {
 }
 
 
+def normed(d: Any, eps: float) -> Any:
+    return d / torch.sqrt((d * d).mean(1, keepdim=True) + eps)
+
+
+def affine(y: Any, w: Any, b: Any = None) -> Any:
+    return y * w[:, None] + (0 if b is None else b[:, None])
+
+
+def by_variance(x: Any, w: Any, b: Any = None, *, eps: float) -> Any:
+    var, mean = torch.var_mean(x, 1, unbiased=False, keepdim=True)
+    return affine((x - mean) * torch.rsqrt(var + eps), w, b)
+
+
+OF_CHANNELS: dict[str, tuple[str, Callable[..., Any]]] = {
+    "F.layer_norm": (
+        "layer_norm",
+        lambda x, w, b=None, *, eps: F.layer_norm(x.transpose(1, 2), w.shape, w, b, eps).transpose(1, 2),
+    ),
+    "layer norm step by step": (
+        "layer_norm",
+        lambda x, w, b=None, *, eps: affine(normed(x - x.mean(1, keepdim=True), eps), w, b),
+    ),
+    "layer norm by a variance": ("layer_norm", by_variance),
+    "F.rms_norm": ("rms_norm", lambda x, w, *, eps: F.rms_norm(x.transpose(1, 2), w.shape, w, eps).transpose(1, 2)),
+    "rms norm step by step": ("rms_norm", lambda x, w, *, eps: affine(normed(x, eps), w)),
+    "rms norm by rsqrt": ("rms_norm", lambda x, w, *, eps: affine(x * torch.rsqrt(x.pow(2).mean(1, True) + eps), w)),
+    "F.prelu": ("prelu", F.prelu),
+    "where, with 0 above": ("prelu", lambda x, w: torch.where(x >= 0, x, w[:, None] * x)),
+    "where": ("prelu", lambda x, w: torch.where(x > 0, x, w[:, None] * x)),
+}
+
+
+@pytest.mark.parametrize("name", OF_CHANNELS)
+def test_norms_and_slopes_of_channels(name: str) -> None:
+    operator, f = OF_CHANNELS[name]
+    check_function(f, operator, convert=torch.from_numpy, gradient="torch")
+
+
 @pytest.mark.parametrize("name", OF_AN_ELEMENT)
 def test_functions_of_an_element(name: str) -> None:
     operator, f = OF_AN_ELEMENT[name]

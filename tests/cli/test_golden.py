@@ -41,7 +41,7 @@ def test_check_prints_a_line_for_each_operator(refar, work):
     lines = said.out.splitlines()
     assert "[✓] shift1d                   9 cases; 912 numbers equal" in lines
     assert any(line.startswith("[✓] gate                      4 cases; 678 bounded, float64 at 0.") for line in lines)
-    assert lines[-1] == "311 cases hold"
+    assert lines[-1] == "324 cases hold"
     assert refar("golden", "check", "golden", "--json", "report.json").out.splitlines()[-1] == "wrote report.json"
     report = json.loads(Path("report.json").read_bytes())
     assert report["passed"]
@@ -94,7 +94,7 @@ def test_what_would_change_is_said_and_not_written(refar, work, monkeypatch):
     monkeypatch.setattr(writing, "every_case", lambda: iter(cases[1:]))
     said = refar("golden", "diff", "out")
     assert (said.code, said.out) == (1, "removed gate/2-channels\n")
-    assert "golden vectors 'out' of version 4 differ in 'gate.safetensors'" in refar("golden", "write", "out").sentence
+    assert "golden vectors 'out' of version 5 differ in 'gate.safetensors'" in refar("golden", "write", "out").sentence
     assert refar("golden", "write", "out", "--overwrite").out == "wrote 2 files into out\n"
 
 
@@ -114,7 +114,7 @@ def test_mistakes_are_one_sentence(refar, work, arguments, sentence):
 
 
 def test_the_vectors_that_come_with_refar(refar, work):
-    assert refar("golden", "check").out.splitlines()[-1] == "311 cases hold"
+    assert refar("golden", "check").out.splitlines()[-1] == "324 cases hold"
 
 
 @pytest.mark.parametrize("arguments", [["write", "out"], ["diff"]])
@@ -141,4 +141,4 @@ def test_check_needs_neither_torch_nor_onnx():
     code = f"{blocked}; sys.argv = ['refar', 'golden', 'check', {str(ROOT / 'golden')!r}]; import refar.cli; refar.cli.main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "311 cases hold"
+    assert done.stdout.splitlines()[-1] == "324 cases hold"

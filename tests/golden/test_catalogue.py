@@ -105,12 +105,13 @@ def test_a_format_that_is_too_coarse_is_caught(operator: str) -> None:
 def test_mistakes_of_networks_and_streams_are_caught(cases: list[Case]) -> None:
     caught = {kind: {name for case in cases if case.kind == kind for name in case.catches} for kind in KINDS}
     assert caught["step"] == set(stream_mistakes.MISTAKES)
-    unseen = {  # the golden networks have no padding "input", no embedding, no such functions, and no kernels so odd
+    unseen = {  # the golden networks have no padding "input", no embedding, no such functions and norms, and no kernels so odd
         "zeros in front of every layer", "classes counted from 1", "class 0 is padding, all zero",
         "anchor ignored, taken for the centre", "anchor of rows and columns swapped", "dilation of rows and columns swapped",
         "colours counted anew in every group", "colours of the inputs counted anew in every group",
         "gelu by a tanh where erf is meant", "gelu by erf where a tanh is meant", "alpha ignored (1)",
-        "ends of the clip ignored (-1 and 1)",
+        "ends of the clip ignored (-1 and 1)", "scale of the channels left out", "mean not subtracted from the channels",
+        "mean subtracted from the channels", "eps ignored (1e-5)", "one slope for all channels", "slopes ignored (0.25)",
     }  # fmt: skip
     causes = {of_graphs.POWERS, *of_graphs.ROUNDED}  # tried on modules alone, and not counted for golden networks
     assert caught["model"] == set(of_graphs.NAMES) - unseen - causes

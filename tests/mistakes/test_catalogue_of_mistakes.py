@@ -52,7 +52,19 @@ def test_no_mistake_goes_by_two_definitions() -> None:
 
 
 @pytest.mark.parametrize(
-    "operator", ["causal_conv1d", "masked_conv2d", "causal_pool1d", "shift1d", "shift2d", "activation", *FUNCTIONS]
+    "operator",
+    [
+        "causal_conv1d",
+        "masked_conv2d",
+        "causal_pool1d",
+        "shift1d",
+        "shift2d",
+        "activation",
+        "layer_norm",
+        "rms_norm",
+        "prelu",
+        *FUNCTIONS,
+    ],
 )
 def test_a_rewrite_gives_the_same_on_the_arrays_of_a_case_and_on_a_graph(operator: str) -> None:
     seen = set()

@@ -85,6 +85,12 @@ def _real(draw: Floats, s: Sizes) -> Arrays:
     return {name: draw.reals(s["b"], s["c"], s["t"], scale=scale) for name, scale in (("x", 4), ("dy", 1))}
 
 
+def _of_channels(draw: Floats, s: Sizes) -> Arrays:
+    """With numbers of their own for the channels, no two of them near each other."""
+    given = {"w": draw.reals(s["c"]) + np.float32(1.5)} | ({"b": draw.reals(s["c"])} if s.get("bias") else {})
+    return {"x": draw.reals(s["b"], s["c"], s["t"], scale=4), **given, "dy": draw.reals(s["b"], s["c"], s["t"])}
+
+
 def _embedding(draw: Floats, s: Sizes) -> Arrays:
     x = draw.classes(s["b"], s["t"], classes=s["q"])
     return {"x": x, "w": draw.integers(s["q"], s["c"]), "dy": draw.integers(s["b"], s["c"], s["t"])}
@@ -191,6 +197,7 @@ def _inverse_cdf(draw: Floats, s: Sizes) -> Arrays:
 
 _SIDES = ({"t": 63}, {"t": 64, "c": 33}, {"t": 65}, {"t": 127, "c": 65}, {"t": 128, "b": 33}, {"t": 129}, {"t": 257})
 _MANY = ({"c": 65536, "t": 2, "b": 1}, {"c": 257, "t": 65}, {"c": 3, "t": 129, "b": 33})
+_NORMED = ({"c": 65, "t": 129}, {"c": 1030, "t": 3}, {"c": 3, "t": 257, "b": 33})
 _TIME = {"b": 2, "c": 3, "t": 65}
 
 PLANS: dict[str, Large] = {
@@ -258,6 +265,9 @@ PLANS: dict[str, Large] = {
         _real,
     ),
     **{name: Large("t", _TIME, ({"c": 65, "t": 129},), _real) for name in FUNCTIONS},
+    "layer_norm": Large("t", {**_TIME, "bias": True, "eps": 2.0**-17}, _NORMED, _of_channels),
+    "rms_norm": Large("t", {**_TIME, "eps": 2.0**-17}, _NORMED, _of_channels),
+    "prelu": Large("t", _TIME, ({"c": 65, "t": 129}, {"c": 3, "t": 257, "b": 33}), _of_channels),
     "one_hot": Large(
         "t",
         {"b": 2, "t": 65, "classes": 256},
