@@ -135,16 +135,30 @@ def _cat(c: Context, a: Arguments) -> Labelled | StackedValues:
         case "T" | "H" | "W":
             return calls_in_time.concatenated(c, parts, at)
         case "C":
-            first = parts.index(values[0])
-            last = len(parts) - next(i for i, part in enumerate(reversed(parts)) if isinstance(part, Labelled))
-            inner = [c.value(part, "a part") for part in parts[first:last]]
+            whole = [
+                i for i, part in enumerate(parts) if isinstance(part, Labelled) or (isinstance(part, Filled) and part.number)
+            ]
+            first, last = whole[0], whole[-1] + 1
+            inner = [_filled_channels(c, part, values[0], at) for part in parts[first:last]]
             before, after = (sum(calls_in_time.zeros(c, p, at) for p in some) for some in (parts[:first], parts[last:]))
-            whole = inner[0] if len(inner) == 1 else pointwise.joined(c.draft, ops.Concat(), inner, c.place)
-            return calls_in_time.padded_channels(c, whole, before, after)
+            joined = inner[0] if len(inner) == 1 else pointwise.joined(c.draft, ops.Concat(), inner, c.place)
+            return calls_in_time.padded_channels(c, joined, before, after)
         case "1" if len(values) == len(parts):
             return StackedValues(tuple(replace(v, axes=(*v.axes[:at], *v.axes[at + 1 :])) for v in values), at)
         case axis:
             raise c.refuse(f"a concatenation along axis {axis}", "along channels it is taken")
+
+
+def _filled_channels(c: Context, part: Any, beside: Labelled, at: int) -> Labelled:
+    """Return a part of a concatenation of channels; one number throughout is that times ones."""
+    if not isinstance(part, Filled):
+        return c.value(part, "a part")
+    sizes = [n for i, n in enumerate(shape(beside, c.runs)) if i != at]
+    if [n for i, n in enumerate(part.sizes) if i != at] != sizes or part.sizes[at] != c.runs.same(part.sizes[at][0]):
+        raise c.refuse("a tensor of one number whose sizes are not those of the value beside it")
+    ones = pointwise.pointwise(c.draft, ops.Ones(), beside, c.place, size=1, keeps_zero=False)
+    one = pointwise.affine(c.draft, ones, part.number, 0.0, c.place)
+    return pointwise.spread(c.draft, one, part.sizes[at][0], c.place)
 
 
 def _stack(c: Context, a: Arguments) -> StackedValues:

@@ -68,7 +68,8 @@ class Context:
     def named(self, *constants: Any) -> tuple[str, str]:
         """Return the name that a node with these parameters wants, and where they come from."""
         origins = list(dict.fromkeys(name for c in constants if isinstance(c, Constant) for name in c.origins))
-        stems = dict.fromkeys(stem for stem, _ in map(parted, origins))
+        own = [name for name in origins if parted(name)[1] in PLAIN]  # beside, say, a mask that several layers share
+        stems = dict.fromkeys(stem for stem, _ in map(parted, own or origins))
         leaves = {leaf for _, leaf in map(parted, origins)} - PLAIN
         if len(stems) != 1:
             return self.place.module or self.place.call, ", ".join(origins) or FIXED

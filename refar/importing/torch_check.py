@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,18 @@ def _in_float64(mode: Any, func: Any, types: Any, args: Any = (), kwargs: Any = 
 
 Doubled: Any = type("Doubled", (TorchDispatchMode,), {"__torch_dispatch__": _in_float64})
 """Makes every tensor of real numbers one in float64, also where the module asks for float32."""
+
+
+@contextmanager
+def in_float64() -> Iterator[None]:
+    """Have all real numbers in float64, those that are made of whole numbers too, as by x / 255."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with Doubled():
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def doubled(module: torch.nn.Module) -> torch.nn.Module:
@@ -94,7 +107,7 @@ def _run(module: torch.nn.Module, inputs: Sequence[TensorPort], given: Sequence[
     fed = [leaf.clone() for leaf in leaves]  # which the module may change
     args = [tensor for port, tensor in zip(inputs, fed, strict=True) if not port.keyword]
     kwargs = {port.name: tensor for port, tensor in zip(inputs, fed, strict=True) if port.keyword}
-    with Doubled(), warnings.catch_warnings():
+    with in_float64(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         y = module(*args, **kwargs)
     return _Ran(single(y), leaves, known)
@@ -124,7 +137,7 @@ def _gradient(found: Found, pair: Pair, y: torch.Tensor, leaves: Sequence[torch.
     flat = np.zeros(y.numel())
     flat[places] = dy[graphs]
     whole = torch.from_numpy(flat.reshape(y.shape))
-    with Doubled():
+    with in_float64():
         gradients = torch.autograd.grad((whole * y).sum(), wanted, allow_unused=True)
     ours = backward(graph, found.params, found.fed(pair.given), dy)
     of_each = of_parameters(gradients[len(signals) :], known, ours["params"])

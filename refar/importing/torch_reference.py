@@ -16,7 +16,7 @@ from refar.graph.graph import Graph
 from refar.importing.agreement import LIMIT
 from refar.importing.probes import Extent, called, drawn
 from refar.importing.torch_calls import Call, Lie, calls, lies, shown
-from refar.importing.torch_check import Doubled, doubled, single
+from refar.importing.torch_check import doubled, in_float64, single
 from refar.oracle.functions import forward
 
 ROUNDED = 1e-4
@@ -59,7 +59,7 @@ class Reference:
 
     def _run(self, module: torch.nn.Module, call: Call, inputs: Arrays) -> Array:
         args, kwargs = call.arguments(inputs)
-        with torch.no_grad(), Doubled(), warnings.catch_warnings():
+        with torch.no_grad(), in_float64(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return np.array(single(module(*args, **kwargs)).double().numpy())
 

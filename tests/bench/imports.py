@@ -32,6 +32,7 @@ import causal_variants
 import peers
 import plane_colours
 import plane_modules
+import plane_variants
 import refused_modules
 import refused_planes
 
@@ -157,7 +158,7 @@ def modules() -> Iterator[tuple[str, str, Callable[[], Any], tuple[str, ...] | N
             yield peer.package, peer.name, lambda p=peer: (p.made(), p.example, p.options), words, peer.lines
     for name, make in causal_variants.CAUSAL.items():
         yield "", name.replace("_", " "), lambda n=name, m=make: _random(n, m()), None, 0
-    for name, make in (plane_modules.PLANES | plane_colours.COLOURED).items():
+    for name, make in (plane_modules.PLANES | plane_variants.VARIANTS | plane_colours.COLOURED).items():
         if name != "valid_planes":  # whose output is smaller than its input: no bundle is held against it
             yield "", name.replace("_", " "), make, None, 0
     for name, refused in (refused_modules.REFUSED | refused_planes.REFUSED_PLANES).items():

@@ -14,6 +14,7 @@ from causal_modules import randomised
 from helpers import refuses
 from plane_colours import COLOURED
 from plane_modules import PLANES, MaskedByProduct, TwoStacks
+from plane_variants import VARIANTS
 from refused_planes import REFUSED_PLANES
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ from refar.importing import Imported, ImportRefused, from_torch
 from refar.runtime import load
 from refar_export import export
 
-ALL = PLANES | COLOURED
+ALL = PLANES | COLOURED | VARIANTS
 
 
 @cache
