@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from refar.importing.imported import Imported
 from refar.importing.ports import started
 from refar.importing.refusal import ImportRefused
 from refar.importing.torch_check import compare, copied, single
-from refar.importing.torch_graph import Traced, traced
+from refar.importing.torch_graph import traced
 from refar.importing.torch_inputs import TensorPort, ports
 from refar.importing.torch_trunk import cut, left_out, together, trunk
 from refar.importing.torch_walk import Walk
@@ -49,14 +48,19 @@ def import_module(
     _require_runs(plain, found, example, runs, partial)
     arguments = [_arguments(found, n, b) for n, b in zip(runs.lengths, runs.batches, strict=True)]
     program = traced(plain, arguments)
-    walk, part = _walked(program, found, runs, partial), None
+    walk, part = Walk(program, GraphDraft(), runs), None
+    for name, port in zip(program.inputs, found, strict=True):
+        walk.known[name] = input_value(walk.draft, port)
     try:
         output = output_value(walk.draft, walk.output(), "module")
     except ImportRefused as error:
         if not partial:
-            raise _with_trunk(error, program, found, runs) from None
+            raise _with_trunk(error, walk) from None
         ends, part = trunk(plain, walk, arguments[0])
         output, notes = together(walk, ends), [*notes, *left_out(ends)]
+    held = program.held or walk.held
+    if held:
+        notes.append("gradients are not compared: the module holds some back, by detach() or torch.no_grad()")
     got = concluded(
         walk.draft,
         output,
@@ -67,24 +71,14 @@ def import_module(
         noun="module",
         own=[name for name, _ in program.tensors.values()],
         notes=notes,
-        compare=lambda *of: compare(module if part is None else part.of(module), found, *of),
-        with_gradients=True,
+        compare=lambda graph, field: compare(module if part is None else part.of(module), found, graph, field, not held),
+        with_gradients=not held,
     )
     return got if part is None else replace(got, trunk=part.of(module))
 
 
-def _walked(program: Traced, found: Sequence[TensorPort], runs: Runs, partial: bool) -> Walk:
-    walk = Walk(program, GraphDraft(), runs, partial)
-    for name, port in zip(program.inputs, found, strict=True):
-        walk.known[name] = input_value(walk.draft, port)
-    return walk
-
-
-def _with_trunk(error: ImportRefused, program: Traced, found: Sequence[TensorPort], runs: Runs) -> ImportRefused:
+def _with_trunk(error: ImportRefused, walk: Walk) -> ImportRefused:
     """Say up to where the module can be taken, if a part of it can."""
-    walk = _walked(program, found, runs, partial=True)
-    with suppress(ImportRefused):  # of the output itself
-        walk.output()
     try:
         ends = cut(walk).ends
     except ImportRefused:

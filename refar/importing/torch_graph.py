@@ -22,19 +22,29 @@ from refar.importing.values import Varying
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
 
 
+_HELD = "wrap_with_set_grad_enabled"
+_WRAPPERS = {_HELD, "wrap_with_autocast"}
+"""Calls of torch.export that hold others: those under torch.no_grad() and torch.autocast()."""
+
+
 @dataclass(frozen=True)
 class Traced:
-    """The graphs of the runs, node by node; the tensors of the module by the names of their placeholders; the inputs in order."""
+    """The graphs of the runs, node by node; the tensors of the module by the names of their placeholders; the inputs in order.
+
+    `held` says whether the module makes calls of which it holds the gradients back.
+    """
 
     graphs: tuple[fx.Graph, ...]
     owner: Any
     tensors: Mapping[str, tuple[str, torch.Tensor]]
     inputs: tuple[str, ...]
+    held: bool
 
 
 def traced(module: torch.nn.Module, runs: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> Traced:
     """Trace a module once for each run's arguments. Raises ImportRefused if that fails, or if the runs take different ways."""
-    programs = [_export(module, *run) for run in runs]
+    exported = [_export(module, *run) for run in runs]
+    programs = [program for program, _ in exported]
     first = programs[0]
     for other in programs[1:]:
         nodes = [list(p.graph.nodes) for p in (first, other)]
@@ -53,7 +63,7 @@ def traced(module: torch.nn.Module, runs: Sequence[tuple[tuple[Any, ...], dict[s
     held = {**first.state_dict, **first.constants}
     tensors = {placeholder: (name, held[name]) for placeholder, name in named.items()}
     inputs = tuple(str(name) for name in signature.user_inputs)
-    return Traced(tuple(p.graph for p in programs), first.graph_module, tensors, inputs)
+    return Traced(tuple(p.graph for p in programs), first.graph_module, tensors, inputs, any(held for _, held in exported))
 
 
 @contextmanager
@@ -68,13 +78,14 @@ def _silent() -> Iterator[None]:
         logging.disable(before)
 
 
-def _export(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _export(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bool]:
     failed = []
     for strict in (False, True):
         try:
             with _silent(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return torch.export.export(module, args, kwargs, strict=strict)
+                program = torch.export.export(module, args, kwargs, strict=strict)
+                return program, _inline(program.graph_module)
         except Exception as error:  # torch.export has no base class for its errors; the refusal below says which it was
             failed.append(error)
     lines = [line.strip() for line in str(failed[0]).splitlines() if line.strip()]
@@ -83,6 +94,36 @@ def _export(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
         f"torch.export cannot trace the module{where}: {type(failed[0]).__name__}: {' '.join(lines[:2])[:400]}; "
         "branches and loops that depend on the data have to be decided before, and shapes must follow from those of the input"
     ) from failed[0]
+
+
+def _inline(owner: Any) -> bool:
+    """Put the calls under torch.no_grad() and torch.autocast() among the others, and say whether gradients were held back.
+
+    What they compute is the same in float64.
+    """
+    held = False
+    for node in list(owner.graph.nodes):
+        if not isinstance(node.target, torch._ops.HigherOrderOperator) or str(node.target) not in _WRAPPERS:
+            continue
+        body = next(i for i, given in enumerate(node.args) if isinstance(given, fx.Node))
+        inner: Any = owner.get_submodule(str(node.args[body].target))
+        held |= _inline(inner) or str(node.target) == _HELD
+        known = dict(zip((n for n in inner.graph.nodes if n.op == "placeholder"), node.args[body + 1 :], strict=True))
+        with owner.graph.inserting_before(node):
+            for call in inner.graph.nodes:
+                if call.op == "get_attr":
+                    name = f"{node.name}_{call.name}"
+                    setattr(owner, name, getattr(inner, str(call.target)))
+                    known[call] = owner.graph.get_attr(name)
+                elif call.op == "call_function":
+                    known[call] = owner.graph.node_copy(call, known.__getitem__)
+        results = next(n for n in inner.graph.nodes if n.op == "output").args[0]
+        for reader in list(node.users):  # each takes one of the results
+            reader.replace_all_uses_with(known[results[reader.args[1]]])
+            owner.graph.erase_node(reader)
+        owner.graph.erase_node(node)
+    owner.recompile()
+    return held
 
 
 def place_of(node: fx.Node) -> Place:

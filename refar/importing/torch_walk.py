@@ -50,22 +50,27 @@ class _ReadsLost(ImportRefused):
     """A call that reads what cannot be taken."""
 
 
+class _StateChanged(ImportRefused):
+    """A call that changes what the module keeps, so that its next run is another one."""
+
+
 @dataclass
 class Walk:
     """What each traced name stands for, and which names share their numbers.
 
-    A `partial` walk goes on behind a call that is refused, whose value is `Lost`.
+    The walk goes on behind a call that is refused, whose value is `Lost`: the output may not need it. `held` says whether the
+    module holds gradients of a value back.
     """
 
     program: Traced
     draft: GraphDraft
     runs: Runs
-    partial: bool = False
     known: dict[str, Anything] = field(default_factory=dict)
     root: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    held: bool = False
 
     def output(self) -> Anything:
-        """Walk to the end and return what the module gives."""
+        """Walk to the end and return what the module gives; refuse it by the first call that is refused and that it needs."""
         for nodes in rows(self.program):
             first = nodes[0]
             match first.op:
@@ -84,17 +89,30 @@ class Walk:
                 case "call_function":
                     self.known[first.name] = self._taken(nodes)
                 case "output":
-                    return self._resolved(merged([node.args for node in nodes]), place_of(first))
+                    try:
+                        return self._resolved(merged([node.args for node in nodes]), place_of(first))
+                    except _ReadsLost:
+                        raise self._first_refused(first) from None
                 case _:
                     raise refuse_call(place_of(first), first.op)
         raise AssertionError("a graph without an output")
 
+    def _first_refused(self, output: fx.Node) -> ImportRefused:
+        needed, left = set[str](), [output]
+        while left:
+            for node in left.pop().all_input_nodes:
+                if node.name not in needed:
+                    needed.add(node.name)
+                    left.append(node)
+        lost = [value for name, value in self.known.items() if name in needed and isinstance(value, Lost)]
+        return next(value.error for value in lost if value.error is not None)
+
     def _taken(self, nodes: Sequence[fx.Node]) -> Anything:
         try:
             return self._call(nodes)
+        except _StateChanged:
+            raise
         except ImportRefused as error:
-            if not self.partial:
-                raise
             lost = Lost(None if isinstance(error, _ReadsLost) else error)
             if in_place(nodes[0]):
                 self._lose(nodes[0], lost)
@@ -135,6 +153,7 @@ class Walk:
         except ImportRefused as error:
             raise refuse(place, str(error)) from None
         resolved = self._resolved(given, place)
+        self.held |= name == "detach" and not _is_fixed(resolved)
         if _is_fixed(resolved):
             result: Anything = _computed(node, resolved)
         else:
@@ -177,7 +196,7 @@ class Walk:
             return  # as a mask that was applied already
         if root in self.program.tensors:
             what = f"the module changes {self.program.tensors[root][0]!r} when it runs: a second call would give another result"
-            raise refuse(place, what, "take the module without its own state; refar keeps the state of a stream")
+            raise _StateChanged(f"{place}: {what}; take the module without its own state; refar keeps the state of a stream")
         sharing = {name for name, (other, _) in self.root.items() if other == root} | {root}
         for name in sharing:
             same = whole and self.root.get(name, (root, True))[1]
