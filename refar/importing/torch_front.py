@@ -21,7 +21,7 @@ from refar.importing.torch_check import compare, copied, single
 from refar.importing.torch_graph import traced
 from refar.importing.torch_inputs import TensorPort, ports
 from refar.importing.torch_trunk import cut, left_out, together, trunk
-from refar.importing.torch_walk import Walk
+from refar.importing.torch_walk import Lost, Walk
 from refar.importing.values import Runs
 from refar.ops import AnyHead
 
@@ -51,8 +51,11 @@ def import_module(
     walk, part = Walk(program, GraphDraft(), runs), None
     for name, port in zip(program.inputs, found, strict=True):
         walk.known[name] = input_value(walk.draft, port)
+    given = walk.output()
     try:
-        output = output_value(walk.draft, walk.output(), "module")
+        if isinstance(given, Lost) and given.error is not None:
+            raise given.error
+        output = output_value(walk.draft, given, "module")
     except ImportRefused as error:
         if not partial:
             raise _with_trunk(error, walk) from None

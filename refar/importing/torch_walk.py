@@ -70,7 +70,7 @@ class Walk:
     held: bool = False
 
     def output(self) -> Anything:
-        """Walk to the end and return what the module gives; refuse it by the first call that is refused and that it needs."""
+        """Walk to the end and return what the module gives; `Lost` with the first refused call that it needs, if there is one."""
         for nodes in rows(self.program):
             first = nodes[0]
             match first.op:
@@ -92,7 +92,7 @@ class Walk:
                     try:
                         return self._resolved(merged([node.args for node in nodes]), place_of(first))
                     except _ReadsLost:
-                        raise self._first_refused(first) from None
+                        return Lost(self._first_refused(first))
                 case _:
                     raise refuse_call(place_of(first), first.op)
         raise AssertionError("a graph without an output")

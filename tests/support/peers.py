@@ -231,7 +231,15 @@ MIXTURE = {"out_channels": 6, "scalar_input": True}
 LOCAL = {"out_channels": 9, "cin_channels": 5, "gin_channels": 3, "n_speakers": 4, "kernel_size": 2}
 SPOKEN = {"x": signal(9), "c": signal(5), "g": torch.tensor([0, 1])}
 CONTROLLED = {"x": signal(1), "c": torch.randn(2, 2)}
-MIMI = {"channels": 1, "dimension": 3, "n_filters": 4, "n_residual_layers": 2, "ratios": [], "causal": True, "pad_mode": "constant"}
+MIMI = {
+    "channels": 1,
+    "dimension": 3,
+    "n_filters": 4,
+    "n_residual_layers": 2,
+    "ratios": [],
+    "causal": True,
+    "pad_mode": "constant",
+}
 FLAT = {"n_filters": 4, "dimension": 3, "ratios": [], "lstm": 0, "n_residual_layers": 2}
 
 CAUSAL: tuple[Peer, ...] = (
