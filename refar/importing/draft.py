@@ -109,7 +109,7 @@ class GraphDraft:
         for name, node in planned.items():
             if name not in read and not isinstance(node.op, ops.Input):
                 continue
-            chosen = _free(legal(node.wish), set(final.values()))
+            chosen = _free(_unlike_ports(legal(node.wish)), set(final.values()))
             final[name] = builder.add_op(node.op, *(final[source] for source in node.inputs), name=chosen)
             for last, array in node.params.items():
                 params[f"{chosen}.{last}"] = array
@@ -156,6 +156,15 @@ def legal(name: str) -> str:
     """Return a name of which each part is an identifier or a number."""
     parts = (re.sub(r"[^A-Za-z0-9_]", "_", part) for part in name.split(".") if part)
     return ".".join(part if part.isdigit() or not part[0].isdigit() else f"_{part}" for part in parts) or "node"
+
+
+_PORTS = {"past", "present", "fixed", "length", "output"}
+"""First parts of names that a bundle keeps for its own ports."""
+
+
+def _unlike_ports(name: str) -> str:
+    first, dot, rest = name.partition(".")
+    return f"{first}_{dot}{rest}" if first in _PORTS else name
 
 
 def _free(name: str, taken: set[str]) -> str:
