@@ -95,7 +95,8 @@ mutation: .venv/installed
 # Packages whose modules are imported; most need much beside that these modules do not, and are installed without it.
 PEERS := beartype darts==0.48.1 decorator h5py holidays mne nfoursid pandas pooch psutil tqdm xarray \
 	asteroid==0.7.0 asteroid-filterbanks==0.4.0 braindecode==1.8.1 cached-conv==2.5.0 denoiser==0.1.5 \
-	descript-audio-codec==1.0.0 einops encodec==0.1.1 gluonts==0.17.0 neuralforecast==3.3.0 speechbrain==1.1.2 torchaudio
+	descript-audio-codec==1.0.0 einops encodec==0.1.1 espnet==202511 gluonts==0.17.0 moshi==0.2.13 neuralforecast==3.3.0 \
+	pyneuralfx==0.1.2 speechbrain==1.1.2 torchaudio
 imports: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,foreign]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(PEERS)

@@ -53,6 +53,14 @@ def _power(c: Context, a: Arguments) -> Labelled | norms.Root:
     return pointwise.joined(c.draft, ops.Multiply(), [x, x], c.place)
 
 
+def _remainder(c: Context, a: Arguments) -> Anything:
+    """Class indices below the divisor are their own remainders."""
+    x, divisor = c.value(a["self"]), a["other"]
+    if not x.indexed or not isinstance(divisor, int) or divisor <= max(x.size - 1, *x.before, 0):
+        raise refuse_call(c.place, "remainder")
+    return x
+
+
 def _neg(c: Context, a: Arguments) -> Labelled:
     return pointwise.affine(c.draft, c.value(a["self"]), -1.0, 0.0, c.place)
 
@@ -226,6 +234,20 @@ def _one_hot(c: Context, a: Arguments) -> Labelled:
     return _looked_up(found, x)
 
 
+def _scattered(c: Context, a: Arguments) -> Labelled:
+    """One where a class is, put into zeros: a one-hot as it is written by hand."""
+    zeros, index, number = a["self"], a["index"], a["value"] if "value" in a else a.get("src")
+    number = number.number if isinstance(number, Filled) else number
+    if not isinstance(zeros, Filled) or zeros.number != 0 or not isinstance(index, Labelled) or not index.indexed or number != 1:
+        raise refuse_call(c.place, "scatter")
+    at = axes.position(index, a["dim"])
+    if index.axes[at] != "1" or len(zeros.sizes) != len(index.axes):
+        raise refuse_call(c.place, "scatter")
+    kept = replace(index, axes=(*index.axes[:at], *index.axes[at + 1 :]))
+    found = _one_hot(c, {"self": kept, "num_classes": zeros.sizes[at][0]})
+    return _moved(c, {"self": found, "source": len(kept.axes), "destination": at})
+
+
 def _squeeze(c: Context, a: Arguments) -> Labelled:
     x = c.value(a["self"])
     dims = a.get("dim", range(len(x.axes)))
@@ -321,6 +343,7 @@ CALLS: dict[str, Callable[[Context, Arguments], Anything]] = {
     "mul": mul,
     "div": div,
     "neg": _neg,
+    **dict.fromkeys(("remainder", "fmod"), _remainder),
     **dict.fromkeys(("pow", "square"), _power),
     **FUNCTIONS,
     "glu": _halves,
@@ -334,6 +357,7 @@ CALLS: dict[str, Callable[[Context, Arguments], Anything]] = {
     "mean": lambda c, a: _summed(c, a, mean=True),
     "embedding": _embedding,
     "one_hot": _one_hot,
+    "scatter": _scattered,
     "squeeze": _squeeze,
     "unsqueeze": lambda c, a: axes.unsqueezed(c.value(a["self"]), a["dim"]),
     **dict.fromkeys(("view", "reshape", "_unsafe_view"), _reshape),

@@ -136,7 +136,7 @@ def built(planned: Mapping[str, Planned], output: str, head: AnyHead | None, pad
     builder, params, origins = Builder(), dict[str, Array](), dict[str, str]()
     final, places = dict[str, str](), dict[str, Place]()
     for name, node in planned.items():
-        chosen = _free(legal(node.wish), set(final.values()))
+        chosen = _free(_unlike_ports(legal(node.wish)), set(final.values()))
         places[chosen] = node.place
         final[name] = builder.add_op(node.op, *(final[source] for source in node.inputs), name=chosen)
         for last, array in node.params.items():
@@ -197,6 +197,15 @@ def legal(name: str) -> str:
     """Return a name of which each part is an identifier or a number."""
     parts = (re.sub(r"[^A-Za-z0-9_]", "_", part) for part in name.split(".") if part)
     return ".".join(part if part.isdigit() or not part[0].isdigit() else f"_{part}" for part in parts) or "node"
+
+
+_PORTS = {"past", "present", "fixed", "length", "output"}
+"""First parts of names that a bundle keeps for its own ports."""
+
+
+def _unlike_ports(name: str) -> str:
+    first, dot, rest = name.partition(".")
+    return f"{first}_{dot}{rest}" if first in _PORTS else name
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -76,30 +76,35 @@ def copied(module: torch.nn.Module) -> torch.nn.Module:
     return found
 
 
-def compare(module: torch.nn.Module, inputs: Sequence[TensorPort], found: Found, field: Extent) -> Agreement:
-    """Hold the graph and its gradients against the module. Raises ImportRefused where they differ, naming the first place."""
+def compare(module: torch.nn.Module, inputs: Sequence[TensorPort], found: Found, field: Extent, gradients: bool) -> Agreement:
+    """Hold the graph, and its gradients if asked, against the module.
+
+    Raises ImportRefused where they differ, naming the first place.
+    """
     exact = doubled(module)
+    if not gradients:
+        return compare_any(found, field, lambda given: _run(exact, inputs, given, None))
     known = carried(exact, found.graph, found.params, found.origins)
     return compare_any(found, field, lambda given: _run(exact, inputs, given, known))
 
 
 @dataclass(frozen=True)
 class _Ran:
-    """What the module gave, for leaves of which gradients may be asked."""
+    """What the module gave, for leaves of which gradients may be asked, if there are `known` ones."""
 
     tensor: torch.Tensor
     leaves: Sequence[torch.Tensor]
-    known: Carried
+    known: Carried | None
 
     @property
     def y(self) -> Array:
         return self.tensor.detach().numpy()
 
     def beside(self, found: Found, pair: Pair) -> float:
-        return _gradient(found, pair, self.tensor, self.leaves, self.known)
+        return 0.0 if self.known is None else _gradient(found, pair, self.tensor, self.leaves, self.known)
 
 
-def _run(module: torch.nn.Module, inputs: Sequence[TensorPort], given: Sequence[Array], known: Carried) -> _Ran:
+def _run(module: torch.nn.Module, inputs: Sequence[TensorPort], given: Sequence[Array], known: Carried | None) -> _Ran:
     tensors = [torch.from_numpy(port.as_model(array).copy()) for port, array in zip(inputs, given, strict=True)]
     leaves = [
         tensor.to(port.dtype) if port.classes else tensor.requires_grad_() for port, tensor in zip(inputs, tensors, strict=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -20,10 +19,10 @@ from refar.importing.ports import started
 from refar.importing.probes import Extent, called
 from refar.importing.refusal import ImportRefused
 from refar.importing.torch_check import compare, copied, single
-from refar.importing.torch_graph import Traced, traced
+from refar.importing.torch_graph import traced
 from refar.importing.torch_inputs import TensorPort, extent_of, ports
 from refar.importing.torch_trunk import cut, left_out, together, trunk
-from refar.importing.torch_walk import Walk
+from refar.importing.torch_walk import Lost, Walk
 from refar.importing.values import Runs
 from refar.ops import AnyHead
 
@@ -46,20 +45,25 @@ def import_module(
     plain = copied(module).float()
     found = ports(plain, example, *_by_name(plain, example, axes, classes))
     found = [started(found[0], start_token), *found[1:]]
-    if partial and found[0].image:
-        raise ImportRefused("partial=True takes a part of a module of sequences, not of images; leave it out")
     runs = runs_of(extent_of(found[0], _tensors(example)[0]))
     _require_runs(plain, found, example, runs, partial)
     arguments = [_arguments(found, extent, batch) for extent, batch in runs.each]
     program = traced(plain, arguments)
-    walk, part = _walked(program, found, runs, partial), None
+    walk, part = Walk(program, GraphDraft(), runs), None
+    for name, port in zip(program.inputs, found, strict=True):
+        walk.known[name] = input_value(walk.draft, port)
+    given = walk.output()
     try:
-        output = output_value(walk.draft, walk.output(), "module")
+        if isinstance(given, Lost) and given.error is not None:
+            raise given.error
+        output = output_value(walk.draft, given, "module")
     except ImportRefused as error:
         if not partial:
-            raise _with_trunk(error, program, found, runs) from None
+            raise _with_trunk(error, walk) from None
         ends, part = trunk(plain, walk, arguments[0])
         output, notes = together(walk, ends), [*notes, *left_out(ends)]
+    if walk.held:
+        notes.append("gradients are not compared: the module holds some back, by detach() or torch.no_grad()")
     got = concluded(
         walk.draft,
         output,
@@ -70,26 +74,14 @@ def import_module(
         noun="module",
         own=[name for name, _ in program.tensors.values()],
         notes=notes,
-        compare=lambda *of: compare(module if part is None else part.of(module), found, *of),
-        with_gradients=True,
+        compare=lambda graph, field: compare(module if part is None else part.of(module), found, graph, field, not walk.held),
+        with_gradients=not walk.held,
     )
     return got if part is None else replace(got, trunk=part.of(module))
 
 
-def _walked(program: Traced, found: Sequence[TensorPort], runs: Runs, partial: bool) -> Walk:
-    walk = Walk(program, GraphDraft(), runs, partial)
-    for name, port in zip(program.inputs, found, strict=True):
-        walk.known[name] = input_value(walk.draft, port)
-    return walk
-
-
-def _with_trunk(error: ImportRefused, program: Traced, found: Sequence[TensorPort], runs: Runs) -> ImportRefused:
+def _with_trunk(error: ImportRefused, walk: Walk) -> ImportRefused:
     """Say up to where the module can be taken, if a part of it can."""
-    if found[0].image:
-        return error
-    walk = _walked(program, found, runs, partial=True)
-    with suppress(ImportRefused):  # of the output itself
-        walk.output()
     try:
         ends = cut(walk).ends
     except ImportRefused:

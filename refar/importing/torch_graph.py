@@ -22,15 +22,22 @@ from refar.importing.values import Varying
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
 
 
+HELD = "held"
+"""The mark of a call of which the module holds the gradients back."""
+_HELD = "wrap_with_set_grad_enabled"
+_WRAPPERS = {_HELD, "wrap_with_autocast"}
+"""Calls of torch.export that hold others: those under torch.no_grad() and torch.autocast()."""
+
+
 @dataclass(frozen=True)
 class Traced:
     """The graphs of the runs, node by node; the tensors of the module by the names of their placeholders; the inputs in order.
 
-    `owners` are the modules of the graphs, which hold what these get by name.
+    `owner` is the module of the first graph, which holds what it gets by name.
     """
 
     graphs: tuple[fx.Graph, ...]
-    owners: tuple[Any, ...]
+    owner: Any
     tensors: Mapping[str, tuple[str, torch.Tensor]]
     inputs: tuple[str, ...]
 
@@ -50,15 +57,7 @@ def traced(module: torch.nn.Module, runs: Sequence[tuple[tuple[Any, ...], dict[s
     held = {**first.state_dict, **first.constants}
     tensors = {placeholder: (name, held[name]) for placeholder, name in named.items()}
     inputs = tuple(str(name) for name in signature.user_inputs)
-    return Traced(graphs, tuple(program.graph_module for program in programs), tensors, inputs)
-
-
-def part(program: Traced, nodes: Sequence[fx.Node]) -> Traced:
-    """Return the part of a program, a graph of its own, that the nodes of the runs get by name."""
-    owners = tuple(owner.get_submodule(str(node.target)) for owner, node in zip(program.owners, nodes, strict=True))
-    graphs = tuple(owner.graph for owner in owners)
-    _require_alike(graphs)
-    return Traced(graphs, owners, {}, tuple(node.name for node in graphs[0].nodes if node.op == "placeholder"))
+    return Traced(graphs, first.graph_module, tensors, inputs)
 
 
 def _require_alike(graphs: Sequence[fx.Graph]) -> None:
@@ -94,7 +93,9 @@ def _export(
         try:
             with _silent(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return torch.export.export(module, args, kwargs, strict=strict), strict
+                program = torch.export.export(module, args, kwargs, strict=strict)
+                _inline(program.graph_module)
+                return program, strict
         except Exception as error:  # torch.export has no base class for its errors; the refusal below says which it was
             failed.append(error)
     lines = [line.strip() for line in str(failed[0]).splitlines() if line.strip()]
@@ -103,6 +104,35 @@ def _export(
         f"torch.export cannot trace the module{where}: {type(failed[0]).__name__}: {' '.join(lines[:2])[:400]}; "
         "branches and loops that depend on the data have to be decided before, and shapes must follow from those of the input"
     ) from failed[0]
+
+
+def _inline(owner: Any) -> None:
+    """Put the calls under torch.no_grad() and torch.autocast() among the others, marking those of which gradients are held back.
+
+    What they compute is the same in float64.
+    """
+    for node in list(owner.graph.nodes):
+        if not isinstance(node.target, torch._ops.HigherOrderOperator) or str(node.target) not in _WRAPPERS:
+            continue
+        body = next(i for i, given in enumerate(node.args) if isinstance(given, fx.Node))
+        inner: Any = owner.get_submodule(str(node.args[body].target))
+        _inline(inner)
+        known = dict(zip((n for n in inner.graph.nodes if n.op == "placeholder"), node.args[body + 1 :], strict=True))
+        with owner.graph.inserting_before(node):
+            for call in inner.graph.nodes:
+                if call.op == "get_attr":
+                    name = f"{node.name}_{call.name}"
+                    setattr(owner, name, getattr(inner, str(call.target)))
+                    known[call] = owner.graph.get_attr(name)
+                elif call.op == "call_function":
+                    known[call] = owner.graph.node_copy(call, known.__getitem__)
+                    known[call].meta[HELD] = call.meta.get(HELD, False) or str(node.target) == _HELD
+        results = next(n for n in inner.graph.nodes if n.op == "output").args[0]
+        for reader in list(node.users):  # each takes one of the results
+            reader.replace_all_uses_with(known[results[reader.args[1]]])
+            owner.graph.erase_node(reader)
+        owner.graph.erase_node(node)
+    owner.recompile()
 
 
 def place_of(node: fx.Node) -> Place:

@@ -16,7 +16,7 @@ from refar.importing.pointwise import joined
 from refar.importing.refusal import ImportRefused, Place, refuse
 from refar.importing.torch_graph import place_of
 from refar.importing.torch_walk import Lost, Walk
-from refar.importing.values import Labelled, Part
+from refar.importing.values import Labelled, Part, Span
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ def cut(walk: Walk, hidden: Collection[str] = ()) -> Cut:
             refused.append(value.error)
         open_ends.extend(node.all_input_nodes)
     refused = list({str(error): error for error in reversed(refused)}.values())
-    distinct: dict[tuple[str, int, int], fx.Node] = {}
+    distinct: dict[tuple[str | Span, ...], fx.Node] = {}
     for node in nodes:
         if (value := ends.get(node.name)) is not None:
-            distinct.setdefault((value.node, value.first, value.end), node)  # one with its axes moved is the same
+            distinct.setdefault((value.node, *value.spans.values()), node)  # one with its axes moved is the same
     found = tuple(distinct.values())
     if not found:
         raise refused[0] if refused else ImportRefused("the module's output is no value of its input")
@@ -78,10 +78,11 @@ def together(walk: Walk, found: Cut) -> Labelled:
     if len(found.values) == 1:
         return found.values[0]
     place = Place("trunk")
-    if len({value.end for value in found.values}) > 1:
+    ends = {tuple(value.spans.values()) if value.image else value.end for value in found.values}
+    if len(ends) > 1:
         named = ", ".join(node.name for node in found.ends)
-        raise refuse(place, f"what can be taken ends in values of unequal length: {named}", "import them one by one")
-    values = [replace(value, axes=("B", "C", "T")) for value in found.values]
+        raise refuse(place, f"what can be taken ends in values of unequal size: {named}", "import them one by one")
+    values = [replace(value, axes=("B", "C", *value.spans)) for value in found.values]
     return joined(walk.draft, ops.Concat(), values, place)
 
 
@@ -134,7 +135,7 @@ class Trunk(torch.nn.Module):
         return self.module.named_parameters(*args, **kwargs)
 
     def forward(self, *args: torch.Tensor, **kwargs: torch.Tensor) -> torch.Tensor:
-        """Return the one value, or all with axes B, C, T and their channels one after the other."""
+        """Return the one value, or all with channels first, one after the other; of sequences their last positions."""
         waited, caught = {end.place for end in self.ends}, dict[tuple[int, int], torch.Tensor]()
 
         def see(place: tuple[int, int], tensor: torch.Tensor) -> None:
@@ -152,17 +153,17 @@ class Trunk(torch.nn.Module):
             pass
         if len(self.ends) == 1:
             return caught[self.ends[0].place]
-        pieces = [_as_bct(caught[end.place], end.value) for end in self.ends]
-        length = min(piece.shape[2] for piece in pieces)
-        return torch.cat([piece[..., piece.shape[2] - length :] for piece in pieces], dim=1)
+        pieces = [_channels_first(caught[end.place], end.value) for end in self.ends]
+        length = min(piece.shape[-1] for piece in pieces)
+        return torch.cat([piece[..., piece.shape[-1] - length :] for piece in pieces], dim=1)
 
 
-def _as_bct(tensor: torch.Tensor, value: Labelled) -> torch.Tensor:
+def _channels_first(tensor: torch.Tensor, value: Labelled) -> torch.Tensor:
     names = [axis for axis in value.axes if axis != "1"]
     tensor = tensor.reshape([n for n, axis in zip(tensor.shape, value.axes, strict=True) if axis != "1"])
     if "C" not in names:
         tensor, names = tensor.unsqueeze(-1), [*names, "C"]
-    return tensor.permute([names.index(axis) for axis in "BCT"])
+    return tensor.permute([names.index(axis) for axis in "BCTHW" if axis in names])
 
 
 Run = tuple[Sequence[torch.Tensor], dict[str, torch.Tensor]]
@@ -214,5 +215,5 @@ def _interpreted(walk: Walk, names: Sequence[str], given: Sequence[torch.Tensor]
 
     with torch.no_grad():
         order = [node.name for node in program.graphs[0].nodes if node.op == "placeholder"]
-        Kept(program.owners[0]).run(*(fed[name] for name in order), enable_io_processing=False)
+        Kept(program.owner).run(*(fed[name] for name in order), enable_io_processing=False)
     return found

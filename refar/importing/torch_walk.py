@@ -15,14 +15,11 @@ from refar.importing.calls import call
 from refar.importing.context import Context
 from refar.importing.draft import GraphDraft
 from refar.importing.refusal import ImportRefused, Place, refuse, refuse_call
-from refar.importing.torch_graph import Traced, arguments, in_place, merged, packet, part, place_of, rows
+from refar.importing.torch_graph import HELD, Traced, arguments, in_place, merged, packet, place_of, rows
 from refar.importing.values import Anything, Constant, Filled, Labelled, Part, Runs, StackedValues, Varying
 
 IGNORED = {"_assert_tensor_metadata"}
 """Calls that compute nothing."""
-
-WRAPPED = {"wrap_with_set_grad_enabled"}
-"""Calls that only run a graph of their own."""
 
 VIEWS = {
     "alias", "chunk", "contiguous", "detach", "dropout", "expand", "feature_dropout", "flatten", "getitem", "movedim", "narrow",
@@ -62,22 +59,27 @@ class _ReadsLost(ImportRefused):
     """A call that reads what cannot be taken."""
 
 
+class _StateChanged(ImportRefused):
+    """A call that changes what the module keeps, so that its next run is another one."""
+
+
 @dataclass
 class Walk:
     """What each traced name stands for, and which names share their numbers.
 
-    A `partial` walk goes on behind a call that is refused, whose value is `Lost`.
+    The walk goes on behind a call that is refused, whose value is `Lost`: the output may not need it. `held` says whether the
+    module holds gradients of a value back.
     """
 
     program: Traced
     draft: GraphDraft
     runs: Runs
-    partial: bool = False
     known: dict[str, Anything] = field(default_factory=dict)
     root: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    held: bool = False
 
     def output(self) -> Anything:
-        """Walk to the end and return what the module gives."""
+        """Walk to the end and return what the module gives; `Lost` with the first refused call that it needs, if there is one."""
         for nodes in rows(self.program):
             first = nodes[0]
             match first.op:
@@ -91,17 +93,30 @@ class Walk:
                 case "call_function":
                     self.known[first.name] = self._taken(nodes)
                 case "output":
-                    return self._resolved(merged([node.args for node in nodes]), place_of(first))
+                    try:
+                        return self._resolved(merged([node.args for node in nodes]), place_of(first))
+                    except _ReadsLost:
+                        return Lost(self._first_refused(first))
                 case _:
                     raise refuse_call(place_of(first), first.op)
         raise AssertionError("a graph without an output")
 
+    def _first_refused(self, output: fx.Node) -> ImportRefused:
+        needed, left = set[str](), [output]
+        while left:
+            for node in left.pop().all_input_nodes:
+                if node.name not in needed:
+                    needed.add(node.name)
+                    left.append(node)
+        lost = [value for name, value in self.known.items() if name in needed and isinstance(value, Lost)]
+        return next(value.error for value in lost if value.error is not None)
+
     def _taken(self, nodes: Sequence[fx.Node]) -> Anything:
         try:
             return self._call(nodes)
+        except _StateChanged:
+            raise
         except ImportRefused as error:
-            if not self.partial:
-                raise
             lost = Lost(None if isinstance(error, _ReadsLost) else error)
             if in_place(nodes[0]):
                 self._lose(nodes[0], lost)
@@ -116,7 +131,7 @@ class Walk:
             self.known[name] = lost
 
     def _attribute(self, node: fx.Node) -> Anything:
-        found: Any = self.program.owners[0]
+        found: Any = self.program.owner
         for name in str(node.target).split("."):
             found = getattr(found, name)
         if isinstance(found, torch.Tensor):
@@ -133,8 +148,6 @@ class Walk:
             parts, index = self._resolved([node.args[0]], place)[0], node.args[1]
             self._note_alias(node, name)
             return parts[index]
-        if name in WRAPPED:
-            return self._inner(nodes, place)
         if not isinstance(node.target, torch._ops.OpOverload):
             raise refuse_call(place, name)
         if torch.Tag.nondeterministic_seeded in node.target.tags and not name.endswith("dropout"):
@@ -146,6 +159,7 @@ class Walk:
         if in_place(node) and self._changes_nothing(node, name):
             return self.known[_changed(node).name]
         resolved = self._resolved(given, place)
+        self.held |= (name == "detach" or node.meta.get(HELD, False)) and not _is_fixed(resolved)
         if _is_fixed(resolved):
             result: Anything = _computed(node, resolved)
         else:
@@ -159,20 +173,6 @@ class Walk:
         """Whether a call changes what was taken by .data, or puts that back into a parameter."""
         before = self.known[_changed(node).name]
         return isinstance(before, _Unread) or (name == "set" and isinstance(before, Constant))
-
-    def _inner(self, nodes: Sequence[fx.Node], place: Place) -> Anything:
-        """Walk through calls that are made without gradients."""
-        _, first, *operands = nodes[0].args
-        assert isinstance(first, fx.Node)
-        parts = [node.args[1] for node in nodes]
-        program = part(self.program, [node for node in parts if isinstance(node, fx.Node)])
-        walk = Walk(program, self.draft, self.runs)
-        given = [self.known[operand.name] for operand in operands if isinstance(operand, fx.Node)]
-        walk.known = dict(zip(program.inputs, given, strict=True))
-        (found,) = walk.output()
-        if any(walk.known[name] is not value for name, value in zip(program.inputs, given, strict=True)):
-            raise refuse(place, "it changes a value in place without gradients", "write the call that is not in place")
-        return found
 
     def _resolved(self, given: Any, place: Place) -> Any:
         match given:
@@ -210,7 +210,7 @@ class Walk:
             return  # as a mask that was applied already
         if root in self.program.tensors:
             what = f"the module changes {self.program.tensors[root][0]!r} when it runs: a second call would give another result"
-            raise refuse(place, what, "take the module without its own state; refar keeps the state of a stream")
+            raise _StateChanged(f"{place}: {what}; take the module without its own state; refar keeps the state of a stream")
         sharing = {name for name, (other, _) in self.root.items() if other == root} | {root}
         for name in sharing:
             same = whole and self.root.get(name, (root, True))[1]

@@ -48,6 +48,60 @@ def test_pytorch_tcn(options: dict[str, Any], layout: str) -> None:
     assert got.report.largest_difference < 1e-9
 
 
+VECTOR, TRACK = torch.randn(2, 5), torch.randn(2, 4, 40)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "kernel_size=1": {"kernel_size": 1},
+    "dilations": {"dilations": [1, 3, 2]},
+    "dilation_reset": {"dilation_reset": 2},
+    "dropout": {"dropout": 0.5},
+    "use_norm=batch_norm": {"use_norm": "batch_norm"},
+    "use_norm=None": {"use_norm": None},
+    **{f"activation={name}": {"activation": name} for name in ("tanh", "leaky_relu", "sigmoid", "elu", "gelu", "selu")},
+    "activation=nn.SiLU": {"activation": nn.SiLU},
+    "kernel_initializer": {"kernel_initializer": "kaiming_normal"},
+    "use_skip_connections": {"use_skip_connections": True},
+    "input_shape=NLC": {"input_shape": "NLC"},
+    "embedding of the whole, add": {"embedding_shapes": [(5,)]},
+    "embedding of the whole, concat": {"embedding_shapes": [(5,)], "embedding_mode": "concat"},
+    "embedding over time, add": {"embedding_shapes": [(4, None)]},
+    "embedding over time, concat, gate": {"embedding_shapes": [(4, None)], "embedding_mode": "concat", "use_gate": True},
+    "use_gate": {"use_gate": True},
+    "output_projection": {"output_projection": 2},
+    "output_activation": {"output_projection": 2, "output_activation": "tanh"},
+    "all of them": {
+        "use_norm": "batch_norm", "activation": "gelu", "use_skip_connections": True, "input_shape": "NLC", "use_gate": True,
+        "embedding_shapes": [(5,)], "embedding_mode": "concat", "output_projection": 2, "output_activation": "sigmoid",
+    },
+}  # fmt: skip
+"""Every option of pytorch-tcn but those that follow, by itself beside the defaults."""
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
+def test_every_option_of_pytorch_tcn(options: dict[str, Any]) -> None:
+    module = made("pytorch_tcn", "TCN", 3, [4, 4, 6], **{"kernel_size": 3, **options})
+    last = options.get("input_shape") == "NLC"
+    example = {"x": torch.randn(2, 40, 3) if last else torch.randn(2, 3, 40)}
+    if "embedding_shapes" in options:
+        example["embeddings"] = VECTOR if len(options["embedding_shapes"][0]) == 1 else TRACK
+    got = from_torch(module, example, axes="BTC" if last else "BCT")
+    assert got.report.largest_difference < 1e-9
+    assert got.report.gradient_difference < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"causal": False}, "looks ahead"),
+        ({"activation": "log_softmax"}, "log_softmax"),
+        ({"output_activation": "softmax"}, "softmax over axis B"),  # nn.Softmax() takes the first axis of what has three
+    ],
+)
+def test_options_of_pytorch_tcn_that_no_stream_has(options: dict[str, Any], words: str) -> None:
+    module = made("pytorch_tcn", "TCN", 3, [4, 4], kernel_size=3, **options)
+    with pytest.raises(ImportRefused, match=words):
+        from_torch(module, torch.randn(2, 3, 40))
+
+
 def test_pytorch_tcn_that_looks_ahead() -> None:
     module = made("pytorch_tcn", "TCN", 3, [4, 4], kernel_size=3, causal=False)
     with pytest.raises(ImportRefused, match=r"network\.0\.conv1 .*looks ahead"):

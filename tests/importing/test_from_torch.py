@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import re
 import threading
+from collections import OrderedDict
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -19,6 +21,7 @@ from torch import nn
 import refar
 from refar.errors import InputError
 from refar.importing import Imported, ImportRefused, from_torch
+from refar_export import export
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 
@@ -148,6 +151,15 @@ def test_other_precisions_are_imported_as_they_are_and_said(dtype: torch.dtype) 
     assert (got.params["0.weight"] == module[0].weight.detach().double().numpy()).all()
     assert bool(got.report.notes) is (dtype != torch.float64)
     assert all(str(dtype).removeprefix("torch.") in note for note in got.report.notes)
+
+
+def test_names_that_a_bundle_keeps_for_its_ports(tmp_path: Path) -> None:
+    layers = {"past": CausalConv1d(2, 2, 2), "length": nn.Tanh(), "output": nn.Conv1d(2, 1, 1)}
+    module = randomised(nn.Sequential(OrderedDict(layers)))
+    got = from_torch(module, torch.randn(2, 2, 12))
+    assert set(got.params) == {"past_.weight", "past_.bias", "output_.weight", "output_.bias"}
+    assert got.report.origins["output_.weight"] == "output.weight, output.bias"
+    export(got.graph, got.params, tmp_path / "bundle", verify=module)
 
 
 class Tied(nn.Module):
@@ -282,3 +294,54 @@ def test_what_is_given_is_checked() -> None:
     module[0].weight.data[0, 0, 0] = float("nan")
     with pytest.raises(ImportRefused, match="not finite"):
         from_torch(module, signal)
+
+
+class Written(nn.Module):
+    """Class indices as one-hots by hand, and numbers that need no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = CausalConv1d(7, 4, 2)
+        self.register_buffer("scale", torch.tensor([1.0, 2.0, 3.0, 4.0]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = (x % 7).unsqueeze(2)
+        hot = torch.zeros(x.shape[0], x.shape[1], 7).scatter_(2, x, 1)
+        with torch.no_grad():
+            scale = (self.scale * 2).view(1, -1, 1)
+        with torch.autocast("cpu", enabled=False):
+            y = self.conv(hot.transpose(1, 2))
+        state = torch.zeros(y.shape[0], 4, 1)
+        state[:] = torch.where(state > 0, y[..., -1:], state)  # which nobody reads
+        return torch.tanh(y) * scale
+
+
+def test_one_hots_by_hand_and_calls_that_no_output_needs() -> None:
+    got = from_torch(randomised(Written()), torch.zeros(2, 20, dtype=torch.int64), classes=7)
+    assert got.report.largest_difference < 1e-9
+    assert np.isnan(got.report.gradient_difference)
+    assert any("gradients are not compared" in note for note in got.report.notes)
+    with pytest.raises(ImportRefused, match="remainder"):
+        from_torch(randomised(Written()), torch.zeros(2, 20, dtype=torch.int64), classes=8)
+
+
+class Held(nn.Module):
+    """A gate of which the gradient is held back."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.conv, self.how = CausalConv1d(2, 2, 2), how
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.how == "detach":
+            return torch.sigmoid(self.conv(x)).detach() * self.conv(x)
+        with torch.no_grad():
+            gate = torch.sigmoid(self.conv(x))
+        return gate * self.conv(x)
+
+
+@pytest.mark.parametrize("how", ["detach", "no_grad"])
+def test_a_module_that_holds_gradients_back(how: str) -> None:
+    got = from_torch(randomised(Held(how)), torch.randn(2, 2, 12))
+    assert got.report.largest_difference < 1e-9
+    assert np.isnan(got.report.gradient_difference)

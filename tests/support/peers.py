@@ -214,10 +214,31 @@ def of(module: str, name: str, *arguments: Any, **options: Any) -> Callable[[], 
     return lambda: getattr(part(module), name)(*arguments, **options)
 
 
+def effect(name: str, **options: Any) -> Callable[[], nn.Module]:
+    """A network of pyneuralfx for one signal; `name` ends in TCN or GCN."""
+    sizes = {"n_inp": 1, "n_output": 1, "sample_rate": 8000, "n_blocks": 3, "kernel_size": 3, "n_channels": 4}
+    module = f"pyneuralfx.models.cnn.{name[-3:].lower()}"
+    return lambda: getattr(part(module), name)(**sizes, **options)
+
+
+def espnet_convolution() -> nn.Module:
+    return First(part("espnet2.asr_transducer.encoder.modules.convolution").ConformerConvolution(4, 5, causal=True))
+
+
 LAST = {"axes": "BTC"}
 MIXTURE = {"out_channels": 6, "scalar_input": True}
 LOCAL = {"out_channels": 9, "cin_channels": 5, "gin_channels": 3, "n_speakers": 4, "kernel_size": 2}
 SPOKEN = {"x": signal(9), "c": signal(5), "g": torch.tensor([0, 1])}
+CONTROLLED = {"x": signal(1), "c": torch.randn(2, 2)}
+MIMI = {
+    "channels": 1,
+    "dimension": 3,
+    "n_filters": 4,
+    "n_residual_layers": 2,
+    "ratios": [],
+    "causal": True,
+    "pad_mode": "constant",
+}
 FLAT = {"n_filters": 4, "dimension": 3, "ratios": [], "lstm": 0, "n_residual_layers": 2}
 
 CAUSAL: tuple[Peer, ...] = (
@@ -259,9 +280,21 @@ CAUSAL: tuple[Peer, ...] = (
     Peer("encodec", "SEANetResnetBlock, causal, zeros", encodec("SEANetResnetBlock", 4, [3, 1], [2, 1]), signal(4)),
     Peer("encodec", "SEANetEncoder without strides", encodec("SEANetEncoder", **FLAT), signal(1)),
     Peer("encodec", "SEANetDecoder without strides", encodec("SEANetDecoder", **FLAT, norm="none"), signal(3)),
+    Peer("pyneuralfx", "ConcatTCN", effect("ConcatTCN", n_cond=2), CONTROLLED),
+    Peer("pyneuralfx", "FiLMTCN", effect("FiLMTCN", n_cond=2), CONTROLLED),
+    Peer("pyneuralfx", "FiLMGCN", effect("FiLMGCN", n_cond=2), CONTROLLED),
+    Peer("espnet", "WaveNet", of("espnet.nets.pytorch_backend.wavenet", "WaveNet", 9, 3, 4, 5, 3, 2, 2),
+         {"x": torch.randint(9, (2, 64)), "h": signal(3)}, {"classes": 9}),
+    Peer("espnet", "ConformerConvolution, causal", espnet_convolution, rows(4), LAST, lines=WRAPPER),
+    Peer("moshi", "StreamingConv1d", of("moshi.modules.conv", "StreamingConv1d", 2, 3, 5, dilation=2, causal=True), signal(2)),
+    Peer("moshi", "SEANetEncoder without strides", of("moshi.modules.seanet", "SEANetEncoder", **MIMI), signal(1)),
+    Peer("moshi", "SEANetDecoder without strides", of("moshi.modules.seanet", "SEANetDecoder", **MIMI), signal(3)),
 )  # fmt: skip
 
 REFUSED: tuple[Peer, ...] = (
+    Peer("pyneuralfx", "HyperTCN", effect("HyperTCN", n_cond=2), CONTROLLED, words=("parts or mixes", "blocks.0.conv1")),
+    Peer("moshi", "SEANetEncoder, strides", of("moshi.modules.seanet", "SEANetEncoder", **{**MIMI, "ratios": [4, 2]}), signal(1),
+         words=("multiple of stride", "must take any length")),
     Peer("pytorch-tcn", "TCN, looking ahead", tcn(kernel_size=3, causal=False), signal(3), words=("looks ahead",)),
     Peer("speechbrain", "Conv1d, same", speechbrain_convs(padding="same", padding_mode="constant"), rows(2), LAST,
          words=("looks ahead",)),
