@@ -128,7 +128,6 @@ PICKED = {
     "importing/functions.py: _erf": "a gelu that is written out",
     "importing/functions.py: gelu_of": "a gelu that is written out",
     "importing/norms.py: root": "a norm that is written out",
-    "importing/norms.py: _is_mean": "a norm that is written out",
     "importing/norms.py: _is_repeated": "a norm that is written out",
     "importing/torch_calls.py: _starts": "ones that a pooling reads mark no start",
     "importing/pointwise.py: joined": "a product is 0 where one factor is, and the channels of a concatenation add up",
