@@ -156,7 +156,7 @@ def _is_repeated(draft: GraphDraft, name: str) -> bool:
 
 
 def _same(draft: GraphDraft, one: str, other: str, asked: set[tuple[str, str]] | None = None) -> bool:
-    """Whether two nodes compute the same, as where a value is computed twice; pairs are `asked` about once."""
+    """Whether two nodes compute the same, as where a value is computed twice. No pair is `asked` about again."""
     asked = set() if asked is None else asked
     if one == other or (one, other) in asked:
         return True
