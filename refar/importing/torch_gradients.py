@@ -29,9 +29,18 @@ def carried(module: torch.nn.Module, params: Arrays, origins: Mapping[str, str])
     for own, parameter in module.named_parameters():
         readers = [node for name in names[id(parameter)] for node in nodes.get(name, {})]
         copies = [[name for name in params if _is_of(name, node) and _same(params[name], parameter)] for node in readers]
+        if _is_material(own, names):
+            continue  # the weight that is made of it may be equal to it by chance, as after initialisation
         if parameter.requires_grad and copies and all(len(each) == 1 for each in copies):
             found[own] = (parameter, [each[0] for each in copies])
     return found
+
+
+def _is_material(own: str, names: Mapping[int, list[str]]) -> bool:
+    """Whether a weight is made of this parameter: one of a parametrisation, or of the older weight norm."""
+    known = {name for each in names.values() for name in each}
+    partner = {"_g": "_v", "_v": "_g"}.get(own[-2:])
+    return ".parametrizations." in f".{own}" or (partner is not None and own[:-2] + partner in known)
 
 
 def _is_of(name: str, node: str) -> bool:
