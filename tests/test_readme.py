@@ -33,6 +33,9 @@ CHAINS: list[tuple[str, ...]] = [
 ]  # fmt: skip
 """Pages whose lines are typed one page after the other, in one folder. Each page has a Python of its own."""
 
+FOREIGN_CHAINS = [("docs/field.md",)]
+"""Those that need other packages, which `make test-foreign` installs."""
+
 STEP = re.compile(r"^```(?P<language>\w*)\n(?P<block>.*?)^```$|^    (?P<command>(?:refar|make|pip) [^\n]*)$", re.M | re.S)
 NAMED = re.compile(r"# (\w+\.py)\n")
 """The first line of a block of Python that is a file; one of TOML always is."""
@@ -132,11 +135,22 @@ def test_every_line_runs_as_printed(pages: tuple[str, ...], tmp_path: Path, monk
             assert {path.name for path in tmp_path.iterdir()} >= expected
 
 
+@pytest.mark.foreign
+@pytest.mark.filterwarnings("ignore")  # of what other packages warn of each other
+@pytest.mark.parametrize("pages", FOREIGN_CHAINS, ids=lambda pages: pages[0])
+def test_every_line_of_other_packages_runs_as_printed(
+    pages: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for page in pages:
+        type_in(page)
+
+
 def test_no_page_with_something_to_type_is_left_out() -> None:
     typed = {
         page: [s for s in STEP.finditer(read(page)) if s["command"] or s["language"] in ("python", "toml")] for page in PAGES
     }
-    assert {page for page in PAGES if typed[page]} - WRITTEN == {page for chain in CHAINS for page in chain}
+    assert {page for page in PAGES if typed[page]} - WRITTEN == {page for chain in (*CHAINS, *FOREIGN_CHAINS) for page in chain}
 
 
 def test_the_mistakes_are_shown_as_they_are_run_and_are_found() -> None:

@@ -43,6 +43,8 @@ def carried(module: torch.nn.Module, graph: Graph, params: Arrays, origins: Mapp
     found: Carried = {}
     for own, parameter in module.named_parameters():
         readers = [node for name in names[id(parameter)] for node in nodes.get(name, {})]
+        if _is_material(own, names):
+            continue  # the weight that is made of it may be equal to it by chance, as after initialisation
         shown = _shown(parameter, [hides[name] for node in readers if (name := f"{node}.weight") in hides])
         copies = [[name for name in params if _is_of(name, node) and _same(params[name], parameter, shown)] for node in readers]
         if parameter.requires_grad and copies and all(len(each) == 1 for each in copies):
@@ -56,6 +58,13 @@ def _shown(parameter: torch.nn.Parameter, hides: Sequence[Array]) -> Array:
     for mask in hides:
         shown &= mask if mask.shape == shown.shape else True
     return shown
+
+
+def _is_material(own: str, names: Mapping[int, list[str]]) -> bool:
+    """Whether a weight is made of this parameter: one of a parametrisation, or of the older weight norm."""
+    known = {name for each in names.values() for name in each}
+    partner = {"_g": "_v", "_v": "_g"}.get(own[-2:])
+    return ".parametrizations." in f".{own}" or (partner is not None and own[:-2] + partner in known)
 
 
 def _is_of(name: str, node: str) -> bool:

@@ -222,6 +222,12 @@ def test_the_gradient_of_a_parameter_is_held_against_the_module_s(name: str, mon
         from_torch(module, torch.randn(2, 2, 12))
 
 
+@pytest.mark.parametrize("normed", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+def test_a_weight_that_equals_its_direction_has_another_gradient(normed: Any) -> None:
+    module = nn.Sequential(normed(nn.Conv1d(1, 3, 1)), CausalConv1d(3, 2, 2)).eval()  # of one number: w = v at first, dw/dv = 0
+    assert from_torch(module, torch.randn(2, 1, 12)).report.gradient_difference < 1e-9
+
+
 class Shifted(nn.Module):
     """A number is added to all channels, which softmax does not feel."""
 
