@@ -74,6 +74,8 @@ def concluded(
     extent = (field,) if isinstance(field, int) else field
     agreement = compare(Found(graph, params, origins, inputs, output, noun), extent)
     said = [*notes, *arranged, *_notes(output, chosen, origins, own, noun), *agreement.notes]
+    if output.image and not is_strict(graph):
+        said.append("some output sees the colour of its pixel that it models, or a later one: the graph cannot generate")
     if shift != "none" and not is_strict(graph):
         graph = strictify(graph, at=shift)
         said.append(f"one position later, at the {shift}: the {noun}'s own output at t is the graph's at t + 1")
