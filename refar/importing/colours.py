@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 import msgspec
 import numpy as np
@@ -25,11 +26,16 @@ Nodes = Mapping[str, Planned]
 
 @dataclass
 class Channels:
-    """The channels of all nodes. Those that must have the same place in two nodes are one: they have the same `root`."""
+    """The channels of all nodes, by numbers. Those that must have the same place in two nodes are one: they have the same `root`.
+
+    `pixels` are the sequence and its lookups. `classes` are those of inputs, by the number of their first channel.
+    """
 
     nodes: Nodes
     own: dict[str, Whole] = field(default_factory=dict)
     parent: list[int] = field(default_factory=list)
+    pixels: set[str] = field(default_factory=set)
+    classes: dict[int, int] = field(default_factory=dict)
 
     def new(self, count: int) -> Whole:
         """Return numbers of channels that were not there before."""
@@ -92,50 +98,59 @@ def _places(array: Whole, colours: int) -> Whole:
 
 
 def _tied(nodes: Nodes, colours: int) -> Channels:
+    """Number the channels of all nodes: those that an operator keeps in their places keep their numbers."""
     channels = Channels(nodes)
     for name, node in nodes.items():
         given = [channels.own[source] for source in node.inputs]
-        match node.op:
-            case ops.Input(channels=count, classes=classes):
-                channels.own[name] = channels.new(count if count else int(classes > 0))
-            case ops.Conv2d() | ops.Conv1d():
-                depthwise = node.op.groups == node.op.channels == given[0].size > 1
-                channels.own[name] = given[0] if depthwise else channels.new(node.op.channels)
-            case ops.Slice(start, stop):
-                channels.own[name] = given[0][start:stop]
-            case ops.Concat():
-                channels.own[name] = np.concatenate(given)
-            case ops.PadChannels(before, after):
-                channels.own[name] = np.concatenate([channels.new(before), given[0], channels.new(after)])
-            case ops.Embedding(count):
-                channels.own[name] = channels.new(count * given[0].size)
-            case ops.OneHot():
-                channels.own[name] = channels.new(_classes(nodes[node.inputs[0]]) * given[0].size)
-            case op if _alike(op):
-                channels.own[name] = given[0]
-                for other in given[1:]:
-                    channels.tie(given[0], other)
-            case _:
-                channels.own[name] = channels.new(given[0].size)
+        channels.own[name] = _numbered(channels, node.op, given)
+        of_sequence = isinstance(node.op, ops.Input) and node.op.role == "sequence"
+        if of_sequence or _looks_up(node, nodes, channels):
+            channels.pixels.add(name)
     return channels
 
 
-def _alike(op: ops.AnyOp) -> bool:
-    """Whether channel j is computed from the channels j of all inputs; a softmax needs them all, but in the same order."""
-    return isinstance(op, ops.Activation | ops.Affine | ops.Shift2d | ops.Add | ops.Multiply | ops.Softmax | ops.Dropout)
+def _looks_up(node: Planned, nodes: Nodes, channels: Channels) -> bool:
+    """Whether a node looks up the classes of pixels."""
+    source = nodes[node.inputs[0]].op if node.inputs else None
+    return isinstance(source, ops.Input) and source.classes > 0 and node.inputs[0] in channels.pixels
 
 
-def _classes(node: Planned) -> int:
-    assert isinstance(node.op, ops.Input)
-    return node.op.classes
-
-
-def _of_pixels(nodes: Nodes, name: str) -> bool:
-    """Whether a node is the sequence, or a lookup of it."""
-    node = nodes[name]
-    if isinstance(node.op, ops.OneHot | ops.Embedding | ops.Standardize):
-        return _of_pixels(nodes, node.inputs[0])
-    return isinstance(node.op, ops.Input) and node.op.role == "sequence"
+def _numbered(channels: Channels, op: ops.AnyOp, given: list[Whole]) -> Whole:
+    """Return the numbers of the channels of a node's value."""
+    match op:
+        case ops.Input():
+            made = channels.new(op.channels if op.channels else 1)
+            channels.classes[int(made[0])] = op.classes
+            return made
+        case ops.Conv2d() | ops.Conv1d():
+            depthwise = op.groups == op.channels == given[0].size > 1
+            return given[0] if depthwise else channels.new(op.channels)
+        case ops.Slice():
+            return given[0][op.start : op.stop]
+        case ops.Concat():
+            return np.concatenate(given)
+        case ops.PadChannels():
+            return np.concatenate([channels.new(op.before), given[0], channels.new(op.after)])
+        case ops.Embedding():
+            return channels.new(op.channels * given[0].size)
+        case ops.OneHot():
+            return channels.new(channels.classes[int(given[0][0])] * given[0].size)
+        case ops.Standardize():
+            return channels.new(given[0].size)
+        case ops.Ones():
+            return channels.new(1)
+        case ops.Position():
+            return channels.new(2 * op.bits)
+        case ops.Gate():
+            return channels.new(given[0].size // 2)
+        case ops.Shift() | ops.Pool1d() | ops.Shift2d() | ops.Activation() | ops.Affine() | ops.Softmax() | ops.Dropout():
+            return given[0]
+        case ops.Add() | ops.Multiply():
+            for other in given[1:]:
+                channels.tie(given[0], other)
+            return given[0]
+        case _:
+            assert_never(op)
 
 
 def _levels(nodes: Nodes, channels: Channels, colours: int) -> dict[str, Whole]:
@@ -143,34 +158,42 @@ def _levels(nodes: Nodes, channels: Channels, colours: int) -> dict[str, Whole]:
     found = dict[str, Whole]()
     for name, node in nodes.items():
         size = channels.own[name].size
-        given = [found[source] for source in node.inputs]
-        match node.op:
-            case ops.Input() | ops.OneHot() | ops.Embedding() | ops.Standardize():
-                found[name] = np.arange(size) % colours if _of_pixels(nodes, name) else np.full(size, -1)
-            case ops.Conv2d():
-                seen = np.where(_own_tap(node), given[0], -1)
-                found[name] = seen.max(axis=1)
-            case ops.Shift2d(down, right) if (down, right) != (0, 0):
-                found[name] = np.full(size, -1)
-            case ops.Softmax():
-                found[name] = np.full(size, given[0].max())
-            case ops.Slice(start, stop):
-                found[name] = given[0][start:stop]
-            case ops.Concat():
-                found[name] = np.concatenate(given)
-            case ops.PadChannels(before, after):
-                found[name] = np.pad(given[0], (before, after), constant_values=-1)
-            case op if _alike(op):
-                found[name] = np.max(given, axis=0)
-            case _:
-                found[name] = np.full(size, -1)
+        pixels = name in channels.pixels
+        found[name] = np.arange(size) % colours if pixels else _seen(node, [found[source] for source in node.inputs], size)
     return found
 
 
-def _own_tap(node: Planned) -> NDArray[np.bool_]:
+def _seen(node: Planned, given: list[Whole], size: int) -> Whole:
+    """Return the last colour of its own pixel that each channel of a value sees, from those of its inputs."""
+    op, nothing = node.op, np.full(size, -1)
+    match op:
+        case ops.Conv2d():
+            seen: Whole = np.where(own_tap(op, node.params["weight"]), given[0], -1).max(axis=1)
+            return seen
+        case ops.Shift2d():
+            return given[0] if (op.down, op.right) == (0, 0) else nothing
+        case ops.Softmax():
+            return np.full(size, given[0].max())
+        case ops.Slice():
+            return given[0][op.start : op.stop]
+        case ops.Concat():
+            return np.concatenate(given)
+        case ops.PadChannels():
+            return np.pad(given[0], (op.before, op.after), constant_values=-1)
+        case ops.Gate():
+            return np.maximum(given[0][:size], given[0][size:])
+        case ops.Activation() | ops.Affine() | ops.Add() | ops.Multiply() | ops.Dropout():
+            return np.asarray(np.max(given, axis=0))
+        case ops.Input() | ops.OneHot() | ops.Embedding() | ops.Standardize() | ops.Ones() | ops.Position():
+            return nothing  # of a condition, or of what has no colour
+        case ops.Conv1d() | ops.Shift() | ops.Pool1d():
+            return nothing  # of a constant
+        case _:
+            assert_never(op)
+
+
+def own_tap(op: ops.Conv2d, weight: Array) -> NDArray[np.bool_]:
     """Return which input channels each output channel sees at the pixel itself: (outputs, inputs)."""
-    op, weight = node.op, node.params["weight"]
-    assert isinstance(op, ops.Conv2d)
     outputs, fan_in = weight.shape[:2]
     seen = np.zeros((outputs, fan_in * op.groups), bool)
     here = [(u, v) for u, row in enumerate(kernel_steps(op)) for v, step in enumerate(row) if step == (0, 0)]
@@ -212,7 +235,7 @@ def _least(channels: Channels, levels: Mapping[str, Whole], colours: int) -> tup
     least, taken = dict[int, int](), dict[int, int]()
     for name in channels.nodes:
         for number, (root, level) in enumerate(zip(channels.roots(name), levels[name], strict=True)):
-            if _of_pixels(channels.nodes, name):
+            if name in channels.pixels:
                 taken[int(root)] = number % colours
             elif level < colours - 1:
                 least[int(root)] = max(least.get(int(root), 0), int(level) + 1)
@@ -248,36 +271,46 @@ def _rewritten(
 ) -> Planned | None:
     """Return a node with its channels in order, or None for one that cannot have them so."""
     own, given = order[name], [order[source] for source in node.inputs]
-    params = dict(node.params)
-    match node.op:
-        case ops.Conv2d() | ops.Conv1d() as op:
-            depthwise = op.groups == op.channels == given[0].size
-            if op.groups > 1 and not (depthwise or _kept(own, *given)):
+    op, params = node.op, node.params
+    match op:
+        case ops.Conv2d():
+            permuted = _permuted(op, params, own, given[0])
+            if permuted is None:
                 return None
-            inner = slice(None) if op.groups > 1 else given[0]
-            params = {last: array[own] for last, array in params.items()}
-            params["weight"] = params["weight"][:, inner]
-            if isinstance(op, ops.Conv2d):
-                seen = _own_tap(node)
-                masked = _masked(op, params["weight"], seen, found[node.inputs[0]], found[name], colours)
-                return replace(node, op=masked, params=params)
-            return replace(node, params=params)
-        case ops.Embedding() if not (own == np.arange(own.size)).all():
+            masked = _masked(op, own_tap(op, params["weight"]), found[node.inputs[0]], found[name], colours)
+            return replace(node, op=masked, params=permuted)
+        case ops.Conv1d():
+            permuted = _permuted(op, params, own, given[0])
+            return None if permuted is None else replace(node, params=permuted)
+        case ops.Embedding():
             if given[0].size > 1:
-                return None
+                return node if _kept(own) else None
             return replace(node, params={"weight": params["weight"][:, own]})
-        case ops.Slice(start, stop):
-            fits = np.array_equal(given[0][start:stop], start + own)
+        case ops.Slice():
+            fits = np.array_equal(given[0][op.start : op.stop], op.start + own)
         case ops.Concat():
             firsts = np.cumsum([0, *(each.size for each in given[:-1])])
             fits = np.array_equal(own, np.concatenate([first + each for first, each in zip(firsts, given, strict=True)]))
-        case ops.PadChannels(before):
-            fits = np.array_equal(own[before : before + given[0].size], before + given[0])
-        case op if _alike(op):
+        case ops.PadChannels():
+            fits = np.array_equal(own[op.before : op.before + given[0].size], op.before + given[0])
+        case ops.Activation() | ops.Affine() | ops.Shift2d() | ops.Add() | ops.Multiply() | ops.Softmax() | ops.Dropout():
             fits = all(np.array_equal(own, each) for each in given)
-        case _:
+        case ops.Input() | ops.OneHot() | ops.Standardize() | ops.Ones() | ops.Position():
             fits = _kept(own)
+        case ops.Gate() | ops.Shift() | ops.Pool1d():
+            fits = _kept(own, *given)
+        case _:
+            assert_never(op)
     return node if fits else None
+
+
+def _permuted(op: ops.Conv2d | ops.Conv1d, params: dict[str, Array], own: Whole, given: Whole) -> dict[str, Array] | None:
+    """Return the parameters of a convolution for channels in other places, or None where its groups part them."""
+    depthwise = op.groups == op.channels == given.size
+    if op.groups > 1 and not depthwise and not _kept(own, given):
+        return None
+    found = {last: array[own] for last, array in params.items()}
+    return found if op.groups > 1 else found | {"weight": found["weight"][:, given]}
 
 
 def _kept(*orders: Whole) -> bool:
@@ -285,11 +318,11 @@ def _kept(*orders: Whole) -> bool:
     return all(np.array_equal(order, np.arange(order.size)) for order in orders)
 
 
-def _masked(op: ops.Conv2d, weight: Array, seen: NDArray[np.bool_], before: Whole, after: Whole, colours: int) -> ops.Conv2d:
+def _masked(op: ops.Conv2d, seen: NDArray[np.bool_], before: Whole, after: Whole, colours: int) -> ops.Conv2d:
     """Return a convolution whose mask hides the colours that none of its weights shows; as it is where there is none."""
     shown = {step for row in kernel_steps(op) for step in row if step < (0, 0)}
     below = op.mask == "none" and shown
-    divided = weight.shape[0] % colours == 0 and before.size % colours == 0
+    divided = after.size % colours == 0 and before.size % colours == 0
     if below or not divided or (before < 0).any() or (after < 0).any() or not seen.any():
         return op
     pairs = [(before[i], after[o]) for o, i in zip(*np.nonzero(seen), strict=True)]

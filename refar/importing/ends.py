@@ -87,6 +87,8 @@ def concluded(
     said = [*notes, *arranged, *_notes(output, chosen, origins, own, noun), *agreement.notes]
     if start is not None:
         said.append(f"class {start} stands in front of the sequence, which the {noun} is given one position later")
+    if output.image and not is_strict(graph):
+        said.append("some output sees the colour of its pixel that it models, or a later one: the graph cannot generate")
     if shift != "none" and not is_strict(graph):
         graph = strictify(graph, at=shift)
         said.append(f"one position later, at the {shift}: the {noun}'s own output at t is the graph's at t + 1")

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from refar.importing.calls import call
 from refar.importing.context import Context
 from refar.importing.draft import GraphDraft
-from refar.importing.refusal import ImportRefused, Place, refuse, refuse_call
+from refar.importing.refusal import REFUSED, ImportRefused, Place, refuse, refuse_call
 from refar.importing.torch_graph import HELD, Traced, arguments, in_place, merged, packet, place_of, rows
 from refar.importing.values import Anything, Constant, Filled, Labelled, Part, Runs, StackedValues, Varying
 
@@ -155,7 +155,7 @@ class Walk:
         try:
             given = arguments(nodes)
         except ImportRefused as error:
-            raise refuse(place, str(error)) from None
+            raise (refuse_call(place, name) if name in REFUSED else refuse(place, str(error))) from None
         if in_place(node) and self._changes_nothing(node, name):
             return self.known[_changed(node).name]
         resolved = self._resolved(given, place)

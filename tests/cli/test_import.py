@@ -44,6 +44,17 @@ class Spoken(nn.Module):
         a, b = self.conv(F.pad(h, (1, 0))).chunk(2, dim=1)
         return self.out((torch.tanh(a) * torch.sigmoid(b)).transpose(1, 2))
 
+class Deep(TCN):
+    def forward(self, x):
+        return self.net(torch.relu(self.net(x)))
+
+def wider(): return TCN(6)
+def symmetric(): return nn.Conv1d(1, 2, 3, padding=1)
+def broken(): return nn.Conv1d(1, 2)
+def needs(hidden): return TCN(hidden)
+number = 3
+made = TCN().eval()
+
 class Pixels(nn.Conv2d):
     def __init__(self, center=0, logits=3):
         super().__init__(1, logits, 3, padding=1)
@@ -54,21 +65,11 @@ class Pixels(nn.Conv2d):
     def forward(self, x):
         return self._conv_forward(x.float(), self.weight * self.mask, self.bias)
 
-class Deep(TCN):
-    def forward(self, x):
-        return self.net(torch.relu(self.net(x)))
-
 class Classifier(TCN):
     def forward(self, x):
         return self.net(x)[:, :, -1]
 
-def wider(): return TCN(6)
 def seeing(): return Pixels(center=1)
-def symmetric(): return nn.Conv1d(1, 2, 3, padding=1)
-def broken(): return nn.Conv1d(1, 2)
-def needs(hidden): return TCN(hidden)
-number = 3
-made = TCN().eval()
 """
 TCN = ("--example", "x=2x1x40")
 SPOKEN = ("--example", "x=2x30,speaker=2", "--classes", "x=16,speaker=4")

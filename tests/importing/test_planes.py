@@ -12,7 +12,7 @@ import pytest
 import torch
 from causal_modules import randomised
 from helpers import refuses
-from plane_colours import COLOURED
+from plane_colours import COLOURED, OrderedConv2d
 from plane_modules import PLANES, MaskedByProduct, TwoStacks
 from plane_variants import VARIANTS
 from refused_planes import REFUSED_PLANES
@@ -135,6 +135,26 @@ def test_channels_of_colours_are_put_in_turn_and_the_report_says_so() -> None:
     assert imported("in_turn")[1].report.notes == ()
     for c, seen in enumerate(refar.colour_offsets(got.graph)):
         assert {colour for up, left, colour in seen if (up, left) == (0, 0)} == set(range(c))
+
+
+class Uneven(nn.Module):
+    """Eight channels for three colours, which no graph divides evenly: taken, with what that costs said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        pixel, hidden = torch.arange(3), torch.tensor([0, 0, 0, 1, 1, 1, 2, 2])
+        self.a, self.out = OrderedConv2d("A", pixel, hidden, 3), OrderedConv2d("B", hidden, pixel, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.a(x)))
+
+
+def test_a_graph_that_cannot_generate_is_said_to_be_so() -> None:
+    for module, colours in ((nn.Sequential(MaskedByProduct("B", 1, 2, 3, padding=1)), 1), (Uneven(), 3)):
+        got = from_torch(randomised(module), torch.randn(2, colours, 5, 6))
+        assert not refar.is_strict(got.graph)
+        assert [note for note in got.report.notes if "cannot generate" in note]
+    assert not [note for note in imported("thirds")[1].report.notes if "cannot generate" in note]
 
 
 def greedy(module: nn.Module, shape: tuple[int, ...]) -> np.ndarray:
