@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
+
 from refar import ops
 from refar.arguments.arrays import Array
 from refar.importing.draft import GraphDraft, Objections
@@ -87,6 +89,12 @@ def _read_before(x: Labelled, left: int, reach: int, place: Place) -> Objections
     return against
 
 
+def _unread(weight_oik: Array) -> int:
+    """Count the last taps that are 0 throughout, all but one at most."""
+    read = np.flatnonzero(weight_oik.any(axis=(0, 1)))
+    return weight_oik.shape[2] - 1 - int(read[-1]) if read.size else 0
+
+
 def conv(
     draft: GraphDraft,
     x: Labelled,
@@ -105,7 +113,9 @@ def conv(
 
     With `folds` the layer becomes a part of the convolution before it, if nothing else reads that.
     """
-    (left, right), kernel = padding, weight.shape[2]
+    (left, right), unread = padding, _unread(weight)
+    weight, right = weight[:, :, : weight.shape[2] - unread], right - unread * dilation  # what a mask hides of later positions
+    kernel = weight.shape[2]
     reach = (kernel - 1) * dilation
     if x.indexed:
         raise refuse(place, "a convolution of class indices", "look them up first: one-hot or an embedding")
@@ -126,7 +136,7 @@ def conv(
             bias,
             dilation=dilation,
             groups=groups,
-            padding=padding,
+            padding=(left, right),
             wish=wish,
             origin=origin,
             place=place,
