@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refar import ops
-from refar.importing import axes, calls_in_plane, calls_in_time, norms, pointwise
+from refar.importing import axes, calls_in_plane, calls_in_time, calls_of_channels, norms, pointwise
 from refar.importing.arithmetic import add, batch_norm, div, linear, mul, rsub, sub
 from refar.importing.context import Arguments, Context
 from refar.importing.functions import FUNCTIONS, applied
@@ -324,6 +324,11 @@ CALLS: dict[str, Callable[[Context, Arguments], Anything]] = {
     "type_as": _cast_as,
     "conv1d": calls_in_time.conv1d,
     "conv2d": calls_in_plane.convolution,
+    "conv_tbc": lambda c, a: calls_of_channels.conv_tbc(c, a, calls_in_time.conv1d),
+    "matmul": calls_of_channels.matmul,
+    "index_select": calls_of_channels.index_select,
+    "index": calls_of_channels.index,
+    "flip": calls_of_channels.flip,
     "max_pool1d": calls_in_time.max_pool1d,
     "avg_pool1d": calls_in_time.avg_pool1d,
     **dict.fromkeys(("pad", "constant_pad_nd"), calls_in_time.pad),

@@ -145,6 +145,8 @@ def _numbered(channels: Channels, op: ops.AnyOp, given: list[Whole]) -> Whole:
             return channels.new(given[0].size // 2)
         case ops.Shift() | ops.Pool1d() | ops.Shift2d() | ops.Activation() | ops.Affine() | ops.Softmax() | ops.Dropout():
             return given[0]
+        case ops.ScaleShift() | ops.PRelu() | ops.Norm():
+            return given[0]
         case ops.Add() | ops.Multiply():
             for other in given[1:]:
                 channels.tie(given[0], other)
@@ -172,7 +174,7 @@ def _seen(node: Planned, given: list[Whole], size: int) -> Whole:
             return seen
         case ops.Shift2d():
             return given[0] if (op.down, op.right) == (0, 0) else nothing
-        case ops.Softmax():
+        case ops.Softmax() | ops.Norm():
             return np.full(size, given[0].max())
         case ops.Slice():
             return given[0][op.start : op.stop]
@@ -182,7 +184,7 @@ def _seen(node: Planned, given: list[Whole], size: int) -> Whole:
             return np.pad(given[0], (op.before, op.after), constant_values=-1)
         case ops.Gate():
             return np.maximum(given[0][:size], given[0][size:])
-        case ops.Activation() | ops.Affine() | ops.Add() | ops.Multiply() | ops.Dropout():
+        case ops.Activation() | ops.PRelu() | ops.Affine() | ops.ScaleShift() | ops.Add() | ops.Multiply() | ops.Dropout():
             return np.asarray(np.max(given, axis=0))
         case ops.Input() | ops.OneHot() | ops.Embedding() | ops.Standardize() | ops.Ones() | ops.Position():
             return nothing  # of a condition, or of what has no colour
@@ -271,7 +273,7 @@ def _rewritten(
 ) -> Planned | None:
     """Return a node with its channels in order, or None for one that cannot have them so."""
     own, given = order[name], [order[source] for source in node.inputs]
-    op, params = node.op, node.params
+    op, params, same = node.op, node.params, all(np.array_equal(own, each) for each in given)
     match op:
         case ops.Conv2d():
             permuted = _permuted(op, params, own, given[0])
@@ -286,6 +288,8 @@ def _rewritten(
             if given[0].size > 1:
                 return node if _kept(own) else None
             return replace(node, params={"weight": params["weight"][:, own]})
+        case ops.ScaleShift() | ops.PRelu() | ops.Norm():
+            return replace(node, params={last: array[own] for last, array in params.items()}) if same else None
         case ops.Slice():
             fits = np.array_equal(given[0][op.start : op.stop], op.start + own)
         case ops.Concat():
@@ -294,7 +298,7 @@ def _rewritten(
         case ops.PadChannels():
             fits = np.array_equal(own[op.before : op.before + given[0].size], op.before + given[0])
         case ops.Activation() | ops.Affine() | ops.Shift2d() | ops.Add() | ops.Multiply() | ops.Softmax() | ops.Dropout():
-            fits = all(np.array_equal(own, each) for each in given)
+            fits = same
         case ops.Input() | ops.OneHot() | ops.Standardize() | ops.Ones() | ops.Position():
             fits = _kept(own)
         case ops.Gate() | ops.Shift() | ops.Pool1d():

@@ -120,8 +120,8 @@ def _run(module: torch.nn.Module, inputs: Sequence[TensorPort], given: Sequence[
 
 def single(y: Any) -> torch.Tensor:
     """Return the one tensor of an output."""
-    if isinstance(y, list | tuple) and len(y) == 1:
-        y = y[0]
+    if isinstance(y, list | tuple | dict) and len(y) == 1:
+        (y,) = y.values() if isinstance(y, dict) else y
     if not isinstance(y, torch.Tensor):
         raise ImportRefused(f"the module returns {type(y).__name__}, where one tensor was expected; wrap it to return that alone")
     return y

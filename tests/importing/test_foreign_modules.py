@@ -16,6 +16,7 @@ pytestmark = [
     pytest.mark.foreign,
     pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # of pytorch-tcn, on gains and on softmax without an axis
 ]
 
 
