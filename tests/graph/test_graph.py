@@ -263,7 +263,7 @@ def test_a_builder_refuses_what_has_no_meaning(build: Callable[[Builder, str], s
 @pytest.mark.parametrize(
     ("options", "fragments"),
     [
-        ({"head": ops.Categorical}, ["head: expected one of categorical, gaussian", "got <class 'refar.ops.Categorical'>"]),
+        ({"head": ops.Categorical}, ["head: expected one of categorical, gaussian", "got <class 'refar.ops.heads.Categorical'>"]),
         ({"head": "categorical"}, ["head: expected one of categorical", "got 'categorical'"]),
         ({"head": ops.Gaussian(0)}, ["head (gaussian), std", "> 0.0, got 0"]),
         ({"head": ops.LearntGaussian(-31)}, ["head (learnt_gaussian), floor", ">= -30.0, got -31"]),
