@@ -28,8 +28,8 @@ WRITTEN = {"docs/figures.md", "docs/mistakes.md", "docs/promises.md", "docs/stru
 
 CHAINS: list[tuple[str, ...]] = [
     ("README.md", "docs/training.md", "docs/runs.md", "docs/running.md"),  # which go on with the run of the first
-    ("docs/data.md",), ("docs/networks.md",), ("docs/importing.md",), ("docs/pixelcnn.md",), ("docs/nam.md",), ("docs/oracle.md",),
-    ("docs/checking.md",), ("docs/losses.md",),
+    ("docs/data.md",), ("docs/networks.md",), ("docs/importing.md",), ("docs/pixelcnn.md",), ("docs/nam.md",),
+    ("docs/oracle.md",), ("docs/checking.md",), ("docs/losses.md",),
 ]  # fmt: skip
 """Pages whose lines are typed one page after the other, in one folder. Each page has a Python of its own."""
 
