@@ -69,8 +69,9 @@ def from_torch(
 ) -> Imported:
     """Read a trained module into a graph with its parameters, hold it against the module, and return both with a report.
 
-    `example` is a tensor of the sequence, x_bt or x_bct; with conditions a tuple of all inputs, or a mapping by the names of
-    forward's arguments, the sequence first. Its length is the shortest at which the module is traced; its values do not matter.
+    `example` is a tensor of the sequence, x_bt or x_bct, or of an image, x_bchw or of class indices x_bhw; with conditions a
+    tuple of all inputs, or a mapping by the names of forward's arguments, the sequence first. Its length, or its height and
+    width, are the smallest at which the module is traced; its values do not matter.
     Of inputs that are class indices `classes` says how many there are, as {"x": 256}; one number stands for the sequence. `axes`
     names the axes of an input that are not B, C, T in this order, as "BTC". `head` says what the output means. `padding` is
     found: "layer" if every layer sees zeros before the first position, "input" if the input alone is padded, or nothing is.
