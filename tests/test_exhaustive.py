@@ -49,6 +49,9 @@ POINTWISE = {
     "rounding/balls.py: enclose",
     "torch/lower.py: apply",
     "refar_export/lower.py: pointwise",
+    "importing/colours.py: _numbered",
+    "importing/colours.py: _seen",
+    "importing/colours.py: _rewritten",
 }
 """The tables that a new operator that looks at one position must stand in."""
 
