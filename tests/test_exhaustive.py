@@ -22,6 +22,8 @@ from refar.analysis import blind_spot, offsets, types, windows
 from refar.cli import describe
 from refar.exact import literal
 from refar.graph.graph import Node
+from refar.importing import colours
+from refar.importing.draft import Planned
 from refar.oracle import backward as gradients
 from refar.oracle import convolution
 from refar.oracle import forward as values
@@ -49,9 +51,7 @@ POINTWISE = {
     "rounding/balls.py: enclose",
     "torch/lower.py: apply",
     "refar_export/lower.py: pointwise",
-    "importing/colours.py: _numbered",
-    "importing/colours.py: _seen",
-    "importing/colours.py: _rewritten",
+    *(f"importing/colours.py: {name}" for name in ("_numbered", "_seen", "_rewritten")),
 }
 """The tables that a new operator that looks at one position must stand in."""
 
@@ -76,11 +76,7 @@ WINDOWED = READING | {
 """The tables of an operator that reads other positions, over time."""
 
 IMAGE = READING | {
-    "analysis/windows.py: kernel_steps",
-    "analysis/windows.py: sees",
-    "analysis/windows.py: steps",
-    "analysis/windows.py: adds_taps",
-    "analysis/windows.py: furthest",
+    *(f"analysis/windows.py: {name}" for name in ("kernel_steps", "sees", "steps", "adds_taps", "furthest")),
     "analysis/offsets.py: _of_image",
     "analysis/blind_spot.py: _repeated",
 }
@@ -345,8 +341,14 @@ class NewOverImages(ops.Op, frozen=True, tag="new_over_images"):
     """An operator that reads other pixels, and that no table has."""
 
 
-X_BC1, SEEN, PIXEL = np.ones((1, 2, 1)), (frozenset({0}),) * 2, (0, 0)
+X_BC1, SEEN, PIXEL, PLACES = np.ones((1, 2, 1)), (frozenset({0}),) * 2, (0, 0), np.arange(2)
 EMITTER = SimpleNamespace(facts=SimpleNamespace(kinds={"new": ()}))
+
+
+def planned(op: Any) -> Planned:
+    """A node of an imported graph."""
+    return Planned(op, ("x",), {}, "", "new")
+
 
 TABLES: dict[str, Callable[[Any], object]] = {
     "analysis/types.py: rule": lambda op: types.rule(Node("new", op, ("x",)), [types.Type(2, False, True)]),
@@ -378,6 +380,9 @@ TABLES: dict[str, Callable[[Any], object]] = {
     "analysis/windows.py: furthest": windows.furthest,
     "analysis/offsets.py: _of_image": lambda op: offsets._of_image(op, SEEN, windows.grid_for(1, 1)),
     "analysis/blind_spot.py: _repeated": blind_spot._repeated,
+    "importing/colours.py: _numbered": lambda op: colours._numbered(None, op, []),
+    "importing/colours.py: _seen": lambda op: colours._seen(planned(op), [], 1),
+    "importing/colours.py: _rewritten": lambda op: colours._rewritten(planned(op), "new", {}, {"new": PLACES, "x": PLACES}, 1),
 }
 """How each table of `WINDOWED` and `IMAGE` is asked for an operator."""
 
