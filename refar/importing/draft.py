@@ -131,19 +131,27 @@ def needed(planned: dict[str, Planned], output: str) -> set[str]:
 
 
 def folded(planned: dict[str, Planned], read: set[str], output: str) -> tuple[dict[str, Planned], str]:
-    """Return the nodes with scales and shifts made parts of the nodes that have such numbers, where nothing else reads those."""
-    made, names = dict[str, Planned](), dict[str, str]()
-    for name, node in planned.items():
-        reads, node = node.inputs, replace(node, inputs=tuple(names.get(source, source) for source in node.inputs))
-        alone = reads and reads[0] != output and [each for each in read if reads[0] in planned[each].inputs] == [name]
-        both = _merged(made[node.inputs[0]], node) if alone else None
+    """Return the nodes with scales and shifts made parts of the nodes that have such numbers, where nothing else reads those.
+
+    Two of them that undo each other are gone, and what follows reads the node before them, beside all others that read it.
+    """
+    made, read = dict(planned), set(read)
+    for name in planned:
+        before = next(iter(made[name].inputs), output)
+        alone = before != output and [each for each in read if before in made[each].inputs] == [name]
+        both = _merged(made[before], made[name]) if alone else None
         if both is None:
-            made[name] = node
-        elif both.op == ops.Affine():
-            names[name] = both.inputs[0]
-        else:
-            made[node.inputs[0]], names[name] = both, node.inputs[0]
-    return made, names.get(output, output)
+            continue
+        undone = both.op == ops.Affine()
+        made[before], instead = both, both.inputs[0] if undone else before
+        read -= {name, before} if undone else {name}
+        made = {each: replace(node, inputs=_renamed(node.inputs, name, instead)) for each, node in made.items() if each != name}
+        (output,) = _renamed([output], name, instead)
+    return made, output
+
+
+def _renamed(names: Sequence[str], old: str, new: str) -> tuple[str, ...]:
+    return tuple(new if name == old else name for name in names)
 
 
 def _merged(before: Planned, node: Planned) -> Planned | None:
