@@ -79,7 +79,8 @@ def compare(found: Found, field: int, run: Callable[[Sequence[Array]], Answer], 
 
     At lengths 1, 2, 3, odd and even ones below and above the receptive field, and some `more`, with 1 and 3 sequences.
     """
-    lengths = sorted({1, 2, 3, max(1, field // 2), field - 1 or 1, field, field + 1, field + 6, 2 * field + 7, *more})
+    around = {field // 2, field - 1, field, field + 1, field + 6, 2 * field + 7}  # a field of 0 is that of what reads nothing
+    lengths = sorted({1, 2, 3, *(length for length in around if length > 0), *more})
     checked, short = list[tuple[int, int]](), list[int]()
     same: list[Array] = []
     said = ""
@@ -99,7 +100,8 @@ def compare(found: Found, field: int, run: Callable[[Sequence[Array]], Answer], 
             if answer.y.size and length + found.output.end > found.output.first:
                 same.append(_same_in_each_sequence(as_bct(answer.y, found.output)))
                 worst = max(worst, _value(found, pair, answer.y))
-                beside = max(beside, answer.beside(found, pair))
+                if field or not np.all(same):  # where nothing is read, gradients are rounding alone; it is refused below
+                    beside = max(beside, answer.beside(found, pair))
                 checked.append((length, batch))
     if len(checked) < 4:
         raise ImportRefused(f"the {found.noun} could not be compared at enough lengths: {said or 'it gave no values'}")

@@ -51,7 +51,8 @@ def _named(c: Context, a: Arguments, kind: Kind, eps: float) -> Labelled:
         raise c.refuse(what, "normalise over channels, or with running statistics (BatchNorm1d)")
     given = a.get("weight"), a.get("bias")
     weight, bias = c.optional(given[0], "its weight"), c.optional(given[1], "its bias")
-    params = {"weight": np.ones(x.size) if weight is None else weight} | ({} if bias is None else {"bias": bias})
+    params = {"weight": np.ones(x.size) if weight is None else c.of_channels(weight, x, "its scale")}
+    params |= {} if bias is None else {"bias": c.of_channels(bias, x, "its bias")}
     return _normed(c, kind, eps, x, params, *c.named(*given))
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+import pytest
 import torch
 from causal_modules import randomised
+from onnx_files import node, written
 from torch import Tensor, nn
 
-from refar.importing import Imported, from_torch
+import refar
+from refar.importing import Imported, ImportRefused, from_onnx, from_torch
 
 CHANNELS = 4
 
@@ -48,3 +52,68 @@ def test_numbers_that_undo_each_other_leave_a_value_to_all_its_readers() -> None
     assert operators(beside) == ["scale_shift", "activation", "add"]
     assert operators(twice) == ["scale_shift", "activation", "multiply"]
     assert operators(alone) == []
+
+
+@pytest.mark.parametrize("layer", [nn.Softmax(-1), nn.LayerNorm(1)], ids=["softmax", "layer norm"])
+def test_what_is_the_same_for_every_input_is_refused_by_that(layer: nn.Module) -> None:
+    """One channel divided by all of them is 1, and less its own mean 0: no output reads anything."""
+
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.layer = nn.Conv1d(2, 1, 1), layer
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(self.conv(x).transpose(1, 2)).transpose(1, 2)
+
+    with pytest.raises(ImportRefused, match="the same for every input"):
+        from_torch(randomised(Last()), torch.randn(2, 2, 20))
+
+
+FIRST, LAST = ("batch", CHANNELS, "time"), ("batch", "time", CHANNELS)
+
+
+@pytest.mark.parametrize("shape", [(1,), (CHANNELS,), ()])
+@pytest.mark.parametrize("opset", [18, 23])
+def test_a_norm_of_a_file_is_over_its_axes_whatever_the_shape_of_its_scale(shape: tuple[int, ...], opset: int) -> None:
+    kind = "RMSNormalization" if opset == 23 else "LayerNormalization"
+    weight = np.random.default_rng(0).normal(size=shape)
+    for axis in (-1, 2):
+        got = from_onnx(written([node(kind, ["x", "w"], ["y"], axis=axis)], {"w": weight}, x=LAST, opset=opset))
+        (scale,) = got.params.values()
+        np.testing.assert_array_equal(scale, np.full(CHANNELS, weight.astype(np.float32)))
+    for axes, axis, over in ((LAST, 1, "T, C"), (FIRST, 1, "C, T"), (FIRST, -1, "T")):
+        with pytest.raises(ImportRefused, match=f"over the axes {over}:"):
+            from_onnx(written([node(kind, ["x", "w"], ["y"], axis=axis)], {"w": weight}, x=axes, opset=opset))
+
+
+def test_a_second_output_that_is_read_is_named() -> None:
+    nodes = [node("LayerNormalization", ["x", "w"], ["z", "mu"]), node("Add", ["z", "mu"], ["y"])]
+    with pytest.raises(ImportRefused, match=r"LayerNormalization .* its output 'mu' is read"):
+        from_onnx(written(nodes, {"w": np.ones(CHANNELS)}, x=LAST))
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape"),
+    [
+        (FIRST, (CHANNELS, 1)),
+        (FIRST, (1, CHANNELS, 1)),
+        (FIRST, (1,)),
+        (FIRST, ()),
+        (LAST, (CHANNELS,)),
+        (LAST, (1, 1, CHANNELS)),
+    ],
+)
+def test_slopes_of_a_file_stand_along_its_channels(axes: tuple[str | int, ...], shape: tuple[int, ...]) -> None:
+    slope = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    got = from_onnx(written([node("PRelu", ["x", "w"], ["y"])], {"w": slope}, x=axes))
+    x = np.random.default_rng(1).normal(size=(2, CHANNELS, 9))
+    given = x.transpose(0, 2, 1) if axes == LAST else x
+    y = np.where(given > 0, given, slope * given)
+    np.testing.assert_allclose(refar.forward(got.graph, got.params, x), y.transpose(0, 2, 1) if axes == LAST else y, rtol=1e-6)
+
+
+def test_slopes_along_time_or_of_another_number_are_refused() -> None:
+    for shape, words in (((CHANNELS,), "slopes of the shape"), ((3, 1), "for 4 channels")):
+        with pytest.raises(ImportRefused, match=words):
+            from_onnx(written([node("PRelu", ["x", "w"], ["y"])], {"w": np.ones(shape)}, x=FIRST))
