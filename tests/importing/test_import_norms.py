@@ -54,6 +54,58 @@ def test_numbers_that_undo_each_other_leave_a_value_to_all_its_readers() -> None
     assert operators(alone) == []
 
 
+def mean(x: Tensor) -> Tensor:
+    return x.mean(1, keepdim=True)
+
+
+def conv_tasnet(m: Behind, h: Tensor) -> Tensor:
+    var = torch.var(h, dim=1, keepdim=True, unbiased=False)
+    return m.scale * (h - mean(h)) / torch.pow(var + 1e-8, 0.5) + m.shift
+
+
+def both_at_once(_: Behind, h: Tensor) -> Tensor:
+    var, middle = torch.var_mean(h, 1, keepdim=True, unbiased=False)
+    return (h - middle) * torch.rsqrt(var + 1e-5)
+
+
+def minus_the_mean_first(_: Behind, h: Tensor) -> Tensor:
+    d = -mean(h) + h
+    return d / torch.sqrt(d.pow(2).sum(1, keepdim=True) / CHANNELS + 1e-5 + 1e-6)
+
+
+WRITTEN_OUT: dict[str, tuple[Callable[[Behind, Tensor], Tensor], list[str]]] = {
+    "conv_tasnet": (conv_tasnet, ["norm"]),
+    "both_at_once": (both_at_once, ["norm"]),
+    "minus_the_mean_first": (minus_the_mean_first, ["norm"]),
+    "1 over a root": (lambda m, h: h * (1 / torch.sqrt(mean(h**2) + 1e-6)), ["norm"]),
+    "2 over a root": (lambda m, h: h * (2 / torch.sqrt(mean(h**2) + 1e-6)), ["norm", "affine"]),
+    "a root of half": (lambda m, h: h / (torch.sqrt(mean(h**2) + 1e-6) / 2), ["norm", "affine"]),
+    "scaled before": (lambda m, h: (m.scale * h) * torch.rsqrt(mean(h * h) + 1e-6), ["norm"]),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN_OUT)
+def test_norms_written_out_are_norms(name: str) -> None:
+    function, expected = WRITTEN_OUT[name]
+    assert sorted(operators(function)) == sorted(expected)
+
+
+OTHERS: dict[str, Callable[[Behind, Tensor], Tensor]] = {
+    "of the scaled value": lambda m, h: h / torch.sqrt(mean((m.scale * h) ** 2) + 1e-5),
+    "shifted before": lambda m, h: (h + 0.5) / torch.sqrt(mean(h**2) + 1e-5),
+    "one channel less": lambda m, h: h / torch.sqrt(h.pow(2).sum(1, keepdim=True) / (CHANNELS - 1) + 1e-5),
+    "a number of roots": lambda m, h: h / (2 * torch.rsqrt(mean(h**2) + 1e-5)),
+    "times nothing": lambda m, h: h / (0 * torch.sqrt(mean(h**2) + 1e-5)),
+    "scales of the root": lambda m, h: h * (m.scale * torch.rsqrt(mean(h**2) + 1e-5)),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_roots_are_refused_by_the_form_that_is_taken(name: str) -> None:
+    with pytest.raises(ImportRefused, match=r"write d / sqrt|sqrt in|refar has no operator for sqrt"):
+        taken(OTHERS[name])
+
+
 @pytest.mark.parametrize("layer", [nn.Softmax(-1), nn.LayerNorm(1)], ids=["softmax", "layer norm"])
 def test_what_is_the_same_for_every_input_is_refused_by_that(layer: nn.Module) -> None:
     """One channel divided by all of them is 1, and less its own mean 0: no output reads anything."""
