@@ -28,8 +28,8 @@ class Planned:
     """One node: its operator and inputs, its parameters by their last names, where they come from, and the name it wants.
 
     `against` are paddings of a graph under which the node would differ from the module, with the reason.
-    A node that `folds` scales and shifts each channel, and becomes a part of the convolution before it where that has one reader;
-    of a scale and shift, or of a norm, it becomes a part in any case.
+    `folds` is said of scales and shifts of channels: where nothing else reads the node before, that one takes up their numbers if
+    it is a convolution. If it is a norm, or a scale and shift itself, it takes up those of all, also of nodes without `folds`.
     """
 
     op: AnyOp
@@ -46,6 +46,8 @@ class GraphDraft:
 
     def __init__(self) -> None:
         self.planned: dict[str, Planned] = {}
+        self.notes: dict[str, None] = {}
+        """What calls have to say of how they were taken, once each."""
         self._delayed: dict[tuple[str, int, int, int], Labelled] = {}
 
     def add(

@@ -64,7 +64,7 @@ def concluded(
     field = receptive_field(graph)
     assert isinstance(field, int)  # of a graph over time
     agreement = compare(Found(graph, params, origins, inputs, output, noun), field)
-    said = [*notes, *_notes(output, chosen, origins, own, noun), *agreement.notes]
+    said = [*notes, *draft.notes, *_notes(output, chosen, origins, own, noun), *agreement.notes]
     if shift != "none" and not is_strict(graph):
         graph = strictify(graph, at=shift)
         said.append(f"one position later, at the {shift}: the {noun}'s own output at t is the graph's at t + 1")

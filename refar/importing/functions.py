@@ -50,6 +50,9 @@ def _prelu(c: Context, a: Arguments) -> Labelled:
     if slope.size > 1 and x.axes[at : at + 1] != ("C",):
         raise c.refuse("slopes along another axis than channels", "transpose before")
     wish, origin = c.named(a["weight"])
+    if slope.size < x.size:
+        said = f"{origin} is one slope for {x.size} channels, of which the graph has one for each: trained, they differ"
+        c.draft.notes[said] = None
     params = {"weight": c.of_channels(slope, x, "its slope")}
     return pointwise.learnt(c.draft, ops.PRelu(), x, params, wish=wish, origin=origin, place=c.place)
 

@@ -17,8 +17,6 @@ from refar.importing.refusal import refuse_call
 from refar.importing.values import Constant, Labelled, Part, shape
 
 Kind = Literal["layer", "rms"]
-LEAST = 1e-30
-"""The smallest eps that `ops.Norm` takes."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,8 @@ def _named(c: Context, a: Arguments, kind: Kind, eps: float) -> Labelled:
 
 
 def _normed(c: Context, kind: Kind, eps: float, x: Labelled, params: dict[str, Array], wish: str, origin: str) -> Labelled:
-    if not eps >= LEAST:
-        raise c.refuse(f"an eps of {eps:g}", f"refar takes numbers from {LEAST:g} up, so that no root is 0")
+    if not eps >= ops.LEAST_EPS:
+        raise c.refuse(f"an eps of {eps:g}", f"refar takes numbers from {ops.LEAST_EPS:g} up, so that no root is 0")
     op = ops.Norm(kind, float(eps), "bias" in params)
     return pointwise.learnt(c.draft, op, x, params, wish=wish, origin=origin, place=c.place)
 

@@ -16,7 +16,8 @@ Carried = dict[str, tuple[torch.nn.Parameter, list[str]]]
 def carried(module: torch.nn.Module, params: Arrays, origins: Mapping[str, str]) -> Carried:
     """List the parameters of a module with gradients that all nodes made from them hold as they are, but for axes of length 1.
 
-    The others were folded, split or normalised: the graph has no parameter of theirs.
+    One number may stand for many equal ones, as the slope of all channels. The others were folded, split or normalised: the graph
+    has no parameter of theirs.
     """
     names: dict[int, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
@@ -40,7 +41,7 @@ def _is_of(name: str, node: str) -> bool:
 
 def _same(array: Array, parameter: torch.nn.Parameter) -> bool:
     own = parameter.detach().numpy()
-    return array.size == own.size and np.array_equal(array.squeeze(), own.squeeze())
+    return bool((array == own).all()) if own.size == 1 else np.array_equal(array.squeeze(), own.squeeze())
 
 
 def of_parameters(found: Sequence[torch.Tensor | None], known: Carried, ours: Arrays) -> list[tuple[str, Array, Array]]:
@@ -51,6 +52,7 @@ def of_parameters(found: Sequence[torch.Tensor | None], known: Carried, ours: Ar
     pairs = []
     for gradient, (own, (parameter, copies)) in zip(found, known.items(), strict=True):
         theirs = np.zeros(parameter.shape) if gradient is None else gradient.detach().numpy()
-        mine = sum((ours[name].reshape(parameter.shape) for name in copies), start=np.zeros(parameter.shape))
+        copied = [ours[name].sum() if parameter.numel() == 1 else ours[name] for name in copies]
+        mine = sum((gradient.reshape(parameter.shape) for gradient in copied), start=np.zeros(parameter.shape))
         pairs.append((own, theirs.reshape(1, 1, -1), np.asarray(mine).reshape(1, 1, -1)))
     return pairs

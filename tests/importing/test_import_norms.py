@@ -11,8 +11,11 @@ from causal_modules import randomised
 from onnx_files import node, written
 from torch import Tensor, nn
 
-import refar
+import refar.torch
+from refar import Builder
 from refar.importing import Imported, ImportRefused, from_onnx, from_torch
+from refar.importing.torch_check import doubled
+from refar.importing.torch_gradients import carried
 
 CHANNELS = 4
 
@@ -169,3 +172,17 @@ def test_slopes_along_time_or_of_another_number_are_refused() -> None:
     for shape, words in (((CHANNELS,), "slopes of the shape"), ((3, 1), "for 4 channels")):
         with pytest.raises(ImportRefused, match=words):
             from_onnx(written([node("PRelu", ["x", "w"], ["y"])], {"w": np.ones(shape)}, x=FIRST))
+
+
+def test_one_slope_for_all_channels_is_said_and_its_gradient_is_the_sum() -> None:
+    module = randomised(nn.Sequential(nn.Conv1d(3, CHANNELS, 1), nn.PReLU(), nn.Conv1d(CHANNELS, 1, 1)))
+    got = from_torch(module, torch.randn(2, 3, 20))
+    np.testing.assert_array_equal(got.params["1.weight"], np.full(CHANNELS, module[1].weight.item()))
+    assert "1.weight is one slope for 4 channels" in " ".join(got.report.notes)
+    known = carried(doubled(module), got.params, got.report.origins)
+    assert set(known) == {"0.weight", "0.bias", "1.weight", "2.weight", "2.bias"}
+    g = Builder()
+    h = g.prelu(g.conv1d(g.input(channels=3), CHANNELS, name="0"), name="1")
+    by_hand = refar.torch.parameters(module, g.build(g.conv1d(h, 1, name="2")))
+    for name, array in got.params.items():
+        np.testing.assert_array_equal(by_hand[name], array)
