@@ -138,54 +138,60 @@ ALLOWED: dict[str, set[str]] = {
     "refar_export": {"refar_export.export"},
     "refar_export.emitter": {*CHECKED, "onnx", "numpy"},
     "refar_export.lower": {*CHECKED, "refar_export.emitter", "refar.runtime.bundle", "onnx", "numpy"},
-    "refar_export.whole_graphs": {*CHECKED, "refar_export.lower", "refar.runtime.bundle", "numpy"},
-    "refar_export.fixed_rows": {"refar_export.lower", "refar.runtime.bundle", "numpy"},
-    "refar_export.rows": {*CHECKED, "refar_export.fixed_rows", "refar_export.lower", "numpy"},
+    "refar_export.whole_graphs": {*CHECKED, "refar_export.emitter", "refar_export.lower", "refar.runtime.bundle", "numpy"},
+    "refar_export.fixed_rows": {"refar_export.emitter", "refar.runtime.bundle", "numpy"},
+    "refar_export.rows": {*CHECKED, "refar_export.fixed_rows", "refar_export.emitter", "refar_export.lower", "numpy"},
     "refar_export.visit_graphs": {
-        *CHECKED, "refar_export.fixed_rows", "refar_export.lower", "refar_export.in_place", "refar_export.rows",
+        *CHECKED, "refar_export.fixed_rows", "refar_export.emitter", "refar_export.in_place", "refar_export.rows",
         "refar.runtime.bundle", "numpy"
     },
     "refar_export.one_tanh": {*CHECKED, "refar_export.rewrites", "numpy"},
     "refar_export.device_rows": {
-        *CHECKED, "refar_export.lower", "refar_export.fixed_rows", "refar_export.rows", "refar_export.visit_graphs", "numpy"
+        *CHECKED, "refar_export.emitter", "refar_export.fixed_rows", "refar_export.rows", "refar_export.visit_graphs", "numpy"
     },
     "refar_export.device_step": {
-        *CHECKED, "refar_export.lower", "refar_export.fixed_rows", "refar_export.in_place", "refar_export.rows",
+        *CHECKED, "refar_export.emitter", "refar_export.lower", "refar_export.fixed_rows", "refar_export.in_place",
+        "refar_export.rows",
         "refar_export.visit_graphs", "refar_export.one_tanh", "refar_export.device_rows", "refar.runtime.bundle"
     },
     "refar_export.block_reads": {
-        *CHECKED, "refar_export.lower", "refar_export.rows", "refar_export.visit_graphs", "refar.runtime.bundle", "numpy"
+        *CHECKED, "refar_export.emitter", "refar_export.lower", "refar_export.rows", "refar_export.visit_graphs",
+        "refar.runtime.bundle", "numpy"
     },
     "refar_export.block_graph": {
-        *CHECKED, "refar_export.block_reads", "refar_export.fixed_rows", "refar_export.lower", "refar_export.rows",
+        *CHECKED, "refar_export.block_reads", "refar_export.fixed_rows", "refar_export.emitter", "refar_export.rows",
         "refar_export.visit_graphs", "refar.runtime.bundle"
     },
     "refar_export.sampler_graph": {
-        *CHECKED, "refar_export.build", "refar_export.in_place", "refar_export.lower", "refar_export.rewrites",
+        *CHECKED, "refar_export.build", "refar_export.in_place", "refar_export.emitter", "refar_export.rewrites",
         "refar_export.device_step", "refar.runtime.bundle", "refar.runtime.sampler_ports", "onnx", "numpy"
     },
     "refar_export.window_graph": {
-        *CHECKED, "refar_export.block_graph", "refar_export.block_reads", "refar_export.lower", "refar_export.in_place",
+        *CHECKED, "refar_export.block_graph", "refar_export.block_reads", "refar_export.emitter", "refar_export.lower",
+        "refar_export.in_place",
         "refar_export.rows", "refar_export.visit_graphs", "refar.runtime.bundle", "onnx"
     },
     "refar_export.rewrites": {*CHECKED, "msgspec", "numpy"},
     "refar_export.in_place": {"refar.errors", "refar.runtime.bundle", "onnx"},
     "refar_export.build": {
-        *CHECKED, "refar_export.block_graph", "refar_export.in_place", "refar_export.lower", "refar_export.rewrites",
+        *CHECKED, "refar_export.block_graph", "refar_export.in_place", "refar_export.emitter", "refar_export.rewrites",
         "refar_export.visit_graphs", "refar_export.whole_graphs", "refar_export.window_graph", "refar.runtime.bundle", "onnx",
         "numpy", "msgspec"
     },
-    "refar_export.image_columns": {*CHECKED, "refar_export.lower", "refar.runtime.bundle", "numpy"},
+    "refar_export.image_columns": {*CHECKED, "refar_export.emitter", "refar_export.lower", "refar.runtime.bundle", "numpy"},
     "refar_export.image_pixels": {
-        *CHECKED, "refar_export.image_columns", "refar_export.image_sums", "refar_export.lower", "refar.runtime.bundle", "onnx",
+        *CHECKED, "refar_export.image_columns", "refar_export.image_sums", "refar_export.emitter",
+        "refar_export.lower", "refar.runtime.bundle", "onnx",
         "numpy"
     },
-    "refar_export.image_sums": {*CHECKED, "refar_export.lower", "numpy"},
+    "refar_export.image_sums": {*CHECKED, "refar_export.emitter", "numpy"},
     "refar_export.image_rewrites": {*CHECKED, "msgspec", "numpy"},
-    "refar_export.image_rows": {*CHECKED, "refar_export.image_columns", "refar_export.lower", "onnx", "numpy"},
+    "refar_export.image_rows": {
+        *CHECKED, "refar_export.image_columns", "refar_export.emitter", "refar_export.lower", "onnx", "numpy"
+    },
     "refar_export.image_graphs": {
         *CHECKED, "refar_export.build", "refar_export.image_columns", "refar_export.image_pixels",
-        "refar_export.image_rewrites", "refar_export.image_rows", "refar_export.lower", "refar_export.whole_graphs",
+        "refar_export.image_rewrites", "refar_export.image_rows", "refar_export.emitter", "refar_export.whole_graphs",
         "refar.runtime.bundle", "onnx", "numpy", "msgspec"
     },
     "refar_export.vectors": {*CHECKED, "refar.oracle", "numpy"},

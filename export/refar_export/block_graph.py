@@ -12,8 +12,8 @@ from refar import ops
 from refar.analysis.slots import Slots, StateLayout
 from refar.runtime.bundle import CLOCK, OUTPUT, PAST, PRESENT
 from refar_export.block_reads import BlockVisits, History, dense_convolutions, gather, long_convolution
+from refar_export.emitter import Emitter
 from refar_export.fixed_rows import FixedRows
-from refar_export.lower import Emitter
 from refar_export.rows import Rows, together
 from refar_export.visit_graphs import named_outputs, split, timed, write_slots
 

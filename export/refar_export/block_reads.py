@@ -20,7 +20,8 @@ from refar.analysis.slots import Slots, StateLayout
 from refar.graph.graph import Node
 from refar.runtime.bundle import PAST
 from refar_export import lower
-from refar_export.lower import LAST, Emitter
+from refar_export.emitter import Emitter
+from refar_export.lower import LAST
 from refar_export.rows import together
 from refar_export.visit_graphs import slots_at, split, timed
 

@@ -19,7 +19,7 @@ from refar.errors import GraphError
 from refar.graph.graph import Graph, Node, to_json
 from refar.runtime.bundle import CLOCK, FIXED, FORMAT, IR, LENGTH, OPSET, OUTPUT, PAST, PRESENT
 from refar_export import block_graph, in_place, visit_graphs, whole_graphs, window_graph
-from refar_export.lower import Emitter
+from refar_export.emitter import Emitter
 from refar_export.rewrites import REWRITES, rewritten
 
 VALUE = "value"

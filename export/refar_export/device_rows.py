@@ -17,8 +17,8 @@ import numpy as np
 from refar import ops
 from refar.analysis.slots import StateLayout
 from refar.graph.graph import Node
+from refar_export.emitter import Emitter
 from refar_export.fixed_rows import FixedRows
-from refar_export.lower import Emitter
 from refar_export.rows import MatrixProduct, Rows, Vector
 from refar_export.visit_graphs import Read, equal_parts
 

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from refar.analysis.slots import Slots, StateLayout
 from refar.runtime.bundle import CLOCK, OUTPUT, PAST, PRESENT
 from refar_export.device_rows import Ahead, DeviceRows, TapBatch, ahead, batches
+from refar_export.emitter import Emitter
 from refar_export.fixed_rows import FixedRows
 from refar_export.in_place import depends
-from refar_export.lower import Emitter, rename
+from refar_export.lower import rename
 from refar_export.one_tanh import one_tanh
 from refar_export.rows import Rows
 from refar_export.visit_graphs import Read, compute_all, equal_parts, past_reads

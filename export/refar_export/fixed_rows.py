@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refar.runtime.bundle import FIXED
-from refar_export.lower import Emitter
+from refar_export.emitter import Emitter
 
 
 @dataclass

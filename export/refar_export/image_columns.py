@@ -13,7 +13,7 @@ import numpy as np
 from refar.analysis.image_slots import ImageSlots
 from refar.runtime.bundle import OUTPUT
 from refar_export import lower
-from refar_export.lower import Emitter
+from refar_export.emitter import Emitter
 
 
 class Columns(ABC):

@@ -17,11 +17,11 @@ from refar.errors import GraphError
 from refar.graph.graph import Graph
 from refar.runtime.bundle import OUTPUT, image_table
 from refar_export.build import assembled, declared
+from refar_export.emitter import Emitter
 from refar_export.image_columns import ManyColumns, OneColumn
 from refar_export.image_pixels import PixelGraph
 from refar_export.image_rewrites import moved_biases
 from refar_export.image_rows import RowGraph
-from refar_export.lower import Emitter
 from refar_export.whole_graphs import whole_node
 
 NUMBERS = ("row", "column", "batch", "height", "width")

@@ -20,9 +20,9 @@ from refar.analysis.windows import Step, kernel_steps, steps_of_node
 from refar.graph.graph import Node
 from refar.runtime.bundle import OUTPUT
 from refar_export import lower
+from refar_export.emitter import Emitter
 from refar_export.image_columns import Columns, cut, joined
 from refar_export.image_sums import LineKey, Terms, added, emitted, gated, halved_lines, set_aside
-from refar_export.lower import Emitter
 
 
 class PixelGraph:

@@ -16,8 +16,8 @@ from refar.analysis.image_slots import ImageSlots, LinePart
 from refar.analysis.windows import kernel_steps, steps_of_node
 from refar.graph.graph import Node
 from refar_export import lower
+from refar_export.emitter import Emitter
 from refar_export.image_columns import joined
-from refar_export.lower import Emitter
 
 
 class RowGraph:

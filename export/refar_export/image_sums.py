@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from refar import ops
 from refar.analysis.image_slots import ImageSlots
 from refar.graph.graph import Node
-from refar_export.lower import Emitter
+from refar_export.emitter import Emitter
 
 Vector = NDArray[np.float32]
 LineKey = tuple[str, bool, int]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from refar import ops
 from refar.analysis.types import Type
 from refar.analysis.windows import offsets_of_node
-from refar_export.emitter import Emitter as Emitter
+from refar_export.emitter import Emitter
 
 LAST = np.iinfo(np.int64).max
 

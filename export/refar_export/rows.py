@@ -21,8 +21,8 @@ from refar import ops
 from refar.analysis.slots import StateLayout
 from refar.graph.graph import Node
 from refar_export import lower
+from refar_export.emitter import Emitter
 from refar_export.fixed_rows import FixedRows
-from refar_export.lower import Emitter
 
 Vector = NDArray[np.float32]
 

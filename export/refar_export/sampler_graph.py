@@ -23,7 +23,7 @@ from refar.runtime.bundle import OUTPUT, PAST, PRESENT
 from refar.runtime.sampler_ports import DRAWN, FAULTS, TURN, Port, inputs, local_conditions, outputs
 from refar_export import device_step, in_place
 from refar_export.build import assembled
-from refar_export.lower import Emitter
+from refar_export.emitter import Emitter
 from refar_export.rewrites import rewritten
 
 _REWRITES = ("lookups", "sums")

@@ -16,9 +16,9 @@ from refar import ops
 from refar.analysis.slots import Slots, StateLayout
 from refar.graph.graph import Node
 from refar.runtime.bundle import CLOCK, OUTPUT, PAST, PRESENT
+from refar_export.emitter import Emitter
 from refar_export.fixed_rows import FixedRows
 from refar_export.in_place import depends
-from refar_export.lower import Emitter
 from refar_export.rows import Rows
 
 Read = tuple[str, int]

@@ -13,7 +13,7 @@ from refar.analysis.windows import offsets_of_node
 from refar.graph.graph import Node
 from refar.runtime.bundle import FIXED, LENGTH, OUTPUT, PRESENT
 from refar_export import lower
-from refar_export.lower import Emitter
+from refar_export.emitter import Emitter
 
 
 def full(e: Emitter) -> list[str]:

@@ -19,7 +19,8 @@ from refar.runtime.bundle import OUTPUT, PAST, PRESENT
 from refar_export import in_place
 from refar_export.block_graph import repeated
 from refar_export.block_reads import is_long, long_convolution
-from refar_export.lower import Emitter, rename
+from refar_export.emitter import Emitter
+from refar_export.lower import rename
 from refar_export.rows import Rows, Taps
 from refar_export.visit_graphs import timed
 

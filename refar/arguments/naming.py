@@ -17,13 +17,15 @@ def match(
     names: Mapping[str, str],
     ignore: Collection[str] = (),
     aliases: Mapping[str, str] | None = None,
+    one_for_all: Collection[str] = (),
 ) -> dict[str, str]:
     """{graph's parameter: module's parameter}; several may share one. `aliases` are other names of the module's parameters.
 
     `names` maps parameters, or whole nodes with all that they have ("" is the module itself); what it leaves out has the same
     name on both sides.
     `own` are the module's parameters; those in `ignore`, or in a submodule that is, may stay unused. Raises ParameterError with
-    names and shapes for everything that is left over on either side, and for shapes that differ by more than axes of length 1.
+    names and shapes for everything that is left over on either side, and for shapes that differ by more than axes of length 1;
+    but of the graph's parameters in `one_for_all`, one number of the module's may stand for all.
     """
     wanted = facts(graph).parameters
     nodes = {name.rpartition(".")[0] for name in wanted}
@@ -40,7 +42,8 @@ def match(
     if missing or surplus:
         raise ParameterError(_left_over(missing, surplus, found))
     for name, shape in wanted.items():
-        if _bare(own[found[name]]) != _bare(shape):
+        single = name in one_for_all and not _bare(own[found[name]])
+        if _bare(own[found[name]]) != _bare(shape) and not single:
             hint = ": it has the axes in another order" if sorted(own[found[name]]) == sorted(shape) else ""
             raise ParameterError(f"parameter {name!r}: expected shape {shape}, got {own[found[name]]} for {found[name]!r}{hint}")
     return found

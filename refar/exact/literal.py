@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from fractions import Fraction
+from functools import cache
 from itertools import product
 from math import prod
 from typing import Any, assert_never
@@ -55,12 +56,14 @@ class Sum:
 class Curve:
     """An operator that is no such sum: the shape of y, y[index] in many digits, and what flows back from d = dy[index].
 
-    `back(index, d)` gives the numbers that y[index] depends on, and d · ∂y[index]/∂number.
+    `back(index, d)` gives the numbers that y[index] depends on, and d · ∂y[index]/∂number. `digits` are those that it is computed
+    with; None for as many as exponentials of its argument need.
     """
 
     shape: Index
     value: Callable[[Index], Decimal]
     back: Callable[[Index, Decimal], Slopes]
+    digits: int | None = None
 
 
 def evaluate(
@@ -88,7 +91,7 @@ def evaluate(
         return y
     y = np.empty(found.shape, object)
     for index in np.ndindex(found.shape):
-        with localcontext(_WIDE, prec=digits_for(arrays["0"])):
+        with localcontext(_WIDE, prec=found.digits or digits_for(arrays["0"])):
             y[index] = found.value(index)
     return _finished(y, rounded)
 
@@ -119,7 +122,7 @@ def gradient(
     # -0 + slope is the slope, also where that is -0
     sums = {name: np.full(array.shape, Decimal("-0"), object) for name, array in arrays.items()}
     for index in np.ndindex(upstream.shape):
-        with localcontext(_WIDE, prec=digits_for(arrays["0"])):
+        with localcontext(_WIDE, prec=found.digits or digits_for(arrays["0"])):
             for (name, place), slope in found.back(index, decimal(upstream[index])):
                 sums[name][place] += slope
     return {name: _finished(total, rounded) for name, total in sums.items()}
@@ -289,8 +292,13 @@ def _scaled_and_shifted(i: Index, bias: bool) -> Iterator[Term]:
 def _norm(op: ops.Norm, arrays: Mapping[str, Array], eps: Fraction) -> Curve:
     x = arrays["0"]
 
+    @cache
+    def at(place: Index) -> norms.Normed:
+        batch, *rest = place
+        return norms.Normed(op.kind, [x[batch, j, *rest] for j in range(x.shape[1])], eps)
+
     def normed(i: Index) -> norms.Normed:
-        return norms.Normed(op.kind, [x[i[0], j, *i[2:]] for j in range(x.shape[1])], eps)
+        return at((i[0], *i[2:]))
 
     def value(i: Index) -> Decimal:
         y = decimal(arrays["weight"][i[1]]) * normed(i).value(i[1])
@@ -304,7 +312,7 @@ def _norm(op: ops.Norm, arrays: Mapping[str, Array], eps: Fraction) -> Curve:
         if "bias" in arrays:
             yield ("bias", (c,)), d
 
-    return Curve(x.shape, value, back)
+    return Curve(x.shape, value, back, digits=2 * _DIGITS)  # all but a root is of fractions
 
 
 def _softmax(x: Array) -> Curve:

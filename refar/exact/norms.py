@@ -15,7 +15,8 @@ class Normed:
     def __init__(self, kind: Literal["layer", "rms"], column: list[Exact], eps: Fraction) -> None:
         self.count = len(column)
         self.shared = Fraction(1, self.count) if kind == "layer" else Fraction(0)
-        self.d = [each - self.shared * sum(column) for each in column]
+        mean = self.shared * sum(column)
+        self.d = [each - mean for each in column]
         self.square = sum((each * each for each in self.d), Fraction(0)) / self.count + eps
 
     def value(self, c: int) -> Decimal:

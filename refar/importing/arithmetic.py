@@ -34,7 +34,7 @@ def rsub(c: Context, a: Arguments) -> Labelled:
     return _plus(c, a["other"], a["self"], -float(a.get("alpha", 1)))
 
 
-def mul(c: Context, a: Arguments) -> Labelled | ErrorFunction:
+def mul(c: Context, a: Arguments) -> Labelled | ErrorFunction | Root:
     """self · other."""
     one, other = a["self"], a["other"]
     if not isinstance(one, Labelled):
@@ -43,8 +43,9 @@ def mul(c: Context, a: Arguments) -> Labelled | ErrorFunction:
         case (ErrorFunction() as error, given) | (given, ErrorFunction() as error):
             number = _single(given)
             return gelu_of(c, c.value(given), error) if number is None else error.scaled(number)
-        case _, Root():
-            return divided(c, one, other, inverse=True)
+        case (Root() as by, given) | (given, Root() as by):
+            number = _single(given)
+            return divided(c, given, by, inverse=True) if number is None else by.scaled(number)
     return _times(c, one, other, a.get("folds", False))
 
 
@@ -56,7 +57,10 @@ def div(c: Context, a: Arguments) -> Labelled | Root:
         return found
     match a["other"]:
         case Root() as by:
-            return inverse(c, {"self": by}) if _single(a["self"]) == 1 else divided(c, a["self"], by)
+            number = _single(a["self"])
+            return divided(c, a["self"], by) if number is None else inverse(c, {"self": by}).scaled(number)
+        case given if isinstance(a["self"], Root) and (number := _single(given)) is not None:
+            return a["self"].scaled(1 / number)
         case Labelled() | StackedValues():
             raise c.refuse("a division by a computed value", "refar has no operator for it")
         case Constant(array, origins):

@@ -339,6 +339,7 @@ CALLS: dict[str, Callable[[Context, Arguments], Anything]] = {
     "layer_norm": norms.layer_norm,
     "rms_norm": norms.rms_norm,
     "var": norms.variance,
+    "var_mean": norms.variance_and_mean,
     "sqrt": norms.root,
     "rsqrt": lambda c, a: norms.root(c, a, inverse=True),
     "reciprocal": norms.inverse,

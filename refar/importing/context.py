@@ -54,6 +54,12 @@ class Context:
         """Return fixed numbers, or None for none."""
         return None if given is None else self.array(given, what)
 
+    def of_channels(self, array: Array, x: Labelled, what: str) -> Array:
+        """Return one fixed number for each channel of x; a single one stands for all."""
+        if array.size not in (1, x.size):
+            raise self.refuse(f"{what} has the shape {array.shape} for {x.size} channels", "give one for each, or one for all")
+        return np.broadcast_to(array.reshape(-1), (x.size,)).copy()
+
     def whole(self, given: Any, what: str) -> int:
         """Return a whole number that does not depend on the length."""
         if isinstance(given, Sequence) and len(given) == 1:

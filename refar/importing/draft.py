@@ -29,8 +29,8 @@ class Planned:
     """One node: its operator and inputs, its parameters by their last names, where they come from, and the name it wants.
 
     `against` are paddings of a graph under which the node would differ from the module, with the reason.
-    A node that `folds` scales and shifts each channel, and becomes a part of the convolution before it where that has one reader;
-    of a scale and shift, or of a norm, it becomes a part in any case.
+    `folds` is said of scales and shifts of channels: where nothing else reads the node before, that one takes up their numbers if
+    it is a convolution. If it is a norm, or a scale and shift itself, it takes up those of all, also of nodes without `folds`.
     """
 
     op: AnyOp
@@ -48,6 +48,8 @@ class GraphDraft:
 
     def __init__(self) -> None:
         self.planned: dict[str, Planned] = {}
+        self.notes: dict[str, None] = {}
+        """What calls have to say of how they were taken, once each."""
         self._moved: dict[tuple[object, ...], Labelled] = {}
 
     def add(
@@ -155,19 +157,27 @@ def needed(planned: dict[str, Planned], output: str) -> set[str]:
 
 
 def folded(planned: dict[str, Planned], read: set[str], output: str) -> tuple[dict[str, Planned], str]:
-    """Return the nodes with scales and shifts made parts of the nodes that have such numbers, where nothing else reads those."""
-    made, names = dict[str, Planned](), dict[str, str]()
-    for name, node in planned.items():
-        reads, node = node.inputs, replace(node, inputs=tuple(names.get(source, source) for source in node.inputs))
-        alone = reads and reads[0] != output and [each for each in read if reads[0] in planned[each].inputs] == [name]
-        both = _merged(made[node.inputs[0]], node) if alone else None
+    """Return the nodes with scales and shifts made parts of the nodes that have such numbers, where nothing else reads those.
+
+    Two of them that undo each other are gone, and what follows reads the node before them, beside all others that read it.
+    """
+    made, read = dict(planned), set(read)
+    for name in planned:
+        before = next(iter(made[name].inputs), output)
+        alone = before != output and [each for each in read if before in made[each].inputs] == [name]
+        both = _merged(made[before], made[name]) if alone else None
         if both is None:
-            made[name] = node
-        elif both.op == ops.Affine():
-            names[name] = both.inputs[0]
-        else:
-            made[node.inputs[0]], names[name] = both, node.inputs[0]
-    return made, names.get(output, output)
+            continue
+        undone = both.op == ops.Affine()
+        made[before], instead = both, both.inputs[0] if undone else before
+        read -= {name, before} if undone else {name}
+        made = {each: replace(node, inputs=_renamed(node.inputs, name, instead)) for each, node in made.items() if each != name}
+        (output,) = _renamed([output], name, instead)
+    return made, output
+
+
+def _renamed(names: Sequence[str], old: str, new: str) -> tuple[str, ...]:
+    return tuple(new if name == old else name for name in names)
 
 
 def _merged(before: Planned, node: Planned) -> Planned | None:

@@ -84,7 +84,7 @@ def concluded(
         why = "does not see the present, so that nothing need stand in front"
         raise ImportRefused(f"the {noun}'s output {why}; leave start_token out")
     agreement = compare(Found(graph, params, origins, inputs, output, noun), extent)
-    said = [*notes, *arranged, *_notes(output, chosen, origins, own, noun), *agreement.notes]
+    said = [*notes, *draft.notes, *arranged, *_notes(output, chosen, origins, own, noun), *agreement.notes]
     if start is not None:
         said.append(f"class {start} stands in front of the sequence, which the {noun} is given one position later")
     if output.image and not is_strict(graph):

@@ -45,12 +45,15 @@ def _leaky(c: Context, x: Labelled, slope: float) -> Labelled:
 
 
 def _prelu(c: Context, a: Arguments) -> Labelled:
-    """x if x > 0 else slope[c]·x; one slope stands for all channels."""
-    x, slope = c.value(a["self"]), c.array(a["weight"], "its slope").reshape(-1)
-    if slope.size > 1 and x.axes[1:2] != ("C",):
+    """x if x > 0 else slope[c]·x, the channels on axis `dim`, 1 unless it is said; one slope stands for all channels."""
+    x, slope, at = c.value(a["self"]), c.array(a["weight"], "its slope"), a.get("dim", 1)
+    if slope.size > 1 and x.axes[at : at + 1] != ("C",):
         raise c.refuse("slopes along another axis than channels", "transpose before")
     wish, origin = c.named(a["weight"])
-    params = {"weight": np.broadcast_to(slope, (x.size,)).copy()}
+    if slope.size < x.size:
+        said = f"{origin} is one slope for {x.size} channels, of which the graph has one for each: trained, they differ"
+        c.draft.notes[said] = None
+    params = {"weight": c.of_channels(slope, x, "its slope")}
     return pointwise.learnt(c.draft, ops.PRelu(), x, params, wish=wish, origin=origin, place=c.place)
 
 

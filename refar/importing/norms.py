@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,20 +14,25 @@ from refar.importing import axes, pointwise
 from refar.importing.context import Arguments, Context
 from refar.importing.draft import FIXED, GraphDraft
 from refar.importing.refusal import refuse_call
-from refar.importing.values import Labelled, Part, shape
+from refar.importing.values import Constant, Labelled, Part, shape
 
 Kind = Literal["layer", "rms"]
-LEAST = 1e-30
-"""The smallest eps that `ops.Norm` takes."""
 
 
 @dataclass(frozen=True)
 class Root(Part):
-    """√(mean of d² over channels + eps), or 1 over it: of use for d alone, which it divides."""
+    """√(mean of d² over channels + eps), or 1 over it: of use for d alone, which it divides, scaled by `times` then."""
 
     d: Labelled
     eps: float
     inverse: bool
+    times: float = 1.0
+
+    def scaled(self, by: float) -> Root:
+        """Return it times a number."""
+        if by == 0:
+            raise self.error
+        return replace(self, times=self.times * by if self.inverse else self.times / by)
 
 
 def layer_norm(c: Context, a: Arguments) -> Labelled:
@@ -51,13 +57,14 @@ def _named(c: Context, a: Arguments, kind: Kind, eps: float) -> Labelled:
         raise c.refuse(what, "normalise over channels, or with running statistics (BatchNorm1d)")
     given = a.get("weight"), a.get("bias")
     weight, bias = c.optional(given[0], "its weight"), c.optional(given[1], "its bias")
-    params = {"weight": np.ones(x.size) if weight is None else weight} | ({} if bias is None else {"bias": bias})
+    params = {"weight": np.ones(x.size) if weight is None else c.of_channels(weight, x, "its scale")}
+    params |= {} if bias is None else {"bias": c.of_channels(bias, x, "its bias")}
     return _normed(c, kind, eps, x, params, *c.named(*given))
 
 
 def _normed(c: Context, kind: Kind, eps: float, x: Labelled, params: dict[str, Array], wish: str, origin: str) -> Labelled:
-    if not eps >= LEAST:
-        raise c.refuse(f"an eps of {eps:g}", f"refar takes numbers from {LEAST:g} up, so that no root is 0")
+    if not eps >= ops.LEAST_EPS:
+        raise c.refuse(f"an eps of {eps:g}", f"refar takes numbers from {ops.LEAST_EPS:g} up, so that no root is 0")
     op = ops.Norm(kind, float(eps), "bias" in params)
     return pointwise.learnt(c.draft, op, x, params, wish=wish, origin=origin, place=c.place)
 
@@ -65,33 +72,60 @@ def _normed(c: Context, kind: Kind, eps: float, x: Labelled, params: dict[str, A
 def root(c: Context, a: Arguments, *, inverse: bool = False) -> Root:
     """Take √(mean of d² over channels + eps), which must divide d itself; refar has no other root."""
     x = c.value(a["self"])
-    plan = c.draft.planned[x.node]
-    d = _squared(c.draft, x.inputs[0]) if isinstance(plan.op, ops.Affine) and plan.op.scale == 1 and x.inputs else None
-    if d is None or not isinstance(plan.op, ops.Affine):
+    d, eps = _squared(c.draft, x)
+    if d is None:
         raise refuse_call(c.place, "rsqrt" if inverse else "sqrt")
-    error = c.refuse("a root that does not divide the value of which it is the mean square", "normalise over channels")
-    return Root(shape(x, c.runs), error, d, plan.op.shift, inverse)
+    what = "a root that does not divide the value of which it is the mean square"
+    error = c.refuse(what, "write d / sqrt((d * d).mean(1, keepdim=True) + eps), scaled before or after, or call LayerNorm")
+    return Root(shape(x, c.runs), error, d, eps, inverse)
 
 
-def _squared(draft: GraphDraft, x: Labelled) -> Labelled | None:
-    """Return the value of which x is the mean square over channels, if it is one."""
-    if not (_is_mean(draft, x.node) and x.inputs):
-        return None
-    square = x.inputs[0]
-    if draft.planned[square.node].op != ops.Multiply() or len({factor.node for factor in square.inputs}) != 1:
-        return None
-    return square.inputs[0] if len(square.inputs) == 2 else None
+def _squared(draft: GraphDraft, x: Labelled) -> tuple[Labelled | None, float]:
+    """Return the value of which x is the mean square over channels, None if there is none, and what is added to that."""
+    square, scale, shift = _mean_of(draft, x)
+    if square is None or not math.isclose(scale, 1) or draft.planned[square.node].op != ops.Multiply():
+        return None, shift
+    if len(square.inputs) != 2:
+        return None, shift
+    d, other = square.inputs
+    return d if _same(draft, d.node, other.node) else None, shift
+
+
+def _mean_of(draft: GraphDraft, x: Labelled) -> tuple[Labelled | None, float, float]:
+    """Return v, a and b where x is a · (mean of v over channels) + b, perhaps a sum divided later; v is None if it is no mean."""
+    scale, shift = 1.0, 0.0
+    while isinstance(op := draft.planned[x.node].op, ops.Affine) and x.inputs:
+        scale, shift, x = scale * op.scale, scale * op.shift + shift, x.inputs[0]
+    if op not in (ops.Conv1d(1, bias=False), ops.Conv2d(1, bias=False)) or not x.inputs:
+        return None, scale, shift
+    weight = draft.planned[x.node].params["weight"]
+    return x.inputs[0] if (weight == weight.flat[0]).all() else None, scale * float(weight.sum()), shift
 
 
 def divided(c: Context, given: Any, by: Root, *, inverse: bool = False) -> Labelled:
-    """Return d divided by its own root, or times its inverse, a norm: of kind "layer" where d is a value less its mean."""
-    x = c.value(given)
-    same = _same(c.draft, x.node, by.d.node) and x.spans == by.d.spans
-    if not same or by.inverse != inverse:
+    """Return d divided by its own root, or times its inverse, a norm: of kind "layer" where d is a value less its mean.
+
+    What is given may be d with a scale, which then comes behind the norm.
+    """
+    if by.inverse != inverse or isinstance(given, Constant):
         raise by.error
-    less = _less_its_mean(c.draft, x)
-    ones, named = {"weight": np.ones(x.size)}, (c.place.module or c.place.call, FIXED)
-    return _normed(c, "rms", by.eps, x, ones, *named) if less is None else _normed(c, "layer", by.eps, less, ones, *named)
+    x = c.value(given)
+    if x.spans == by.d.spans and _same(c.draft, x.node, by.d.node):
+        less = _less_its_mean(c.draft, x)
+        ones, named = {"weight": np.ones(x.size)}, (c.place.module or c.place.call, FIXED)
+        y = _normed(c, "rms", by.eps, x, ones, *named) if less is None else _normed(c, "layer", by.eps, less, ones, *named)
+        return replace(pointwise.affine(c.draft, y, by.times, 0.0, c.place), axes=x.axes)
+    plan = c.draft.planned[x.node]
+    match plan.op:
+        case ops.Affine(scale, 0.0) if x.inputs:
+            y = pointwise.affine(c.draft, divided(c, x.inputs[0], by, inverse=inverse), scale, 0.0, c.place)
+        case ops.ScaleShift(bias=False):
+            y = divided(c, x.inputs[0], by, inverse=inverse)
+            weight = plan.params["weight"]
+            y = pointwise.of_channels(c.draft, y, weight, None, wish=plan.wish, origin=plan.origin, place=c.place)
+        case _:
+            raise by.error
+    return replace(y, axes=x.axes)
 
 
 def inverse(c: Context, a: Arguments) -> Root:
@@ -104,17 +138,23 @@ def inverse(c: Context, a: Arguments) -> Root:
 
 def variance(c: Context, a: Arguments) -> Labelled:
     """Return the mean of the squares of what is left of x less its mean over channels, step by step."""
+    return variance_and_mean(c, a)[0]
+
+
+def variance_and_mean(c: Context, a: Arguments) -> tuple[Labelled, Labelled]:
+    """Return the variance of x over channels and the mean."""
     x, dims, count = c.value(a["self"]), a.get("dim"), a.get("correction", int(a.get("unbiased", True)))
     dims = dims if isinstance(dims, list | tuple) else [dims]
     if len(dims) != 1 or not isinstance(dims[0], int) or x.axes[axes.position(x, dims[0])] != "C":
         raise c.refuse("a variance over other axes than channels: every position would read all others", "take it over channels")
     if count != 0:
         raise c.refuse("a variance that divides by one channel less", "say unbiased=False")
-    at = axes.position(x, dims[0])
-    minus = pointwise.affine(c.draft, mean(c, x), -1.0, 0.0, c.place)
-    d = pointwise.joined(c.draft, ops.Add(), [x, minus], c.place)
+    middle = mean(c, x)
+    d = pointwise.joined(c.draft, ops.Add(), [x, pointwise.affine(c.draft, middle, -1.0, 0.0, c.place)], c.place)
     found = mean(c, pointwise.joined(c.draft, ops.Multiply(), [d, d], c.place))
-    return found if a.get("keepdim") else replace(found, axes=(*x.axes[:at], *x.axes[at + 1 :]))
+    at = axes.position(x, dims[0])
+    kept = x.axes if a.get("keepdim") else (*x.axes[:at], *x.axes[at + 1 :])
+    return replace(found, axes=kept), replace(middle, axes=kept)
 
 
 def mean(c: Context, x: Labelled) -> Labelled:
@@ -123,26 +163,15 @@ def mean(c: Context, x: Labelled) -> Labelled:
     return pointwise.dense(c.draft, x, ones, None, wish=c.place.call, origin=FIXED, place=c.place)
 
 
-def _is_mean(draft: GraphDraft, name: str) -> bool:
-    plan = draft.planned[name]
-    if plan.op not in (ops.Conv1d(1, bias=False), ops.Conv2d(1, bias=False)):
-        return False
-    weight = plan.params["weight"]
-    return bool((weight == 1 / weight.shape[1]).all())
-
-
 def _less_its_mean(draft: GraphDraft, x: Labelled) -> Labelled | None:
-    """Return what x is without its mean over channels, if x is a sum of that and of minus the mean, repeated."""
+    """Return what x is without its mean over channels, if x is a sum of that and of minus the mean, repeated, in either order."""
     if draft.planned[x.node].op != ops.Add() or len(x.inputs) != 2:
         return None
-    of, minus = x.inputs
-    name = minus.node
-    if _is_repeated(draft, name):
-        name = draft.planned[name].inputs[0]
-    if draft.planned[name].op != ops.Affine(-1.0):
-        return None
-    name = draft.planned[name].inputs[0]
-    return of if _is_mean(draft, name) and _same(draft, draft.planned[name].inputs[0], of.node) else None
+    for of, minus in (x.inputs, x.inputs[::-1]):
+        whole, scale, shift = _mean_of(draft, minus.inputs[0] if _is_repeated(draft, minus.node) else minus)
+        if whole is not None and math.isclose(scale, -1) and shift == 0 and _same(draft, whole.node, of.node):
+            return of
+    return None
 
 
 def _is_repeated(draft: GraphDraft, name: str) -> bool:

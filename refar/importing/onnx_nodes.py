@@ -173,7 +173,7 @@ def _prelu(n: NodeCall) -> Anything:
     meet = zip(reversed(slope.array.shape), reversed(x.axes), strict=False)
     if any(size > 1 and axis != "C" for size, axis in meet):
         raise n.refuse(f"slopes of the shape {slope.array.shape} for the axes {', '.join(x.axes)}", "one for each channel")
-    return n.core("prelu", self=x, weight=Constant(slope.array.reshape(-1), slope.origins))
+    return n.core("prelu", self=x, weight=slope, dim=x.axes.index("C") if "C" in x.axes else 1)
 
 
 def _softmax(n: NodeCall) -> Anything:
@@ -223,7 +223,7 @@ def _norm(name: str) -> Handler:
     def apply(n: NodeCall) -> Anything:
         x, weight = n.value(0), n.constant(1, "its scale")
         bias = None if n.input(2) is None else n.constant(2, "its bias")
-        over = list(weight.array.shape[-(len(x.axes) - n.attribute("axis", -1) % len(x.axes)) :])
+        over = x.axes[n.attribute("axis", -1) % len(x.axes) :]
         return n.core(name, input=x, normalized_shape=over, weight=weight, bias=bias, eps=n.real("epsilon", 1e-5))
 
     return apply

@@ -13,7 +13,7 @@ from refar.importing.draft import GraphDraft
 from refar.importing.onnx_call import NodeCall, NodeContext, NodePlace, PerRun, together
 from refar.importing.onnx_file import opset_of, said
 from refar.importing.onnx_nodes import decoded
-from refar.importing.refusal import refuse
+from refar.importing.refusal import ImportRefused, refuse
 from refar.importing.values import Anything, Constant, Labelled, Runs, StackedValues
 
 NEVER_EVALUATED = {
@@ -31,11 +31,18 @@ class NodeWalk:
     draft: GraphDraft
     runs: Runs
     known: dict[str, Anything] = field(default_factory=dict)
+    untold: dict[str, ImportRefused] = field(default_factory=dict)
+    """Outputs that are not taken, each with the error of reading it: a mean beside a norm, indices beside a maximum."""
 
     def output(self) -> Anything:
         """Walk to the end and return what the model gives."""
         self._through(self.model.graph)
-        return self.known[self.model.graph.output[0].name]
+        return self._read(self.model.graph.output[0].name)
+
+    def _read(self, name: str) -> Anything:
+        if name in self.untold:
+            raise self.untold[name]
+        return self.known[name]
 
     def _through(self, graph: GraphProto) -> None:
         for tensor in graph.initializer:
@@ -45,11 +52,15 @@ class NodeWalk:
             many = found if isinstance(found, tuple) else (found,)
             self.known.update(zip(node.output, many, strict=False))
             self.known.pop("", None)
+            place = NodePlace(called(node), said=said(node))
+            for name in node.output[len(many) :]:
+                what = f"its output {name!r} is read, of which refar has no value: it takes the first alone"
+                self.untold[name] = refuse(place, what, "write it out with operators of its own")
 
     def _taken(self, node: NodeProto) -> Anything:
         """Return what a node gives: one value, or a tuple of its outputs."""
         place = NodePlace(called(node), said=said(node))
-        given = tuple(self.known[name] if name else None for name in node.input)
+        given = tuple(self._read(name) if name else None for name in node.input)
         if node.op_type == "If" and isinstance(given[0], Constant):
             return self._branch(node, bool(given[0].array.all()))
         fixed = not any(isinstance(value, Labelled | StackedValues) for value in given)
@@ -64,7 +75,7 @@ class NodeWalk:
         name = "then_branch" if taken else "else_branch"
         graph = next(attribute.g for attribute in node.attribute if attribute.name == name)
         self._through(graph)
-        return tuple(self.known[output.name] for output in graph.output)
+        return tuple(self._read(output.name) for output in graph.output)
 
     def _evaluated(self, node: NodeProto, given: tuple[Anything, ...], place: NodePlace) -> Anything:
         """Evaluate a node whose inputs are fixed, or follow from shapes: once, or once for each run."""

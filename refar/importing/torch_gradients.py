@@ -29,8 +29,9 @@ Carried = dict[str, Copies]
 def carried(module: torch.nn.Module, graph: Graph, params: Arrays, origins: Mapping[str, str]) -> Carried:
     """List the parameters of a module with gradients that all nodes made from them hold as they are, but for axes of length 1.
 
-    The others were folded, split or normalised: the graph has no parameter of theirs. Of a weight that the graph masks, what is
-    hidden may differ: a module may keep other numbers there, and multiply by a mask.
+    One number may stand for many equal ones, as the slope of all channels. The others were folded, split or normalised: the graph
+    has no parameter of theirs. Of a weight that the graph masks, what is hidden may differ: a module may keep other numbers
+    there, and multiply by a mask.
     """
     hides = masks(graph)
     names: dict[int, list[str]] = {}
@@ -73,6 +74,8 @@ def _is_of(name: str, node: str) -> bool:
 
 def _same(array: Array, parameter: torch.nn.Parameter, shown: Array) -> bool:
     own = parameter.detach().numpy()
+    if own.size == 1:
+        return bool((array == own).all())
     if array.squeeze().shape != own.squeeze().shape:
         return False
     return np.array_equal(array.reshape(own.shape)[shown], own[shown])
@@ -87,6 +90,7 @@ def of_parameters(found: Sequence[torch.Tensor | None], known: Carried, ours: Ar
     for gradient, (own, copies) in zip(found, known.items(), strict=True):
         shape = copies.parameter.shape
         theirs = np.zeros(shape) if gradient is None else gradient.detach().numpy()
-        mine = sum((ours[name].reshape(shape) for name in copies.names), start=np.zeros(shape))
+        copied = [ours[name].sum() if copies.parameter.numel() == 1 else ours[name] for name in copies.names]
+        mine = sum((each.reshape(shape) for each in copied), start=np.zeros(shape))
         pairs.append((own, theirs[copies.shown].reshape(1, 1, -1), np.asarray(mine)[copies.shown].reshape(1, 1, -1)))
     return pairs

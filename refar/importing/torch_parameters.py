@@ -11,6 +11,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from refar import ops
 from refar.analysis.facts import facts
 from refar.arguments.arrays import Array, Arrays
 from refar.arguments.naming import match
@@ -27,7 +28,8 @@ def parameters(
 
     `names` maps the graph's parameters, or nodes with all their parameters, to the module's; those with equal names need none.
     Weight norm, spectral norm, pruning and parametrisations are computed: the weight has the name that it had before. Parameters
-    and submodules in `ignore` may stay unused. Axes of length 1 may differ, as of a dense layer and a convolution of kernel 1.
+    and submodules in `ignore` may stay unused. Axes of length 1 may differ, as of a dense layer and a convolution of kernel 1;
+    the one slope of a PReLU is that of each channel.
 
     They are returned only if the graph computes with them what the module computes, in float64, to 1e-9 of the largest value of
     each channel, at lengths below and above the receptive field, with one sequence and with three. The module is called with
@@ -44,9 +46,15 @@ def referred(
     if not isinstance(module, torch.nn.Module):
         raise InputError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
     own, aliases = _own(doubled(module), set((names or {}).values()))
-    counterparts = match(graph, {name: array.shape for name, array in own.items()}, names or {}, ignore, aliases)
-    params = {name: own[counterparts[name]].reshape(shape) for name, shape in facts(graph).parameters.items()}
+    slopes = [f"{node.name}.weight" for node in graph.nodes if isinstance(node.op, ops.PRelu)]
+    counterparts = match(graph, {name: array.shape for name, array in own.items()}, names or {}, ignore, aliases, slopes)
+    params = {name: _shaped(own[counterparts[name]], shape) for name, shape in facts(graph).parameters.items()}
     return params, Reference(module, graph, params)
+
+
+def _shaped(array: Array, shape: tuple[int, ...]) -> Array:
+    """Return an array in another shape, one number as many equal ones."""
+    return np.full(shape, array.reshape(())) if array.size == 1 else array.reshape(shape)
 
 
 def _own(module: torch.nn.Module, buffers: Collection[str]) -> tuple[Arrays, dict[str, str]]:

@@ -302,6 +302,10 @@ class PRelu(Op, frozen=True, tag="prelu"):
     """
 
 
+LEAST_EPS = 1e-30
+"""The smallest eps of a norm: its root is a normal number in float32, and squares that underflow are small against it."""
+
+
 class Norm(Op, frozen=True, tag="norm"):
     """A normalisation over the C channels of each position, with a learnt scale and shift. Shape is kept; weight_c, bias_c.
 
@@ -314,7 +318,7 @@ class Norm(Op, frozen=True, tag="norm"):
     """
 
     kind: Literal["layer", "rms"]
-    eps: Annotated[float, Meta(ge=1e-30)] = 1e-5
+    eps: Annotated[float, Meta(ge=LEAST_EPS)] = 1e-5
     bias: bool = True
 
 

@@ -12,7 +12,15 @@ from refar.oracle.pointwise import by_channel, over_positions, scale_shift
 def deviations(op: ops.Norm, x: Array) -> tuple[Array, Array]:
     """Return d = x - m and s = √(Σ_c d²/C + eps), of one channel; m is 0 but for the kind "layer"."""
     d = x - x.mean(axis=1, keepdims=True) if op.kind == "layer" else x
-    return d, np.sqrt((d * d).mean(axis=1, keepdims=True) + op.eps)
+    return d, root_mean_square(d, op.eps)
+
+
+def root_mean_square(d: Array, eps: float = 0.0) -> Array:
+    """Return √(Σ_c d²/C + eps), of one channel; d is divided by a power of two before, so that no square overflows."""
+    _, exponent = np.frexp(np.abs(d).max(axis=1, keepdims=True, initial=1))
+    scale = np.ldexp(d.real.dtype.type(1), exponent - 1)
+    scaled = d / scale
+    return scale * np.sqrt((scaled * scaled).mean(axis=1, keepdims=True) + eps / scale / scale)
 
 
 def norm(op: ops.Norm, x: Array, weight_c: Array, bias_c: Array | None) -> Array:

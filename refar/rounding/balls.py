@@ -345,14 +345,15 @@ def _scaled(x: Rows, own: Mapping[str, Array]) -> Rows:
 
 
 def _normed(op: ops.Norm, x: Rows) -> Rows:
-    """d / √(Σ d²/C + eps). What is known of d alone may leave room for squares below 0, which are none."""
-    columns = []
+    """d / √(Σ d²/C + eps), which is at most √C: that is all that is known where d is so wide that the root may reach 0."""
+    columns, most = [], arb(0, 1.001 * len(x) ** 0.5)
     for column in zip(*x, strict=True):
         mean = sum(column, ZERO) / len(column) if op.kind == "layer" else ZERO
         d = [ball - mean for ball in column]
         square = sum((ball * ball for ball in d), ZERO) / len(d)
         root = (square.max(ZERO) + op.eps).sqrt()
-        columns.append([ball / root for ball in d])
+        parts = [ball / root for ball in d]
+        columns.append([part if part.rad() < most.rad() else most for part in parts])
     return list(zip(*columns, strict=True))
 
 

@@ -6,8 +6,10 @@ With d = x - m, s = √(Σ d²/C + eps) and z = d/s, y = weight·z + bias. Two f
     (d + e)/s' - d/s = (e + z·(s - s'))/s',
 
 so that z is off by at most (|e| + |z|·rms(e))/s'. Mean and squares are computed one after the other, as here and in all backends
-of refar; the formula Σ x²/C - m² has no such bound. Source: Higham 2002, "Accuracy and Stability of Numerical Algorithms",
-sections 1.9 and 3.1.
+of refar; the formula Σ x²/C - m² has no such bound. As s is taken of the d that it divides, no |z| is computed that exceeds √C by
+more than a few roundings; so none is off by more than |z| + √C and these. Where Σ|x| or Σ d² may overflow, z is computed as 0 or
+as no number, and all bounds are infinite. Source: Higham 2002, "Accuracy and Stability of Numerical Algorithms", sections 1.9
+and 3.1.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ import numpy as np
 
 from refar import ops
 from refar.arguments.arrays import Array, Arrays
-from refar.oracle.norm import deviations
+from refar.oracle.norm import deviations, root_mean_square
 from refar.oracle.pointwise import by_channel, over_positions
-from refar.rounding.units import gamma, tiny
+from refar.rounding.units import gamma, largest, tiny
 
 
 @dataclass(frozen=True)
@@ -36,20 +38,23 @@ class NormBounds:
     s_off: Array
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def spread(op: ops.Norm, x: Array, off: Array) -> Array:
     """Bound how far z moves where each x may be off by `off`."""
     d, s = deviations(op, x)
     z, nearest = np.abs(d) / s, _nearest(op, s, _rms(off))
-    return np.minimum((_moved(op, off) + z * _rms(off)) / nearest, z + _largest(op, x))
+    return np.fmin((_moved(op, off) + z * _rms(off)) / nearest, z + _largest(op, x))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def forward(op: ops.Norm, x: Array, own: Arrays, unit: float, off: Array | float) -> Array:
     """Bound |ŷ - y| wherever each x lies within `off`: |weight|·|ẑ - z|, and γ_2 of both terms."""
     found, weight = normed(op, x, unit, off), np.abs(by_channel(own["weight"], x))
     shift = np.abs(by_channel(own["bias"], x)) if "bias" in own else 0.0
-    return weight * found.error * (1 + gamma(2, unit)) + gamma(2, unit) * (weight * found.z + shift) + 2 * tiny(unit)
+    return _known(weight * found.error * (1 + gamma(2, unit)) + gamma(2, unit) * (weight * found.z + shift) + 2 * tiny(unit))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def normed(op: ops.Norm, x: Array, unit: float, off: Array | float = 0.0) -> NormBounds:
     """Bound z, s and |ẑ - z| wherever each x lies within `off`.
 
@@ -59,19 +64,21 @@ def normed(op: ops.Norm, x: Array, unit: float, off: Array | float = 0.0) -> Nor
     count, off = x.shape[1], np.broadcast_to(off, x.shape)
     d, s = deviations(op, x)
     s = _nearest(op, s, _rms(off))
-    largest = np.abs(d) + _moved(op, off)
-    z = np.minimum(largest / s, _largest(op, x))
+    size = np.abs(d) + _moved(op, off)
+    z = np.minimum(size / s, _largest(op, x))
     e = np.zeros(x.shape)
     if op.kind == "layer":
         mean = gamma(count, unit) * (np.abs(x) + off).mean(axis=1, keepdims=True) + tiny(unit)
-        e = mean * (1 + unit) + unit * largest + tiny(unit)
+        e = mean * (1 + unit) + unit * size + tiny(unit)
     s_off = _rms(e)
     computed = _nearest(op, s, s_off)
     moved = (e + z * s_off) / computed
     few = gamma(count + 9, unit) + tiny(unit) / op.eps
-    return NormBounds(z, moved + few * (z + moved) + tiny(unit), computed, s_off)
+    error = np.fmin(moved + few * (z + moved), z + np.sqrt(count) * (1 + few)) + tiny(unit)
+    return NormBounds(z, np.where(_overflows(np.abs(x) + off, size + e, op.eps, unit), np.inf, error), computed, s_off)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def backward(op: ops.Norm, x: Array, own: Arrays, dy: Array, unit: float) -> tuple[Array, Arrays]:
     """Bound the errors of the gradients of x, weight and bias.
 
@@ -89,18 +96,32 @@ def backward(op: ops.Norm, x: Array, own: Arrays, dy: Array, unit: float) -> tup
     if op.kind == "layer":
         total = total + _mean(g) + _mean(part)
         total_off = total_off + many * _mean(g) + _mean(part_off) + many * _mean(part)
-    lost = (count + 6) * tiny(unit) * (1 + z) * (1 + g + _mean(g)) * (s + 1 + 1 / s)  # it may be multiplied up again
+    lost = (
+        (count + 6) * tiny(unit) * (1 + z) * (1 + g + _mean(g)) * (s * s + 1 + 1 / s)
+    )  # such as 1/s³, which is multiplied by d² again
     dx = (total_off * (1 + few) + (few + found.s_off / deviations(op, x)[1]) * total) / s + lost
     met = over_positions((dy != 0).astype(np.float64))
     sizes, moved = over_positions(np.abs(dy) * (z + error)), over_positions(np.abs(dy) * error)
-    own_errors = {"weight": moved + gamma(met + 1, unit) * sizes + 2 * met * tiny(unit)}
+    own_errors = {"weight": _known(moved + gamma(met + 1, unit) * sizes + 2 * met * tiny(unit))}
     if op.bias:
         own_errors["bias"] = gamma(met, unit) * over_positions(np.abs(dy)) + met * tiny(unit)
-    return dx, own_errors
+    return _known(dx), own_errors
+
+
+def _overflows(x: Array, d: Array, eps: float, unit: float) -> Array:
+    """Whether Σ x or Σ d² + eps may be beyond the largest number, or within a factor of 2 of it; of one channel."""
+    most = largest(unit)
+    squares = ((d / np.sqrt(most)) ** 2).sum(axis=1, keepdims=True) + eps / most
+    return np.maximum((x / most).sum(axis=1, keepdims=True), squares) > 0.5
+
+
+def _known(bound: Array) -> Array:
+    """A bound in which 0 met infinity is infinite."""
+    return np.where(np.isnan(bound), np.inf, bound)
 
 
 def _rms(off: Array) -> Array:
-    return np.sqrt((off * off).mean(axis=1, keepdims=True))
+    return root_mean_square(off)
 
 
 def _mean(array: Array) -> Array:

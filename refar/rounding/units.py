@@ -29,3 +29,8 @@ def gamma(m: Array | int, unit: float) -> Array:
 def tiny(unit: float) -> float:
     """The smallest normal number of the format, below which a result may be flushed to 0."""
     return 2.0**-1022 if unit <= FLOAT64 else 2.0**-126
+
+
+def largest(unit: float) -> float:
+    """The largest number of the format, beyond which a result is infinite."""
+    return float(np.finfo(np.float64 if unit <= FLOAT64 else np.float32).max)

@@ -177,3 +177,13 @@ def test_an_input_is_what_the_caller_gives() -> None:
 def test_an_operator_is_exact_if_its_example_keeps_integers(example: Example) -> None:
     graph = next(graph for name, graph in example_graphs().items() if name.startswith(f"{example.name} ("))
     assert all(literal.is_exact(node.op) for node in graph.nodes) == (example.integral is not None)
+
+
+def test_a_norm_of_large_numbers_takes_no_more_digits() -> None:
+    """Of 1e30 it took 2e30 of them, which are of use for exponentials alone."""
+    op, own = ops.Norm("rms", 1e-5, False), {"weight": np.ones(2)}
+    np.testing.assert_allclose(
+        literal.evaluate(op, [np.array([[3e30, 4e30]])], own), [[np.sqrt(0.72), np.sqrt(1.28)]], rtol=1e-15
+    )
+    dx = literal.gradient(op, [np.array([[3e30, 4e30]])], np.ones((1, 2)), own)["0"]
+    np.testing.assert_allclose(dx, np.array([[4, -3]]) * np.sqrt(2) / 125 * 1e-30, rtol=1e-14)

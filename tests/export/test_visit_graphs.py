@@ -29,7 +29,7 @@ from refar.testing import run_bundle_laws
 from refar.testing.contract.cases import generic_inputs, generic_parameters
 from refar_export import block_graph, export, in_place, lower, visit_graphs, whole_graphs, window_graph
 from refar_export.build import build
-from refar_export.lower import Emitter
+from refar_export.emitter import Emitter
 from refar_export.rows import Rows
 from refar_export.verify import verify
 

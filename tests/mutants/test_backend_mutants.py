@@ -14,7 +14,7 @@ from planted_images import wrong_op
 from refar import Builder, Graph, models, ops
 from refar.testing import run_laws
 from refar.torch import lower
-from refar_export.lower import Emitter
+from refar_export.emitter import Emitter
 
 
 def graph() -> Graph:

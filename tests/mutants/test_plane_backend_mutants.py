@@ -25,7 +25,7 @@ from refar.torch import lower
 from refar.torch import module as torch_module
 from refar_export import export
 from refar_export import lower as onnx_lower
-from refar_export.lower import Emitter
+from refar_export.emitter import Emitter
 
 MASKS = planes.wrong_masks()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from fractions import Fraction
-from typing import Any, get_args
+from itertools import product
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
@@ -45,6 +46,23 @@ def fraction(ball: arb) -> Fraction:
 
 def test_every_operator_has_a_case() -> None:
     assert {type(op) for op, _, _ in CASES.values()} == set(get_args(ops.AnyOp)) - {ops.Input}
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("kind", ["layer", "rms"])
+def test_norms_of_wide_balls_are_finite_and_hold_what_they_should(kind: Literal["layer", "rms"], channels: int) -> None:
+    rng, one = np.random.default_rng(channels), {"weight": np.ones(channels)}
+    for eps, radius in product((1e-30, 1e-5, 1.0), (1e-20, 1e-9, 1e-3, 1.0, 1e5)):
+        op, x = ops.Norm(kind, eps, False), rng.normal(size=channels) * rng.integers(0, 2)
+        with ctx.workprec(106):
+            given = Numbers([[arb(float(v), radius)] for v in x], [arb(0)] * channels)
+            found = enclose(op, [given], one, Frame((1,), np.arange(1), [np.arange(2)]))
+            assert not isinstance(found, Products)
+            for at in (x, x + 0.99 * radius * rng.choice([-1, 1], channels), 0 * x if (np.abs(x) < radius).all() else x):
+                exact = literal.evaluate(op, [at[None]], one)[0]
+                assert all(
+                    ball.is_finite() and ball.overlaps(arb(float(y), 1e-12)) for (ball,), y in zip(found, exact, strict=True)
+                )
 
 
 @pytest.mark.parametrize("name", CASES)
