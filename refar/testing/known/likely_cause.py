@@ -96,17 +96,19 @@ def _first_difference(subject: Subject, module: ModuleUnderTest, inputs: Arrays,
     with _listening(module.module, set(owners.values())) as heard:
         module.forward(inputs)
     values = subject.values(inputs)
-    agreed = ""
+    agreed = early = ""
     for node in subject.graph.nodes:
         outputs = heard.get(owners.get(node.name, ""), [])
         if not outputs:
             continue
-        if not any(_contains(output, values[node.name], relative) for output in outputs):
-            before = f", up to {agreed!r} they agree" if agreed else ""
+        if not any(_contains(output, values[node.name], relative, early=True) for output in outputs):
+            before = f", up to {agreed!r} they agree{early}" if agreed else ""
             return f"the first node that differs is {node.name!r} (submodule {owners[node.name]!r}){before}"
+        if not early and not any(_contains(output, values[node.name], relative, early=False) for output in outputs):
+            early = f", from {node.name!r} on one position early"
         agreed = node.name
     if agreed:
-        return f"all submodules with parameters agree up to {agreed!r}; what the module does with their outputs differs"
+        return f"all submodules with parameters agree up to {agreed!r}{early}; what the module does with their outputs differs"
     return "no submodule's output could be compared"
 
 
@@ -131,8 +133,11 @@ def _listening(module: nn.Module, names: set[str]) -> Iterator[dict[str, list[Ar
             handle.remove()
 
 
-def _contains(output: Array, value: Array, relative: float) -> bool:
-    """Return whether the value, at any shift along its last axes, is in the output, channels first or last; crops come later."""
+def _contains(output: Array, value: Array, relative: float, early: bool) -> bool:
+    """Return whether the value, at any shift along its last axes, is in the output, channels first or last; crops come later.
+
+    With `early` it may be one position early too, as where a module delays what a strict convolution gives.
+    """
     candidates = [output, *([np.moveaxis(output, -1, 1)] if output.ndim == value.ndim > 2 else [])]
     if output.ndim != value.ndim:
         candidates = [output.reshape(value.shape)] if output.size == value.size else []
@@ -151,7 +156,7 @@ def _contains(output: Array, value: Array, relative: float) -> bool:
             inner, last = value[(..., *sides)], value[(..., *ends)]
             if _agrees(window, inner, relative) or _agrees(window, last, relative):  # without padding the first ones lack
                 return True
-            if inner.ndim == 3 and inner.shape[2] > 2 and _agrees(window[..., :-1], inner[..., 1:], relative):
+            if early and inner.ndim == 3 and inner.shape[2] > 2 and _agrees(window[..., :-1], inner[..., 1:], relative):
                 return True
     return False
 
