@@ -51,6 +51,9 @@ def run(title: str, read: Callable[[], Imported], bundle: Path, *, force: bool, 
     image = facts(graph).grid is not None
     graphs = "full, row, pixel and pixels agree" if image else "full, prefill, step and block agree"
     line(f"wrote {bundle}: {graphs} {whom} ({time.perf_counter() - begin:.0f} s)")
+    kind, output = facts(graph).types[facts(graph).sequence], facts(graph).types[graph.output]
+    if graph.head is None and kind.indexed and output.size != kind.size * kind.colours:
+        line(f"no head: its output has {output.size} channels, and the sequence {kind.size} classes; generate and score need one")
     if not is_strict(graph) and image:
         line("some output at a pixel sees the colour that it models, or a later one: it cannot generate")
     elif not is_strict(graph):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -61,15 +62,15 @@ class Answer(Protocol):
         """The output in float64, with its own axes."""
 
     def beside(self, found: Found, pair: Pair) -> float:
-        """Compare more than the output, and return how far that is apart. Raises ImportRefused if it is too far."""
+        """Compare more than the output, and return how far that is apart, nan if nothing is. Raises ImportRefused if too far."""
 
 
 @dataclass(frozen=True)
 class Agreement:
     """The largest errors of the graph, relative to the largest value of each channel.
 
-    `value` is that of the output in float64, `beside` that of what else was compared, gradients or float32. `checked` are the
-    pairs (length, batch) that were compared, of images (rows, columns, batch).
+    `value` is that of the output in float64, `beside` that of what else was compared, gradients or float32, nan if nothing
+    was. `checked` are the pairs (length, batch) that were compared, of images (rows, columns, batch).
     """
 
     value: float
@@ -105,7 +106,7 @@ def compare(found: Found, field: Extent, run: Callable[[Sequence[Array]], Answer
     checked, short = list[tuple[int, ...]](), list[Extent]()
     same: list[Array] = []
     said = ""
-    worst = beside = 0.0
+    worst, beside = 0.0, math.nan
     for extent in extents(field, more):
         for batch in (1, 3):
             rng = np.random.default_rng([*extent, batch])
@@ -122,7 +123,7 @@ def compare(found: Found, field: Extent, run: Callable[[Sequence[Array]], Answer
                 same.append(_same_in_each_sequence(as_graph(answer.y, found.output)))
                 worst = max(worst, _value(found, pair, answer.y))
                 if any(field) or not np.all(same):  # where nothing is read, gradients are rounding alone; it is refused below
-                    beside = max(beside, answer.beside(found, pair))
+                    beside = float(np.fmax(beside, answer.beside(found, pair)))
                 checked.append((*extent, batch))
     if len(checked) < 4:
         raise ImportRefused(f"the {found.noun} could not be compared at enough lengths: {said or 'it gave no values'}")

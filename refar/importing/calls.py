@@ -212,7 +212,8 @@ def _embedding(c: Context, a: Arguments) -> Labelled | Constant:
     if not x.indexed:
         raise c.refuse("a lookup of numbers that are no class indices of an input")
     if x.size > len(table) or (x.size < len(table) and not x.before):
-        raise c.refuse(f"a table of {len(table)} rows for {x.size} classes", f"say classes={len(table)}")
+        start = f"start_token={x.size} if that stands in front of the sequence, else " if len(table) == x.size + 1 else ""
+        raise c.refuse(f"a table of {len(table)} rows for {x.size} classes", f"say {start}classes={len(table)}")
     wish, origin = c.named(a["weight"])
     op = ops.Embedding(table.shape[1])
     found = pointwise.lookup(c.draft, x, op, table.shape[1], c.place, table=table, wish=wish, origin=origin)

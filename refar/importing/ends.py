@@ -89,6 +89,8 @@ def concluded(
         said.append(f"class {start} stands in front of the sequence, which the {noun} is given one position later")
     if output.image and not is_strict(graph):
         said.append("some output sees the colour of its pixel that it models, or a later one: the graph cannot generate")
+    elif head is not None and shift == "none" and not is_strict(graph):
+        said.append("its output at t sees x_t, which the head models; say shift='output' or shift='input' to generate")
     if shift != "none" and not is_strict(graph):
         graph = strictify(graph, at=shift)
         said.append(f"one position later, at the {shift}: the {noun}'s own output at t is the graph's at t + 1")

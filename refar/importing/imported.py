@@ -22,7 +22,8 @@ class ImportReport:
     (rows, columns). `origins` gives for each parameter the names in the model that it is made from. `largest_difference` is the
     largest distance between a channel of the model and of the graph, in float64 and relative to the largest value of that
     channel, over the `checked` pairs (length, batch), of images (rows, columns, batch); `gradient_difference` the same of the
-    gradients of signals and of the parameters that the graph has as they are in the model, or nan of a file that has none.
+    gradients of signals and of the parameters that the graph has as they are in the model, or nan where none were compared, as of
+    a file.
     `notes` say in words what else was done.
     Of a file that holds no module, as a .nam file does, nothing is compared: the differences are nan, and `checked` is empty.
     """
@@ -40,7 +41,8 @@ class ImportReport:
         box = f"{field}" if isinstance(field, int) else f"{field[0]} x {field[1]}"
         lines = [f"receptive field {box}, padding {self.padding!r}, {len(self.origins)} parameters"]
         if self.checked:
-            gradients = "" if math.isnan(self.gradient_difference) else f", gradients by {self.gradient_difference:.1e}"
+            known = not math.isnan(self.gradient_difference)
+            gradients = f", gradients by {self.gradient_difference:.1e}" if known else ", no gradients compared"
             lines.append(
                 f"differs from the model by {self.largest_difference:.1e} of a channel's largest value at most "
                 f"({len(self.checked)} pairs of {'length' if isinstance(field, int) else 'size'} and batch){gradients}"

@@ -29,12 +29,12 @@ def _read_before(x: Labelled, left: int, reach: int, place: Place) -> Objections
 
 
 def _hidden(x: Labelled, weight: Array, dilation: int, padding: tuple[int, int]) -> int:
-    """Count the last weights of a kernel that are zero and look ahead, beyond the end of what it reads without padding."""
+    """Count the last weights of a kernel that are zero, if some of them look ahead, as those of a mask do."""
     span = x.spans["T"].padded(padding[0] - (weight.shape[2] - 1) * dilation, padding[1])
     seen = np.flatnonzero(weight.any(axis=(0, 1)))
     if not ahead(span) or not seen.size:
         return 0
-    return min(weight.shape[2] - 1 - int(seen[-1]), -(-span.first // dilation))
+    return weight.shape[2] - 1 - int(seen[-1])
 
 
 def conv(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -101,7 +102,7 @@ class _Ran:
         return self.tensor.detach().numpy()
 
     def beside(self, found: Found, pair: Pair) -> float:
-        return 0.0 if self.known is None else _gradient(found, pair, self.tensor, self.leaves, self.known)
+        return math.nan if self.known is None else _gradient(found, pair, self.tensor, self.leaves, self.known)
 
 
 def _run(module: torch.nn.Module, inputs: Sequence[TensorPort], given: Sequence[Array], known: Carried | None) -> _Ran:
@@ -133,7 +134,7 @@ def _gradient(found: Found, pair: Pair, y: torch.Tensor, leaves: Sequence[torch.
     signals = [i for i, port in enumerate(inputs) if not port.classes]
     wanted = [leaves[i] for i in signals] + [copies.parameter for copies in known.values()]
     if not wanted or not y.requires_grad or graph.padding == "valid":
-        return 0.0
+        return math.nan
     mine = forward(graph, found.params, found.fed(pair.given))
     dy = np.zeros_like(mine)
     own, graphs = window(found.output, pair.extent)

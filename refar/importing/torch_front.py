@@ -173,7 +173,8 @@ def _require_run(module: torch.nn.Module, found: list[TensorPort], example: Any,
         what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
         where = f" in {entered[-1]}" if entered else ""
         why = _what_works(module, found, example, extent, batch)
-        raise ImportRefused(f"the module fails{where} at {called(extent)} and batch {batch}: {what}{why}") from error
+        read = f"; the axes of {found[0].name} were read as {''.join(found[0].axes)}, which axes= changes"
+        raise ImportRefused(f"the module fails{where} at {called(extent)} and batch {batch}: {what}{why}{read}") from error
     finally:
         for hook in hooks:
             hook.remove()

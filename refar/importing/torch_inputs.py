@@ -55,7 +55,10 @@ def extent_of(port: Port, tensor: torch.Tensor) -> Extent:
 def _named(module: torch.nn.Module, example: Any) -> tuple[dict[str, torch.Tensor], bool]:
     keyword = isinstance(example, Mapping)
     if keyword:
-        given = dict(example)
+        given, taken = dict(example), inspect.signature(module.forward).parameters
+        named = all(p.kind is not p.VAR_KEYWORD for p in taken.values())
+        if named and (unknown := [name for name in given if name not in taken]):
+            raise ImportRefused(f"example: forward takes {', '.join(taken) or 'nothing'}, and no {unknown[0]!r}")
     else:
         listed = example if isinstance(example, tuple | list) else (example,)
         names = [

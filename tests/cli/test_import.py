@@ -205,7 +205,7 @@ def test_the_part_of_a_module_that_a_stream_can_compute(refar, nets):
         ("absent_package.nets:TCN", TCN, "there is no module 'absent_package', here or installed"),
         ("{}:Tcn", TCN, "has no 'Tcn', did you mean 'TCN'?"),
         ("{}:number.tcn", TCN, "has no 'tcn'"),
-        ("{}:broken", TCN, "fails when it is called without arguments: TypeError ({}.py:42)"),
+        ("{}:broken", TCN, "fails when it is called without arguments: TypeError ({}.py:38)"),
         ("{}:needs", TCN, "TypeError: needs() missing 1 required positional argument"),
         ("{}:number", TCN, "expected a torch.nn.Module, or what makes one, got int"),
         ("bad_syntax:TCN", TCN, "bad_syntax cannot be imported: SyntaxError (bad_syntax.py:2)"),

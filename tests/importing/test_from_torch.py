@@ -325,8 +325,7 @@ class Written(nn.Module):
 def test_one_hots_by_hand_and_calls_that_no_output_needs() -> None:
     got = from_torch(randomised(Written()), torch.zeros(2, 20, dtype=torch.int64), classes=7)
     assert got.report.largest_difference < 1e-9
-    assert np.isnan(got.report.gradient_difference)
-    assert any("gradients are not compared" in note for note in got.report.notes)
+    assert got.report.gradient_difference < 1e-9  # what is computed without gradients are fixed numbers
     with pytest.raises(ImportRefused, match="remainder"):
         from_torch(randomised(Written()), torch.zeros(2, 20, dtype=torch.int64), classes=8)
 

@@ -179,7 +179,7 @@ def test_one_slope_for_all_channels_is_said_and_its_gradient_is_the_sum() -> Non
     got = from_torch(module, torch.randn(2, 3, 20))
     np.testing.assert_array_equal(got.params["1.weight"], np.full(CHANNELS, module[1].weight.item()))
     assert "1.weight is one slope for 4 channels" in " ".join(got.report.notes)
-    known = carried(doubled(module), got.params, got.report.origins)
+    known = carried(doubled(module), got.graph, got.params, got.report.origins)
     assert set(known) == {"0.weight", "0.bias", "1.weight", "2.weight", "2.bias"}
     g = Builder()
     h = g.prelu(g.conv1d(g.input(channels=3), CHANNELS, name="0"), name="1")
