@@ -75,7 +75,7 @@ def claims(figures: dict[str, Any]) -> list[tuple[str, str, bool]]:
 
 DESCRIPTION = {
     "title": "an autoencoder with a PixelCNN for its decoder",
-    "minutes": 20,
+    "minutes": 15,
     "data": "MNIST: refar data fetch mnist",
     "configs": ("pixelcnn",),
     "prepare": prepare, "measure": measure, "draw": draw, "table": table, "claims": claims,

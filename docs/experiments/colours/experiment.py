@@ -77,7 +77,7 @@ def claims(figures: dict[str, Any]) -> list[tuple[str, str, bool]]:
 
 DESCRIPTION = {
     "title": "tiles of photographs: colours in order, and colours apart",
-    "minutes": 20,
+    "minutes": 10,
     "data": "the two photographs that come with scikit-learn",
     "configs": CONFIGS,
     "packages": ("sklearn", "PIL"),

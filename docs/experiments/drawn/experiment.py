@@ -75,7 +75,7 @@ def claims(figures: dict[str, Any]) -> list[tuple[str, str, bool]]:
 
 DESCRIPTION = {
     "title": "MNIST with drawn pixels: a Gated PixelCNN, told the class",
-    "minutes": 60,
+    "minutes": 120,
     "data": "MNIST: refar data fetch mnist",
     "configs": ("gated",),
     "prepare": prepare, "measure": measure, "draw": draw, "table": table, "claims": claims,

@@ -188,7 +188,7 @@ def claims(figures: dict[str, Any]) -> list[tuple[str, str, bool]]:
 
 DESCRIPTION = {
     "title": "an amplifier learnt from pairs, streamed in blocks",
-    "minutes": 15,
+    "minutes": 20,
     "data": "synthesised: a minute of plucked strings, and an amplifier of two stages",
     "configs": ("amplifier",),
     "packages": ("scipy",),

@@ -225,7 +225,7 @@ def claims(figures: dict[str, Any]) -> list[tuple[str, str, bool]]:
 
 DESCRIPTION = {
     "title": "random Fourier series, with and without unrolling",
-    "minutes": 35,
+    "minutes": 50,
     "data": "built in: refar draws them",
     "configs": CONFIGS, "seeds": SEEDS, "marks": MARKS,
     "measure": measure, "draw": draw, "table": table, "claims": claims,

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lab.book import Experiment
+from lab.course import results
 
 NEEDED = {"torch": "torch", "refar_export": "refar[export]", "onnxruntime": "refar[runtime]", "matplotlib": "refar[plot]"}
 
@@ -23,7 +24,7 @@ def ready(experiment: Experiment, work: Path, *, trains: bool) -> bool:
     held = f"data, runs and bundles of {', '.join(experiment.runs)}" if experiment.runs else "what is measured"
     print(f"{experiment.name}: {experiment.title}")
     print(f"  data:   {experiment.data}")
-    print(f"  takes:  {_minutes(experiment) if trains else 'the time of measuring: nothing is trained'}")
+    print(f"  takes:  {_minutes(experiment) if trains else _measuring(experiment)}")
     print(f"  writes: {_shown(work)}/ ({held}); {_shown(experiment.here)}/ (results, pictures, weights, page)")
     modules = {**NEEDED, **{name: name for name in experiment.packages}}
     missing = [package for module, package in modules.items() if find_spec(module) is None]
@@ -47,6 +48,12 @@ def _gpu() -> bool:
 def _minutes(experiment: Experiment) -> str:
     minutes, where = experiment.minutes, "with a GPU" if experiment.gpu else "on two cores"
     return f"about {minutes:.0f} minutes {where}" if minutes < 90 else f"about {minutes / 60:.1f} hours {where}"
+
+
+def _measuring(experiment: Experiment) -> str:
+    if not (experiment.here / "results.json").is_file():
+        return "the time of measuring: nothing is trained"
+    return f"about {max(results(experiment)['minutes']['measuring'], 1):.0f} minutes of measuring: nothing is trained"
 
 
 def _shown(path: Path) -> Path:

@@ -37,13 +37,11 @@ def run(experiment: Experiment, work: Path, *, trains: bool) -> None:
     """Do all of it, and write results.json and pictures beside the page. What was done before is not done again."""
     work.mkdir(parents=True, exist_ok=True)
     experiment.prepare(work)
-    begin = time.perf_counter()
     for name in experiment.runs:
         if trains:
             _train(experiment, work, name)
         else:
             bring_weights(experiment, work, name)
-    trained = time.perf_counter() - begin
     for name in experiment.runs:
         _refar(work, "export", f"runs/{name}", "-o", f"bundles/{name}", "--force")
     torch = {name: loss_of_torch(work, name) for name in experiment.runs}
@@ -53,7 +51,7 @@ def run(experiment: Experiment, work: Path, *, trains: bool) -> None:
     if trains:
         _keep(experiment, work)
     if trains or not (experiment.here / "results.json").is_file():
-        seconds = {"training": trained, "measuring": time.perf_counter() - begin}
+        seconds = time.perf_counter() - begin
         elsewhere = {} if trains else {"trained": experiment.trained}
         _write(experiment.here / "results.json", _results(experiment, work, figures, torch, seconds) | elsewhere)
     else:
@@ -96,7 +94,10 @@ def _copy(source: Path, target: Path, here: str, there: str) -> None:
 
 def results(experiment: Experiment) -> Figures:
     """Read results.json of an experiment."""
-    found: Figures = json.loads((experiment.here / "results.json").read_text(encoding="utf-8"))
+    path = experiment.here / "results.json"
+    if not path.is_file():
+        raise SystemExit(f"{path}: there is no such file; run the experiment first")
+    found: Figures = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
@@ -192,16 +193,19 @@ def _keep(experiment: Experiment, work: Path) -> None:
             _copy(work / "runs" / name / file, folder / file, str(work.resolve()), _WORK)
 
 
-def _results(experiment: Experiment, work: Path, figures: Figures, torch: dict[str, float], seconds: dict[str, float]) -> Figures:
+def _results(experiment: Experiment, work: Path, figures: Figures, torch: dict[str, float], seconds: float) -> Figures:
+    training = {name: _last(work / "runs" / name / "log.jsonl") for name in experiment.runs}
+    minutes = {"training": sum(run["seconds"] for run in training.values()) / 60, "measuring": seconds / 60}
     records = {name: json.loads((work / "runs" / name / "data.json").read_text(encoding="utf-8")) for name in experiment.runs}
     return {
         "command": f"python docs/experiments/run.py {experiment.name}",
         "commit": _commit(),
         "hardware": f"{_processor()}, {os.cpu_count()} cores",
         "date": time.strftime("%Y-%m-%d"),
-        "training": {name: _last(work / "runs" / name / "log.jsonl") for name in experiment.runs},
+        "seeds": {name: seed for name, (_, seed) in experiment.runs.items()},
+        "training": training,
         "data": {name: record["digests"] for name, record in records.items()},
-        "minutes": {what: round(number / 60, 2) for what, number in seconds.items()},
+        "minutes": {what: round(number, 2) for what, number in minutes.items()},
         "torch_losses": torch,
         "figures": figures,
     }

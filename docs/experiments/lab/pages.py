@@ -31,11 +31,16 @@ def _told(experiment: Experiment) -> str:
     return "\n\n".join(
         [
             f"    {found['command']}",
-            " ".join([f"{found['date']}, {found['hardware']}, commit {found['commit']}.", *_training(found)]),
+            " ".join([f"{found['date']}, {found['hardware']}, commit {found['commit']}{_seeds(found)}.", *_training(found)]),
             *_aims(experiment.claims(figures)),
             experiment.table(figures),
         ]
     )
+
+
+def _seeds(found: Figures) -> str:
+    seeds = sorted(set(found["seeds"].values()))
+    return f", seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" if seeds else ""
 
 
 def _training(found: Figures) -> list[str]:

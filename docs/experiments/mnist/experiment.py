@@ -136,7 +136,7 @@ def claims(figures: dict[str, Any]) -> list[tuple[str, str, bool]]:
 
 DESCRIPTION = {
     "title": "MNIST, black and white: a WaveNet over the pixels, told the class",
-    "minutes": 30, "gpu": True,
+    "minutes": 60, "gpu": True,
     "trained": "on one H100, by refar 225e3bc",
     "data": "MNIST: refar data fetch mnist",
     "configs": ("scanline",),

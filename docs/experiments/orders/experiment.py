@@ -114,7 +114,7 @@ def claims(figures: dict[str, Any]) -> list[tuple[str, str, bool]]:
 
 DESCRIPTION = {
     "title": "rows of pixels against Hilbert's curve, by a permutation",
-    "minutes": 10,
+    "minutes": 6,
     "data": "the 8 x 8 digits that come with scikit-learn",
     "configs": CONFIGS, "seeds": SEEDS,
     "prepare": prepare, "measure": measure, "draw": draw, "table": table, "claims": claims,

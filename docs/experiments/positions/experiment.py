@@ -76,7 +76,7 @@ def claims(figures: dict[str, Any]) -> list[tuple[str, str, bool]]:
 
 DESCRIPTION = {
     "title": "the two-stack PixelCNN on MNIST, with and without positions",
-    "minutes": 25,
+    "minutes": 15,
     "data": "MNIST: refar data fetch mnist",
     "configs": CONFIGS,
     "prepare": prepare, "measure": measure, "draw": draw, "table": table, "claims": claims,

@@ -185,7 +185,7 @@ def claims(figures: dict[str, Any]) -> list[tuple[str, str, bool]]:
 
 DESCRIPTION = {
     "title": "speech of three voices, told the voice and what is being said",
-    "minutes": 40,
+    "minutes": 90,
     "data": f"prompts of Asterisk: apt install {' '.join(f'asterisk-core-sounds-{voice}-wav' for voice in VOICES)}",
     "configs": ("wavenet",),
     "packages": ("scipy", "soundfile"),
