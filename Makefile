@@ -40,7 +40,9 @@ test-javascript: .venv/installed # the caller in JavaScript of export/README.md;
 # What matplotlib 3.8 is warned of by a new pyparsing is nobody's mistake here; onnx 1.17 has not all cases of test_onnx_cases.py.
 test-lowest: OLD := -W ignore::pyparsing.warnings.PyparsingDeprecationWarning --ignore tests/exact/test_onnx_cases.py
 # The kit that checks other people's code is NumPy and PyTorch alone, and its tests take as long as all others together.
+# Some others read the project's own sources alone, with whatever versions.
 test-lowest: KIT := $(addprefix --ignore tests/,accepted explain known mistakes mutants probe test_bad_input.py test_causes.py)
+test-lowest: KIT += $(addprefix --ignore tests/test_,documents.py equivalents.py exhaustive.py power.py tiers.py)
 test-lowest: .venv-lowest/installed # the lowest versions that pyproject.toml allows: the fast tier but for the kit, and all of export and runtime
 	.venv-lowest/bin/$(PYTEST) $(OLD) $(KIT) -m "not foreign and not javascript and not slow"
 	.venv-lowest/bin/$(PYTEST) $(OLD) -m slow tests/export tests/runtime

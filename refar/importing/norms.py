@@ -116,15 +116,14 @@ def divided(c: Context, given: Any, by: Root, *, inverse: bool = False) -> Label
         y = _normed(c, "rms", by.eps, x, ones, *named) if less is None else _normed(c, "layer", by.eps, less, ones, *named)
         return replace(pointwise.affine(c.draft, y, by.times, 0.0, c.place), axes=x.axes)
     plan = c.draft.planned[x.node]
-    match plan.op:
-        case ops.Affine(scale, 0.0) if x.inputs:
-            y = pointwise.affine(c.draft, divided(c, x.inputs[0], by, inverse=inverse), scale, 0.0, c.place)
-        case ops.ScaleShift(bias=False):
-            y = divided(c, x.inputs[0], by, inverse=inverse)
-            weight = plan.params["weight"]
-            y = pointwise.of_channels(c.draft, y, weight, None, wish=plan.wish, origin=plan.origin, place=c.place)
-        case _:
-            raise by.error
+    if isinstance(plan.op, ops.Affine) and plan.op.shift == 0 and x.inputs:
+        y = pointwise.affine(c.draft, divided(c, x.inputs[0], by, inverse=inverse), plan.op.scale, 0.0, c.place)
+    elif plan.op == ops.ScaleShift(bias=False):
+        y = divided(c, x.inputs[0], by, inverse=inverse)
+        weight = plan.params["weight"]
+        y = pointwise.of_channels(c.draft, y, weight, None, wish=plan.wish, origin=plan.origin, place=c.place)
+    else:
+        raise by.error
     return replace(y, axes=x.axes)
 
 
