@@ -9,7 +9,7 @@ from refar.importing.refusal import Place, refuse
 from refar.importing.values import Labelled, Runs, Sizes, Span, Varying, shape, size_of
 
 NAMES = {"T": "time", "H": "rows", "W": "columns"}
-"""What the axes of positions are called."""
+"""The name of each axis of positions, for messages."""
 
 
 def sizes_of(number: int | Varying, runs: Runs) -> Sizes:

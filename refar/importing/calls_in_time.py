@@ -168,7 +168,7 @@ def concatenated(c: Context, parts: list[Any], dim: int) -> Labelled:
 
 
 def _rows(c: Context, part: Any, x: Labelled, dim: int) -> Array:
-    """Return fixed numbers that stand before a value in time: rows_nc, which are the same in every sequence."""
+    """Return the constants that `cat` puts in front of x: rows_nc, for n positions and all channels, equal in every sequence."""
     channels = 1 if x.indexed else x.size
     match part:
         case Filled(number, sizes) if sizes[dim] == c.runs.same(sizes[dim][0]):

@@ -49,7 +49,7 @@ class GraphDraft:
     def __init__(self) -> None:
         self.planned: dict[str, Planned] = {}
         self.notes: dict[str, None] = {}
-        """What calls have to say of how they were taken, once each."""
+        """Remarks of calls for the report, each once."""
         self._moved: dict[tuple[object, ...], Labelled] = {}
 
     def add(

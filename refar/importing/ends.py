@@ -204,7 +204,7 @@ _TOO_LONG = {
     "H": ("rows", "image", "x[:, :, :-{}]"),
     "W": ("columns", "image", "x[..., :-{}]"),
 }
-"""How an output that is too long is called along each axis, after what its last values stand, and how to cut them off."""
+"""For each axis of an output that is too long: its unit, the thing whose end it passes, and a slice that cuts the rest off."""
 
 
 def _padding(draft: GraphDraft, output: Labelled, wanted: Padding | None, noun: str) -> Padding:
@@ -240,7 +240,7 @@ def _notes(output: Labelled, padding: Padding, origins: dict[str, str], own: Col
             )
         if span.first < 0:
             outputs = "outputs" if axis == "T" else f"{what} of outputs"
-            notes.append(f"the first {-span.first} {outputs} of the {noun}, which stand before the first input, are left out")
+            notes.append(f"the first {-span.first} {outputs} of the {noun}, at times before the first input, are left out")
         if span.end < 0:
             notes.append(f"the {noun} has no outputs for the last {-span.end} {what}; the graph's there are new")
     readers: dict[str, dict[str, None]] = {}

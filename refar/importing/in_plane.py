@@ -30,7 +30,7 @@ class Placed:
 
     @property
     def shown(self) -> int:
-        """How many taps the mask shows."""
+        """Return the number of taps that the mask leaves visible."""
         return len(steps(self.op))
 
 

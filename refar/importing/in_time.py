@@ -1,4 +1,4 @@
-"""What reads other positions of a sequence: convolutions, poolings."""
+"""Convolutions and poolings over time: the layers that read other positions than their own."""
 
 from __future__ import annotations
 

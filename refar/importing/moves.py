@@ -59,7 +59,7 @@ def require_room(draft: GraphDraft, x: Labelled, axis: str, before: int, after: 
 
 
 def ahead(span: Span) -> bool:
-    """Whether what stands at index i depends on inputs after i, and reaches to the end."""
+    """Return whether the value at index i depends on inputs after i, up to the end of the sequence."""
     return span.first > 0 and span.end > 0
 
 

@@ -87,7 +87,7 @@ REFUSED_ACTIVATIONS: dict[str, str] = {
     "Fasttanh": "a quotient near tanh, by which NAM Core saves time, and refar has no operator for quotients; a network that was "
     "trained with tanh is meant to have 'Tanh' there",
 }
-"""What those are that NAM knows and refar cannot take, and what to do."""
+"""The activations of NAM that refar refuses: for each the reason, and the remedy."""
 
 
 @dataclass(frozen=True)

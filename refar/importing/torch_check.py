@@ -91,7 +91,7 @@ def compare(module: torch.nn.Module, inputs: Sequence[TensorPort], found: Found,
 
 @dataclass(frozen=True)
 class _Ran:
-    """What the module gave, for leaves of which gradients may be asked, if there are `known` ones."""
+    """The output of one run of the module, and its inputs, `leaves`; gradients are compared if there are `known` parameters."""
 
     tensor: torch.Tensor
     leaves: Sequence[torch.Tensor]

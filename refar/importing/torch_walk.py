@@ -41,7 +41,7 @@ class _Stale:
 
 @dataclass(frozen=True)
 class _Unread:
-    """What was taken by .data, which torch.export does not know.
+    """A tensor that the module read through .data: torch.export keeps no numbers of it.
 
     It may be changed in place, as where a weight is multiplied by its mask: a module that was run before, and then does not
     change by a run, changes nothing by that.
@@ -50,7 +50,7 @@ class _Unread:
 
 @dataclass(frozen=True)
 class Lost:
-    """What cannot be taken; `error` says why of the call that is refused, and is None of all that reads a lost value."""
+    """The value of a refused call, with the `error`; or of a call that reads such a value, without one."""
 
     error: ImportRefused | None
 

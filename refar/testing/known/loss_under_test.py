@@ -47,7 +47,7 @@ class LossUnderTest:
             return None
         try:
             result.sum().backward()
-        except Exception as error:  # the backward pass of the user's loss
+        except Exception as error:  # a user's backward pass may raise anything; it becomes one sentence
             raise Raised(f"the gradient of {self.name} raises {type(error).__name__}: {error}") from error
         came = np.zeros_like(arrays[0]) if given.grad is None else as_array(f"the gradient of {self.name}", given.grad)
         return came, loss_tolerance.unit(str(result.dtype).rpartition(".")[2], came, np.dtype(dtype).name)
@@ -89,7 +89,7 @@ class LossUnderTest:
 def _converted(convert: Convert, array: Array) -> Any:
     try:
         return convert(array)
-    except Exception as error:  # a function of the user
+    except Exception as error:  # a user's loss may raise anything; it becomes one sentence
         raise ContractError(
             f"convert raises {type(error).__name__} on an array of {array.dtype} {array.shape}: {error}"
         ) from error

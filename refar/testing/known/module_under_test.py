@@ -112,7 +112,7 @@ class ModuleUnderTest:
         """What the module itself returns."""
         try:
             arguments = self._inputs(*tensors.values())
-        except Exception as error:  # a function of the user
+        except Exception as error:  # a user's function may raise anything; it becomes one sentence
             raise InputError(f"inputs: expected what makes the module's arguments, and it raises {_said(error)}") from error
         try:
             given = self.module(*arguments) if isinstance(arguments, tuple) else self.module(arguments)
